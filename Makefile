@@ -1,0 +1,33 @@
+# make demo   segments real photographs by words      make check  format, lint, types, import rules, docs
+# make test   runs the tests                          make bench  measures speed and accuracy again
+.PHONY: demo test check bench docs clean
+PYTHON ?= python3
+BIN := .venv/bin
+# Two OpenMP teams on shared cores spin each other to death; sleeping waits cost nothing.
+export OMP_WAIT_POLICY = PASSIVE
+export GOMP_SPINCOUNT = 0
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	$(BIN)/python -c "import importlib.util as u, torch; assert u.find_spec('torchvision') is None, 'torchvision came along'"
+	touch $@
+
+demo: .venv/installed
+	$(BIN)/python examples/demo.py
+
+test: .venv/installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q
+
+check: .venv/installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+bench: .venv/installed
+	for script in benchmarks/speed/[a-z]*.py benchmarks/accuracy/[a-z]*.py; do $(BIN)/python $$script || exit 1; done
+
+clean:
+	rm -rf .venv demo site build

@@ -1,0 +1,134 @@
+"""``lexiseg doctor``: is this machine ready, and with what?"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+State = Literal["ok", "note", "bad"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One thing looked at: how it stands, and what to do where it stands badly."""
+
+    name: str
+    state: State
+    found: str
+    fix: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Doctor:
+    """Check versions, weights and their licences, threads, and known traps of the installation."""
+
+    def run(self) -> int:
+        """Print every check; give 1 when one is bad."""
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table(highlight=False)
+        for heading in ("", "check", "found"):
+            table.add_column(heading)
+        checks = list(examine())
+        for check in checks:
+            style = {"ok": "green", "note": "yellow", "bad": "bold red"}[check.state]
+            found = f"{check.found}\n{check.fix}" if check.fix else check.found
+            table.add_row(f"[{style}]{check.state}[/{style}]", check.name, found)
+        Console().print(table)
+        return int(any(check.state == "bad" for check in checks))
+
+
+def examine() -> Iterator[Check]:
+    """Look at everything that decides whether a run will work."""
+    yield from _versions()
+    yield _torchvision()
+    yield from _weights()
+    yield _threads()
+    yield _accelerator()
+    yield _cache()
+
+
+def _versions() -> Iterator[Check]:
+    import sys
+    from importlib.metadata import PackageNotFoundError, version
+
+    yield Check(name="python", state="ok" if sys.version_info >= (3, 11) else "bad", found=sys.version.split()[0])
+    for package in ("lexiseg", "torch", "transformers", "numpy", "numba", "pillow", "safetensors", "tokenizers"):
+        try:
+            yield Check(name=package, state="ok", found=version(package))
+        except PackageNotFoundError:
+            yield Check(name=package, state="bad", found="not installed", fix=f"pip install {package}")
+
+
+def _torchvision() -> Check:
+    """Tell of a torchvision that does not import: transformers then fails with a misleading message."""
+    from lexiseg.models.checkpoint import torchvision_problem
+
+    problem = torchvision_problem()
+    if problem is None:
+        return Check(name="torchvision", state="ok", found="absent or working; Lexiseg does not need it")
+    return Check(
+        name="torchvision",
+        state="bad",
+        found=f"installed, but importing it fails ({problem})",
+        fix="CLIP and SigLIP models cannot load beside it: pip uninstall torchvision",
+    )
+
+
+def _weights() -> Iterator[Check]:
+    from lexiseg.recipes import known_models
+
+    for model in known_models():
+        for part, state in model.states():
+            name = f"weights of {model.name}" + (f": {part}" if part else "")
+            match state:
+                case "intact":
+                    yield Check(name=name, state="ok", found=f"present, SHA-256 as published; {model.licence}")
+                case "present":
+                    yield Check(name=name, state="ok", found=f"in the local hub cache; {model.licence}")
+                case "altered":
+                    yield Check(name=name, state="bad", found="present, but not the published file", fix=model.how_to_get)
+                case _:
+                    yield Check(name=name, state="note", found=f"not here; {model.licence}", fix=model.how_to_get)
+
+
+def _threads() -> Check:
+    import os
+
+    import torch
+
+    cores, threads = len(os.sched_getaffinity(0)), torch.get_num_threads()
+    found = f"{threads} threads on {cores} cores"
+    if threads > 1 and os.environ.get("OMP_WAIT_POLICY", "").upper() != "PASSIVE":
+        return Check(
+            name="threads",
+            state="note",
+            found=found,
+            fix="On cores shared with other work, set OMP_WAIT_POLICY=PASSIVE GOMP_SPINCOUNT=0.",
+        )
+    return Check(name="threads", state="ok", found=found)
+
+
+def _accelerator() -> Check:
+    import torch
+
+    if torch.cuda.is_available():
+        return Check(name="GPU", state="ok", found=torch.cuda.get_device_name(0))
+    return Check(name="GPU", state="ok", found="none; everything runs on the CPU")
+
+
+def _cache() -> Check:
+    import os
+
+    from lexiseg.inference.text_embeddings import default_cache
+
+    folder = default_cache()
+    nearest = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    if os.access(nearest, os.W_OK):
+        return Check(name="cache of word embeddings", state="ok", found=str(folder))
+    return Check(
+        name="cache of word embeddings",
+        state="note",
+        found=f"{folder} cannot be written",
+        fix="Words are embedded again in every run; set LEXISEG_CACHE to a folder that can be written to.",
+    )

@@ -1,0 +1,59 @@
+"""``lexiseg evaluate``: score a model on a folder of labelled pictures."""
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from lexiseg.cli.options import InferenceOptions, load_segmenter
+from lexiseg.cli.progress import progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """Score a model on a folder of pictures with true label maps.
+
+    One confusion matrix is counted over the whole set at the pictures' original size; the table
+    names the convention of every mean.
+    """
+
+    model: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="MODEL")]]
+    """mini, a hub id such as openai/clip-vit-base-patch16, or a local checkpoint folder."""
+
+    data: Annotated[Path, tyro.conf.arg(metavar="FOLDER")]
+    """A folder with classes.txt, images/ and labels/."""
+
+    split: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    """Use the pictures listed in NAME.txt of the folder, such as val; all if left out."""
+
+    labelled_only: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Leave out pictures without a label file instead of refusing them."""
+
+    json: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Write the report there as well."""
+
+    device: Annotated[str, tyro.conf.arg(metavar="DEVICE")] = "auto"
+    """cpu, cuda, cuda:1, …; auto takes a GPU when there is one."""
+
+    inference: InferenceOptions = field(default_factory=InferenceOptions)
+
+    def run(self) -> int:
+        """Score and print; give the exit code."""
+        from rich.console import Console
+
+        from lexiseg.data.folder import FolderDataset
+        from lexiseg.inference.evaluate import evaluate
+        from lexiseg.metrics.report import print_report, write_report
+
+        dataset = FolderDataset(self.data, self.split, labels="only" if self.labelled_only else "required")
+        if self.labelled_only and dataset.num_unlabelled:
+            print(f"note: {dataset.num_unlabelled:,} pictures without a label file are left out", file=sys.stderr)
+        segmenter = load_segmenter(self.model, self.device)
+        with progress("evaluating", len(dataset)) as advance:
+            report = evaluate(segmenter, dataset, advance=advance, **self.inference.changes())
+        print_report(report, Console())
+        if self.json is not None:
+            write_report(report, self.json)
+        return 0

@@ -1,0 +1,133 @@
+"""``lexiseg segment``: pictures and words in, label maps out."""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from lexiseg.cli.options import InferenceOptions, ModelOptions, load_segmenter
+from lexiseg.cli.jobs import is_done, plan_jobs
+from lexiseg.cli.progress import progress
+from lexiseg.core.errors import ImageError, InputError, LexisegError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from lexiseg.core.segmentation import Segmentation
+    from lexiseg.core.vocabulary import Vocabulary
+
+#: With more pictures than this, one table for all of them is printed instead of one each.
+MAX_TABLES = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """Segment pictures by words.
+
+    Writes a 16-bit label map, an overlay with a legend and a JSON per picture. The same command
+    run again goes on where it stopped.
+    """
+
+    paths: tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="PATHS")]]
+    """Picture files, folders (searched with their subfolders) and globs."""
+
+    words: Annotated[str | None, tyro.conf.arg(metavar="WORDS")] = None
+    """Class names separated by commas: "cat, grass, sky". Quote a name that holds a comma."""
+
+    classes_file: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Class names one a line, synonyms after a tab: instead of --words."""
+
+    out: Annotated[Path, tyro.conf.arg(metavar="FOLDER")] = Path("segmented")
+    """Where results go."""
+
+    overwrite: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Segment pictures again whose results are already there."""
+
+    model_options: ModelOptions = field(default_factory=ModelOptions)
+    inference: InferenceOptions = field(default_factory=InferenceOptions)
+
+    def run(self) -> int:
+        """Segment every picture; give the exit code."""
+        from rich.console import Console
+
+        vocabulary = self._vocabulary()
+        jobs = plan_jobs(self.paths, self.out)
+        segmenter = load_segmenter(self.model_options.model, self.model_options.device)
+        changes = self.inference.changes()
+        request = segmenter.describe(vocabulary, **changes)
+        console = Console()
+        totals: dict[str, list[float]] = {}
+        failed: list[tuple[Path, LexisegError]] = []
+        skipped = 0
+        with ThreadPoolExecutor(max_workers=1) as writer, progress("segmenting", len(jobs)) as advance:
+            writing: Future[object] | None = None
+            for path, stem in jobs:
+                if not self.overwrite and is_done(self.out, stem, path, request):
+                    skipped += 1
+                    advance()
+                    continue
+                try:
+                    segmentation = segmenter.segment(path, vocabulary, **changes)
+                except ImageError as error:
+                    failed.append((path, error))
+                    advance()
+                    continue
+                if writing is not None:
+                    writing.result()  # at most one picture waits, and a full disk stops the run
+                writing = writer.submit(segmentation.save, self.out, stem)
+                for share in segmentation.shares():
+                    totals.setdefault(share.name, []).append(share.share)
+                if len(jobs) <= MAX_TABLES:
+                    _print_table(console, segmentation, path)
+                advance()
+            if writing is not None:
+                writing.result()
+        finished = len(jobs) - skipped - len(failed)
+        if len(jobs) > MAX_TABLES and totals:
+            _print_totals(console, totals, finished)
+        kept = f", {skipped} already there" if skipped else ""
+        console.print(f"{finished} segmented{kept}, {len(failed)} failed; results in {self.out}", highlight=False)
+        for path, error in failed:
+            console.print(f"  failed: {path}: {error.found}. {error.fix}", style="red", markup=False, highlight=False)
+        return 1 if failed else 0
+
+    def _vocabulary(self) -> "Vocabulary":
+        from lexiseg.core.vocabulary import Vocabulary
+
+        if (self.words is None) == (self.classes_file is None):
+            raise InputError(
+                doing="reading the class names",
+                found="both --words and --classes-file" if self.words is not None else "no words",
+                expected="one of the two",
+                fix='Give --words "cat, grass, sky" or --classes-file FILE.',
+            )
+        if self.classes_file is not None:
+            return Vocabulary.from_file(self.classes_file)
+        assert self.words is not None
+        return Vocabulary.parse(self.words)
+
+
+def _print_table(console: "Console", segmentation: "Segmentation", path: Path) -> None:
+    from rich.table import Table
+
+    table = Table(title=str(path), title_justify="left", title_style="bold", highlight=False)
+    table.add_column("class")
+    table.add_column("pixels", justify="right")
+    table.add_column("mean score", justify="right")
+    for share in segmentation.shares():
+        table.add_row(share.name, f"{share.share:.1%}", f"{share.mean_score:.3f}")
+    console.print(table, markup=False)
+
+
+def _print_totals(console: "Console", totals: dict[str, list[float]], num_images: int) -> None:
+    from rich.table import Table
+
+    table = Table(title=f"{num_images} pictures", title_justify="left", title_style="bold", highlight=False)
+    table.add_column("class")
+    table.add_column("pictures", justify="right")
+    table.add_column("pixels", justify="right")
+    for name, shares in sorted(totals.items(), key=lambda item: -sum(item[1])):
+        table.add_row(name, str(len(shares)), f"{sum(shares) / num_images:.1%}")
+    console.print(table)

@@ -1,0 +1,102 @@
+"""Colours for classes, and a label map laid over its picture."""
+
+import colorsys
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import UInt8, UInt16
+from PIL import Image, ImageDraw, ImageFont
+
+VOID_COLOUR = (128, 128, 128)
+
+
+def class_colours(num_classes: int) -> UInt8[np.ndarray, "K 3"]:
+    """Give ``num_classes`` RGB colours; the first dozen are far apart and a class keeps its colour.
+
+    Hues step by the golden angle, so neighbours in the list differ most; lightness and saturation
+    change every few steps so that hues that come round again still differ.
+    """
+    colours = np.empty((num_classes, 3), np.uint8)
+    for label in range(num_classes):
+        hue = (0.58 + label * 0.61803398875) % 1.0
+        saturation = (0.85, 0.60, 0.95)[label % 3]
+        value = (0.95, 0.80, 0.65, 1.0)[label // 2 % 4]
+        colours[label] = [round(255 * c) for c in colorsys.hsv_to_rgb(hue, saturation, value)]
+    return colours
+
+
+def colour_map(label_map: UInt16[np.ndarray, "H W"], num_classes: int) -> UInt8[np.ndarray, "H W 3"]:
+    """Paint each label in its class's colour; labels beyond ``num_classes`` (void) in grey."""
+    table = np.vstack([class_colours(num_classes), np.array([VOID_COLOUR], np.uint8)])
+    return table[np.minimum(label_map, num_classes)]
+
+
+def draw_overlay(
+    image: UInt8[np.ndarray, "H W 3"],
+    label_map: UInt16[np.ndarray, "H W"],
+    num_classes: int,
+    entries: Sequence[tuple[int, str]],
+    *,
+    opacity: float,
+) -> Image.Image:
+    """Lay the label map over its picture, with white borders between labels and a legend below.
+
+    Args:
+        image: RGB, 0..255.
+        label_map: Class index per pixel; 65535 = void.
+        num_classes: Size of the vocabulary, which fixes the colours.
+        entries: ``(label, text)`` of the legend in order; empty for no legend.
+        opacity: Weight of the colour, in [0, 1].
+    """
+    colours = colour_map(label_map, num_classes)
+    blended = image + (colours.astype(np.int16) - image) * np.float32(opacity)
+    picture = blended.astype(np.uint8)
+    picture[_borders(label_map)] = 255
+    if not entries:
+        return Image.fromarray(picture)
+    return _with_legend(picture, entries, class_colours(num_classes))
+
+
+def _borders(label_map: UInt16[np.ndarray, "H W"]) -> np.ndarray:
+    borders = np.zeros(label_map.shape, bool)
+    borders[:, 1:] = label_map[:, 1:] != label_map[:, :-1]
+    borders[1:] |= label_map[1:] != label_map[:-1]
+    return borders
+
+
+def _with_legend(
+    picture: UInt8[np.ndarray, "H W 3"], entries: Sequence[tuple[int, str]], colours: UInt8[np.ndarray, "K 3"]
+) -> Image.Image:
+    height, width = picture.shape[:2]
+    text_size = max(11, min(height, width) // 26)
+    font = ImageFont.load_default(size=text_size)
+    gap, swatch = text_size // 2, text_size
+    rows, x = [[]], gap  # type: list[list[tuple[int, int, str]]], int
+    for label, text in entries:
+        text = _shortened(text, font, max(text_size * 4, width - swatch - 3 * gap))
+        advance = swatch + gap // 2 + int(font.getlength(text)) + 2 * gap
+        if rows[-1] and x + advance > width:
+            rows.append([])
+            x = gap
+        rows[-1].append((x, label, text))
+        x += advance
+    line = text_size + gap
+    sheet = Image.new("RGB", (width, height + line * len(rows) + gap), "white")
+    sheet.paste(Image.fromarray(picture), (0, 0))
+    draw = ImageDraw.Draw(sheet)
+    for row, cells in enumerate(rows):
+        top = height + gap + row * line
+        for left, label, text in cells:
+            colour = tuple(int(c) for c in colours[label]) if label < len(colours) else VOID_COLOUR
+            draw.rectangle((left, top, left + swatch, top + swatch - 1), fill=colour)
+            draw.text((left + swatch + gap // 2, top - text_size // 8), text, fill="black", font=font)
+    return sheet
+
+
+def _shortened(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, room: int) -> str:
+    if font.getlength(text) <= room:
+        return text
+    name, space, share = text.rpartition("  ")
+    while len(name) > 1 and font.getlength(f"{name}…{space}{share}") > room:
+        name = name[:-1]
+    return f"{name}…{space}{share}"

@@ -1,0 +1,91 @@
+"""Every error Lexiseg raises on purpose.
+
+LexisegError
+├── InputError (ValueError)              something the person gave cannot be used
+│   ├── ImageError                       a picture cannot be read or is unusable
+│   ├── VocabularyError                  the words cannot be used as class names
+│   ├── DatasetError                     a folder of data is incomplete or contradicts itself
+│   └── UnknownNameError (LookupError)   no model, prompt set or data set of that name
+├── WeightsError (OSError)               weights cannot be used
+│   ├── MissingWeightsError (FileNotFoundError)
+│   └── CheckpointError                  present, but incomplete, mis-shaped or unsafe
+└── OutputError (OSError)                results cannot be written
+
+A message has four parts: what was being done, what was found, what was expected, what to do.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class LexisegError(Exception):
+    """Base of all errors raised on purpose.
+
+    Args:
+        doing: What was being done, with the file or name, e.g. ``"reading photo.jpg"``.
+        found: What was found there.
+        expected: What would have been right.
+        fix: What the person can do now.
+    """
+
+    def __init__(self, *, doing: str, found: str, expected: str, fix: str) -> None:
+        self.doing, self.found, self.expected, self.fix = doing, found, expected, fix
+        super().__init__(f"{doing}: found {found}; expected {expected}. {fix}")
+
+    def __str__(self) -> str:  # KeyError and OSError print their arguments otherwise
+        return str(self.args[0])
+
+    def __reduce__(self) -> tuple[object, ...]:  # crosses process borders in data loaders
+        return _rebuild, (type(self), self.doing, self.found, self.expected, self.fix)
+
+
+def _rebuild(kind: type[LexisegError], doing: str, found: str, expected: str, fix: str) -> LexisegError:
+    return kind(doing=doing, found=found, expected=expected, fix=fix)
+
+
+class InputError(LexisegError, ValueError):
+    """Something the person gave cannot be used."""
+
+
+class ImageError(InputError):
+    """A picture cannot be read or is unusable."""
+
+
+class VocabularyError(InputError):
+    """The words cannot be used as class names."""
+
+
+class DatasetError(InputError):
+    """A folder of data is incomplete or contradicts itself."""
+
+
+class UnknownNameError(InputError, LookupError):
+    """No model, prompt set or data set of that name."""
+
+    @classmethod
+    def of(cls, kind: str, name: str, known: Iterable[str]) -> "UnknownNameError":
+        """Build the error that names the three nearest of ``known`` and lists all of them."""
+        names = sorted(known)
+        near = difflib.get_close_matches(name, names, n=3, cutoff=0.0)
+        return cls(
+            doing=f"looking up the {kind} {name!r}",
+            found=f"no {kind} of that name",
+            expected=f"one of: {', '.join(names)}",
+            fix=f"Nearest: {', '.join(near)}.",
+        )
+
+
+class WeightsError(LexisegError, OSError):
+    """Weights cannot be used."""
+
+
+class MissingWeightsError(WeightsError, FileNotFoundError):
+    """Weights are not on this machine."""
+
+
+class CheckpointError(WeightsError):
+    """Weights are present but incomplete, mis-shaped or unsafe to load."""
+
+
+class OutputError(LexisegError, OSError):
+    """Results cannot be written."""

@@ -1,0 +1,32 @@
+"""PatchFeatures: what an image encoder returns."""
+
+from dataclasses import dataclass
+
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatchFeatures:
+    """Patch tokens of a batch of images, in raster order.
+
+    Attributes:
+        tokens: ``B N D``, as the encoder leaves them: not normalised unless it says so.
+        grid: ``(h, w)`` with ``h * w == N``.
+        stride: Pixels of the encoded image per patch, the same on both axes.
+        global_token: ``B D`` in the same space, or None where the encoder has none.
+    """
+
+    tokens: Float[Tensor, "B N D"]
+    grid: tuple[int, int]
+    stride: int
+    global_token: Float[Tensor, "B D"] | None = None
+
+    def __post_init__(self) -> None:
+        height, width = self.grid
+        assert self.tokens.shape[1] == height * width, f"{self.tokens.shape} does not fit grid {self.grid}"
+
+    def as_map(self) -> Float[Tensor, "B D h w"]:
+        """Lay the tokens out as a feature map ``B D h w`` (a view where possible)."""
+        return rearrange(self.tokens, "b (h w) d -> b d h w", h=self.grid[0])

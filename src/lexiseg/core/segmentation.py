@@ -1,0 +1,157 @@
+"""Segmentation: a label per pixel and the vocabulary it indexes. Draws and saves itself."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float32, UInt8, UInt16
+from PIL import Image
+
+from lexiseg.core.atomic_write import atomic_path
+from lexiseg.core.constants import IGNORE_INDEX
+from lexiseg.core.drawing import draw_overlay
+from lexiseg.core.run_length import encode_label_map
+from lexiseg.core.vocabulary import Vocabulary
+
+MAX_LEGEND_ENTRIES = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassShare:
+    """How much of a picture one class covers.
+
+    Attributes:
+        label: Its value in the label map.
+        name: Its name.
+        share: Part of the picture's pixels, in (0, 1].
+        mean_score: Mean over its pixels of the winning score, on the model's own scale.
+    """
+
+    label: int
+    name: str
+    share: float
+    mean_score: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Segmentation:
+    """A label for every pixel of one picture.
+
+    Attributes:
+        label_map: Class index per pixel at the picture's original, upright size; 65535 = void.
+        score_map: The winning class's score per pixel, on the model's own scale.
+        vocabulary: What the labels index.
+        image: The picture, RGB, 0..255.
+        source: File the picture came from, if any.
+        settings: Model and every inference setting that made it.
+    """
+
+    label_map: UInt16[np.ndarray, "H W"]
+    score_map: Float32[np.ndarray, "H W"]
+    vocabulary: Vocabulary
+    image: UInt8[np.ndarray, "H W 3"]
+    source: Path | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def shares(self) -> list[ClassShare]:
+        """List the classes that occur, the largest first."""
+        flat = self.label_map.ravel()
+        counts = np.bincount(flat, minlength=len(self.vocabulary))
+        sums = np.bincount(flat, weights=self.score_map.ravel(), minlength=len(self.vocabulary))
+        present = [label for label in np.flatnonzero(counts) if label != IGNORE_INDEX]
+        return [
+            ClassShare(
+                label=int(label),
+                name=self.vocabulary.names[label],
+                share=float(counts[label] / flat.size),
+                mean_score=float(sums[label] / counts[label]),
+            )
+            for label in sorted(present, key=lambda label: -counts[label])
+        ]
+
+    def masks(self) -> dict[str, Bool[np.ndarray, "H W"]]:
+        """Give one boolean mask per class that occurs, the largest first."""
+        return {share.name: self.label_map == share.label for share in self.shares()}
+
+    def overlay(self, *, opacity: float = 0.55, legend: bool = True) -> Image.Image:
+        """Draw the label map over the picture.
+
+        Args:
+            opacity: Weight of the colours, in [0, 1].
+            legend: Add a legend of the largest classes below the picture.
+        """
+        shares = self.shares() if legend else []
+        entries = [(share.label, f"{share.name}  {share.share:.1%}") for share in shares[:MAX_LEGEND_ENTRIES]]
+        if len(shares) > MAX_LEGEND_ENTRIES:
+            rest = sum(share.share for share in shares[MAX_LEGEND_ENTRIES:])
+            entries.append((IGNORE_INDEX, f"{len(shares) - MAX_LEGEND_ENTRIES} more  {rest:.1%}"))
+        return draw_overlay(self.image, self.label_map, len(self.vocabulary), entries, opacity=opacity)
+
+    def to_coco_rle(self) -> list[dict[str, Any]]:
+        """Give one COCO annotation per class that occurs, the largest first.
+
+        Returns:
+            Dictionaries with ``category_id`` (the label), ``category_name``, ``segmentation``
+            (compressed run lengths, readable by pycocotools), ``area`` in pixels, ``bbox``
+            as ``[x, y, width, height]`` and ``score`` (the class's mean score).
+        """
+        encoded = encode_label_map(self.label_map, len(self.vocabulary))
+        annotations = []
+        for share in self.shares():
+            mask = self.label_map == share.label
+            rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+            box = [columns[0], rows[0], columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1]
+            annotations.append(
+                {
+                    "category_id": share.label,
+                    "category_name": share.name,
+                    "segmentation": encoded[share.label],
+                    "area": int(np.count_nonzero(mask)),
+                    "bbox": [int(value) for value in box],
+                    "score": share.mean_score,
+                }
+            )
+        return annotations
+
+    def save(self, folder: str | Path, stem: str | None = None) -> dict[str, Path]:
+        """Write the label map, the overlay and the facts; each file whole or not at all.
+
+        Args:
+            folder: Made if it does not exist.
+            stem: Start of the file names; the source's stem if left out.
+
+        Returns:
+            Paths of ``labels`` (16-bit grey PNG), ``overlay`` (PNG) and ``json`` (written last,
+            so that its presence says that all three are complete).
+
+        Raises:
+            OutputError: The folder cannot be written.
+        """
+        stem = stem or (self.source.stem if self.source else "segmentation")
+        base = Path(folder) / stem
+        paths = {
+            "labels": base.with_name(base.name + ".labels.png"),
+            "overlay": base.with_name(base.name + ".overlay.png"),
+            "json": base.with_name(base.name + ".json"),
+        }
+        with atomic_path(paths["labels"]) as temporary:
+            Image.fromarray(self.label_map).save(temporary, compress_level=3)
+        with atomic_path(paths["overlay"]) as temporary:
+            self.overlay().save(temporary, compress_level=3)
+        with atomic_path(paths["json"]) as temporary:
+            temporary.write_text(json.dumps(self.to_json(), indent=1, ensure_ascii=False), encoding="utf-8")
+        return paths
+
+    def to_json(self) -> dict[str, Any]:
+        """Give everything but the pixels: size, classes that occur, vocabulary, settings."""
+        height, width = self.label_map.shape
+        return {
+            "source": str(self.source) if self.source else None,
+            "size": {"height": height, "width": width},
+            "classes": [asdict(share) for share in self.shares()],
+            **self.vocabulary.to_json(),
+            "settings": dict(self.settings),
+        }

@@ -1,0 +1,132 @@
+"""The text lists of a data folder: classes, seen classes, tags, captions, splits."""
+
+import csv
+import dataclasses
+import difflib
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from lexiseg.core.errors import DatasetError, VocabularyError
+from lexiseg.core.vocabulary import Vocabulary
+
+
+def read_vocabulary(folder: Path) -> Vocabulary:
+    """Read classes.txt, and seen.txt where there is one.
+
+    Raises:
+        DatasetError: There is no folder or no classes.txt, or seen.txt names an unknown class.
+        VocabularyError: A line of classes.txt cannot be used.
+    """
+    path = folder / "classes.txt"
+    if not folder.is_dir():
+        found = "a file" if folder.exists() else "no folder there"
+        raise folder_error(folder, found, "a folder with classes.txt and images/", "Check the path.")
+    if not path.is_file():
+        fix = "Write classes.txt: one class name a line, the first line for label 0."
+        raise folder_error(folder, "no classes.txt", "a list of class names in label order", fix)
+    vocabulary = Vocabulary.from_file(path)
+    if vocabulary.background is None and vocabulary.names[0].casefold() == "null":
+        vocabulary = dataclasses.replace(vocabulary, background=0)  # another usual name for "none of these"
+    seen = [line.strip() for line in _lines(folder, "seen.txt") if line.strip()]
+    if not seen:
+        return vocabulary
+    indices = frozenset(_class_index(folder, vocabulary, name, "seen.txt") for name in seen)
+    return dataclasses.replace(vocabulary, seen=indices)
+
+
+def read_split(folder: Path, split: str) -> list[str]:
+    """Read the stems of ``<split>.txt``, sorted, each once.
+
+    Raises:
+        DatasetError: There is no such list, or it is empty.
+    """
+    if not (folder / f"{split}.txt").is_file():
+        lists = sorted(path.stem for path in folder.glob("*.txt") if path.stem not in ("classes", "seen"))
+        raise folder_error(
+            folder,
+            f"no {split}.txt",
+            f"one of the splits there: {', '.join(lists)}" if lists else "a file with one image stem a line",
+            f"Write {split}.txt, or leave the split out to take all images.",
+        )
+    stems = {line.strip() for line in _lines(folder, f"{split}.txt") if line.strip()}
+    if not stems:
+        fix = "List the images of the split."
+        raise folder_error(folder, f"no stem in {split}.txt", "one image stem a line", fix)
+    return sorted(stems)
+
+
+def read_tags(folder: Path, vocabulary: Vocabulary) -> dict[str, frozenset[int]]:
+    """Read tags.tsv: the classes said to be in each image, by stem; names or synonyms, comma-separated.
+
+    Raises:
+        DatasetError: A line has no tab, or names an unknown class.
+    """
+    tags: dict[str, frozenset[int]] = {}
+    known: dict[str, int] = {}
+    for stem, text in _pairs(folder, "tags.tsv"):
+        names = [name for row in csv.reader([text], skipinitialspace=True) for name in row if name.strip()]
+        for name in names:
+            if name not in known:
+                known[name] = _class_index(folder, vocabulary, name, f"tags.tsv (image {stem})")
+        tags[stem] = tags.get(stem, frozenset()) | {known[name] for name in names}
+    return tags
+
+
+def read_captions(folder: Path) -> dict[str, tuple[str, ...]]:
+    """Read captions.tsv: the sentences about each image, by stem, in the order of the file.
+
+    Raises:
+        DatasetError: A line has no tab.
+    """
+    captions: dict[str, list[str]] = defaultdict(list)
+    for stem, text in _pairs(folder, "captions.tsv"):
+        captions[stem].append(text.strip())
+    return {stem: tuple(texts) for stem, texts in captions.items()}
+
+
+def folder_error(folder: Path, found: str, expected: str, fix: str) -> DatasetError:
+    """Build the error of a folder that cannot be used."""
+    return DatasetError(doing=f"reading the data set {folder}", found=found, expected=expected, fix=fix)
+
+
+def first_of(names: Sequence[str], count: int = 3) -> str:
+    """List the first few names of many."""
+    return ", ".join(names[:count]) + (", …" if len(names) > count else "")
+
+
+def _pairs(folder: Path, name: str) -> Iterator[tuple[str, str]]:
+    for number, line in enumerate(_lines(folder, name), 1):
+        if not line.strip():
+            continue
+        stem, tab, text = line.partition("\t")
+        if not tab:
+            found = f"no tab in line {number} of {name}: {line[:60]!r}"
+            raise folder_error(
+                folder, found, "image stem, tab, text", "Put a tab (not spaces) after the stem."
+            )
+        yield stem.strip(), text
+
+
+def _lines(folder: Path, name: str) -> list[str]:
+    path = folder / name
+    if not path.is_file():
+        return []
+    try:
+        return path.read_text(encoding="utf-8-sig").split("\n")  # splitlines would also cut inside captions
+    except (OSError, UnicodeDecodeError) as error:
+        found = f"{name}, which cannot be read ({error})"
+        raise folder_error(folder, found, "UTF-8 text", "Save the file as UTF-8.") from error
+
+
+def _class_index(folder: Path, vocabulary: Vocabulary, name: str, where: str) -> int:
+    try:
+        return vocabulary.index(name)
+    except VocabularyError as error:
+        names = [word for words in vocabulary.all_names() for word in words]
+        raise folder_error(
+            folder,
+            f"the class {name!r} in {where}, which is not in classes.txt",
+            f"names or synonyms of the {len(vocabulary)} classes",
+            f"Nearest: {', '.join(difflib.get_close_matches(name, names, n=3, cutoff=0.0))}.",
+        ) from error

@@ -1,0 +1,36 @@
+"""The thousand classes of ImageNet (ILSVRC 2012): what a classifier's outputs are called.
+
+Names are OpenAI's, curated for CLIP (MIT); ids, lemmas and glosses are WordNet 3.0's. The file says so.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageNetClass:
+    """One of the thousand.
+
+    Attributes:
+        wnid: WordNet id, e.g. ``n02123045``.
+        name: Short English name, e.g. ``tabby cat``. Not unique: two are called ``missile``.
+        lemmas: WordNet's names of it.
+        gloss: WordNet's definition.
+    """
+
+    wnid: str
+    name: str
+    lemmas: tuple[str, ...]
+    gloss: str
+
+
+@lru_cache(maxsize=1)
+def imagenet_classes() -> tuple[ImageNetClass, ...]:
+    """Read the thousand classes in label order."""
+    text = files("lexiseg.data").joinpath("class_names", "imagenet1k.tsv").read_text(encoding="utf-8")
+    rows = (line.split("\t") for line in text.splitlines() if not line.startswith("#"))
+    return tuple(
+        ImageNetClass(wnid=wnid, name=name, lemmas=tuple(lemmas.split(", ")), gloss=gloss)
+        for wnid, name, lemmas, gloss in rows
+    )

@@ -1,0 +1,143 @@
+"""Read any picture a person has as upright 8-bit RGB."""
+
+import warnings
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from lexiseg.core.errors import ImageError
+
+#: What a person may give as a picture. Arrays are ``H W 3`` (or ``H W`` grey) uint8 RGB; tensors
+#: are ``3 H W``, uint8 or floating point in [0, 1].
+ImageSource: TypeAlias = str | Path | Image.Image | np.ndarray | torch.Tensor
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
+
+
+def load_image(source: ImageSource) -> UInt8[np.ndarray, "H W 3"]:
+    """Read a picture as RGB, ``H W 3``, 0..255, turned upright by its EXIF orientation.
+
+    Grey is repeated into three channels, 16-bit grey is divided by 257, CMYK is converted,
+    transparency is laid over white, and of an animation the first frame is taken (with a warning).
+
+    Raises:
+        ImageError: The picture cannot be read, is not one, or is too large to decode safely.
+    """
+    match source:
+        case np.ndarray():
+            return _from_array(source)
+        case torch.Tensor():
+            return _from_tensor(source)
+        case Image.Image():
+            return _from_pil(source, f"the {source.mode} image of {source.size[0]}×{source.size[1]}")
+        case str() | Path():
+            return _from_file(source)
+    raise ImageError(
+        doing="reading an image",
+        found=f"a {type(source).__name__}",
+        expected="a path, a PIL image, a uint8 array H×W×3 or a tensor 3×H×W",
+        fix="Convert it to one of these first.",
+    )
+
+
+def _from_file(source: str | Path) -> UInt8[np.ndarray, "H W 3"]:
+    doing = f"reading {source}"
+    if str(source).startswith(("http://", "https://")):
+        raise ImageError(
+            doing=doing, found="an address", expected="a file on this machine", fix="Download it first."
+        )
+    path = Path(source)
+    readable = "a picture file (jpg, png, webp, bmp, tif, gif)"
+    if not path.is_file():
+        found = "a folder" if path.is_dir() else "no file there"
+        raise ImageError(doing=doing, found=found, expected=readable, fix="Check the path.")
+    if path.stat().st_size == 0:
+        raise ImageError(
+            doing=doing, found="an empty file (0 bytes)", expected=readable, fix="Copy it again from its source."
+        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                return _from_pil(image, str(source))
+    except UnidentifiedImageError as error:
+        raise ImageError(
+            doing=doing, found="data that no image decoder recognises", expected=readable,
+            fix="Open it in a viewer; if it shows there, save it again as PNG.",
+        ) from error  # fmt: skip
+    except Image.DecompressionBombError as error:
+        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        raise ImageError(
+            doing=doing, found=str(error), expected=f"at most {limit:,} pixels (a guard against files made to exhaust memory)",
+            fix="Cut or shrink it first; a picture that you decode yourself and give as an array has no such limit.",
+        ) from error  # fmt: skip
+    except (OSError, SyntaxError, ValueError) as error:
+        if isinstance(error, ImageError):
+            raise
+        raise ImageError(
+            doing=doing, found=f"a damaged or incomplete picture ({error})", expected="a complete picture file",
+            fix="Copy it again from its source.",
+        ) from error  # fmt: skip
+
+
+def _from_pil(image: Image.Image, name: str) -> UInt8[np.ndarray, "H W 3"]:
+    if getattr(image, "n_frames", 1) > 1:
+        warnings.warn(f"{name} has {image.n_frames} frames; only the first is segmented", stacklevel=2)  # type: ignore[attr-defined]
+        image.seek(0)
+    if image.mode in ("I", "F"):
+        raise ImageError(
+            doing=f"reading {name}", found=f"32-bit pixels (mode {image.mode}) whose black and white are not stated",
+            expected="8 or 16 bits a channel", fix="Scale it to 8 bits first, with the black and white that you mean.",
+        )  # fmt: skip
+    if image.mode.startswith("I;16"):
+        grey = np.asarray(ImageOps.exif_transpose(image)).astype(np.uint32)
+        return _from_array(((grey + 128) // 257).astype(np.uint8))
+    image.load()
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in upright.info:
+        white = Image.new("RGBA", upright.size, "white")
+        upright = Image.alpha_composite(white, upright.convert("RGBA"))
+    return np.array(upright.convert("RGB"))  # a copy: the picture's own buffer may be read-only
+
+
+def _from_array(array: np.ndarray) -> UInt8[np.ndarray, "H W 3"]:
+    is_grey = array.ndim == 2
+    if array.dtype != np.uint8 or not (is_grey or (array.ndim == 3 and array.shape[2] == 3)) or array.size == 0:
+        hint = "Scale it to 0..255 and call .astype(np.uint8)."
+        if array.ndim == 3 and array.shape[0] == 3 and array.shape[2] != 3:
+            hint = "It looks channels-first: call array.transpose(1, 2, 0), or give a tensor."
+        elif array.ndim == 3 and array.shape[2] == 4:
+            hint = "It has four channels: drop the last with array[..., :3], or give a PIL image."
+        elif array.ndim == 4:
+            hint = "It looks like a batch: give a list of images."
+        raise ImageError(
+            doing="reading an image array", found=f"{array.dtype} of shape {tuple(array.shape)}",
+            expected="uint8 of shape (H, W, 3) in RGB order, or (H, W) grey", fix=hint,
+        )  # fmt: skip
+    if is_grey:
+        array = np.repeat(array[..., None], 3, axis=2)
+    return np.ascontiguousarray(array)
+
+
+def _from_tensor(tensor: torch.Tensor) -> UInt8[np.ndarray, "H W 3"]:
+    ok = tensor.ndim == 3 and tensor.shape[0] == 3 and tensor.numel() > 0
+    if ok and tensor.is_floating_point():
+        low, high = float(tensor.min()), float(tensor.max())
+        ok = low >= 0.0 and high <= 1.0
+        if ok:
+            tensor = (tensor * 255).round()
+        found = f"values from {low:.3g} to {high:.3g}"
+    else:
+        found = f"{tensor.dtype} of shape {tuple(tensor.shape)}"
+        ok = ok and tensor.dtype == torch.uint8
+    if not ok:
+        raise ImageError(
+            doing="reading an image tensor", found=found,
+            expected="one image of shape (3, H, W) in RGB order, uint8 or floating point in [0, 1], not normalised",
+            fix="Undo any mean and standard deviation; the model applies its own. A batch is a list of images.",
+        )  # fmt: skip
+    return np.ascontiguousarray(tensor.detach().to("cpu", torch.uint8).permute(1, 2, 0).numpy())

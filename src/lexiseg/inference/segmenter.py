@@ -1,0 +1,167 @@
+"""Segmenter: what every method is, and the one way from a picture and words to a Segmentation."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, overload
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor, nn
+
+from lexiseg.core.features import PatchFeatures
+from lexiseg.core.segmentation import Segmentation
+from lexiseg.core.vocabulary import Vocabulary, Words
+from lexiseg.data.images import ImageSource, load_image
+from lexiseg.inference.background import competing_classes, paint_background, with_background
+from lexiseg.inference.predict import EncodedImage, best_classes, encode_images, grid_scores
+from lexiseg.inference.refine import refinable_classes, refine_labels
+from lexiseg.inference.settings import InferenceSettings
+from lexiseg.ops.resize import RunningBest
+
+
+class Segmenter(nn.Module, ABC):
+    """Words and pixels in, class scores out; ``segment`` turns them into a label map.
+
+    A method implements the four abstract members. Everything between a picture on disk and the
+    label map (resizing, windows, background, refinement) is ``inference``'s, the same for all
+    methods.
+
+    Attributes:
+        name: What ``lexiseg.load`` was asked for.
+        settings: Defaults of this model; ``segment`` takes any of their fields as keywords.
+        independent_classes: A class's score does not depend on the other classes, so scores may
+            be computed for a part of the vocabulary at a time.
+        notice: A sentence a person must know before trusting results, or None.
+        method_settings: Settings of the method itself and fingerprints of its weights, for the
+            record that goes with every result.
+    """
+
+    name: str
+    settings: InferenceSettings
+    independent_classes: bool = True
+    notice: str | None = None
+    method_settings: Mapping[str, Any] = MappingProxyType({})
+
+    @property
+    @abstractmethod
+    def stride(self) -> int:
+        """Pixels per patch of the grid of ``encode_images``."""
+
+    @abstractmethod
+    def encode_images(self, images: Float[Tensor, "B 3 H W"]) -> PatchFeatures:
+        """Encode RGB images in [0, 1] whose sides are multiples of ``stride``."""
+
+    @abstractmethod
+    def embed_texts(self, names: Sequence[str], prompts: str) -> Float[Tensor, "S D"]:
+        """Embed class names, one row each, in the space that ``class_scores`` compares in.
+
+        Args:
+            names: Class names as written, without templates.
+            prompts: Name of the prompt set to fill with each.
+        """
+
+    @abstractmethod
+    def class_scores(
+        self, features: PatchFeatures, embeddings: Float[Tensor, "S D"]
+    ) -> Float[Tensor, "B S h w"]:
+        """Score every name at every patch; higher wins; the scale is the method's own."""
+
+    def encode(self, image: ImageSource, **changes: Any) -> EncodedImage:
+        """Encode a picture once, to ask ``segment`` for many vocabularies without doing it again.
+
+        Args:
+            image: Path, PIL image, numpy ``H W 3`` uint8 or tensor ``3 H W``.
+            changes: Fields of ``InferenceSettings`` to change (size and windows matter here).
+        """
+        return self._encode([image], replace(self.settings, **changes))[0]
+
+    @overload
+    def segment(
+        self, image: ImageSource | EncodedImage, words: Words, **changes: Any
+    ) -> Segmentation: ...
+    @overload
+    def segment(
+        self, image: Sequence[ImageSource | EncodedImage], words: Words, **changes: Any
+    ) -> list[Segmentation]: ...
+    def segment(
+        self,
+        image: ImageSource | EncodedImage | Sequence[ImageSource | EncodedImage],
+        words: Words,
+        **changes: Any,
+    ) -> Segmentation | list[Segmentation]:
+        """Label every pixel of a picture with one of the words.
+
+        Args:
+            image: Path, PIL image, numpy ``H W 3`` uint8, tensor ``3 H W``, the result of
+                ``encode``, or a list of these.
+            words: ``"cat, grass"``, a list of names, a mapping from name to synonyms, or a
+                ``Vocabulary``.
+            changes: Fields of ``InferenceSettings`` to change for this call, for example
+                ``background="threshold", threshold=0.2`` or ``refine="none"``.
+
+        Returns:
+            One ``Segmentation`` at the picture's original size; a list for a list.
+
+        Raises:
+            ImageError: A picture cannot be read.
+            VocabularyError: The words cannot be used.
+        """
+        settings = replace(self.settings, **changes)
+        is_batch = isinstance(image, Sequence) and not isinstance(image, str)
+        images: list[Any] = list(image) if is_batch else [image]
+        vocabulary = with_background(Vocabulary.parse(words), settings)
+        competing = competing_classes(vocabulary, settings)
+        names = vocabulary.all_names()
+        counts = [len(names[label]) for label in competing]
+        embeddings = self.embed_texts([name for label in competing for name in names[label]], settings.prompts)
+        described = self._describe(settings)
+        fresh = iter(self._encode([item for item in images if not isinstance(item, EncodedImage)], settings))
+        results = []
+        for item in images:
+            encoded = item if isinstance(item, EncodedImage) else next(fresh)
+            best = self._label(encoded, embeddings, counts, settings)
+            best = RunningBest(labels=np.asarray(competing, np.uint16)[best.labels], best=best.best)
+            paint_background(best, vocabulary, settings)
+            results.append(
+                Segmentation(
+                    label_map=best.labels,
+                    score_map=best.best,
+                    vocabulary=vocabulary,
+                    image=encoded.image,
+                    source=Path(item) if isinstance(item, str | Path) else None,
+                    settings=described,
+                )
+            )
+        return results if is_batch else results[0]
+
+    def describe(self, words: Words, **changes: Any) -> dict[str, Any]:
+        """Give the vocabulary and settings that ``segment`` would record for the same arguments."""
+        settings = replace(self.settings, **changes)
+        vocabulary = with_background(Vocabulary.parse(words), settings)
+        return {**vocabulary.to_json(), "settings": self._describe(settings)}
+
+    def _describe(self, settings: InferenceSettings) -> dict[str, Any]:
+        return {"model": self.name, **asdict(settings), "method": dict(self.method_settings)}
+
+    def _encode(self, images: Sequence[ImageSource], settings: InferenceSettings) -> list[EncodedImage]:
+        device = next(iter(self.parameters()), torch.empty(0)).device
+        pixels = [load_image(image) for image in images]
+        return encode_images(self.encode_images, pixels, stride=self.stride, settings=settings, device=device)
+
+    def _label(
+        self, encoded: EncodedImage, embeddings: Float[Tensor, "S D"], counts: list[int], settings: InferenceSettings
+    ) -> RunningBest:
+        """Find the best competing class of every pixel, then move borders to image edges."""
+        how = {"settings": settings, "independent_classes": self.independent_classes}
+        best = best_classes(encoded, self.class_scores, embeddings, counts, **how)
+        if settings.refine == "none" or len(counts) == 1:
+            return best
+        winners = refinable_classes(best.labels)
+        scores = grid_scores(encoded, self.class_scores, embeddings, counts, winners, **how)
+        refined = refine_labels(scores, encoded.image)
+        return RunningBest(labels=np.asarray(winners, np.uint16)[refined.labels], best=refined.best)

@@ -1,0 +1,191 @@
+"""Class embeddings from words: fill the templates, encode, average, normalise, remember on disk."""
+
+import hashlib
+import os
+import sqlite3
+import sys
+import warnings
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from itertools import chain
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from lexiseg.core.interfaces import TextEncoder
+from lexiseg.ops.prompts import PromptSet, fill, find_prompt_set
+
+#: Sentences per call of the encoder: memory does not grow with the vocabulary.
+TEXTS_PER_CALL = 64
+#: Names finished between two writes to the cache: an interrupted run keeps what it paid for.
+NAMES_PER_WRITE = 256
+#: Below SQLite's oldest limit of 999 values in one statement.
+_KEYS_PER_QUERY = 500
+
+_warned: set[Path] = set()
+
+
+def default_cache() -> Path:
+    r"""Give the folder for things that can be computed again.
+
+    ``$LEXISEG_CACHE``, else the platform's cache folder: ``$XDG_CACHE_HOME/lexiseg`` or
+    ``~/.cache/lexiseg``; ``~/Library/Caches/lexiseg`` on macOS; ``%LOCALAPPDATA%\lexiseg`` on
+    Windows.
+
+    Raises:
+        RuntimeError: None of these is set and the user has no home folder.
+    """
+    if chosen := os.environ.get("LEXISEG_CACHE"):
+        return Path(chosen)
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path("~").expanduser()) / "lexiseg"
+    if sys.platform == "darwin":
+        return Path("~/Library/Caches/lexiseg").expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "lexiseg"
+
+
+def embed_names(
+    encoder: TextEncoder,
+    names: Sequence[str],
+    prompts: str,
+    *,
+    cache: Path | Literal["default"] | None = "default",
+) -> Float[Tensor, "S D"]:
+    """Embed class names, one unit vector each.
+
+    Every name is put into every template of the prompt set, the sentences are encoded, and their
+    embeddings are averaged by the set's own rule and L2-normalised. Finished embeddings are kept
+    on disk under a key of the encoder's fingerprint, the prompt set's content and the name, so
+    that a name is paid for once. A cache that cannot be used costs one warning, never the result.
+
+    Args:
+        encoder: Its embeddings need not be normalised. No gradient reaches it.
+        names: Class names as written; repeats are encoded once.
+        prompts: Name of the prompt set.
+        cache: Folder for the cache, ``"default"`` for ``default_cache()``, None for no cache.
+
+    Returns:
+        float32 on the encoder's device.
+
+    Raises:
+        UnknownNameError: There is no such prompt set.
+        VocabularyError: A filled template is longer than the encoder reads.
+    """
+    prompt_set = find_prompt_set(prompts)
+    unique = list(dict.fromkeys(names))
+    assert unique, "a vocabulary has at least one name"
+    path = None if cache is None else _store_path(cache, encoder.fingerprint, prompt_set)
+    found = {} if path is None else _read(path, unique)
+
+    missing = [name for name in unique if name not in found]
+    for start in range(0, len(missing), NAMES_PER_WRITE):
+        block = missing[start : start + NAMES_PER_WRITE]
+        fresh = dict(zip(block, _encode(encoder, block, prompt_set), strict=True))
+        found.update(fresh)
+        if path is not None:
+            _write(path, fresh)
+
+    device = next((value.device for value in chain(encoder.parameters(), encoder.buffers())), None)
+    return torch.from_numpy(np.stack([found[name] for name in names])).to(device)
+
+
+def _encode(encoder: TextEncoder, names: list[str], prompt_set: PromptSet) -> Iterator[np.ndarray]:
+    """Embed names in groups whose sentences fill one call of the encoder."""
+    num_templates = len(prompt_set.templates)
+    group_size = max(1, TEXTS_PER_CALL // num_templates)
+    for start in range(0, len(names), group_size):
+        texts = [text for name in names[start : start + group_size] for text in fill(prompt_set, name)]
+        position = {text: index for index, text in enumerate(dict.fromkeys(texts))}
+        sentences = list(position)
+        with torch.no_grad():
+            calls = [
+                encoder(sentences[first : first + TEXTS_PER_CALL])
+                for first in range(0, len(sentences), TEXTS_PER_CALL)
+            ]
+            embeddings = torch.cat(calls).float()[[position[text] for text in texts]]
+            if prompt_set.ensemble == "normalised":
+                embeddings = normalize(embeddings, dim=-1)
+            by_name = rearrange(embeddings, "(s t) d -> s t d", t=num_templates)
+            finished = normalize(by_name.mean(dim=1), dim=-1).cpu().numpy()
+        yield from finished  # outside no_grad, which would otherwise leak into the caller
+
+
+# The store: one SQLite file per encoder and prompt set. One file holds ten thousand names, several
+# processes may write at once, a crash leaves it whole, and nothing in it is ever executed.
+
+
+def _store_path(cache: Path | Literal["default"], fingerprint: str, prompt_set: PromptSet) -> Path | None:
+    content = (fingerprint, prompt_set.templates, prompt_set.ensemble, prompt_set.spelling)
+    digest = hashlib.sha256(repr(content).encode("utf-8", "backslashreplace")).hexdigest()
+    try:
+        folder = default_cache() if cache == "default" else cache
+    except RuntimeError as error:
+        _warn_once(Path("~/.cache/lexiseg"), error)
+        return None
+    return folder / "text_embeddings" / f"{prompt_set.name}-{digest[:24]}.sqlite3"
+
+
+def _key(name: str) -> bytes:
+    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    connection = sqlite3.connect(path, timeout=10.0)
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS embeddings (key BLOB PRIMARY KEY, vector BLOB, checksum INTEGER)"
+    )
+    return connection
+
+
+def _read(path: Path, names: list[str]) -> dict[str, np.ndarray]:
+    """Give the stored embeddings of those names that have one; damaged rows count as absent."""
+    by_key = {_key(name): name for name in names}
+    keys = list(by_key)
+    found: dict[str, np.ndarray] = {}
+    try:
+        if not path.exists():
+            return found
+        with closing(_connect(path)) as connection:
+            for start in range(0, len(keys), _KEYS_PER_QUERY):
+                part = keys[start : start + _KEYS_PER_QUERY]
+                marks = ",".join("?" * len(part))
+                query = f"SELECT key, vector, checksum FROM embeddings WHERE key IN ({marks})"
+                for key, vector, checksum in connection.execute(query, part):
+                    if isinstance(vector, bytes) and zlib.crc32(vector) == checksum and len(vector) % 4 == 0:
+                        found[by_key[key]] = np.frombuffer(vector, dtype="<f4").astype(np.float32)
+    except (OSError, sqlite3.Error) as error:
+        _warn_once(path, error)
+        return {}
+    return found
+
+
+def _write(path: Path, embeddings: dict[str, np.ndarray]) -> None:
+    rows = [
+        (_key(name), vector := embedding.astype("<f4").tobytes(), zlib.crc32(vector))
+        for name, embedding in embeddings.items()
+        if np.isfinite(embedding).all()
+    ]
+    try:
+        with closing(_connect(path)) as connection, connection:
+            connection.executemany("INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?)", rows)
+    except (OSError, sqlite3.Error) as error:
+        _warn_once(path, error)
+
+
+def _warn_once(path: Path, error: Exception) -> None:
+    if path not in _warned:
+        _warned.add(path)
+        warnings.warn(
+            f"The text-embedding cache {path} cannot be used ({error}); going on without it, which is "
+            "slower but gives the same numbers. Delete that file if it is there, or set LEXISEG_CACHE to a "
+            "folder that can be written to.",
+            stacklevel=4,
+        )

@@ -1,0 +1,79 @@
+"""Dense similarity: the score of a word at a patch is the cosine of their embeddings.
+
+The training-free baseline of every other method: an image encoder whose patches live in the space of
+a text encoder, and nothing else. With CLIP's value path as patches this is MaskCLIP without its
+refinements (Zhou, Loy, Dai, "Extract Free Dense Labels from CLIP", ECCV 2022).
+
+Differences from the paper: no key smoothing, no prompt denoising; borders are refined by the one
+inference path instead, as for all methods.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from lexiseg.core.features import PatchFeatures
+from lexiseg.core.interfaces import ImageEncoder, TextEncoder
+from lexiseg.inference.segmenter import Segmenter
+from lexiseg.inference.settings import InferenceSettings
+from lexiseg.inference.text_embeddings import embed_names
+from lexiseg.models.checkpoint import fingerprint
+from lexiseg.ops.similarity import similarity_map
+
+
+class DenseSimilarity(Segmenter):
+    """Score every name at every patch by the cosine of their embeddings, in [-1, 1].
+
+    Args:
+        image_encoder: Its tokens lie in the text encoder's space.
+        text_encoder: Gives the class embeddings.
+        name: What the model was asked for by.
+        settings: Inference defaults.
+    """
+
+    def __init__(
+        self,
+        image_encoder: ImageEncoder,
+        text_encoder: TextEncoder,
+        *,
+        name: str,
+        settings: InferenceSettings,
+    ) -> None:
+        super().__init__()
+        self.image_encoder = image_encoder
+        self.text_encoder = text_encoder
+        self.name = name
+        self.settings = settings
+
+    @cached_property
+    def method_settings(self) -> Mapping[str, Any]:  # type: ignore[override]  # hashed once, when asked for
+        """Fingerprints of both encoders: what a result was made with. Costs a fraction of a second."""
+        return {
+            "image_encoder": fingerprint(self.image_encoder),
+            "text_encoder": self.text_encoder.fingerprint,
+        }
+
+    @property
+    def stride(self) -> int:
+        """Pixels per patch."""
+        return self.image_encoder.stride
+
+    def encode_images(self, images: Float[Tensor, "B 3 H W"]) -> PatchFeatures:
+        """Encode RGB images in [0, 1]; the tokens come out with unit length."""
+        features = self.image_encoder(images)
+        return replace(features, tokens=normalize(features.tokens, dim=-1))
+
+    def embed_texts(self, names: Sequence[str], prompts: str) -> Float[Tensor, "S D"]:
+        """Embed class names as unit vectors, remembered on disk."""
+        return embed_names(self.text_encoder, names, prompts)
+
+    def class_scores(
+        self, features: PatchFeatures, embeddings: Float[Tensor, "S D"]
+    ) -> Float[Tensor, "B S h w"]:
+        """Give cosines: unit tokens against unit class embeddings."""
+        return similarity_map(features.tokens, embeddings, features.grid)

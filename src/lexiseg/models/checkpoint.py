@@ -1,0 +1,271 @@
+"""Read a checkpoint folder whole or not at all.
+
+transformers fills missing tensors with random numbers and goes on. Here a model is built without
+memory, every tensor is compared with the files by name and shape, and only a complete set is put in.
+"""
+
+import hashlib
+import importlib.util
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from lexiseg.core.errors import CheckpointError, WeightsError
+
+_INDEX = "model.safetensors.index.json"
+_FLOATS = ("F64", "F32", "F16", "BF16")
+_SHOWN = 6
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def read_config(folder: Path, supported: Collection[str]) -> dict[str, Any]:
+    """Read ``config.json`` and check its ``model_type``.
+
+    Raises:
+        CheckpointError: The file is absent or is not an object in JSON, its type is not supported,
+            or a file of the folder is a link that leaves it.
+    """
+    _refuse_links_that_leave(folder)
+    config = read_json(folder, "config.json")
+    if config.get("model_type") not in supported:
+        raise CheckpointError(
+            doing=f"reading {folder / 'config.json'}",
+            found=f"model_type {config.get('model_type')!r}",
+            expected=f"one of: {', '.join(sorted(supported))}",
+            fix="Choose a checkpoint with an image and a text encoder of one of these types.",
+        )
+    return config
+
+
+def read_json(folder: Path, file: str) -> dict[str, Any]:
+    """Read one settings file of a checkpoint.
+
+    Raises:
+        CheckpointError: It is absent, is not JSON, or is not an object.
+    """
+    path = folder / file
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        present = ", ".join(sorted(entry.name for entry in folder.iterdir())) or "an empty folder"
+        raise _unreadable(path, f"no such file (the folder holds: {present})") from error
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, f"text that cannot be read ({error})") from error
+    if not isinstance(content, dict):
+        raise _unreadable(path, f"a JSON {type(content).__name__}")
+    return content
+
+
+def build_model(folder: Path, build: Callable[[], Model]) -> Model:
+    """Build a network and fill every tensor from the folder's safetensors.
+
+    Args:
+        folder: Checkpoint in hub layout.
+        build: Makes the network; called with the meta device, so it costs no memory.
+
+    Returns:
+        The network in float32, in evaluation mode, without gradients.
+
+    Raises:
+        CheckpointError: ``config.json`` describes no possible network, or see ``check_checkpoint``.
+    """
+    try:
+        with _quiet_transformers(), torch.device("meta"):
+            model = build()
+    except Exception as error:  # transformers checks some fields and divides by others
+        raise _unreadable(folder / "config.json", f"settings that make no network ({error})") from error
+    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    files = check_checkpoint(folder, expected)
+    tensors: dict[str, Tensor] = {}
+    for file in sorted(set(files.values())):
+        with safe_open(file, framework="pt") as opened:
+            for name in (name for name, home in files.items() if home == file):
+                tensors[name] = opened.get_tensor(name).to(torch.float32)
+    model.load_state_dict(tensors, strict=True, assign=True)
+    _fill_position_ids(model)
+    return model.eval().requires_grad_(False)
+
+
+def check_checkpoint(folder: Path, expected: Mapping[str, tuple[int, ...]]) -> dict[str, Path]:
+    """Compare the tensors in a folder with those a network needs, reading only the files' headers.
+
+    Args:
+        folder: Holds ``model.safetensors``, or several files and ``model.safetensors.index.json``.
+        expected: Shape of every tensor by name.
+
+    Returns:
+        The file of every expected tensor.
+
+    Raises:
+        CheckpointError: No safetensors (a pickle is never loaded), a file is cut off or missing, a
+            link leaves the folder, or a tensor is missing, superfluous, mis-shaped or not a float.
+    """
+    _refuse_links_that_leave(folder)
+    found: dict[str, tuple[tuple[int, ...], str]] = {}
+    files: dict[str, Path] = {}
+    for file in _weight_files(folder):
+        try:
+            with safe_open(file, framework="pt") as opened:
+                for name in opened.keys():  # noqa: SIM118: not a dict
+                    part = opened.get_slice(name)
+                    found[name] = (tuple(part.get_shape()), part.get_dtype())
+                    files[name] = file
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(
+                doing=f"reading {file}",
+                found=f"{file.stat().st_size:,} bytes that are not whole ({error})"
+                if file.exists()
+                else "no such file, though the index lists it",
+                expected="a complete safetensors file",
+                fix="Download or copy it again; the last attempt may have been cut off.",
+            ) from error
+
+    problems = []
+    for name, shape in expected.items():
+        there, kind = found.get(name, (None, ""))
+        if there is None:
+            problems.append(f"{name}: file nothing, model {shape}")
+        elif there != shape:
+            problems.append(f"{name}: file {there}, model {shape}")
+        elif kind not in _FLOATS:
+            problems.append(f"{name}: file {kind} numbers, model one of {', '.join(_FLOATS)}")
+    for name in sorted(found.keys() - expected.keys()):
+        if not name.endswith(".position_ids"):  # 0, 1, 2, …, kept by older versions of transformers
+            problems.append(f"{name}: file {found[name][0]}, model nothing")
+    if problems:
+        more = f"\n  … and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+        raise CheckpointError(
+            doing=f"comparing the tensors in {folder} with its config.json",
+            found=f"{len(problems)} that do not fit:\n  " + "\n  ".join(problems[:_SHOWN]) + more + "\n",
+            expected="every tensor of the model once, in its shape",
+            fix="Download the checkpoint again, or take config.json and the weights from the same place; "
+            "nothing was loaded.",
+        )
+    return {name: files[name] for name in expected}
+
+
+def transformers_class(name: str) -> Any:
+    """Import a class of transformers, at the moment it is needed: that costs some three seconds.
+
+    Raises:
+        WeightsError: transformers cannot give it, most often because of a broken torchvision.
+    """
+    import transformers
+
+    try:
+        return getattr(transformers, name)
+    except Exception as error:  # a broken torchvision shows as several kinds
+        problem = torchvision_problem()
+        raise WeightsError(
+            doing=f"importing {name} from transformers {transformers.__version__}",
+            found=f"a torchvision that does not work ({problem})" if problem else str(error),
+            expected="transformers 5 with no torchvision, or with one that fits the installed torch",
+            fix="Run: pip uninstall torchvision" if problem else "Install the versions of constraints.txt.",
+        ) from error
+
+
+def torchvision_problem() -> str | None:
+    """Tell why an installed torchvision cannot be imported; None where it works or is absent.
+
+    transformers looks only whether torchvision is present, and with a broken one none of its models
+    can be imported.
+    """
+    if importlib.util.find_spec("torchvision") is None:
+        return None
+    try:
+        importlib.import_module("torchvision")
+    except Exception as error:  # its compiled parts raise RuntimeError, OSError or ImportError
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def fingerprint(module: nn.Module, *more: str) -> str:
+    """Hash a network's tensors, and what else decides its output, into 64 hex digits.
+
+    The file layout does not matter. Costs about 0.2 s for every 250 MB.
+    """
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    for text in more:
+        digest.update(hashlib.sha256(text.encode()).digest())
+    return digest.hexdigest()
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    if (folder / _INDEX).exists():
+        shards = read_json(folder, _INDEX).get("weight_map")
+        names = sorted({str(name) for name in shards.values()}) if isinstance(shards, dict) else []
+        if not names or any(Path(name).name != name for name in names):
+            raise _unreadable(folder / _INDEX, "no weight_map from tensors to files of this folder")
+        return [folder / name for name in names]
+    if (folder / "model.safetensors").exists():
+        return [folder / "model.safetensors"]
+    pickles = sorted(path for path in folder.iterdir() if path.suffix in (".bin", ".pt", ".pth", ".ckpt"))
+    if not pickles:
+        raise _unreadable(folder / "model.safetensors", "no such file")
+    convert = (
+        "import sys, torch, safetensors.torch as s; w = torch.load(sys.argv[1], weights_only=True); "
+        "s.save_file({k: v.clone().contiguous() for k, v in w.items()}, sys.argv[2])"
+    )
+    raise CheckpointError(
+        doing=f"looking for weights in {folder}",
+        found=f"only {', '.join(path.name for path in pickles)}, which is a pickle",
+        expected="model.safetensors: a pickle can run code when it is opened and is never loaded",
+        fix="Get the checkpoint in safetensors, or convert it once where you trust its source: "
+        f'python -c "{convert}" {pickles[0]} {folder / "model.safetensors"}',
+    )
+
+
+def _refuse_links_that_leave(folder: Path) -> None:
+    """Refuse links out of the folder; the hub's cache links from snapshots/ to its own blobs/."""
+    home = root = folder.resolve()
+    if root.parent.name == "snapshots" and root.parent.parent.name.startswith("models--"):
+        home = root.parent.parent
+    for path in sorted(folder.iterdir()):
+        if path.is_symlink() and not path.resolve().is_relative_to(home):
+            raise CheckpointError(
+                doing=f"opening the checkpoint {folder}",
+                found=f"{path.name}, a link to {path.resolve()}",
+                expected="files inside the folder (or links inside one model's hub cache)",
+                fix="Copy the file in place of the link if you trust it.",
+            )
+
+
+@contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """Hold back remarks on fields that do not matter here, such as SigLIP's unused start token."""
+    from transformers.utils import logging
+
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+
+
+def _fill_position_ids(model: nn.Module) -> None:
+    for name, value in model.named_buffers():
+        if value.is_meta:
+            assert name.endswith("position_ids"), f"{name} is in no file and has no known value"
+            owner = model.get_submodule(name.rpartition(".")[0])
+            owner.register_buffer("position_ids", torch.arange(value.shape[-1]).expand(1, -1), persistent=False)
+
+
+def _unreadable(path: Path, found: str) -> CheckpointError:
+    return CheckpointError(
+        doing=f"reading {path}",
+        found=found,
+        expected="a checkpoint folder as the hub has it: config.json, model.safetensors, tokenizer.json, "
+        "preprocessor_config.json",
+        fix="Download or copy the checkpoint again, complete.",
+    )

@@ -1,0 +1,127 @@
+"""Texts to token ids for CLIP and SigLIP, through ``tokenizers`` and ``tokenizer.json``."""
+
+import json
+import re
+import string
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from jaxtyping import Int
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from lexiseg.core.errors import CheckpointError, VocabularyError
+from lexiseg.models.checkpoint import read_json
+
+
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """Read ``tokenizer.json``, or CLIP's older pair ``vocab.json`` and ``merges.txt``.
+
+    Truncation and padding stored in the file are switched off: texts are never cut silently.
+
+    Raises:
+        CheckpointError: Neither is there, or they cannot be read.
+    """
+    file = folder / "tokenizer.json"
+    try:
+        if file.exists():
+            tokenizer = Tokenizer.from_file(str(file))
+        elif (folder / "vocab.json").exists() and (folder / "merges.txt").exists():
+            tokenizer = _from_vocabulary_and_merges(folder)
+        else:
+            raise FileNotFoundError("no such file")
+    except Exception as error:  # tokenizers raises bare Exception
+        raise CheckpointError(
+            doing=f"reading {file}",
+            found=str(error),
+            expected="tokenizer.json of the tokenizers library (or vocab.json and merges.txt of CLIP)",
+            fix="Download or copy the checkpoint again, complete; spiece.model alone is not enough.",
+        ) from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def special_token_id(folder: Path, tokenizer: Tokenizer, role: str) -> int:
+    """Give the id of a special token, such as ``pad_token``, by the checkpoint's own settings.
+
+    Raises:
+        CheckpointError: ``tokenizer_config.json`` names no such token, or the vocabulary lacks it.
+    """
+    token = read_json(folder, "tokenizer_config.json").get(role)
+    if isinstance(token, dict):  # an added token with its stripping rules
+        token = token.get("content")
+    index = tokenizer.token_to_id(token) if isinstance(token, str) else None
+    if index is None:
+        raise CheckpointError(
+            doing=f"reading {folder / 'tokenizer_config.json'}",
+            found=f"{role} {token!r}, which tokenizer.json does not have",
+            expected=f"a {role} of the vocabulary",
+            fix="Take tokenizer.json and tokenizer_config.json from the same checkpoint.",
+        )
+    return index
+
+
+def check_vocabulary_size(folder: Path, tokenizer: Tokenizer, num_embeddings: int) -> None:
+    """Check that every token has an embedding.
+
+    Raises:
+        CheckpointError: The tokenizer has more tokens than the network.
+    """
+    largest = max(tokenizer.get_vocab(with_added_tokens=True).values())
+    if largest >= num_embeddings:
+        raise CheckpointError(
+            doing=f"comparing {folder / 'tokenizer.json'} with the weights",
+            found=f"token id {largest}",
+            expected=f"ids below {num_embeddings}, the number of token embeddings",
+            fix="Take tokenizer.json and the weights from the same checkpoint.",
+        )
+
+
+def tokenize(
+    tokenizer: Tokenizer, texts: Sequence[str], *, max_tokens: int, close_with: int | None = None
+) -> list[list[int]]:
+    """Encode texts, each with the special tokens its tokenizer adds.
+
+    Args:
+        tokenizer: From ``load_tokenizer``.
+        texts: Sentences, cleaned as the model wants them.
+        max_tokens: What the network reads, special tokens included.
+        close_with: Token that must end every text; appended where the tokenizer leaves it away.
+
+    Raises:
+        VocabularyError: A text has more tokens than ``max_tokens``.
+    """
+    encoded = [list(encoding.ids) for encoding in tokenizer.encode_batch(list(texts))]
+    for ids in encoded:
+        if close_with is not None and ids[-1:] != [close_with]:
+            ids.append(close_with)
+    for text, ids in zip(texts, encoded, strict=True):
+        if len(ids) > max_tokens:
+            raise VocabularyError(
+                doing=f"encoding the text {text if len(text) <= 60 else text[:60] + '…'!r}",
+                found=f"{len(ids)} tokens",
+                expected=f"at most {max_tokens}, which is what the model reads (start and end included)",
+                fix="Use a shorter name, or a prompt set with shorter sentences such as bare.",
+            )
+    return encoded
+
+
+def pad(encoded: Sequence[Sequence[int]], *, pad_id: int, length: int) -> Int[Tensor, "T L"]:
+    """Fill up token ids on the right to ``length``."""
+    return torch.tensor([[*ids, *[pad_id] * (length - len(ids))] for ids in encoded], dtype=torch.long)
+
+
+def without_punctuation(text: str) -> str:
+    """Lower-case a text and drop ASCII punctuation and repeated spaces, as SigLIP was trained."""
+    return re.sub(r"\s+", " ", text.lower().translate(str.maketrans("", "", string.punctuation))).strip()
+
+
+def _from_vocabulary_and_merges(folder: Path) -> Tokenizer:
+    from transformers import CLIPTokenizer
+
+    vocabulary = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
+    lines = (folder / "merges.txt").read_text(encoding="utf-8").splitlines()
+    merges = [tuple(line.split()) for line in lines if line and not line.startswith("#version")]
+    return CLIPTokenizer(vocab=vocabulary, merges=merges).backend_tokenizer

@@ -1,0 +1,269 @@
+"""Resize class scores and take the best class, without ever holding all scores at full size.
+
+Every label map in Lexiseg is made here: scores are resized bilinearly with half-pixel centres
+(``align_corners=False``), and only then is the best class taken. The other order (argmax on the
+grid, then nearest) moves borders; see hand example M2 in the tests.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import no_type_check
+
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Float, Float32, Int64, UInt16
+from numba import njit
+from torch import Tensor
+
+from lexiseg.core.constants import MAX_CLASSES
+from lexiseg.ops.row_bands import for_bands
+
+# Output pixels are worked on in tiles of at most this side, which stay in the first-level cache.
+_TILE = 32
+# Upsampled scores held at once on the torch path (other devices than the CPU), in numbers.
+_CHUNK_NUMEL = 1 << 26
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunningBest:
+    """Best class so far in every pixel; chunks of classes are streamed into it.
+
+    Attributes:
+        labels: Class index, ``H W``; 0 where no class has been seen yet.
+        best: Score of that class, on the scale of the scores; ``-inf`` where none has been seen.
+    """
+
+    labels: UInt16[np.ndarray, "H W"]
+    best: Float32[np.ndarray, "H W"]
+
+    @classmethod
+    def empty(cls, size: tuple[int, int]) -> "RunningBest":
+        """Build one that has seen no class."""
+        return cls(labels=np.zeros(size, np.uint16), best=np.full(size, -np.inf, np.float32))
+
+
+def resize_scores(scores: Float[Tensor, "B K h w"], size: tuple[int, int]) -> Float[Tensor, "B K H W"]:
+    """Resize bilinearly with half-pixel centres: the definition that the fused forms are held to."""
+    return torch.nn.functional.interpolate(scores, size=size, mode="bilinear", align_corners=False)
+
+
+def resize_rows(
+    scores: Float[Tensor, "K h w"], size: tuple[int, int], rows: tuple[int, int]
+) -> Float[Tensor, "K rows W"]:
+    """Resize to ``size`` as ``resize_scores`` does, but compute output rows ``start`` to ``stop`` only.
+
+    Constant scores stay constant to the last bit.
+    """
+    above, below, down = _taps(scores.shape[1], size[0], scores.device)
+    left, right, along = _taps(scores.shape[2], size[1], scores.device)
+    above, below, down = (taps[slice(*rows)] for taps in (above, below, down))
+    down, along = rearrange(down, "y -> y 1").to(scores.dtype), along.to(scores.dtype)
+    tall = torch.lerp(scores[:, above], scores[:, below], down)
+    return torch.lerp(tall[:, :, left], tall[:, :, right], along)
+
+
+def source_rows(height: int, out_height: int, rows: tuple[int, int]) -> tuple[int, int]:
+    """Give the rows ``start`` to ``stop`` of a ``height`` row source that output ``rows`` are made from."""
+    first, last, _ = _taps(height, out_height, torch.device("cpu"))
+    return int(first[rows[0]]), int(last[rows[1] - 1]) + 1
+
+
+def resize_argmax(
+    scores: Float[Tensor, "K h w"],
+    size: tuple[int, int],
+    *,
+    class_offset: int = 0,
+    into: RunningBest | None = None,
+    rows: tuple[int, int] | None = None,
+    source: tuple[int, int] | None = None,
+) -> RunningBest:
+    """Resize bilinearly and take the best class, fused; equal to ``resize_scores`` then ``argmax``.
+
+    On the CPU, each class is bilinear between four neighbouring grid points and so never above
+    its best corner nor below its worst one. In each such cell only classes whose best corner
+    reaches the highest worst corner are evaluated; for smooth scores those are a handful, so the
+    time hardly depends on the number of classes. Memory is the result and a few rows of the grid.
+
+    Args:
+        scores: Finite class scores on the grid. Of two equal scores the lower index wins.
+        size: ``(height, width)`` of the whole output.
+        class_offset: Label of the first class in ``scores``, for streaming chunks of classes.
+        into: Result of the chunks before, which had lower labels; updated in place and returned.
+        rows: Make only output rows ``start`` to ``stop`` of ``size``; all by default.
+        source: ``(first row, height of the whole grid)`` when ``scores`` holds only some of its
+            rows; at least those that ``source_rows`` names.
+
+    Returns:
+        Labels and best scores, ``stop - start`` rows. Same arrays as ``into`` where it was given.
+    """
+    start, stop = rows or (0, size[0])
+    first, height = source or (0, scores.shape[1])
+    best = into or RunningBest.empty((stop - start, size[1]))
+    assert best.labels.shape == (stop - start, size[1]), f"{best.labels.shape} for rows {start} to {stop}"
+    assert class_offset + scores.shape[0] <= MAX_CLASSES, "labels are 16 bit"
+    if scores.device.type != "cpu":
+        assert source is None, "parts of the grid are for the CPU, where memory is short"
+        _argmax_chunked(scores, size, class_offset, best, (start, stop), _CHUNK_NUMEL)
+        return best
+    above, _, down = (taps.numpy() for taps in _taps(height, size[0], scores.device))
+    left, _, along = (taps.numpy() for taps in _taps(scores.shape[2], size[1], scores.device))
+    part = above[start:stop] - first
+    present = part[0] >= 0 and min(part[-1] + 2, height - first) <= scores.shape[1]
+    assert present, "rows of the grid are missing"
+    work = partial(
+        _argmax_kernel,
+        scores.detach().to(torch.float32).contiguous().numpy(),
+        part,
+        down[start:stop],
+        left,
+        along,
+        class_offset,
+        best.labels,
+        best.best,
+    )
+    for_bands(work, stop - start, min_rows=16)
+    return best
+
+
+def _taps(
+    num_in: int, num_out: int, device: torch.device
+) -> tuple[Int64[Tensor, " out"], Int64[Tensor, " out"], Float32[Tensor, " out"]]:
+    """Give the two source indices and the weight of the second for every output position.
+
+    In single precision, as torch computes them: double precision would differ in the last bit.
+    """
+    scale = torch.tensor(num_in, dtype=torch.float32) / num_out
+    position = ((torch.arange(num_out, dtype=torch.float32) + 0.5) * scale - 0.5).clamp(min=0)
+    low = position.to(torch.int64).clamp(max=num_in - 1)
+    high = (low + 1).clamp(max=num_in - 1)
+    return low.to(device), high.to(device), (position - low).clamp(0, 1).to(device)
+
+
+def _argmax_chunked(
+    scores: Float[Tensor, "K h w"],
+    size: tuple[int, int],
+    class_offset: int,
+    best: RunningBest,
+    rows: tuple[int, int],
+    chunk_numel: int,
+) -> None:
+    """Do it in plain torch, some classes at a time, on the device of ``scores``."""
+    labels = torch.from_numpy(best.labels.astype(np.int64)).to(scores.device)
+    highest = torch.from_numpy(best.best).to(scores.device)
+    num_classes = max(1, chunk_numel // (max(1, rows[1] - rows[0]) * size[1]))
+    for first in range(0, scores.shape[0], num_classes):
+        value, label = resize_rows(scores[first : first + num_classes].float(), size, rows).max(dim=0)
+        wins = value > highest
+        highest = torch.where(wins, value, highest)
+        labels = torch.where(wins, label + (class_offset + first), labels)
+    best.labels[:] = labels.cpu().numpy().astype(np.uint16)
+    best.best[:] = highest.cpu().numpy()
+
+
+# Kernels carry no_type_check, or the tests' shape checker would wrap them and numba could not cache them.
+@njit(cache=True, nogil=True, fastmath={"contract"})
+@no_type_check
+def _argmax_kernel(
+    scores, row_low, row_weight, column_low, column_weight, class_offset, labels, best, start, stop
+):
+    num_classes, height, width = scores.shape
+    upper = np.empty((width, num_classes), np.float32)  # two rows of the grid, classes innermost
+    lower = np.empty((width, num_classes), np.float32)
+    inside = np.empty(num_classes, np.int64)
+    across = np.empty(_TILE * _TILE, np.float32)
+    down = np.empty(_TILE * _TILE, np.float32)
+    tile_best = np.empty(_TILE * _TILE, np.float32)
+    tile_label = np.empty(_TILE * _TILE, np.int32)
+    num_columns = labels.shape[1]
+    row = start
+    loaded = -2
+    while row < stop:
+        low = row_low[row]
+        if low == loaded + 1:
+            upper, lower = lower, upper
+            _load_row(scores, min(low + 1, height - 1), lower)
+        elif low != loaded:
+            _load_row(scores, low, upper)
+            _load_row(scores, min(low + 1, height - 1), lower)
+        loaded = low
+        row_end = _run_end(row_low, row, stop)
+        column = 0
+        while column < num_columns:
+            x = column_low[column]
+            x_next = min(x + 1, width - 1)
+            column_end = _run_end(column_low, column, num_columns)
+            a, b, c, d = upper[x], upper[x_next], lower[x], lower[x_next]
+            size = 0
+            floor = np.float32(np.inf)
+            for i in range(row, row_end):
+                for j in range(column, column_end):
+                    across[size] = column_weight[j]
+                    down[size] = row_weight[i]
+                    tile_best[size] = best[i, j]
+                    tile_label[size] = labels[i, j]
+                    floor = min(floor, best[i, j])
+                    size += 1
+            num_inside = _possible_winners(a, b, c, d, floor, inside)
+            for n in range(num_inside):
+                k = inside[n]
+                _compete(
+                    a[k], b[k] - a[k], c[k] - a[k], (d[k] - c[k]) - (b[k] - a[k]),
+                    k + offset, across, down, tile_best, tile_label, size,
+                )  # fmt: skip
+            if num_inside:
+                size = 0
+                for i in range(row, row_end):
+                    for j in range(column, column_end):
+                        best[i, j] = tile_best[size]
+                        labels[i, j] = tile_label[size]
+                        size += 1
+            column = column_end
+        row = row_end
+
+
+@njit(cache=True, nogil=True, inline="always")
+@no_type_check
+def _run_end(low, start, stop):
+    """End of the run of output positions that lie between the same two grid points."""
+    end = start + 1
+    while end < stop and end - start < _TILE and low[end] == low[start]:
+        end += 1
+    return end
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _load_row(scores, y, into):
+    num_classes, _, width = scores.shape
+    for first in range(0, num_classes, 16):  # blocks of one cache line, so that lines are written whole
+        for x in range(width):
+            for k in range(first, min(first + 16, num_classes)):
+                into[x, k] = scores[k, y, x]
+
+
+@njit(cache=True, nogil=True, fastmath={"nnan", "nsz"})
+@no_type_check
+def _possible_winners(a, b, c, d, floor, inside):
+    """List the classes that can be best somewhere between the corners ``a b c d`` and above ``floor``."""
+    worst = np.float32(-np.inf)
+    for k in range(a.size):
+        worst = max(worst, min(min(a[k], b[k]), min(c[k], d[k])))
+    worst = max(worst, floor)
+    count = 0
+    for k in range(a.size):
+        inside[count] = k
+        count += max(max(a[k], b[k]), max(c[k], d[k])) >= worst
+    return count
+
+
+@njit(cache=True, nogil=True, fastmath={"contract", "nnan"})
+@no_type_check
+def _compete(a, along, below, twist, label, across, down, tile_best, tile_label, size):
+    """Evaluate one class in every pixel of a tile and keep it where it is the best so far."""
+    label = np.int32(label)
+    for p in range(size):
+        value = (a + down[p] * below) + across[p] * (along + down[p] * twist)
+        wins = value > tile_best[p]
+        tile_best[p] = value if wins else tile_best[p]
+        tile_label[p] = label if wins else tile_label[p]

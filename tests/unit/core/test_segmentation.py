@@ -1,0 +1,107 @@
+"""A segmentation counts, draws and saves itself."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lexiseg.core.drawing import class_colours
+from lexiseg.core.segmentation import Segmentation
+from lexiseg.core.vocabulary import Vocabulary
+
+VOID = 65535
+
+
+def segmentation(labels: np.ndarray, words: object = "cat, sky, sea", **more: object) -> Segmentation:
+    return Segmentation(
+        label_map=labels.astype(np.uint16),
+        score_map=np.linspace(0, 1, labels.size, dtype=np.float32).reshape(labels.shape),
+        vocabulary=Vocabulary.parse(words),
+        image=np.full((*labels.shape, 3), 100, np.uint8),
+        **more,
+    )
+
+
+HALVES = np.array([[2, 2, 2, 0], [2, 2, 2, 0]])
+
+
+def test_shares_list_the_largest_class_first_with_its_mean_score():
+    sea, cat = segmentation(HALVES).shares()
+    assert (sea.name, sea.label, sea.share) == ("sea", 2, 0.75)
+    assert (cat.name, cat.label, cat.share) == ("cat", 0, 0.25)
+    assert sea.mean_score == pytest.approx(np.mean([0, 1, 2, 4, 5, 6]) / 7)
+
+
+def test_void_is_no_class_but_counts_in_the_size():
+    only = segmentation(np.array([[VOID, 1]])).shares()
+    assert [(share.name, share.share) for share in only] == [("sky", 0.5)]
+
+
+def test_masks_cover_each_class():
+    masks = segmentation(HALVES).masks()
+    assert list(masks) == ["sea", "cat"]
+    np.testing.assert_array_equal(masks["cat"], HALVES == 0)
+
+
+def test_coco_annotations_hold_area_box_and_run_lengths():
+    sea, cat = segmentation(HALVES).to_coco_rle()
+    assert (cat["category_name"], cat["area"], cat["bbox"]) == ("cat", 2, [3, 0, 1, 2])
+    assert (sea["category_id"], sea["area"], sea["bbox"]) == (2, 6, [0, 0, 3, 2])
+    coco = pytest.importorskip("pycocotools.mask")
+    np.testing.assert_array_equal(coco.decode(cat["segmentation"]), HALVES == 0)
+    json.dumps([sea, cat])
+
+
+def test_overlay_mixes_colour_and_picture_and_draws_borders():
+    labels = np.repeat(np.repeat(HALVES, 40, 0), 40, 1)
+    picture = np.asarray(segmentation(labels).overlay(opacity=0.5, legend=False))
+    assert picture.shape == (80, 160, 3)
+    expected = (100 + class_colours(3)[2].astype(int)) / 2
+    assert np.abs(picture[5, 5] - expected).max() <= 1
+    assert (picture[:, 120] == 255).all()
+
+
+def test_legend_stands_below_the_picture_and_names_every_class():
+    labels = np.repeat(np.repeat(HALVES, 40, 0), 40, 1)
+    with_legend = segmentation(labels).overlay()
+    assert with_legend.width == 160
+    assert with_legend.height > 80
+    legend = np.asarray(with_legend)[80:]
+    for label in (0, 2):
+        assert (legend == class_colours(3)[label]).all(axis=2).any()
+
+
+def test_legend_of_many_classes_on_a_tiny_picture_still_draws():
+    words = [f"a rather long class name number {index}" for index in range(300)]
+    labels = np.arange(30 * 30).reshape(30, 30) % 300
+    assert segmentation(labels, words).overlay().width == 30
+
+
+def test_first_colours_are_far_apart():
+    colours = class_colours(8).astype(int)
+    gaps = [np.abs(a - b).sum() for i, a in enumerate(colours) for b in colours[:i]]
+    assert min(gaps) > 60
+
+
+def test_save_writes_three_files_and_the_label_map_reads_back_at_sixteen_bits(tmp_path):
+    words = [str(index) for index in range(1000)]
+    labels = np.array([[0, 846], [999, VOID]])
+    paths = segmentation(labels, words, settings={"model": "x"}).save(tmp_path / "new", "photo")
+    assert sorted(path.name for path in paths.values()) == [
+        "photo.json",
+        "photo.labels.png",
+        "photo.overlay.png",
+    ]
+    with Image.open(paths["labels"]) as image:
+        np.testing.assert_array_equal(np.asarray(image), labels)
+    facts = json.loads(paths["json"].read_text())
+    assert facts["size"] == {"height": 2, "width": 2}
+    assert [entry["name"] for entry in facts["classes"]] == ["0", "846", "999"]
+    assert facts["settings"] == {"model": "x"}
+    assert facts["vocabulary"] == words
+
+
+def test_save_names_files_after_the_source(tmp_path):
+    paths = segmentation(HALVES, source=tmp_path / "holiday 1.jpg").save(tmp_path)
+    assert paths["json"] == tmp_path / "holiday 1.json"
