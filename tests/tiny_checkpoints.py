@@ -1,4 +1,4 @@
-"""Build tiny random checkpoints in the exact layout of the hub, with transformers' own ``save_pretrained``."""
+"""Tiny random checkpoints in the exact layout of the hub, made by transformers' own ``save_pretrained``."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,22 @@ from torch import nn
 
 IMAGE_MEAN = [0.48, 0.46, 0.41]
 IMAGE_STD = [0.27, 0.26, 0.28]
-WORDS = ["a", "photo", "of", "cat", "dog", "grass", "sky", "the", "bad", "itap", "origami", "art", "video", "game"]
+WORDS = [
+    "a",
+    "photo",
+    "of",
+    "cat",
+    "dog",
+    "grass",
+    "sky",
+    "the",
+    "bad",
+    "itap",
+    "origami",
+    "art",
+    "video",
+    "game",
+]
 
 TRANSFORMER = {
     "hidden_size": 32,
@@ -20,7 +35,7 @@ TRANSFORMER = {
 }
 
 
-def save_tiny_clip(folder: Path, *, dtype: torch.dtype = torch.float32, **save_options: Any) -> nn.Module:
+def save_tiny_clip(folder: Path, *, dtype: torch.dtype = torch.float32, **save_options: Any) -> Path:
     """Save a ``CLIPModel`` of 3 layers, patch 8, native 32×32, with a byte-level tokenizer of CLIP's kind."""
     from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer
 
@@ -41,10 +56,10 @@ def save_tiny_clip(folder: Path, *, dtype: torch.dtype = torch.float32, **save_o
     model.save_pretrained(folder, **save_options)
     tokenizer.save_pretrained(folder)
     CLIPImageProcessor(image_mean=IMAGE_MEAN, image_std=IMAGE_STD).save_pretrained(folder)
-    return model.float()
+    return folder
 
 
-def save_tiny_siglip(folder: Path, *, dtype: torch.dtype = torch.float32) -> nn.Module:
+def save_tiny_siglip(folder: Path) -> Path:
     """Save a ``SiglipModel`` of 3 layers, patch 8, native 32×32, with a word-level tokenizer."""
     from transformers import SiglipConfig, SiglipImageProcessor, SiglipModel
 
@@ -53,24 +68,31 @@ def save_tiny_siglip(folder: Path, *, dtype: torch.dtype = torch.float32) -> nn.
         text_config={**TRANSFORMER, "vocab_size": tokenizer.get_vocab_size(), "max_position_embeddings": 16},
         vision_config={**TRANSFORMER, "image_size": 32, "patch_size": 8},
     )
-    model = _randomised(SiglipModel(config)).to(dtype)
+    model = _randomised(SiglipModel(config))
     model.save_pretrained(folder)
     SiglipImageProcessor(image_mean=IMAGE_MEAN, image_std=IMAGE_STD).save_pretrained(folder)
     # transformers writes this class only with sentencepiece; the hub's folders hold these two files.
     tokenizer.save(str(folder / "tokenizer.json"))
-    settings = {"tokenizer_class": "SiglipTokenizer", "pad_token": "</s>", "eos_token": "</s>", "unk_token": "<unk>"}
+    settings = {
+        "tokenizer_class": "SiglipTokenizer",
+        "pad_token": "</s>",
+        "eos_token": "</s>",
+        "unk_token": "<unk>",
+    }
     write_json(folder / "tokenizer_config.json", settings)
-    return model.float()
+    return folder
 
 
-def save_tiny_siglip2(folder: Path) -> nn.Module:
+def save_tiny_siglip2(folder: Path) -> Path:
     """Save a NaFlex ``Siglip2Model`` of 3 layers, patch 8, 4×4 positions, with its Gemma-like tokenizer."""
     from transformers import Siglip2Config, Siglip2ImageProcessor, Siglip2Model, Siglip2Tokenizer
 
     special = {"<pad>": 0, "<eos>": 1, "<bos>": 2, "<unk>": 3, "<mask>": 4}
     letters = ["▁", *"abcdefghijklmnopqrstuvwxyz.,!"]
     vocab = {**special, **{letter: index for index, letter in enumerate(letters, start=len(special))}}
-    tokenizer = Siglip2Tokenizer(vocab=vocab, merges=[], padding_side="right", model_input_names=["input_ids"])
+    tokenizer = Siglip2Tokenizer(
+        vocab=vocab, merges=[], padding_side="right", model_input_names=["input_ids"]
+    )
     tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
         single="$A <eos>", special_tokens=[("<eos>", 1)]
     )
@@ -82,7 +104,7 @@ def save_tiny_siglip2(folder: Path) -> nn.Module:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     Siglip2ImageProcessor(image_mean=IMAGE_MEAN, image_std=IMAGE_STD, patch_size=8).save_pretrained(folder)
-    return model
+    return folder
 
 
 def as_hub_cache(folder: Path, home: Path, name: str) -> Path:

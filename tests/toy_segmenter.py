@@ -46,7 +46,9 @@ class ColourSegmenter(Segmenter):
 
         return torch.tensor([COLOURS.get(name, colour(name)) for name in names], dtype=torch.float32)
 
-    def class_scores(self, features: PatchFeatures, embeddings: Float[Tensor, "S D"]) -> Float[Tensor, "B S h w"]:
+    def class_scores(
+        self, features: PatchFeatures, embeddings: Float[Tensor, "S D"]
+    ) -> Float[Tensor, "B S h w"]:
         self.scored_names.append(embeddings.shape[0])
         distance = torch.cdist(embeddings[None], features.tokens)
         return -rearrange(distance, "b s (h w) -> b s h w", h=features.grid[0])

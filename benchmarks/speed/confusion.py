@@ -12,7 +12,7 @@ from lexiseg.metrics.confusion import ConfusionMatrix
 
 NUM_CLASSES = 150
 SIZE = (512, 683)
-NUM_IMAGES = 20
+NUM_IMAGES = 8
 
 Pairs = list[tuple[LabelMap, LabelMap]]
 
@@ -63,7 +63,7 @@ def main() -> None:
             "sklearn.confusion_matrix": lambda pairs=pairs: count_sklearn(pairs),
         }
         pixels = sum(true.size for true, _ in pairs)
-        rows += compare(functions, repeats=9, input=name, images=len(pairs), pixels=pixels)
+        rows += compare(functions, repeats=15, input=name, images=len(pairs), pixels=pixels)
     print_rows(rows, f"Confusion matrix, {NUM_CLASSES} classes, one thread; ratio to lexiseg")
     write_json(
         Path(__file__).with_suffix(".json"), rows, ["numpy", "numba", "scikit-learn"], num_classes=NUM_CLASSES

@@ -62,7 +62,11 @@ def photograph(photo: Path, num_words: int, repeats: int, side: int, cache: str)
         arguments = [str(photo), folder, str(num_words), str(repeats), str(side)]
         environment = {**os.environ, "LEXISEG_CACHE": cache}
         done = subprocess.run(
-            [sys.executable, "-c", code, *arguments], check=True, capture_output=True, text=True, env=environment
+            [sys.executable, "-c", code, *arguments],
+            check=True,
+            capture_output=True,
+            text=True,
+            env=environment,
         )
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -79,7 +83,12 @@ def main() -> None:
         rows.append({"what": what, "value": round(value, 3), "unit": unit, "target": target})
 
     process_seconds([*lexiseg, "--help"], 1, dict(os.environ))
-    row("lexiseg --help", statistics.median(process_seconds([*lexiseg, "--help"], 9, dict(os.environ))), "s", "< 0.15")
+    row(
+        "lexiseg --help",
+        statistics.median(process_seconds([*lexiseg, "--help"], 9, dict(os.environ))),
+        "s",
+        "< 0.15",
+    )
     with tempfile.TemporaryDirectory() as cache, tempfile.TemporaryDirectory() as out:
         from PIL import Image
 
@@ -95,7 +104,12 @@ def main() -> None:
         row("segment 640×480, 20 words, cold process, words known", statistics.median(again), "s", "< 6")
     with tempfile.TemporaryDirectory() as cache:
         warm = photograph(photo, 20, 12, 640, cache)
-        row("segment 640×480, 20 words, warm, file to files", statistics.median(warm["seconds"][2:]), "s", "< 0.25")
+        row(
+            "segment 640×480, 20 words, warm, file to files",
+            statistics.median(warm["seconds"][2:]),
+            "s",
+            "< 0.25",
+        )
         few = photograph(photo, 20, 2, 512, cache)
         first = photograph(photo, 10_000, 1, 512, cache)
         many = photograph(photo, 10_000, 2, 512, cache)

@@ -48,7 +48,7 @@ _HOMES = {
     "load": "recipes",
 }
 
-__all__ = sorted(_HOMES)  # noqa: PLE0605 - one list, checked by a test
+__all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

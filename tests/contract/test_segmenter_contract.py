@@ -5,17 +5,21 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from tiny_checkpoints import save_tiny_clip, save_tiny_siglip, save_tiny_siglip2
 
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.recipes import RECIPES, load
+from tiny_checkpoints import save_tiny_clip, save_tiny_siglip, save_tiny_siglip2
 
 WORDS = ["cat", "dining table", "sky"]
 
 
 @pytest.fixture(scope="session")
 def folders(tmp_path_factory):
-    makers: dict[str, Callable] = {"clip": save_tiny_clip, "siglip": save_tiny_siglip, "siglip2": save_tiny_siglip2}
+    makers: dict[str, Callable] = {
+        "clip": save_tiny_clip,
+        "siglip": save_tiny_siglip,
+        "siglip2": save_tiny_siglip2,
+    }
     return {name: make(tmp_path_factory.mktemp(name)) for name, make in makers.items()}
 
 
@@ -93,7 +97,9 @@ def test_two_calls_agree_and_no_parameter_changes(model, image):
     first, second = model.segment(image, WORDS), model.segment(image, WORDS)
     np.testing.assert_array_equal(first.label_map, second.label_map)
     np.testing.assert_array_equal(first.score_map, second.score_map)
-    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items() if name in before)
+    assert all(
+        torch.equal(before[name], value) for name, value in model.state_dict().items() if name in before
+    )
 
 
 def test_nothing_is_trained_and_nothing_is_in_training_mode(model):

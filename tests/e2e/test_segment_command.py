@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from toy_segmenter import ColourSegmenter
 
 from lexiseg.cli import main
 from lexiseg.recipes import RECIPES
+from toy_segmenter import ColourSegmenter
 
 COLOURS = {"a": (255, 0, 0), "b": (0, 255, 0), "c": (0, 0, 255), "d": (255, 255, 255)}
 WORDS = "red, green, blue, white"
@@ -130,7 +130,9 @@ def test_bad_files_are_listed_at_the_end_and_in_the_exit_code(model, photos, tmp
     assert "no file there" in printed
 
 
-def test_interrupt_keeps_what_is_finished_and_the_next_run_goes_on(model, photos, tmp_path, monkeypatch, capsys):
+def test_interrupt_keeps_what_is_finished_and_the_next_run_goes_on(
+    model, photos, tmp_path, monkeypatch, capsys
+):
     out = tmp_path / "out"
     honest = ColourSegmenter.encode_images
     calls = []
@@ -211,7 +213,9 @@ def test_classes_file_with_synonyms_is_recorded(model, photos, tmp_path):
         (["photos", "--device", "abacus"], "cat", ["choosing the device 'abacus'"]),
     ],
 )
-def test_a_command_that_cannot_run_says_why(model, photos, tmp_path, capsys, monkeypatch, arguments, words, parts):
+def test_a_command_that_cannot_run_says_why(
+    model, photos, tmp_path, capsys, monkeypatch, arguments, words, parts
+):
     monkeypatch.chdir(tmp_path)
     assert segment(*arguments, out=tmp_path / "out", words=words) == 2
     message = capsys.readouterr().err

@@ -4,7 +4,8 @@ Nothing here imports torch at the top: ``lexiseg --help`` answers at once.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import tyro
 
@@ -14,7 +15,12 @@ from lexiseg.cli.models import Models
 from lexiseg.cli.segment import Segment
 from lexiseg.core.errors import LexisegError
 
-COMMANDS = {"segment": Segment, "evaluate": Evaluate, "models": Models, "doctor": Doctor}
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "segment": Segment,
+    "evaluate": Evaluate,
+    "models": Models,
+    "doctor": Doctor,
+}
 
 INTERRUPTED = 130
 CANNOT_RUN = 2
@@ -38,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description="Segment photographs by words, with whatever labels you have.\n\n"
         'lexiseg segment photo.jpg --words "cat, grass, sky"',
         args=arguments,
-        config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagConversionOff),
+        config=(tyro.conf.OmitArgPrefixes,),
     )
     try:
         code = command.run()

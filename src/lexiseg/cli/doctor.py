@@ -52,12 +52,25 @@ def _versions() -> Iterator[Check]:
     import sys
     from importlib.metadata import PackageNotFoundError, version
 
-    yield Check(name="python", state="ok" if sys.version_info >= (3, 11) else "bad", found=sys.version.split()[0])
-    for package in ("lexiseg", "torch", "transformers", "numpy", "numba", "pillow", "safetensors", "tokenizers"):
+    old = sys.version_info < (3, 11)
+    yield Check(name="python", state="bad" if old else "ok", found=sys.version.split()[0])
+    for package in (
+        "lexiseg",
+        "torch",
+        "transformers",
+        "numpy",
+        "numba",
+        "pillow",
+        "safetensors",
+        "tokenizers",
+    ):
         try:
             yield Check(name=package, state="ok", found=version(package))
         except PackageNotFoundError:
-            yield Check(name=package, state="bad", found="not installed", fix=f"pip install {package}")
+            if package == "lexiseg":
+                yield Check(name=package, state="note", found="used from its source folder, not installed")
+            else:
+                yield Check(name=package, state="bad", found="not installed", fix=f"pip install {package}")
 
 
 def _torchvision() -> Check:
@@ -78,18 +91,31 @@ def _torchvision() -> Check:
 def _weights() -> Iterator[Check]:
     from lexiseg.recipes import known_models
 
+    missing = []
     for model in known_models():
         for part, state in model.states():
             name = f"weights of {model.name}" + (f": {part}" if part else "")
             match state:
                 case "intact":
-                    yield Check(name=name, state="ok", found=f"present, SHA-256 as published; {model.licence}")
+                    yield Check(
+                        name=name, state="ok", found=f"present, SHA-256 as published; {model.licence}"
+                    )
                 case "present":
                     yield Check(name=name, state="ok", found=f"in the local hub cache; {model.licence}")
                 case "altered":
-                    yield Check(name=name, state="bad", found="present, but not the published file", fix=model.how_to_get)
+                    fix = f"They will not be loaded. Reinstall: {model.how_to_get}"
+                    yield Check(name=name, state="bad", found="present, but not the published file", fix=fix)
+                case _ if model.parts:
+                    yield Check(name=name, state="bad", found="not here", fix=model.how_to_get)
                 case _:
-                    yield Check(name=name, state="note", found=f"not here; {model.licence}", fix=model.how_to_get)
+                    missing.append(model.name)
+    if missing:
+        yield Check(
+            name="weights of hub models",
+            state="note",
+            found=f"{len(missing)} known models are not here (lexiseg models lists them with size and licence)",
+            fix="Where there is a network: hf download openai/clip-vit-base-patch16",
+        )
 
 
 def _threads() -> Check:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from lexiseg.cli.options import InferenceOptions, load_segmenter
+from lexiseg.cli.options import Device, InferenceOptions, ModelName, load_segmenter, option
 from lexiseg.cli.progress import progress
 
 
@@ -15,28 +15,27 @@ from lexiseg.cli.progress import progress
 class Evaluate:
     """Score a model on a folder of pictures with true label maps.
 
-    One confusion matrix is counted over the whole set at the pictures' original size; the table
-    names the convention of every mean.
+    One confusion matrix is counted over the whole set at the pictures' original size; the table names
+    the convention of every mean.
     """
 
-    model: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="MODEL")]]
-    """mini, a hub id such as openai/clip-vit-base-patch16, or a local checkpoint folder."""
-
-    data: Annotated[Path, tyro.conf.arg(metavar="FOLDER")]
-    """A folder with classes.txt, images/ and labels/."""
-
-    split: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
-    """Use the pictures listed in NAME.txt of the folder, such as val; all if left out."""
-
-    labelled_only: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Leave out pictures without a label file instead of refusing them."""
-
-    json: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Write the report there as well."""
-
-    device: Annotated[str, tyro.conf.arg(metavar="DEVICE")] = "auto"
-    """cpu, cuda, cuda:1, …; auto takes a GPU when there is one."""
-
+    model: tyro.conf.Positional[ModelName]
+    data: Annotated[
+        Path, tyro.conf.arg(metavar="FOLDER", help="A folder with classes.txt, images/ and labels/.")
+    ]
+    split: Annotated[
+        str | None,
+        option("NAME", "Use the pictures listed in NAME.txt of the folder, such as val; all if left out."),
+    ] = None
+    labelled_only: Annotated[
+        bool,
+        tyro.conf.arg(
+            help="Leave out pictures without a label file instead of refusing.", help_behavior_hint=""
+        ),
+        tyro.conf.FlagCreatePairsOff,
+    ] = False
+    json: Annotated[Path | None, option("FILE", "Write the report there as well.")] = None
+    device: Device = "auto"
     inference: InferenceOptions = field(default_factory=InferenceOptions)
 
     def run(self) -> int:
@@ -49,7 +48,10 @@ class Evaluate:
 
         dataset = FolderDataset(self.data, self.split, labels="only" if self.labelled_only else "required")
         if self.labelled_only and dataset.num_unlabelled:
-            print(f"note: {dataset.num_unlabelled:,} pictures without a label file are left out", file=sys.stderr)
+            print(
+                f"note: {dataset.num_unlabelled:,} pictures without a label file are left out",
+                file=sys.stderr,
+            )
         segmenter = load_segmenter(self.model, self.device)
         with progress("evaluating", len(dataset)) as advance:
             report = evaluate(segmenter, dataset, advance=advance, **self.inference.changes())

@@ -22,7 +22,11 @@ class Models:
             table.add_column(heading)
         for model in known_models():
             table.add_row(
-                model.name, model.summary, f"{model.megabytes:,} MB", model.licence, "yes" if model.is_here() else "no"
+                model.name,
+                model.summary,
+                f"{model.megabytes:,} MB",
+                model.licence,
+                "yes" if model.is_here() else "no",
             )
         Console().print(table)
         return 0

@@ -9,53 +9,75 @@ if TYPE_CHECKING:
     from lexiseg.inference.segmenter import Segmenter
 
 
+def option(metavar: str, text: str) -> Any:
+    """Describe an option that may be left out: its value's name, and a sentence."""
+    return tyro.conf.arg(metavar=metavar, help=text, help_behavior_hint="")
+
+
+ModelName = Annotated[
+    str,
+    tyro.conf.arg(
+        metavar="NAME|ID|FOLDER",
+        help="mini, a hub id such as openai/clip-vit-base-patch16, or a local checkpoint folder.",
+    ),
+]
+Device = Annotated[
+    str,
+    tyro.conf.arg(metavar="DEVICE", help="cpu, cuda, cuda:1, …; auto takes a GPU when there is one."),
+]
+
+
 @dataclass(frozen=True, kw_only=True)
 class InferenceOptions:
     """How pictures become label maps; what is left out is the model's own choice."""
 
-    background: Literal["none", "name", "threshold"] | None = None
-    """Pixels that are none of the words: none (every pixel gets a word), name (the word
-    background competes) or threshold (pixels that score below --threshold)."""
-
-    threshold: Annotated[float | None, tyro.conf.arg(metavar="SCORE")] = None
-    """For --background threshold: on the model's own score scale."""
-
-    refine: Literal["none", "guided"] | None = None
-    """Move label borders to the edges in the picture (guided), or leave the model's grid (none)."""
-
-    short_side: Annotated[int | None, tyro.conf.arg(metavar="PIXELS")] = None
-    """Short side that pictures are resized to for the model; results keep the original size."""
-
-    window: Annotated[int | None, tyro.conf.arg(metavar="PIXELS")] = None
-    """Slide a square window of this side over the resized picture, for large or detailed ones."""
-
-    window_stride: Annotated[int | None, tyro.conf.arg(metavar="PIXELS")] = None
-    """Step of the sliding window; half the window if left out."""
-
-    blend: Literal["mean", "tent"] | None = None
-    """How overlapping windows are averaged."""
-
-    prompts: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
-    """Prompt set: bare, single, imagenet80, openai7, maskclip85, vild14, vild63, …"""
-
-    synonyms: Literal["max", "mean"] | None = None
-    """Score of a class with several names."""
+    background: Annotated[
+        Literal["none", "name", "threshold"] | None,
+        option(
+            "none|name|threshold",
+            "Pixels that are none of the words: none gives every pixel a word; name lets the word background "
+            "compete; threshold makes pixels that score below --threshold background.",
+        ),
+    ] = None
+    threshold: Annotated[
+        float | None, option("SCORE", "For --background threshold, on the model's own score scale.")
+    ] = None
+    refine: Annotated[
+        Literal["none", "guided"] | None,
+        option("none|guided", "Move label borders to the edges in the picture, or leave the model's grid."),
+    ] = None
+    short_side: Annotated[
+        int | None,
+        option("PIXELS", "Short side of the picture that the model sees; results keep the original size."),
+    ] = None
+    window: Annotated[
+        int | None,
+        option("PIXELS", "Slide a square window of this side over what the model sees, for large pictures."),
+    ] = None
+    window_stride: Annotated[
+        int | None, option("PIXELS", "Step of the sliding window; half the window if left out.")
+    ] = None
+    blend: Annotated[
+        Literal["mean", "tent"] | None,
+        option(
+            "mean|tent", "Average overlapping windows all alike, or with less weight towards their edges."
+        ),
+    ] = None
+    prompts: Annotated[
+        str | None,
+        option(
+            "SET",
+            "Sentences to put words into: bare, single, imagenet80, openai7, maskclip85, vild14, vild63, …",
+        ),
+    ] = None
+    synonyms: Annotated[
+        Literal["max", "mean"] | None, option("max|mean", "Score of a class that has several names.")
+    ] = None
 
     def changes(self) -> dict[str, Any]:
         """Give the settings that were named on the command line."""
         given = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in given.items() if value is not None}
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelOptions:
-    """Which model runs where."""
-
-    model: Annotated[str, tyro.conf.arg(metavar="NAME|ID|FOLDER")] = "mini"
-    """mini, a hub id such as openai/clip-vit-base-patch16, or a local checkpoint folder."""
-
-    device: Annotated[str, tyro.conf.arg(metavar="DEVICE")] = "auto"
-    """cpu, cuda, cuda:1, …; auto takes a GPU when there is one."""
 
 
 def load_segmenter(name: str, device: str) -> "Segmenter":

@@ -1,18 +1,19 @@
 """``lexiseg segment``: pictures and words in, label maps out."""
 
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from lexiseg.cli.options import InferenceOptions, ModelOptions, load_segmenter
 from lexiseg.cli.jobs import is_done, plan_jobs
+from lexiseg.cli.options import Device, InferenceOptions, ModelName, load_segmenter, option
 from lexiseg.cli.progress import progress
 from lexiseg.core.errors import ImageError, InputError, LexisegError
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from rich.console import Console
 
     from lexiseg.core.segmentation import Segmentation
@@ -30,31 +31,40 @@ class Segment:
     run again goes on where it stopped.
     """
 
-    paths: tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="PATHS")]]
-    """Picture files, folders (searched with their subfolders) and globs."""
-
-    words: Annotated[str | None, tyro.conf.arg(metavar="WORDS")] = None
-    """Class names separated by commas: "cat, grass, sky". Quote a name that holds a comma."""
-
-    classes_file: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Class names one a line, synonyms after a tab: instead of --words."""
-
-    out: Annotated[Path, tyro.conf.arg(metavar="FOLDER")] = Path("segmented")
-    """Where results go."""
-
-    overwrite: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Segment pictures again whose results are already there."""
-
-    model_options: ModelOptions = field(default_factory=ModelOptions)
+    paths: tyro.conf.Positional[
+        Annotated[
+            tuple[str, ...],
+            option("PATHS", "Picture files, folders (searched with their subfolders) and globs."),
+        ]
+    ]
+    words: Annotated[
+        str | None,
+        option(
+            "WORDS", 'Class names separated by commas: "cat, grass, sky". Quote a name that holds a comma.'
+        ),
+    ] = None
+    classes_file: Annotated[
+        Path | None, option("FILE", "Class names one a line, synonyms after a tab; instead of --words.")
+    ] = None
+    model: ModelName = "mini"
+    out: Annotated[Path, tyro.conf.arg(metavar="FOLDER", help="Where results go.")] = Path("segmented")
+    overwrite: Annotated[
+        bool,
+        tyro.conf.arg(help="Segment pictures again whose results are already there.", help_behavior_hint=""),
+        tyro.conf.FlagCreatePairsOff,
+    ] = False
+    device: Device = "auto"
     inference: InferenceOptions = field(default_factory=InferenceOptions)
 
     def run(self) -> int:
         """Segment every picture; give the exit code."""
+        from concurrent.futures import ThreadPoolExecutor
+
         from rich.console import Console
 
         vocabulary = self._vocabulary()
         jobs = plan_jobs(self.paths, self.out)
-        segmenter = load_segmenter(self.model_options.model, self.model_options.device)
+        segmenter = load_segmenter(self.model, self.device)
         changes = self.inference.changes()
         request = segmenter.describe(vocabulary, **changes)
         console = Console()
@@ -62,7 +72,7 @@ class Segment:
         failed: list[tuple[Path, LexisegError]] = []
         skipped = 0
         with ThreadPoolExecutor(max_workers=1) as writer, progress("segmenting", len(jobs)) as advance:
-            writing: Future[object] | None = None
+            writing: Future[dict[str, Path]] | None = None
             for path, stem in jobs:
                 if not self.overwrite and is_done(self.out, stem, path, request):
                     skipped += 1
@@ -88,9 +98,12 @@ class Segment:
         if len(jobs) > MAX_TABLES and totals:
             _print_totals(console, totals, finished)
         kept = f", {skipped} already there" if skipped else ""
-        console.print(f"{finished} segmented{kept}, {len(failed)} failed; results in {self.out}", highlight=False)
-        for path, error in failed:
-            console.print(f"  failed: {path}: {error.found}. {error.fix}", style="red", markup=False, highlight=False)
+        console.print(
+            f"{finished} segmented{kept}, {len(failed)} failed; results in {self.out}", highlight=False
+        )
+        for path, problem in failed:
+            line = f"  failed: {path}: {problem.found}. {problem.fix}"
+            console.print(line, style="red", markup=False, highlight=False)
         return 1 if failed else 0
 
     def _vocabulary(self) -> "Vocabulary":
@@ -110,24 +123,30 @@ class Segment:
 
 
 def _print_table(console: "Console", segmentation: "Segmentation", path: Path) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=str(path), title_justify="left", title_style="bold", highlight=False)
+    console.print(path, style="bold", markup=False, highlight=False, soft_wrap=True)
+    table = Table(box=SIMPLE_HEAD, highlight=False)
     table.add_column("class")
     table.add_column("pixels", justify="right")
     table.add_column("mean score", justify="right")
     for share in segmentation.shares():
-        table.add_row(share.name, f"{share.share:.1%}", f"{share.mean_score:.3f}")
-    console.print(table, markup=False)
+        table.add_row(escape(share.name), f"{share.share:.1%}", f"{share.mean_score:.3f}")
+    console.print(table)
 
 
 def _print_totals(console: "Console", totals: dict[str, list[float]], num_images: int) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=f"{num_images} pictures", title_justify="left", title_style="bold", highlight=False)
+    console.print(f"{num_images} pictures", style="bold", highlight=False)
+    table = Table(box=SIMPLE_HEAD, highlight=False)
     table.add_column("class")
     table.add_column("pictures", justify="right")
     table.add_column("pixels", justify="right")
     for name, shares in sorted(totals.items(), key=lambda item: -sum(item[1])):
-        table.add_row(name, str(len(shares)), f"{sum(shares) / num_images:.1%}")
+        table.add_row(escape(name), str(len(shares)), f"{sum(shares) / num_images:.1%}")
     console.print(table)

@@ -10,18 +10,28 @@ from PIL import Image, ImageDraw, ImageFont
 VOID_COLOUR = (128, 128, 128)
 
 
-def class_colours(num_classes: int) -> UInt8[np.ndarray, "K 3"]:
-    """Give ``num_classes`` RGB colours; the first dozen are far apart and a class keeps its colour.
+# Told apart at a glance, also when mixed with a picture; the first are the furthest apart.
+_FIRST_COLOURS = (
+    (255, 127, 14), (31, 119, 200), (60, 180, 75), (220, 30, 60), (150, 60, 200), (255, 225, 25),
+    (0, 200, 200), (240, 50, 230), (139, 85, 40), (170, 230, 60), (0, 60, 130), (250, 170, 190),
+    (0, 110, 100), (128, 0, 30), (200, 170, 255), (128, 128, 0), (110, 255, 180), (255, 200, 150),
+)  # fmt: skip
 
-    Hues step by the golden angle, so neighbours in the list differ most; lightness and saturation
-    change every few steps so that hues that come round again still differ.
+
+def class_colours(num_classes: int) -> UInt8[np.ndarray, "K 3"]:
+    """Give ``num_classes`` RGB colours; a class keeps its colour whatever the number.
+
+    After the first 18, chosen by hand, hues step by the golden angle and lightness and saturation
+    alternate, so that neighbours in the list still differ.
     """
     colours = np.empty((num_classes, 3), np.uint8)
     for label in range(num_classes):
-        hue = (0.58 + label * 0.61803398875) % 1.0
-        saturation = (0.85, 0.60, 0.95)[label % 3]
-        value = (0.95, 0.80, 0.65, 1.0)[label // 2 % 4]
-        colours[label] = [round(255 * c) for c in colorsys.hsv_to_rgb(hue, saturation, value)]
+        if label < len(_FIRST_COLOURS):
+            colours[label] = _FIRST_COLOURS[label]
+            continue
+        hue = label * 0.61803398875 % 1.0
+        saturation, value = (0.85, 0.60, 0.95)[label % 3], (0.95, 0.80, 0.65, 1.0)[label // 2 % 4]
+        colours[label] = [round(255 * part) for part in colorsys.hsv_to_rgb(hue, saturation, value)]
     return colours
 
 

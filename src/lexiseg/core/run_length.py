@@ -9,7 +9,7 @@ for places where a pixel differs from the one above (row by row, as memory lies)
 places by column, and walks along them, so its cost hardly depends on the number of classes.
 """
 
-from typing import TypedDict
+from typing import TypedDict, no_type_check
 
 import numpy as np
 from jaxtyping import Bool, UInt16
@@ -104,8 +104,8 @@ def _checked_counts(run_lengths: RunLengths) -> list[int]:
     counts: list[int] = []
     value = shift = 0
     damaged = False
-    for character in run_lengths["counts"].encode("ascii", errors="replace"):
-        group = character - 48
+    for character in run_lengths["counts"]:
+        group = ord(character) - 48
         damaged |= not 0 <= group < 64
         value |= (group & 31) << shift
         shift += 5
@@ -135,8 +135,10 @@ def _write_counts(counts: list[int]) -> str:
     return buffer[:position].tobytes().decode("ascii")
 
 
+# Kernels carry no_type_check, or the tests' shape checker would wrap them and numba could not cache them.
 @njit(cache=True, nogil=True)
-def _find_runs(label_map):  # type: ignore[no-untyped-def]
+@no_type_check
+def _find_runs(label_map):
     """Give start (in column order) and label of every run, in column order."""
     height, width = label_map.shape
     # Worst case one run a pixel; pages that are never touched cost nothing.
@@ -174,7 +176,8 @@ def _find_runs(label_map):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _write_labels(starts, labels, num_labels, num_pixels):  # type: ignore[no-untyped-def]
+@no_type_check
+def _write_labels(starts, labels, num_labels, num_pixels):
     """Write the strings of labels 0 to ``num_labels - 1`` one after the other; give text and ends."""
     num_runs = starts.size
     place = np.zeros(num_labels + 1, np.int64)
@@ -214,7 +217,8 @@ def _write_labels(starts, labels, num_labels, num_pixels):  # type: ignore[no-un
 
 
 @njit(cache=True, nogil=True)
-def _append(text, position, value):  # type: ignore[no-untyped-def]
+@no_type_check
+def _append(text, position, value):
     """Write one number in groups of five bits at ``position``; give the position after it."""
     more = True
     while more:

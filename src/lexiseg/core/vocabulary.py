@@ -191,7 +191,7 @@ def _clean(name: str, where: str) -> str:
             expected="a word or phrase for every class",
             fix="Remove the stray comma or blank line, or write the missing name.",
         )
-    if any(unicodedata.category(c) in ("Cc", "Zl", "Zp") for c in cleaned):
+    if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in cleaned):
         raise VocabularyError(
             doing="building the vocabulary",
             found=f"a line break, tab or control character in {where}: {_short(cleaned)}",

@@ -1,0 +1,1 @@
+"""Pictures, label files and data sets."""

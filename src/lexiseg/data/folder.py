@@ -32,7 +32,7 @@ from lexiseg.data.images import IMAGE_SUFFIXES, load_image
 from lexiseg.data.label_files import check_labels, read_label_map, reduce_zero_label
 
 
-class FolderDataset(Sequence[Sample]):
+class FolderDataset:
     """Samples of a folder, in the order of their stems; pictures are read when asked for.
 
     The lists and the pairing of files are checked at once; size and values of a label map when its
@@ -94,7 +94,7 @@ class FolderDataset(Sequence[Sample]):
     def __len__(self) -> int:
         return len(self.stems)
 
-    def __getitem__(self, index: int) -> Sample:  # type: ignore[override]
+    def __getitem__(self, index: int) -> Sample:
         """Read one sample.
 
         Raises:

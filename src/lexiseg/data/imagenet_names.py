@@ -15,14 +15,20 @@ class ImageNetClass:
     Attributes:
         wnid: WordNet id, e.g. ``n02123045``.
         name: Short English name, e.g. ``tabby cat``. Not unique: two are called ``missile``.
+        kind: What an everyday word would call it, e.g. ``cat``; None where the name says it already.
+            Our own judgement, as WordNet's hierarchy would have it.
         lemmas: WordNet's names of it.
         gloss: WordNet's definition.
+        shown_with_people: Photographs of it usually show a person: it is worn, or used in sport or
+            music. Our own judgement too.
     """
 
     wnid: str
     name: str
+    kind: str | None
     lemmas: tuple[str, ...]
     gloss: str
+    shown_with_people: bool
 
 
 @lru_cache(maxsize=1)
@@ -31,6 +37,13 @@ def imagenet_classes() -> tuple[ImageNetClass, ...]:
     text = files("lexiseg.data").joinpath("class_names", "imagenet1k.tsv").read_text(encoding="utf-8")
     rows = (line.split("\t") for line in text.splitlines() if not line.startswith("#"))
     return tuple(
-        ImageNetClass(wnid=wnid, name=name, lemmas=tuple(lemmas.split(", ")), gloss=gloss)
-        for wnid, name, lemmas, gloss in rows
+        ImageNetClass(
+            wnid=wnid,
+            name=name,
+            kind=None if kind == "-" else kind,
+            lemmas=tuple(lemmas.split(", ")),
+            gloss=gloss,
+            shown_with_people=people == "person",
+        )
+        for wnid, name, kind, lemmas, gloss, people in rows
     )

@@ -57,7 +57,10 @@ def _from_file(source: str | Path) -> UInt8[np.ndarray, "H W 3"]:
         raise ImageError(doing=doing, found=found, expected=readable, fix="Check the path.")
     if path.stat().st_size == 0:
         raise ImageError(
-            doing=doing, found="an empty file (0 bytes)", expected=readable, fix="Copy it again from its source."
+            doing=doing,
+            found="an empty file (0 bytes)",
+            expected=readable,
+            fix="Copy it again from its source.",
         )
     try:
         with warnings.catch_warnings():
@@ -106,7 +109,11 @@ def _from_pil(image: Image.Image, name: str) -> UInt8[np.ndarray, "H W 3"]:
 
 def _from_array(array: np.ndarray) -> UInt8[np.ndarray, "H W 3"]:
     is_grey = array.ndim == 2
-    if array.dtype != np.uint8 or not (is_grey or (array.ndim == 3 and array.shape[2] == 3)) or array.size == 0:
+    if (
+        array.dtype != np.uint8
+        or not (is_grey or (array.ndim == 3 and array.shape[2] == 3))
+        or array.size == 0
+    ):
         hint = "Scale it to 0..255 and call .astype(np.uint8)."
         if array.ndim == 3 and array.shape[0] == 3 and array.shape[2] != 3:
             hint = "It looks channels-first: call array.transpose(1, 2, 0), or give a tensor."

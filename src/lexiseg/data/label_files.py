@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 from jaxtyping import UInt8, UInt16
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from lexiseg.core.constants import IGNORE_INDEX, IGNORE_INDEX_8BIT
 from lexiseg.core.errors import DatasetError
@@ -40,8 +40,6 @@ def read_label_map(path: str | Path, num_classes: int | None = None) -> UInt16[n
         with Image.open(path) as image:
             mode = image.mode
             pixels = np.array(image)
-    except UnidentifiedImageError as error:
-        raise _error(path, "data that is not a PNG", "Write it again from its source.") from error
     except Image.DecompressionBombError as error:
         raise _error(
             path, f"a picture too large to decode safely ({error})", "Cut it into tiles first."

@@ -1,0 +1,1 @@
+"""The one way from a picture and words to a label map, and its evaluation."""

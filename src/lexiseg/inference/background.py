@@ -56,5 +56,6 @@ def competing_classes(vocabulary: Vocabulary, settings: InferenceSettings) -> li
 def paint_background(best: RunningBest, vocabulary: Vocabulary, settings: InferenceSettings) -> None:
     """Give pixels whose best score is below the threshold to background, in place."""
     if settings.background == "threshold":
-        assert vocabulary.background is not None and settings.threshold is not None
+        assert vocabulary.background is not None
+        assert settings.threshold is not None
         best.labels[best.best < np.float32(settings.threshold)] = vocabulary.background

@@ -48,5 +48,9 @@ def evaluate(
         scores=compute_scores(confusion, seen=vocabulary.seen),
         names=vocabulary.names,
         num_images=len(dataset),
-        settings={**described["settings"], "data": str(dataset.path), "data_fingerprint": dataset.fingerprint()},
+        settings={
+            **described["settings"],
+            "data": str(dataset.path),
+            "data_fingerprint": dataset.fingerprint(),
+        },
     )

@@ -201,7 +201,7 @@ def _over_names(
     if all(count == 1 for count in names_per_class):
         return scores
     reduce = torch.amax if reduction == "max" else torch.mean
-    return torch.stack([reduce(part, dim=0) for part in scores.split(list(names_per_class))])
+    return torch.stack([reduce(part, dim=0) for part in torch.split(scores, list(names_per_class))])
 
 
 def _names_per_chunk(encoded: EncodedImage, settings: InferenceSettings) -> int:

@@ -1,16 +1,16 @@
 """Segmenter: what every method is, and the one way from a picture and words to a Segmentation."""
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, overload
+from typing import Any, cast, overload
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from PIL import Image
 from torch import Tensor, nn
 
 from lexiseg.core.features import PatchFeatures
@@ -19,7 +19,7 @@ from lexiseg.core.vocabulary import Vocabulary, Words
 from lexiseg.data.images import ImageSource, load_image
 from lexiseg.inference.background import competing_classes, paint_background, with_background
 from lexiseg.inference.predict import EncodedImage, best_classes, encode_images, grid_scores
-from lexiseg.inference.refine import refinable_classes, refine_labels
+from lexiseg.inference.refine import refine_labels
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.ops.resize import RunningBest
 
@@ -81,9 +81,7 @@ class Segmenter(nn.Module, ABC):
         return self._encode([image], replace(self.settings, **changes))[0]
 
     @overload
-    def segment(
-        self, image: ImageSource | EncodedImage, words: Words, **changes: Any
-    ) -> Segmentation: ...
+    def segment(self, image: ImageSource | EncodedImage, words: Words, **changes: Any) -> Segmentation: ...
     @overload
     def segment(
         self, image: Sequence[ImageSource | EncodedImage], words: Words, **changes: Any
@@ -113,12 +111,14 @@ class Segmenter(nn.Module, ABC):
         """
         settings = replace(self.settings, **changes)
         is_batch = isinstance(image, Sequence) and not isinstance(image, str)
-        images: list[Any] = list(image) if is_batch else [image]
+        images = cast(list[ImageSource | EncodedImage], list(image) if is_batch else [image])  # type: ignore[arg-type]
         vocabulary = with_background(Vocabulary.parse(words), settings)
         competing = competing_classes(vocabulary, settings)
         names = vocabulary.all_names()
         counts = [len(names[label]) for label in competing]
-        embeddings = self.embed_texts([name for label in competing for name in names[label]], settings.prompts)
+        embeddings = self.embed_texts(
+            [name for label in competing for name in names[label]], settings.prompts
+        )
         described = self._describe(settings)
         fresh = iter(self._encode([item for item in images if not isinstance(item, EncodedImage)], settings))
         results = []
@@ -146,7 +146,8 @@ class Segmenter(nn.Module, ABC):
         return {**vocabulary.to_json(), "settings": self._describe(settings)}
 
     def _describe(self, settings: InferenceSettings) -> dict[str, Any]:
-        return {"model": self.name, **asdict(settings), "method": dict(self.method_settings)}
+        facts = {"model": self.name, **asdict(settings), "method": dict(self.method_settings)}
+        return json.loads(json.dumps(facts))  # plain values, equal to what is read back from a file
 
     def _encode(self, images: Sequence[ImageSource], settings: InferenceSettings) -> list[EncodedImage]:
         device = next(iter(self.parameters()), torch.empty(0)).device
@@ -154,14 +155,18 @@ class Segmenter(nn.Module, ABC):
         return encode_images(self.encode_images, pixels, stride=self.stride, settings=settings, device=device)
 
     def _label(
-        self, encoded: EncodedImage, embeddings: Float[Tensor, "S D"], counts: list[int], settings: InferenceSettings
+        self,
+        encoded: EncodedImage,
+        embeddings: Float[Tensor, "S D"],
+        counts: list[int],
+        settings: InferenceSettings,
     ) -> RunningBest:
         """Find the best competing class of every pixel, then move borders to image edges."""
-        how = {"settings": settings, "independent_classes": self.independent_classes}
+        how: dict[str, Any] = {"settings": settings, "independent_classes": self.independent_classes}
         best = best_classes(encoded, self.class_scores, embeddings, counts, **how)
         if settings.refine == "none" or len(counts) == 1:
             return best
-        winners = refinable_classes(best.labels)
+        winners = np.flatnonzero(np.bincount(best.labels.ravel())).tolist()
         scores = grid_scores(encoded, self.class_scores, embeddings, counts, winners, **how)
         refined = refine_labels(scores, encoded.image)
         return RunningBest(labels=np.asarray(winners, np.uint16)[refined.labels], best=refined.best)

@@ -1,0 +1,1 @@
+"""One method a file; each holds what its paper invented."""

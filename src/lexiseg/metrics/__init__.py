@@ -1,0 +1,1 @@
+"""Counting, scores and reports."""

@@ -5,8 +5,6 @@ void on a scored pixel is a miss: it is counted in an extra last column "no clas
 enlarges the true pixels of its class but no class's predicted pixels.
 """
 
-from typing import Self
-
 import numpy as np
 from jaxtyping import Int64, UInt16
 
@@ -125,7 +123,7 @@ class ConfusionMatrix:
         """Scored pixels of each class predicted as that class."""
         return self.matrix.diagonal().copy() if self.has_matrix else self._margins[2, :-1].copy()
 
-    def merge(self, other: "ConfusionMatrix") -> Self:
+    def merge(self, other: "ConfusionMatrix") -> "ConfusionMatrix":
         """Add the counts of ``other`` and return this matrix.
 
         Raises:

@@ -34,8 +34,9 @@ class Scores:
         mean_accuracy: Mean accuracy over classes that occur.
         frequency_weighted_iou: Mean IoU weighted by true pixels.
         seen: Classes that had masks in training, or None where there is no split.
+        unseen: The other side of the split.
         seen_mean_iou: Mean IoU over seen classes that occur or are predicted; None without a split.
-        unseen_mean_iou: The same over the other classes, from the same predictions.
+        unseen_mean_iou: The same over unseen classes, from the same predictions.
         harmonic_iou: Harmonic mean of these two, from unrounded values.
     """
 
@@ -50,20 +51,25 @@ class Scores:
     mean_accuracy: float
     frequency_weighted_iou: float
     seen: frozenset[int] | None = None
+    unseen: frozenset[int] | None = None
     seen_mean_iou: float | None = None
     unseen_mean_iou: float | None = None
     harmonic_iou: float | None = None
 
 
-def compute_scores(confusion: ConfusionMatrix, seen: frozenset[int] | None = None) -> Scores:
+def compute_scores(
+    confusion: ConfusionMatrix, seen: frozenset[int] | None = None, unseen: frozenset[int] | None = None
+) -> Scores:
     """Compute all scores from the counts of one data set.
 
     Args:
         confusion: Counts over the whole data set, all classes predicted in one run.
-        seen: Classes that had masks in training; all others are unseen.
+        seen: Classes that had masks in training.
+        unseen: The other side of the split; all classes that are not seen where left out. Without
+            ``seen`` it has no meaning.
 
     Raises:
-        InputError: No pixel was scored, or ``seen`` names a class that does not exist.
+        InputError: No pixel was scored, or the split names a class that does not exist.
     """
     true, predicted, correct = confusion.true_pixels, confusion.predicted_pixels, confusion.correct_pixels
     if not true.any():
@@ -73,10 +79,14 @@ def compute_scores(confusion: ConfusionMatrix, seen: frozenset[int] | None = Non
             expected="at least one pixel with a true class",
             fix="Check that the label files belong to this vocabulary and are not all void.",
         )
-    if seen is not None and not seen <= set(range(confusion.num_classes)):
+    classes = frozenset(range(confusion.num_classes))
+    if seen is not None and unseen is None:
+        unseen = classes - seen
+    strangers = ((seen or frozenset()) | (unseen or frozenset())) - classes
+    if strangers:
         raise InputError(
             doing="computing scores of seen and unseen classes",
-            found=f"seen classes {sorted(seen - set(range(confusion.num_classes)))}",
+            found=f"classes {sorted(strangers)}",
             expected=f"indices from 0 to {confusion.num_classes - 1}",
             fix="Take seen from the vocabulary that was scored.",
         )
@@ -84,9 +94,8 @@ def compute_scores(confusion: ConfusionMatrix, seen: frozenset[int] | None = Non
     accuracy = _ratio(correct, true)
     occurs = true > 0
     seen_mean = unseen_mean = harmonic = None
-    if seen is not None:
-        is_seen = np.isin(np.arange(true.size), sorted(seen))
-        seen_mean, unseen_mean = _mean(iou[is_seen]), _mean(iou[~is_seen])
+    if seen is not None and unseen is not None:
+        seen_mean, unseen_mean = _mean(iou[sorted(seen)]), _mean(iou[sorted(unseen)])
         harmonic = harmonic_mean(seen_mean, unseen_mean)
     return Scores(
         iou=iou,
@@ -100,6 +109,7 @@ def compute_scores(confusion: ConfusionMatrix, seen: frozenset[int] | None = Non
         mean_accuracy=_mean(accuracy),
         frequency_weighted_iou=float((true[occurs] * iou[occurs]).sum() / true.sum()),
         seen=seen,
+        unseen=unseen if seen is not None else None,
         seen_mean_iou=seen_mean,
         unseen_mean_iou=unseen_mean,
         harmonic_iou=harmonic,

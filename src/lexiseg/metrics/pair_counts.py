@@ -6,6 +6,8 @@ without branches (the compiler vectorises them); only at changes is anything cou
 pixels change (noise), every pixel is counted directly.
 """
 
+from typing import no_type_check
+
 import numpy as np
 from numba import njit
 
@@ -16,8 +18,10 @@ _LOOK = 64
 _WORD = 8  # flags looked at together
 
 
+# Kernels carry no_type_check, or the tests' shape checker would wrap them and numba could not cache them.
 @njit(cache=True, nogil=True)
-def count_pairs(true, predicted, num_classes, counts, step):  # type: ignore[no-untyped-def]
+@no_type_check
+def count_pairs(true, predicted, num_classes, counts, step):
     """Add ``step`` a pixel to the count of its pair.
 
     Args:
@@ -75,7 +79,8 @@ def count_pairs(true, predicted, num_classes, counts, step):  # type: ignore[no-
 
 
 @njit(cache=True, nogil=True)
-def count_margins(true, predicted, num_classes, margins, step):  # type: ignore[no-untyped-def]
+@no_type_check
+def count_margins(true, predicted, num_classes, margins, step):
     """Add to row sums, column sums and diagonal only (the rows of ``margins``, int64 ``3 K+1``).
 
     Returns:

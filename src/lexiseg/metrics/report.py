@@ -122,19 +122,19 @@ def _means_table(report: Report) -> "Table":
             f"{num_present} classes that occur, by pixels",
         ),
     ]
-    if scores.seen is not None:
-        is_seen = np.isin(np.arange(scores.iou.size), sorted(scores.seen))
+    if scores.seen is not None and scores.unseen is not None:
+        num_seen, num_unseen = (defined[sorted(side)].sum() for side in (scores.seen, scores.unseen))
         what = "classes that occur or are predicted"
         rows += [
             (
                 "seen_mean_iou",
                 scores.seen_mean_iou,
-                f"{(defined & is_seen).sum()} of {is_seen.sum()} seen {what}",
+                f"{num_seen} of {len(scores.seen)} seen {what}",
             ),
             (
                 "unseen_mean_iou",
                 scores.unseen_mean_iou,
-                f"{(defined & ~is_seen).sum()} of {(~is_seen).sum()} unseen {what}",
+                f"{num_unseen} of {len(scores.unseen)} unseen {what}",
             ),
             ("harmonic_iou", scores.harmonic_iou, "harmonic mean of these two"),
         ]

@@ -1,0 +1,1 @@
+"""Published networks, one a file, and what finds and checks their weights."""

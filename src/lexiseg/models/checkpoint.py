@@ -113,7 +113,7 @@ def check_checkpoint(folder: Path, expected: Mapping[str, tuple[int, ...]]) -> d
     for file in _weight_files(folder):
         try:
             with safe_open(file, framework="pt") as opened:
-                for name in opened.keys():  # noqa: SIM118: not a dict
+                for name in opened.keys():  # noqa: SIM118
                     part = opened.get_slice(name)
                     found[name] = (tuple(part.get_shape()), part.get_dtype())
                     files[name] = file
@@ -136,9 +136,11 @@ def check_checkpoint(folder: Path, expected: Mapping[str, tuple[int, ...]]) -> d
             problems.append(f"{name}: file {there}, model {shape}")
         elif kind not in _FLOATS:
             problems.append(f"{name}: file {kind} numbers, model one of {', '.join(_FLOATS)}")
-    for name in sorted(found.keys() - expected.keys()):
-        if not name.endswith(".position_ids"):  # 0, 1, 2, …, kept by older versions of transformers
-            problems.append(f"{name}: file {found[name][0]}, model nothing")
+    problems += [
+        f"{name}: file {found[name][0]}, model nothing"
+        for name in sorted(found.keys() - expected.keys())
+        if not name.endswith(".position_ids")  # 0, 1, 2, …, kept by older versions of transformers
+    ]
     if problems:
         more = f"\n  … and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
         raise CheckpointError(
@@ -258,7 +260,9 @@ def _fill_position_ids(model: nn.Module) -> None:
         if value.is_meta:
             assert name.endswith("position_ids"), f"{name} is in no file and has no known value"
             owner = model.get_submodule(name.rpartition(".")[0])
-            owner.register_buffer("position_ids", torch.arange(value.shape[-1]).expand(1, -1), persistent=False)
+            owner.register_buffer(
+                "position_ids", torch.arange(value.shape[-1]).expand(1, -1), persistent=False
+            )
 
 
 def _unreadable(path: Path, found: str) -> CheckpointError:

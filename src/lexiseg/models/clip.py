@@ -43,9 +43,9 @@ class ClipImageEncoder(ImageEncoder):
         normalisation: The checkpoint's pixel statistics.
     """
 
-    def __init__(self, vision: nn.Module, projection: nn.Module, normalisation: PixelNormalisation) -> None:
+    def __init__(self, vision: Any, projection: nn.Module, normalisation: PixelNormalisation) -> None:
         super().__init__()
-        self.vision: Any = vision
+        self.vision = vision
         self.projection = projection
         self.normalisation = normalisation
         self.stride = int(vision.embeddings.patch_size)
@@ -102,9 +102,9 @@ class ClipTextEncoder(TextEncoder):
         tokenizer: The checkpoint's own; it lower-cases and adds start and end.
     """
 
-    def __init__(self, text: nn.Module, projection: nn.Module, tokenizer: Tokenizer) -> None:
+    def __init__(self, text: Any, projection: nn.Module, tokenizer: Tokenizer) -> None:
         super().__init__()
-        self.text: Any = text
+        self.text = text
         self.projection = projection
         self.tokenizer = tokenizer
         self.max_tokens = int(text.embeddings.position_embedding.num_embeddings)

@@ -55,12 +55,13 @@ def resolve_checkpoint(name: str) -> Path:
         CheckpointError: The hub has the model only as a pickle.
     """
     folder = Path(os.path.expanduser(name))  # unlike Path.expanduser, leaves an unknown ~user alone
-    if folder.is_dir():
+    if os.path.isdir(folder):  # unlike Path.is_dir, no error for names too long for the file system
         return folder
-    if folder.exists() or not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name):
+    is_file = os.path.exists(folder)
+    if is_file or not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name):
         raise MissingWeightsError(
             doing=f"loading the weights of {name}",
-            found="a file" if folder.exists() else "no folder of that name",
+            found="a file" if is_file else "no folder of that name",
             expected="a folder with config.json and model.safetensors, or a hub id such as "
             "openai/clip-vit-base-patch16",
             fix="Check the spelling and the folder you are in.",
@@ -118,8 +119,8 @@ def _download(name: str, in_cache: str) -> Path:
             doing=f"downloading the weights of {name}",
             found=f"no model.safetensors on the hub{', only ' + ', '.join(pickles) if pickles else ''}",
             expected="weights in safetensors: pickles can run code and are never loaded",
-            fix="Choose a checkpoint with model.safetensors, or download this one yourself, convert it where you "
-            "trust it, and give the folder's path.",
+            fix="Choose a checkpoint with model.safetensors, or download this one yourself, convert it where "
+            "you trust it, and give the folder's path.",
         )
     try:
         return Path(snapshot_download(name, revision=info.sha, allow_patterns=list(FILES)))
@@ -131,13 +132,18 @@ def _missing(name: str, in_cache: str, hub: str) -> MissingWeightsError:
     from huggingface_hub import constants
 
     known = KNOWN_WEIGHTS.get(name)
-    about = f"about {known.megabytes} MB, licence {known.licence}" if known else "size and licence on its hub page"
+    about = (
+        f"about {known.megabytes} MB, licence {known.licence}"
+        if known
+        else "size and licence on its hub page"
+    )
     return MissingWeightsError(
         doing=f"loading the weights of {name}",
         found=f"no folder of that name, {in_cache} in {constants.HF_HUB_CACHE}, and {hub}",
-        expected=f"config.json, model.safetensors, tokenizer.json and preprocessor_config.json of {name} ({about})",
-        fix=f"With a network, run: hf download {name}. Without, run that elsewhere and copy its cache folder here "
-        "(HF_HOME says where it is), or copy the model's folder and give its path instead of the name.",
+        expected="config.json, model.safetensors, tokenizer.json and preprocessor_config.json "
+        f"of {name} ({about})",
+        fix=f"With a network, run: hf download {name}. Without, run that elsewhere and copy its cache folder "
+        "here (HF_HOME says where it is), or copy the model's folder and give its path instead of the name.",
     )
 
 

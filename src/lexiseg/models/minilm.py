@@ -107,8 +107,7 @@ class MiniLM(TextEncoder):
 
     @cached_property
     def _network(self) -> "_SentenceBert":
-        with torch.device("meta"):  # no time for random numbers that are overwritten at once
-            network = _SentenceBert()
+        network = _SentenceBert()
         network.load_published(load_file(self.weights_path))
         return network.eval().requires_grad_(False)
 
@@ -132,9 +131,11 @@ class _SentenceBert(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.pieces = nn.Embedding(_NUM_PIECES, _EMBEDDING_DIM)
-        self.positions = nn.Embedding(_NUM_POSITIONS, _EMBEDDING_DIM)
-        self.sentences = nn.Embedding(2, _EMBEDDING_DIM)
+        # Tables, not nn.Embedding: that would fill 12 million numbers at random, or, on the meta
+        # device, import the whole compiler (1.3 s).
+        self.pieces = nn.Parameter(torch.empty(_NUM_PIECES, _EMBEDDING_DIM))
+        self.positions = nn.Parameter(torch.empty(_NUM_POSITIONS, _EMBEDDING_DIM))
+        self.sentences = nn.Parameter(torch.empty(2, _EMBEDDING_DIM))
         self.norm = nn.LayerNorm(_EMBEDDING_DIM, eps=_LAYER_NORM_EPS)
         layer = nn.TransformerEncoderLayer(
             _EMBEDDING_DIM,
@@ -148,7 +149,7 @@ class _SentenceBert(nn.Module):
         self.layers = nn.TransformerEncoder(layer, _NUM_LAYERS, enable_nested_tensor=False)
 
     def forward(self, ids: Int[Tensor, "T L"], is_text: Bool[Tensor, "T L"]) -> Float[Tensor, "T 384"]:
-        tokens = self.pieces(ids) + self.positions.weight[: ids.shape[1]] + self.sentences.weight[0]
+        tokens = self.pieces[ids] + self.positions[: ids.shape[1]] + self.sentences[0]
         tokens = self.layers(self.norm(tokens), src_key_padding_mask=~is_text)
         kept = is_text.to(tokens.dtype)
         return einsum(tokens, kept, "t l d, t l -> t d") / kept.sum(1, keepdim=True)
@@ -167,9 +168,9 @@ class _SentenceBert(nn.Module):
 
 def _published_to_ours(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     ours = {
-        "pieces.weight": state["embeddings.word_embeddings.weight"],
-        "positions.weight": state["embeddings.position_embeddings.weight"],
-        "sentences.weight": state["embeddings.token_type_embeddings.weight"],
+        "pieces": state["embeddings.word_embeddings.weight"],
+        "positions": state["embeddings.position_embeddings.weight"],
+        "sentences": state["embeddings.token_type_embeddings.weight"],
         "norm.weight": state["embeddings.LayerNorm.weight"],
         "norm.bias": state["embeddings.LayerNorm.bias"],
     }

@@ -47,16 +47,19 @@ def load_normalisation(folder: Path) -> PixelNormalisation:
         settings = read_json(folder, file).get("image_processor") or {}
     if settings.get("do_normalize") is False:
         return PixelNormalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-    mean, std = settings.get("image_mean"), settings.get("image_std")
-    if not (_is_colour(mean) and _is_colour(std) and min(std) > 0):
+    mean, std = _colour(settings.get("image_mean")), _colour(settings.get("image_std"))
+    if mean is None or std is None or min(std) <= 0:
         raise CheckpointError(
             doing=f"reading {folder / file}",
-            found=f"image_mean {mean!r} and image_std {std!r}",
+            found=f"image_mean {settings.get('image_mean')!r} and image_std {settings.get('image_std')!r}",
             expected="three numbers each, for red, green and blue; image_std above 0",
             fix="Take the file from the same place as the weights: a guess would spoil every result.",
         )
-    return PixelNormalisation(tuple(map(float, mean)), tuple(map(float, std)))
+    return PixelNormalisation(mean, std)
 
 
-def _is_colour(value: object) -> bool:
-    return isinstance(value, list) and len(value) == 3 and all(isinstance(part, int | float) for part in value)
+def _colour(value: object) -> tuple[float, float, float] | None:
+    match value:
+        case [int() | float() as red, int() | float() as green, int() | float() as blue]:
+            return float(red), float(green), float(blue)
+    return None

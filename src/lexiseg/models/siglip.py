@@ -50,9 +50,9 @@ class SiglipImageEncoder(ImageEncoder):
         normalisation: The checkpoint's pixel statistics.
     """
 
-    def __init__(self, vision: nn.Module, normalisation: PixelNormalisation) -> None:
+    def __init__(self, vision: Any, normalisation: PixelNormalisation) -> None:
         super().__init__()
-        self.vision: Any = vision
+        self.vision = vision
         self.normalisation = normalisation
         self.stride = int(vision.embeddings.patch_size)
         self.is_naflex = isinstance(vision.embeddings.patch_embedding, nn.Linear)
@@ -107,10 +107,10 @@ class SiglipTextEncoder(TextEncoder):
     """
 
     def __init__(
-        self, text: nn.Module, tokenizer: Tokenizer, *, clean: Callable[[str], str], pad_id: int, end_id: int
+        self, text: Any, tokenizer: Tokenizer, *, clean: Callable[[str], str], pad_id: int, end_id: int
     ) -> None:
         super().__init__()
-        self.text: Any = text
+        self.text = text
         self.tokenizer = tokenizer
         self.clean = clean
         self.pad_id, self.end_id = pad_id, end_id
@@ -129,9 +129,7 @@ class SiglipTextEncoder(TextEncoder):
             VocabularyError: A text has more tokens than the model reads (64 in Google's).
         """
         cleaned = [self.clean(text) for text in texts]
-        encoded = tokenize(
-            self.tokenizer, cleaned, max_tokens=self.max_tokens, close_with=self.end_id
-        )
+        encoded = tokenize(self.tokenizer, cleaned, max_tokens=self.max_tokens, close_with=self.end_id)
         ids = pad(encoded, pad_id=self.pad_id, length=self.max_tokens)
         return self.text(input_ids=ids.to(self.text.embeddings.token_embedding.weight.device)).pooler_output
 

@@ -7,20 +7,17 @@ grid, then nearest) moves borders; see hand example M2 in the tests.
 
 from dataclasses import dataclass
 from functools import partial
-from typing import no_type_check
 
 import numpy as np
 import torch
 from einops import rearrange
 from jaxtyping import Float, Float32, Int64, UInt16
-from numba import njit
 from torch import Tensor
 
 from lexiseg.core.constants import MAX_CLASSES
+from lexiseg.ops.resize_kernels import best_of_grid, grid_at_labels
 from lexiseg.ops.row_bands import for_bands
 
-# Output pixels are worked on in tiles of at most this side, which stay in the first-level cache.
-_TILE = 32
 # Upsampled scores held at once on the torch path (other devices than the CPU), in numbers.
 _CHUNK_NUMEL = 1 << 26
 
@@ -55,17 +52,30 @@ def resize_rows(
 
     Constant scores stay constant to the last bit.
     """
-    above, below, down = _taps(scores.shape[1], size[0], scores.device)
-    left, right, along = _taps(scores.shape[2], size[1], scores.device)
+    above, below, down = bilinear_taps(scores.shape[1], size[0], scores.device)
+    left, right, along = bilinear_taps(scores.shape[2], size[1], scores.device)
     above, below, down = (taps[slice(*rows)] for taps in (above, below, down))
     down, along = rearrange(down, "y -> y 1").to(scores.dtype), along.to(scores.dtype)
     tall = torch.lerp(scores[:, above], scores[:, below], down)
     return torch.lerp(tall[:, :, left], tall[:, :, right], along)
 
 
+def scores_at(
+    scores: Float[Tensor, "K h w"], labels: UInt16[np.ndarray, "H W"]
+) -> Float32[np.ndarray, "H W"]:
+    """Give the resized score of the class that ``labels`` names, in every pixel."""
+    above, _, down = (taps.numpy() for taps in bilinear_taps(scores.shape[1], labels.shape[0]))
+    left, _, along = (taps.numpy() for taps in bilinear_taps(scores.shape[2], labels.shape[1]))
+    found = np.empty(labels.shape, np.float32)
+    on_cpu = scores.detach().to("cpu", torch.float32).contiguous().numpy()
+    work = partial(grid_at_labels, on_cpu, labels, above, down, left, along, found)
+    for_bands(work, labels.shape[0], min_rows=16)
+    return found
+
+
 def source_rows(height: int, out_height: int, rows: tuple[int, int]) -> tuple[int, int]:
     """Give the rows ``start`` to ``stop`` of a ``height`` row source that output ``rows`` are made from."""
-    first, last, _ = _taps(height, out_height, torch.device("cpu"))
+    first, last, _ = bilinear_taps(height, out_height)
     return int(first[rows[0]]), int(last[rows[1] - 1]) + 1
 
 
@@ -106,13 +116,13 @@ def resize_argmax(
         assert source is None, "parts of the grid are for the CPU, where memory is short"
         _argmax_chunked(scores, size, class_offset, best, (start, stop), _CHUNK_NUMEL)
         return best
-    above, _, down = (taps.numpy() for taps in _taps(height, size[0], scores.device))
-    left, _, along = (taps.numpy() for taps in _taps(scores.shape[2], size[1], scores.device))
+    above, _, down = (taps.numpy() for taps in bilinear_taps(height, size[0]))
+    left, _, along = (taps.numpy() for taps in bilinear_taps(scores.shape[2], size[1]))
     part = above[start:stop] - first
     present = part[0] >= 0 and min(part[-1] + 2, height - first) <= scores.shape[1]
     assert present, "rows of the grid are missing"
     work = partial(
-        _argmax_kernel,
+        best_of_grid,
         scores.detach().to(torch.float32).contiguous().numpy(),
         part,
         down[start:stop],
@@ -126,8 +136,8 @@ def resize_argmax(
     return best
 
 
-def _taps(
-    num_in: int, num_out: int, device: torch.device
+def bilinear_taps(
+    num_in: int, num_out: int, device: torch.device | None = None
 ) -> tuple[Int64[Tensor, " out"], Int64[Tensor, " out"], Float32[Tensor, " out"]]:
     """Give the two source indices and the weight of the second for every output position.
 
@@ -159,111 +169,3 @@ def _argmax_chunked(
         labels = torch.where(wins, label + (class_offset + first), labels)
     best.labels[:] = labels.cpu().numpy().astype(np.uint16)
     best.best[:] = highest.cpu().numpy()
-
-
-# Kernels carry no_type_check, or the tests' shape checker would wrap them and numba could not cache them.
-@njit(cache=True, nogil=True, fastmath={"contract"})
-@no_type_check
-def _argmax_kernel(
-    scores, row_low, row_weight, column_low, column_weight, class_offset, labels, best, start, stop
-):
-    num_classes, height, width = scores.shape
-    upper = np.empty((width, num_classes), np.float32)  # two rows of the grid, classes innermost
-    lower = np.empty((width, num_classes), np.float32)
-    inside = np.empty(num_classes, np.int64)
-    across = np.empty(_TILE * _TILE, np.float32)
-    down = np.empty(_TILE * _TILE, np.float32)
-    tile_best = np.empty(_TILE * _TILE, np.float32)
-    tile_label = np.empty(_TILE * _TILE, np.int32)
-    num_columns = labels.shape[1]
-    row = start
-    loaded = -2
-    while row < stop:
-        low = row_low[row]
-        if low == loaded + 1:
-            upper, lower = lower, upper
-            _load_row(scores, min(low + 1, height - 1), lower)
-        elif low != loaded:
-            _load_row(scores, low, upper)
-            _load_row(scores, min(low + 1, height - 1), lower)
-        loaded = low
-        row_end = _run_end(row_low, row, stop)
-        column = 0
-        while column < num_columns:
-            x = column_low[column]
-            x_next = min(x + 1, width - 1)
-            column_end = _run_end(column_low, column, num_columns)
-            a, b, c, d = upper[x], upper[x_next], lower[x], lower[x_next]
-            size = 0
-            floor = np.float32(np.inf)
-            for i in range(row, row_end):
-                for j in range(column, column_end):
-                    across[size] = column_weight[j]
-                    down[size] = row_weight[i]
-                    tile_best[size] = best[i, j]
-                    tile_label[size] = labels[i, j]
-                    floor = min(floor, best[i, j])
-                    size += 1
-            num_inside = _possible_winners(a, b, c, d, floor, inside)
-            for n in range(num_inside):
-                k = inside[n]
-                _compete(
-                    a[k], b[k] - a[k], c[k] - a[k], (d[k] - c[k]) - (b[k] - a[k]),
-                    k + offset, across, down, tile_best, tile_label, size,
-                )  # fmt: skip
-            if num_inside:
-                size = 0
-                for i in range(row, row_end):
-                    for j in range(column, column_end):
-                        best[i, j] = tile_best[size]
-                        labels[i, j] = tile_label[size]
-                        size += 1
-            column = column_end
-        row = row_end
-
-
-@njit(cache=True, nogil=True, inline="always")
-@no_type_check
-def _run_end(low, start, stop):
-    """End of the run of output positions that lie between the same two grid points."""
-    end = start + 1
-    while end < stop and end - start < _TILE and low[end] == low[start]:
-        end += 1
-    return end
-
-
-@njit(cache=True, nogil=True)
-@no_type_check
-def _load_row(scores, y, into):
-    num_classes, _, width = scores.shape
-    for first in range(0, num_classes, 16):  # blocks of one cache line, so that lines are written whole
-        for x in range(width):
-            for k in range(first, min(first + 16, num_classes)):
-                into[x, k] = scores[k, y, x]
-
-
-@njit(cache=True, nogil=True, fastmath={"nnan", "nsz"})
-@no_type_check
-def _possible_winners(a, b, c, d, floor, inside):
-    """List the classes that can be best somewhere between the corners ``a b c d`` and above ``floor``."""
-    worst = np.float32(-np.inf)
-    for k in range(a.size):
-        worst = max(worst, min(min(a[k], b[k]), min(c[k], d[k])))
-    worst = max(worst, floor)
-    count = 0
-    for k in range(a.size):
-        inside[count] = k
-        count += max(max(a[k], b[k]), max(c[k], d[k])) >= worst
-    return count
-
-
-@njit(cache=True, nogil=True, fastmath={"contract", "nnan"})
-@no_type_check
-def _compete(a, along, below, twist, label, across, down, tile_best, tile_label, size):
-    """Evaluate one class in every pixel of a tile and keep it where it is the best so far."""
-    label = np.int32(label)
-    for p in range(size):
-        value = (a + down[p] * below) + across[p] * (along + down[p] * twist)
-        wins = value > tile_best[p]
-        tile_best[p] = value if wins else tile_best[p]
-        tile_label[p] = label if wins else tile_label[p]

@@ -1,8 +1,8 @@
 """Load a model by name, hub id or folder."""
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import torch
@@ -34,7 +34,7 @@ def load(name: str = "mini", *, device: str = "auto") -> Segmenter:
     place = _device(device)
     if name in RECIPES:
         segmenter = RECIPES[name]()
-    elif "/" in name or "\\" in name or Path(name).expanduser().exists():
+    elif "/" in name or "\\" in name or os.path.exists(os.path.expanduser(name)):
         segmenter = build_dense_similarity(name)
     else:
         raise UnknownNameError.of("model", name, [*RECIPES, *KNOWN_WEIGHTS])
@@ -80,7 +80,7 @@ class KnownModel:
     def states(self) -> Iterator[tuple[str, Literal["intact", "missing", "altered", "present"]]]:
         """Give each part of the weights and how it stands; hashes files that come through pip."""
         for part in self.parts:
-            yield part.package, part.state()
+            yield f"{part.package} {part.file.rpartition('/')[2]}", part.state()
         if not self.parts:
             yield "", "present" if is_cached(self.name) else "missing"
 

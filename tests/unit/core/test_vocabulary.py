@@ -57,7 +57,7 @@ def test_unusable_words_are_named(words, parts):
 
 
 def test_more_classes_than_labels_are_refused():
-    with pytest.raises(VocabularyError, match="65536 names.*at most 65535"):
+    with pytest.raises(VocabularyError, match=r"65536 names.*at most 65535"):
         Vocabulary.parse([str(index) for index in range(65_536)])
 
 

@@ -38,7 +38,9 @@ def test_every_kind_of_source_gives_the_same_pixels(tmp_path, kind):
 
 
 def test_one_pixel_is_a_picture(tmp_path):
-    assert load_image(saved(tmp_path / "a.png", Image.new("RGB", (1, 1), (9, 8, 7)))).tolist() == [[[9, 8, 7]]]
+    assert load_image(saved(tmp_path / "a.png", Image.new("RGB", (1, 1), (9, 8, 7)))).tolist() == [
+        [[9, 8, 7]]
+    ]
 
 
 def test_grey_becomes_three_equal_channels(tmp_path):

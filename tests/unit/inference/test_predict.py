@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from toy_segmenter import ColourSegmenter
 
 from lexiseg.core.errors import InputError
 from lexiseg.inference import predict
+from lexiseg.inference.settings import InferenceSettings
+from toy_segmenter import ColourSegmenter
 
 
 def quarters(height: int = 48, width: int = 64) -> np.ndarray:
@@ -115,7 +116,6 @@ def test_batch_gives_the_same_as_alone_and_shares_encoder_calls():
 
 def test_synonyms_take_the_best_name_or_their_mean():
     image = np.full((16, 16, 3), (0, 0, 255), np.uint8)
-    words = {"warm": ["red"], "cold": ["blue", "white"]}
     words = {"red": ["blue"], "black": []}  # blue counts as "red" by its synonym
     by_max = ColourSegmenter().segment(image, words, synonyms="max")
     by_mean = ColourSegmenter().segment(image, words, synonyms="mean")
@@ -149,7 +149,6 @@ def test_background_by_threshold_takes_poor_pixels_and_never_competes():
     ("changes", "part"),
     [
         ({"background": "threshold"}, "no threshold, and this model has none"),
-        ({"background": "sometimes"}, "one of: none, name, threshold"),
         ({"short_side": 0}, "short_side = 0"),
         ({"window": 30}, "multiple of the model's stride, 4 pixels"),
         ({"window": 32, "window_stride": 40}, "at most the window's side, 32"),
@@ -159,6 +158,13 @@ def test_unusable_settings_are_explained(changes, part):
     with pytest.raises(InputError) as caught:
         ColourSegmenter().segment(quarters(), WORDS, **changes)
     assert part in str(caught.value)
+
+
+def test_unknown_choice_is_explained_where_no_type_checker_runs():
+    settings = InferenceSettings()
+    object.__setattr__(settings, "background", "sometimes")
+    with pytest.raises(InputError, match="background = 'sometimes'; expected one of: none, name, threshold"):
+        settings.__post_init__()
 
 
 def test_threshold_with_only_background_is_refused():

@@ -146,7 +146,7 @@ def test_a_corrupt_file_costs_one_warning_and_never_the_result(tmp_path):
     expected = embed_names(HashedTexts(), ["cat"], "single", cache=tmp_path)
     (file,) = tmp_path.rglob("*.sqlite3")
     file.write_bytes(b"this is not a database at all, only text" * 100)
-    with pytest.warns(UserWarning) as caught:
+    with pytest.warns(UserWarning, match="text-embedding cache") as caught:
         got = embed_names(HashedTexts(), ["cat"], "single", cache=tmp_path)
         embed_names(HashedTexts(), ["cat"], "single", cache=tmp_path)
     assert torch.equal(got, expected)
@@ -156,7 +156,9 @@ def test_a_corrupt_file_costs_one_warning_and_never_the_result(tmp_path):
     assert "Delete that file if it is there, or set LEXISEG_CACHE" in str(warning.message)
 
 
-@pytest.mark.parametrize("damage", ["UPDATE embeddings SET vector = x'00000000'", "UPDATE embeddings SET vector = 'x'"])
+@pytest.mark.parametrize(
+    "damage", ["UPDATE embeddings SET vector = x'00000000'", "UPDATE embeddings SET vector = 'x'"]
+)
 def test_a_damaged_row_is_computed_again(tmp_path, damage):
     expected = embed_names(HashedTexts(), ["cat"], "single", cache=tmp_path)
     (file,) = tmp_path.rglob("*.sqlite3")

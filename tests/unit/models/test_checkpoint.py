@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_checkpoints import as_hub_cache, change_json, save_tiny_clip, write_json
 from torch import nn
 
 from lexiseg.core.errors import CheckpointError, WeightsError
@@ -24,6 +23,7 @@ from lexiseg.models.checkpoint import (
     transformers_class,
 )
 from lexiseg.models.clip import load_clip
+from tiny_checkpoints import as_hub_cache, change_json, save_tiny_clip, write_json
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,9 @@ def test_a_folder_with_only_a_pickle_is_refused_and_the_advice_works(folder):
     (folder / "model.safetensors").unlink()
     torch.save(tensors, folder / "pytorch_model.bin")
     message = refusal(folder)
-    assert message.startswith(f"looking for weights in {folder}: found only pytorch_model.bin, which is a pickle;")
+    assert message.startswith(
+        f"looking for weights in {folder}: found only pytorch_model.bin, which is a pickle;"
+    )
     assert "a pickle can run code when it is opened and is never loaded" in message
     command = shlex.split(message[message.index("python -c") :])
     subprocess.run([sys.executable, *command[1:]], check=True)
@@ -102,13 +104,18 @@ def test_a_pickle_beside_safetensors_is_never_opened(folder):
 def test_no_weights_at_all(folder):
     (folder / "model.safetensors").unlink()
     message = refusal(folder)
-    assert message.startswith(f"reading {folder / 'model.safetensors'}: found no such file; expected a checkpoint")
+    assert message.startswith(
+        f"reading {folder / 'model.safetensors'}: found no such file; expected a checkpoint"
+    )
 
 
 @pytest.mark.parametrize(
     ("content", "found"),
     [
-        (None, r"no such file \(the folder holds: model.safetensors, preprocessor_config.json, tokenizer.json, "),
+        (
+            None,
+            r"no such file \(the folder holds: model.safetensors, preprocessor_config.json, tokenizer.json, ",
+        ),
         ("{", r"text that cannot be read \(Expecting property name"),
         ("[]", "a JSON list"),
         ('{"model_type": "bert"}', "model_type 'bert'; expected one of: clip"),
@@ -132,7 +139,9 @@ def test_a_config_that_makes_no_network_is_refused(folder):
 
 def test_supported_types_are_named(folder):
     change_json(folder / "config.json", model_type="clip_vision_model")
-    with pytest.raises(CheckpointError, match="found model_type 'clip_vision_model'; expected one of: clip, siglip"):
+    with pytest.raises(
+        CheckpointError, match="found model_type 'clip_vision_model'; expected one of: clip, siglip"
+    ):
         read_config(folder, ("siglip", "clip"))
 
 
@@ -142,8 +151,8 @@ def test_a_link_that_leaves_the_folder_is_refused(folder, tmp_path, file):
     shutil.move(folder / file, outside)
     (folder / file).symlink_to(outside)
     assert refusal(folder) == (
-        f"opening the checkpoint {folder}: found {file}, a link to {outside}; expected files inside the folder "
-        "(or links inside one model's hub cache). Copy the file in place of the link if you trust it."
+        f"opening the checkpoint {folder}: found {file}, a link to {outside}; expected files inside the "
+        "folder (or links inside one model's hub cache). Copy the file in place of the link if you trust it."
     )
 
 
@@ -166,21 +175,28 @@ def test_the_layout_of_the_hubs_cache_is_fine_but_not_links_to_another_model(who
 @pytest.mark.parametrize("weight_map", [{"a": "../model.safetensors"}, {"a": "/etc/passwd"}, {}, None, "x"])
 def test_an_index_may_only_name_files_of_its_folder(folder, weight_map):
     write_json(folder / "model.safetensors.index.json", {"weight_map": weight_map})
-    assert "model.safetensors.index.json: found no weight_map from tensors to files of this folder" in refusal(folder)
+    assert (
+        "model.safetensors.index.json: found no weight_map from tensors to files of this folder"
+        in refusal(folder)
+    )
 
 
 def test_a_missing_shard_is_named(folder):
     index = {"weight_map": {"logit_scale": "model-00001-of-00002.safetensors"}}
     write_json(folder / "model.safetensors.index.json", index)
     message = refusal(folder)
-    assert message.startswith(f"reading {folder / 'model-00001-of-00002.safetensors'}: found no such file, though")
+    assert message.startswith(
+        f"reading {folder / 'model-00001-of-00002.safetensors'}: found no such file, though"
+    )
 
 
 def test_checking_gives_the_file_of_every_tensor(folder):
     expected = {"logit_scale": (), "visual_projection.weight": (20, 32)}
     with pytest.raises(CheckpointError, match="model nothing"):
         check_checkpoint(folder, expected)
-    save_file({"logit_scale": torch.tensor(1.0), "visual_projection.weight": torch.zeros(20, 32)}, folder / "x")
+    save_file(
+        {"logit_scale": torch.tensor(1.0), "visual_projection.weight": torch.zeros(20, 32)}, folder / "x"
+    )
     (folder / "x").replace(folder / "model.safetensors")
     assert check_checkpoint(folder, expected) == dict.fromkeys(expected, folder / "model.safetensors")
 
@@ -231,7 +247,9 @@ def test_a_broken_torchvision_is_named_with_its_cure(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "transformers", Broken("transformers"))
     with pytest.raises(WeightsError) as caught:
         transformers_class("CLIPModel")
-    assert "found a torchvision that does not work (RuntimeError: operator torchvision::nms" in str(caught.value)
+    assert "found a torchvision that does not work (RuntimeError: operator torchvision::nms" in str(
+        caught.value
+    )
     assert str(caught.value).endswith("Run: pip uninstall torchvision")
 
 

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tiny_checkpoints import as_hub_cache, save_tiny_clip
 
 import lexiseg
 from lexiseg.core.errors import CheckpointError, MissingWeightsError
 from lexiseg.models.hub import FILES, KNOWN_WEIGHTS, is_cached, resolve_checkpoint
+from tiny_checkpoints import as_hub_cache, save_tiny_clip
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -58,20 +58,22 @@ def test_a_folder_is_taken_as_it_is(folder, monkeypatch):
     assert resolve_checkpoint("clip") == Path("clip")
 
 
-@pytest.mark.parametrize("name", ["./nowhere", "nowhere", "a/b/c", "/no/such/folder", "../x", "~nobody/x", "a b/c"])
+@pytest.mark.parametrize(
+    "name", ["./nowhere", "nowhere", "a/b/c", "/no/such/folder", "../x", "~nobody/x", "a b/c", "x" * 5000]
+)
 def test_what_is_neither_a_folder_nor_a_hub_id_is_refused_at_once(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(MissingWeightsError) as caught:
         resolve_checkpoint(name)
     assert str(caught.value) == (
-        f"loading the weights of {name}: found no folder of that name; expected a folder with config.json and "
-        "model.safetensors, or a hub id such as openai/clip-vit-base-patch16. Check the spelling and the folder "
-        "you are in."
+        f"loading the weights of {name}: found no folder of that name; expected a folder with config.json "
+        "and model.safetensors, or a hub id such as openai/clip-vit-base-patch16. Check the spelling and the "
+        "folder you are in."
     )
 
 
 def test_a_file_is_not_a_folder(folder):
-    with pytest.raises(MissingWeightsError, match="found a file; expected a folder with config.json"):
+    with pytest.raises(MissingWeightsError, match="found a file; expected a folder with config"):
         resolve_checkpoint(str(folder / "model.safetensors"))
 
 
@@ -145,7 +147,9 @@ class Hub(http.server.BaseHTTPRequestHandler):
             self._answer(200, json.dumps(entries).encode())
         elif path.startswith("/api/models/someone/tiny"):
             siblings = [{"rfilename": file} for file in self.files]
-            self._answer(200, json.dumps({"id": "someone/tiny", "sha": COMMIT, "siblings": siblings}).encode())
+            self._answer(
+                200, json.dumps({"id": "someone/tiny", "sha": COMMIT, "siblings": siblings}).encode()
+            )
         else:
             self._answer(404, b"{}", **{"X-Error-Code": "RepoNotFound"})
 
@@ -163,7 +167,12 @@ class Hub(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def hub(folder) -> Iterator[tuple[str, type[Hub]]]:
-    names = [*(file.name for file in folder.iterdir()), "pytorch_model.bin", "flax_model.msgpack", "README.md"]
+    names = [
+        *(file.name for file in folder.iterdir()),
+        "pytorch_model.bin",
+        "flax_model.msgpack",
+        "README.md",
+    ]
     handler = type("Handler", (Hub,), {"folder": folder, "files": sorted(names), "asked": []})
     for extra in ("pytorch_model.bin", "flax_model.msgpack", "README.md"):
         (folder / extra).write_bytes(b"x")
@@ -197,14 +206,19 @@ def test_a_model_that_is_on_the_hub_only_as_a_pickle_is_refused_before_the_downl
     answer = resolve("someone/tiny", HF_HOME=str(tmp_path), HF_ENDPOINT=endpoint)
     kind, message = answer.split("|", 1)
     assert kind == CheckpointError.__name__
-    assert "found no model.safetensors on the hub, only pytorch_model.bin; expected weights in safetensors" in message
+    assert (
+        "found no model.safetensors on the hub, only pytorch_model.bin; expected weights in safetensors"
+        in message
+    )
     assert not handler.asked
 
 
 def test_a_name_the_hub_does_not_have_is_said_to_be_unknown_there(hub, tmp_path):
     endpoint, _ = hub
     answer = resolve("someone/typo", HF_HOME=str(tmp_path), HF_ENDPOINT=endpoint)
-    assert answer.startswith("MissingWeightsError|loading the weights of someone/typo: found no folder of that name")
+    assert answer.startswith(
+        "MissingWeightsError|loading the weights of someone/typo: found no folder of that name"
+    )
     assert "the hub gave no model (RepositoryNotFoundError: " in answer
 
 

@@ -75,7 +75,12 @@ def test_the_two_sets_of_seven_differ_in_one_article():
 
 
 def test_only_four_sentences_of_the_fourteen_lack_a_full_stop():
-    assert [i for i, text in enumerate(PROMPT_SETS["vild14"].templates) if not text.endswith(".")] == [1, 2, 3, 4]
+    assert [i for i, text in enumerate(PROMPT_SETS["vild14"].templates) if not text.endswith(".")] == [
+        1,
+        2,
+        3,
+        4,
+    ]
 
 
 def test_groupvit_and_tcl_average_raw_vectors_and_the_others_unit_vectors():
@@ -98,7 +103,9 @@ def test_names_are_inserted_verbatim(set_name, name):
     inserted = name.replace("/", " or ") if set_name == "vild63" else name
     for template, sentence in zip(prompt_set.templates, fill(prompt_set, name), strict=True):
         before, after = template.split("{}")
-        assert sentence == before.replace("{article}", "an" if name.startswith("a}") else "a") + inserted + after
+        assert (
+            sentence == before.replace("{article}", "an" if name.startswith("a}") else "a") + inserted + after
+        )
 
 
 def test_an_unknown_set_is_refused_with_the_nearest_and_all_names():

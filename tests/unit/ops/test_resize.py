@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from lexiseg.ops import resize
-from lexiseg.ops.resize import RunningBest, resize_argmax, resize_rows, resize_scores, source_rows
+from lexiseg.ops.resize import RunningBest, resize_argmax, resize_rows, resize_scores, scores_at, source_rows
 
 SIZES = [
     ((4, 5), (32, 40)),  # whole factor
@@ -142,3 +142,12 @@ def test_scores_on_a_gpu_give_the_same_labels():
     on_gpu, on_cpu = resize_argmax(scores.cuda(), (300, 400)), resize_argmax(scores, (300, 400))
     assert np.mean(on_gpu.labels == on_cpu.labels) > 0.9999
     np.testing.assert_allclose(on_gpu.best, on_cpu.best, atol=1e-5)
+
+
+@pytest.mark.parametrize(("grid", "size"), SIZES)
+def test_scores_at_gives_the_resized_score_of_each_label(grid, size):
+    scores = random_scores(6, *grid)
+    labels = np.random.default_rng(0).integers(0, 6, size).astype(np.uint16)
+    full = resize_scores(scores[None], size)[0]
+    expected = full.gather(0, torch.from_numpy(labels.astype(np.int64))[None])[0]
+    np.testing.assert_allclose(scores_at(scores, labels), expected, atol=1e-5)

@@ -3,13 +3,13 @@ import shutil
 
 import numpy as np
 import pytest
-from tiny_checkpoints import as_hub_cache, change_json, save_tiny_clip, save_tiny_siglip, save_tiny_siglip2
 
 from lexiseg.core.errors import CheckpointError
 from lexiseg.methods.dense_similarity import DenseSimilarity
 from lexiseg.models.clip import ClipImageEncoder
 from lexiseg.models.siglip import SiglipImageEncoder
 from lexiseg.recipes.dense_similarity import build_dense_similarity
+from tiny_checkpoints import as_hub_cache, change_json, save_tiny_clip, save_tiny_siglip, save_tiny_siglip2
 
 KINDS = {
     "clip": (save_tiny_clip, ClipImageEncoder, "imagenet80"),
@@ -59,5 +59,7 @@ def test_other_types_are_refused_with_the_supported_ones(tmp_path):
     save_tiny_clip(tmp_path / "clip")
     other = shutil.copytree(tmp_path / "clip", tmp_path / "other")
     change_json(other / "config.json", model_type="groupvit")
-    with pytest.raises(CheckpointError, match="found model_type 'groupvit'; expected one of: clip, siglip, siglip2"):
+    with pytest.raises(
+        CheckpointError, match="found model_type 'groupvit'; expected one of: clip, siglip, siglip2"
+    ):
         build_dense_similarity(str(other))
