@@ -52,7 +52,7 @@ def test_start_up_imports_nothing_heavy(statement):
 
 
 def test_mini_needs_no_model_library():
-    loaded = run_python("import sys, lexiseg; lexiseg.load; print('transformers' in sys.modules)")
+    loaded = run_python("import sys, lexiseg; lexiseg.load('mini'); print('transformers' in sys.modules)")
     assert loaded == "False"
 
 

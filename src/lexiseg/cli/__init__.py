@@ -3,6 +3,7 @@
 Nothing here imports torch at the top: ``lexiseg --help`` answers at once.
 """
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -32,6 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Exits with 0 when everything worked, 1 when some pictures failed or a check did, 2 when the
     command cannot run as given, 130 when stopped by Ctrl-C.
     """
+    # Threads that wait by sleeping: where cores are shared, spinning ones make two threads ten times
+    # slower than one. OpenMP reads this when torch is first imported, which is after this line.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("GOMP_SPINCOUNT", "0")
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if "--version" in arguments:
         from importlib.metadata import version

@@ -131,7 +131,9 @@ def best_classes(
             )
             view = RunningBest(labels=best.labels[slice(*rows)], best=best.best[slice(*rows)])
             source = (first, encoded.resized_size[0])
-            resize_argmax(stitched, size, class_offset=classes.start, into=view, rows=rows, source=source)
+            resize_argmax(
+                stitched.cpu(), size, class_offset=classes.start, into=view, rows=rows, source=source
+            )
     return best
 
 

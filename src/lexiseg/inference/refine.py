@@ -5,7 +5,7 @@ borders that ignore the picture. ``refine_labels`` takes the classes that win so
 turns their scores into shares, and
 
 1. filters the shares along the picture's edges over about one patch (``ops.guided_filter``),
-2. draws each pixel towards the mean of its colour region, over three sizes of regions
+2. draws each pixel towards the mean of its colour region, over two sizes of regions
    (``ops.regions``),
 3. smooths what is left of ragged borders with a short guided filter,
 4. resizes to the photograph and takes the best class.
@@ -22,6 +22,7 @@ import torch
 from einops import rearrange
 from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
 
 from lexiseg.data.transforms import resize_image
 from lexiseg.ops.guided_filter import guided_filter
@@ -50,7 +51,7 @@ class RefineSettings:
     sharpness: float = 6.0
     radius: float = 1.0
     flat_variance: float = 1e-3
-    region_scales: tuple[float, ...] = (0.5, 1.0, 2.0)
+    region_scales: tuple[float, ...] = (0.7, 1.8)
     min_region: float = 0.5
     region_weight: float = 0.7
     smoothing: int = 4
@@ -84,18 +85,24 @@ def refine_labels(
     scores = scores.float().cpu()
     winners = _winning_classes(scores, settings.max_classes)
     working = _working_size(size, settings.working_pixels)
-    picture = rearrange(resize_image(image, working), "c h w -> h w c").contiguous().numpy()
+    half = (max(1, working[0] // 2), max(1, working[1] // 2))
+    picture, half_picture = _reduced(image, working), _reduced(image, half)
     if len(winners) == 1 or np.ptp(picture, axis=(0, 1)).max() < _NO_CONTRAST:
         return resize_argmax(scores, size)
     num_patches = scores.shape[1] * scores.shape[2]
-    patch = (working[0] * working[1] / num_patches) ** 0.5  # its side in working pixels
-    shares = _filtered_shares(_standardised(scores[winners]), image, picture, patch, settings)
+    patch = (working[0] * working[1] / num_patches) ** 0.5  # its side in pixels of the reduced copy
+
+    def filtered(shares: Float[Tensor, "K y x"], radius: float) -> Float32[np.ndarray, "Y X K"]:
+        maps = rearrange(shares, "k y x -> y x k").contiguous().numpy()
+        reach = max(1, round(radius))
+        return guided_filter(maps, half_picture, picture, radius=reach, epsilon=settings.flat_variance)
+
+    fine = resize_scores(_standardised(scores[winners])[None], half)[0]
+    shares = filtered((settings.sharpness * fine).softmax(dim=0), settings.radius * patch / 2)
     cuts = colour_regions(picture, settings.region_scales, min_size=int((settings.min_region * patch) ** 2))
     shares += np.float32(settings.region_weight) * (region_means(shares, cuts) - shares)
-    shares = guided_filter(
-        shares, picture, picture, radius=settings.smoothing, epsilon=settings.flat_variance
-    )
-    found = resize_argmax(torch.from_numpy(rearrange(shares, "h w k -> k h w")), size)
+    shares = filtered(adaptive_avg_pool2d(_classes_first(shares), half), settings.smoothing / 2)
+    found = resize_argmax(_classes_first(shares), size)
     labels = winners.numpy().astype(np.uint16)[found.labels]
     return RunningBest(labels=labels, best=scores_at(scores, labels))
 
@@ -118,20 +125,9 @@ def _standardised(scores: Float[Tensor, "K h w"]) -> Float[Tensor, "K h w"]:
     return centred / centred.square().mean().sqrt().clamp(min=torch.finfo(scores.dtype).tiny)
 
 
-def _filtered_shares(
-    scores: Float[Tensor, "K h w"],
-    image: UInt8[np.ndarray, "H W 3"],
-    picture: Float32[np.ndarray, "y x 3"],
-    patch: float,
-    settings: RefineSettings,
-) -> Float32[np.ndarray, "y x K"]:
-    """Softmax over classes, then the guided filter, fitted at half the working size."""
-    small = (max(1, picture.shape[0] // 2), max(1, picture.shape[1] // 2))
-    shares = (settings.sharpness * resize_scores(scores[None], small)[0]).softmax(dim=0)
-    return guided_filter(
-        rearrange(shares, "k h w -> h w k").contiguous().numpy(),
-        rearrange(resize_image(image, small), "c h w -> h w c").contiguous().numpy(),
-        picture,
-        radius=max(1, round(settings.radius * patch / 2)),
-        epsilon=settings.flat_variance,
-    )
+def _reduced(image: UInt8[np.ndarray, "H W 3"], size: tuple[int, int]) -> Float32[np.ndarray, "y x 3"]:
+    return rearrange(resize_image(image, size), "c y x -> y x c").contiguous().numpy()
+
+
+def _classes_first(maps: Float32[np.ndarray, "y x K"]) -> Float[Tensor, "K y x"]:
+    return rearrange(torch.from_numpy(maps), "y x k -> k y x")

@@ -23,7 +23,7 @@ from lexiseg.core.interfaces import TextEncoder
 from lexiseg.ops.prompts import PromptSet, fill, find_prompt_set
 
 #: Sentences per call of the encoder: memory does not grow with the vocabulary.
-TEXTS_PER_CALL = 64
+TEXTS_PER_CALL = 256
 #: Names finished between two writes to the cache: an interrupted run keeps what it paid for.
 NAMES_PER_WRITE = 256
 #: Below SQLite's oldest limit of 999 values in one statement.

@@ -41,6 +41,9 @@ from lexiseg.inference.text_embeddings import embed_names
 from lexiseg.ops.scene_prior import SCENE_NAMES, appearance, scene_prior
 from lexiseg.ops.similarity import similarity_map
 
+#: Words compared at a time: memory beside the result does not grow with the vocabulary.
+WORDS_PER_BLOCK = 1024
+
 _PERSON = "person"
 _BACKGROUND = "background"
 
@@ -166,24 +169,37 @@ class ConSE(Segmenter):
 
         The word "background" matches every kind of stuff fully.
         """
-        words = embed_names(self.text_encoder, names, prompts)
-        known = embed_names(self.text_encoder, [each.name for each in imagenet_classes()], prompts)
-        similarity = words @ known.T
-        if self.method.use_kinds:
-            kinds = embed_names(self.text_encoder, self.kinds, prompts)
-            similarity = torch.maximum(similarity, (words @ kinds.T)[:, self.kind_of_name])
-        priors = embed_names(self.text_encoder, [*SCENE_NAMES, _PERSON], prompts)
-        prior_matches = _match(words @ priors.T, self.method.min_scene_similarity)
-        for row, name in enumerate(names):
-            if name.casefold() == _BACKGROUND:
-                prior_matches[row, : len(SCENE_NAMES)] = 1.0
-        return torch.cat([_match(similarity, self.method.min_similarity), prior_matches], dim=-1)
+        words = self._embed(names, prompts)
+        known = self._embed([each.name for each in imagenet_classes()], prompts)
+        kinds = self._embed(self.kinds, prompts)
+        priors = self._embed([*SCENE_NAMES, _PERSON], prompts)
+        blocks = [words[start : start + WORDS_PER_BLOCK] for start in range(0, len(words), WORDS_PER_BLOCK)]
+        embeddings = torch.cat([self._match_words(block, known, kinds, priors) for block in blocks])
+        backgrounds = [row for row, name in enumerate(names) if name.casefold() == _BACKGROUND]
+        embeddings[backgrounds, len(known) : len(known) + len(SCENE_NAMES)] = 1.0
+        return embeddings
 
     def class_scores(
         self, features: PatchFeatures, embeddings: Float[Tensor, "S D"]
     ) -> Float[Tensor, "B S h w"]:
         """Add up what a patch resembles, weighted by how well it matches each word."""
         return similarity_map(features.tokens, embeddings, features.grid)
+
+    def _embed(self, names: Sequence[str], prompts: str) -> Float[Tensor, "S D"]:
+        return embed_names(self.text_encoder, names, prompts).to(self.kind_of_name.device)
+
+    def _match_words(
+        self,
+        words: Float[Tensor, "S D"],
+        known: Float[Tensor, "1000 D"],
+        kinds: Float[Tensor, "kinds D"],
+        priors: Float[Tensor, "10 D"],
+    ) -> Float[Tensor, "S 1010"]:
+        similarity = words @ known.T
+        if self.method.use_kinds:
+            similarity = torch.maximum(similarity, (words @ kinds.T)[:, self.kind_of_name])
+        matches = _match(similarity, self.method.min_similarity)
+        return torch.cat([matches, _match(words @ priors.T, self.method.min_scene_similarity)], dim=-1)
 
     def _read(
         self, images: Float[Tensor, "B 3 H W"], size: float, grid: tuple[int, int]

@@ -147,7 +147,6 @@ class EfficientNetLite0(ImageEncoder):
         for module in self.modules():
             if isinstance(module, _ConvNorm):
                 module.fold()
-        self.to(memory_format=torch.channels_last)
 
 
 def load_efficientnet_lite0(*, stride: Literal[8, 16, 32] = 32) -> EfficientNetLite0:
@@ -206,6 +205,7 @@ class _ConvNorm(nn.Module):
     def fold(self) -> None:
         if isinstance(self.norm, nn.BatchNorm2d):
             self.conv, self.norm = fuse_conv_bn_eval(self.conv, self.norm), nn.Identity()
+            self.conv.weight.data = self.conv.weight.contiguous(memory_format=torch.channels_last)
 
 
 class _InvertedResidual(nn.Module):

@@ -53,6 +53,7 @@ class MiniLM(TextEncoder):
     """Texts to sentence embeddings (mean over tokens, not normalised).
 
     The weights are read at the first ``forward``, so words that a cache already knows cost nothing.
+    It stays on the CPU wherever the rest of a model goes: words are short and encoded once.
 
     Args:
         weights_path: ``model.safetensors``, already checked.
@@ -93,9 +94,9 @@ class MiniLM(TextEncoder):
         for start in range(0, len(texts), self.batch_size):
             chosen = by_length[start : start + self.batch_size]
             longest = len(pieces[chosen[-1]])
-            ids = torch.tensor([pieces[i] + [0] * (longest - len(pieces[i])) for i in chosen])
+            padded = torch.tensor([pieces[i] + [0] * (longest - len(pieces[i])) for i in chosen])
             lengths = torch.tensor([len(pieces[i]) for i in chosen])
-            embeddings[chosen] = self._network(ids, torch.arange(longest) < lengths[:, None])
+            embeddings[chosen] = self._network(padded, torch.arange(longest) < lengths[:, None])
         return embeddings
 
     @cached_property

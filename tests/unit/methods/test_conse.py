@@ -208,3 +208,10 @@ def test_doubt_between_names_of_one_kind_is_no_doubt():
         )
         mass.append(float(model.encode_images(torch.rand(1, 3, 64, 64)).tokens[0, 0, :1000].sum()))
     assert mass == pytest.approx([1.0, 0.5], abs=1e-3)
+
+
+def test_words_compared_in_blocks_equal_words_compared_at_once(monkeypatch):
+    model, words = build(ConSESettings()), ["cat", "sky", "background", "road", "T-shirt"]
+    at_once = model.embed_texts(words, "single")
+    monkeypatch.setattr("lexiseg.methods.conse.WORDS_PER_BLOCK", 2)
+    torch.testing.assert_close(model.embed_texts(words, "single"), at_once)
