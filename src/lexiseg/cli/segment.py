@@ -90,7 +90,7 @@ class Segment:
                 for share in segmentation.shares():
                     totals.setdefault(share.name, []).append(share.share)
                 if len(jobs) <= MAX_TABLES:
-                    _print_table(console, segmentation, path)
+                    print_shares(console, segmentation, path)
                 advance()
             if writing is not None:
                 writing.result()
@@ -122,7 +122,8 @@ class Segment:
         return Vocabulary.parse(self.words)
 
 
-def _print_table(console: "Console", segmentation: "Segmentation", path: Path) -> None:
+def print_shares(console: "Console", segmentation: "Segmentation", path: Path) -> None:
+    """Print a picture's classes, their share of its pixels and mean score, the largest first."""
     from rich.box import SIMPLE_HEAD
     from rich.markup import escape
     from rich.table import Table

@@ -1,0 +1,25 @@
+"""The README's Python runs and prints what it says."""
+
+import re
+import shutil
+from pathlib import Path
+
+from skimage import data_dir
+
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_five_lines_print_what_they_say(tmp_path, monkeypatch, capsys):
+    block = re.search(r"```python\n(.*?)```", README, re.DOTALL)
+    assert block is not None
+    code, _, printed = block.group(1).rstrip().rpartition("\n# ")
+    shutil.copy(Path(data_dir) / "rocket.jpg", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "README.md", "exec"), {})
+    assert capsys.readouterr().out.strip() == printed
+
+
+def test_every_picture_and_page_it_shows_exists():
+    root = Path(__file__).parents[2]
+    for target in re.findall(r"\]\((?!http)([^)#]+)", README):
+        assert (root / target).exists(), target
