@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from lexiseg.data.imagenet_names import imagenet_classes
+
 VOID = 65535
 TRAIN, VAL = 2, 4
 SIZES = [(7, 5), (6, 9), (1, 1), (8, 8), (5, 12), (3, 4)]  # odd, one pixel, wide
@@ -111,7 +113,9 @@ def looked_up(labels: np.ndarray, numbers: list[int], void: int) -> np.ndarray:
 
 def voc(root: Path, *, background: bool) -> Tree:
     def write(path: Path, truth: np.ndarray, _stem: str) -> None:
-        save_palette(path, coded(truth, 0, 255) if background else coded(truth, 1, 255 if truth.size % 2 else 0))
+        save_palette(
+            path, coded(truth, 0, 255) if background else coded(truth, 1, 255 if truth.size % 2 else 0)
+        )
 
     tree = make_tree(
         root, 21 if background else 20, stems_of("2007_{:06}"),
@@ -158,7 +162,10 @@ def context(root: Path, form: str, *, scored: bool) -> Tree:
             case "SegmentationClassContext":
                 return image, root / f"SegmentationClassContext/{stem}.png"
             case "pcontext":
-                return root / f"pcontext/{split}/image/{stem}.jpg", root / f"pcontext/{split}/label/{stem}.png"
+                return (
+                    root / f"pcontext/{split}/image/{stem}.jpg",
+                    root / f"pcontext/{split}/label/{stem}.png",
+                )
             case "pc59":
                 return image, root / f"annotations_detectron2/pc59_{split}/{stem}.png"
             case "mat":
@@ -173,7 +180,14 @@ def context(root: Path, form: str, *, scored: bool) -> Tree:
                 save_grey(path, np.where(truth == 0, 255, truth - 1.0) if scored else coded(truth, 0, 255))
             case "mat":
                 # 7 is an id of none of the 59
-                savemat(path, {"LabelMap": looked_up(np.where(truth == 0, VOID, truth) if scored else truth, original, 7)})
+                savemat(
+                    path,
+                    {
+                        "LabelMap": looked_up(
+                            np.where(truth == 0, VOID, truth) if scored else truth, original, 7
+                        )
+                    },
+                )
             case "json":
                 segments[stem] = looked_up(truth, original, 0)
 
@@ -213,7 +227,9 @@ def context459(root: Path, form: str) -> Tree:
         if form == "pcontext_full":
             below = root / "pcontext_full" / split
             return below / f"image/{stem}.jpg", below / f"label/{stem}.tif"
-        label = f"trainval/{stem}.mat" if form == "mat" else f"annotations_detectron2/pc459_{split}/{stem}.tif"
+        label = (
+            f"trainval/{stem}.mat" if form == "mat" else f"annotations_detectron2/pc459_{split}/{stem}.tif"
+        )
         return root / f"JPEGImages/{stem}.jpg", root / label
 
     def write(path: Path, truth: np.ndarray, _stem: str) -> None:
@@ -235,7 +251,10 @@ def coco(root: Path, form: str, kind: str) -> Tree:
 
     def place(split: str, stem: str) -> tuple[Path, Path]:
         if form == "detectron2":
-            return root / f"{split}2017/{stem}.jpg", root / f"stuffthingmaps_detectron2/{split}2017/{stem}.png"
+            return (
+                root / f"{split}2017/{stem}.jpg",
+                root / f"stuffthingmaps_detectron2/{split}2017/{stem}.png",
+            )
         return root / f"images/{split}2017/{stem}.jpg", root / f"annotations/{split}2017/{stem}{suffix}.png"
 
     def write(path: Path, truth: np.ndarray, _stem: str) -> None:
@@ -301,7 +320,9 @@ def write_hdf5(path: Path, values: np.ndarray) -> None:
         file["S"] = values.astype(np.uint8).T
         file["names"] = np.zeros((1, 172))
     with path.open("r+b") as raw:
-        raw.write(b"MATLAB 7.3 MAT-file, Platform: GLNXA64, Created on: Mon Jan  2 00:00:00 2017 HDF5".ljust(512))
+        raw.write(
+            b"MATLAB 7.3 MAT-file, Platform: GLNXA64, Created on: Mon Jan  2 00:00:00 2017 HDF5".ljust(512)
+        )
 
 
 def ade150(root: Path, form: str) -> Tree:
@@ -373,3 +394,51 @@ def imagenet_s(root: Path, count: int, wnids: list[str]) -> Tree:
     for wnid in wnids:
         (root / "validation" / wnid).mkdir(exist_ok=True)
     return tree
+
+
+WNIDS = sorted(entry.wnid for entry in imagenet_classes())
+
+#: Every form of every data set, and how to build it.
+LAYOUTS: dict[tuple[str, str], Callable[[Path], Tree]] = {
+    ("voc21", "SegmentationClass"): lambda root: voc(root, background=True),
+    ("voc20", "SegmentationClass"): lambda root: voc(root, background=False),
+    ("voc21", "SegmentationClassAug"): lambda root: voc_aug(root, "SegmentationClassAug"),
+    ("voc21", "VOCaug"): lambda root: voc_aug(root, "VOCaug"),
+    ("context59", "SegmentationClassContext"): lambda root: context(
+        root, "SegmentationClassContext", scored=False
+    ),
+    ("context59", "pcontext"): lambda root: context(root, "pcontext", scored=False),
+    ("context59", "pc59"): lambda root: context(root, "pc59", scored=False),
+    ("context59", "json"): lambda root: context(root, "json", scored=False),
+    ("context59", "mat"): lambda root: context(root, "mat", scored=False),
+    ("context60", "SegmentationClassContext"): lambda root: context(
+        root, "SegmentationClassContext", scored=True
+    ),
+    ("context60", "pcontext"): lambda root: context(root, "pcontext", scored=True),
+    ("context60", "pc59"): lambda root: context(root, "pc59", scored=True),
+    ("context60", "json"): lambda root: context(root, "json", scored=True),
+    ("context60", "mat"): lambda root: context(root, "mat", scored=True),
+    ("context459", "pcontext_full"): lambda root: context459(root, "pcontext_full"),
+    ("context459", "pc459"): lambda root: context459(root, "pc459"),
+    ("context459", "mat"): lambda root: context459(root, "mat"),
+    ("coco-stuff164k", "published"): lambda root: coco(root, "published", "stuff171"),
+    ("coco-stuff164k", "labelTrainIds"): lambda root: coco(root, "labelTrainIds", "stuff171"),
+    ("coco-stuff164k", "detectron2"): lambda root: coco(root, "detectron2", "stuff171"),
+    ("coco-object81", "published"): lambda root: coco(root, "published", "object81"),
+    ("coco-object81", "instanceTrainIds"): lambda root: coco(root, "instanceTrainIds", "object81"),
+    ("coco-object80", "published"): lambda root: coco(root, "published", "object80"),
+    ("coco-object80", "instanceTrainIds"): lambda root: coco(root, "instanceTrainIds", "object80"),
+    ("coco-stuff10k", "labelTrainIds"): lambda root: stuff10k(root, "labelTrainIds"),
+    ("coco-stuff10k", "detectron2"): lambda root: stuff10k(root, "detectron2"),
+    ("coco-stuff10k", "mat-1.1"): lambda root: stuff10k(root, "mat-1.1"),
+    ("coco-stuff10k", "mat-1.0"): lambda root: stuff10k(root, "mat-1.0"),
+    ("ade20k-150", "annotations"): lambda root: ade150(root, "annotations"),
+    ("ade20k-150", "detectron2"): lambda root: ade150(root, "detectron2"),
+    ("ade20k-847", "detectron2"): lambda root: ade847(root, "detectron2"),
+    ("ade20k-847", "release"): lambda root: ade847(root, "release"),
+    ("cityscapes19", "labelTrainIds"): lambda root: cityscapes(root, "labelTrainIds"),
+    ("cityscapes19", "labelIds"): lambda root: cityscapes(root, "labelIds"),
+    ("imagenet-s50", "red-green"): lambda root: imagenet_s(root, 50, WNIDS[:50]),
+    ("imagenet-s300", "red-green"): lambda root: imagenet_s(root, 300, WNIDS[:300]),
+    ("imagenet-s919", "red-green"): lambda root: imagenet_s(root, 919, WNIDS[:919]),
+}

@@ -14,7 +14,6 @@ from PIL import Image
 from lexiseg.core.atomic_write import atomic_path
 from lexiseg.core.errors import InputError
 from lexiseg.core.vocabulary import as_lines
-from lexiseg.data.dataset_facts import DatasetFacts
 from lexiseg.data.forms import Form
 from lexiseg.data.label_codes import TOP
 from lexiseg.data.label_encodings import write_values
@@ -55,7 +54,7 @@ def convert_dataset(
     _refuse_source(dataset, out)
     if hide is not None:
         hide.apply(dataset.vocabulary)
-    form = None if target == FOLDER_FORM else _writable(dataset.facts, target)
+    form = None if target == FOLDER_FORM else _writable(dataset, target)
     if form is None:
         _write_lists(dataset, out)
     written = 0
@@ -125,14 +124,15 @@ def _write_lists(dataset: PublishedDataset, out: Path) -> None:
             temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _writable(facts: DatasetFacts, target: str) -> Form:
-    form = facts.form(target)
-    if form.encoding != "index":
-        choices = [other.name for other in facts.forms if other.encoding == "index"]
+def _writable(dataset: PublishedDataset, target: str) -> Form:
+    facts, form = dataset.facts, dataset.facts.form(target)
+    fits = [other for other in facts.forms if other.encoding == "index" and other.holds(dataset.split)]
+    if form not in fits:
+        why = f"does not hold the split {dataset.split}" if form.encoding == "index" else "is only read"
         raise InputError(
-            doing=f"converting {facts.name} to the form {target}",
-            found=f"a form that is only read ({form.encoding})",
-            expected=f"one of: {', '.join([*choices, FOLDER_FORM])}",
+            doing=f"converting {facts.name}",
+            found=f"the target {target}, which {why}",
+            expected=f"one of: {', '.join([*(other.name for other in fits), FOLDER_FORM])}",
             fix="Choose one with --to.",
         )
     return form

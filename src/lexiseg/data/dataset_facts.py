@@ -74,7 +74,7 @@ class DatasetFacts:
         if split not in self.splits:
             raise UnknownNameError.of(f"split of {self.name}", split, self.splits)
         forms = self.forms if form is None else (self.form(form),)
-        forms = tuple(f for f in forms if f.splits is None or split in f.splits) or forms
+        forms = tuple(f for f in forms if f.holds(split)) or forms
         if not path.is_dir():
             found = "a file" if path.exists() else "no folder there"
             raise folder_error(path, found, f"a folder like this:\n{self.tree}", "Check the path.")

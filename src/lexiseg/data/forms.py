@@ -70,10 +70,14 @@ class Form:
         """Give where the picture of a stem belongs."""
         return root / self._fill(self.images, split).replace("{stem}", stem)
 
+    def holds(self, split: str) -> bool:
+        """Tell whether the split comes in this form."""
+        return self.splits is None or split in self.splits
+
     def is_at(self, root: Path, split: str) -> bool:
         """Tell whether there is a label file of this form for the split."""
         stems: Iterable[str]
-        if self.splits is not None and split not in self.splits:
+        if not self.holds(split):
             return False
         if self.lists is not None:
             list_path = root / self._fill(self.lists, split)

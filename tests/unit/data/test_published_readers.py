@@ -1,65 +1,15 @@
 """Every published layout, built by hand, reads as the class indices it was built from."""
 
-from collections.abc import Callable
-from pathlib import Path
-
-import dataset_trees as trees
 import numpy as np
 import pytest
-from dataset_trees import Tree
 from PIL import Image
 
+import dataset_trees as trees
+from dataset_trees import LAYOUTS, WNIDS
 from lexiseg.core.errors import DatasetError, UnknownNameError
 from lexiseg.data.datasets import DATASETS, FOLDER, open_dataset
 from lexiseg.data.imagenet_names import imagenet_classes
 from lexiseg.data.published import PublishedDataset
-
-WNIDS = sorted(entry.wnid for entry in imagenet_classes())
-
-Build = Callable[[Path], Tree]
-LAYOUTS: dict[tuple[str, str], Build] = {
-    ("voc21", "SegmentationClass"): lambda root: trees.voc(root, background=True),
-    ("voc20", "SegmentationClass"): lambda root: trees.voc(root, background=False),
-    ("voc21", "SegmentationClassAug"): lambda root: trees.voc_aug(root, "SegmentationClassAug"),
-    ("voc21", "VOCaug"): lambda root: trees.voc_aug(root, "VOCaug"),
-    ("context59", "SegmentationClassContext"): lambda root: trees.context(
-        root, "SegmentationClassContext", scored=False
-    ),
-    ("context59", "pcontext"): lambda root: trees.context(root, "pcontext", scored=False),
-    ("context59", "pc59"): lambda root: trees.context(root, "pc59", scored=False),
-    ("context59", "json"): lambda root: trees.context(root, "json", scored=False),
-    ("context59", "mat"): lambda root: trees.context(root, "mat", scored=False),
-    ("context60", "SegmentationClassContext"): lambda root: trees.context(
-        root, "SegmentationClassContext", scored=True
-    ),
-    ("context60", "pcontext"): lambda root: trees.context(root, "pcontext", scored=True),
-    ("context60", "pc59"): lambda root: trees.context(root, "pc59", scored=True),
-    ("context60", "json"): lambda root: trees.context(root, "json", scored=True),
-    ("context60", "mat"): lambda root: trees.context(root, "mat", scored=True),
-    ("context459", "pcontext_full"): lambda root: trees.context459(root, "pcontext_full"),
-    ("context459", "pc459"): lambda root: trees.context459(root, "pc459"),
-    ("context459", "mat"): lambda root: trees.context459(root, "mat"),
-    ("coco-stuff164k", "published"): lambda root: trees.coco(root, "published", "stuff171"),
-    ("coco-stuff164k", "labelTrainIds"): lambda root: trees.coco(root, "labelTrainIds", "stuff171"),
-    ("coco-stuff164k", "detectron2"): lambda root: trees.coco(root, "detectron2", "stuff171"),
-    ("coco-object81", "published"): lambda root: trees.coco(root, "published", "object81"),
-    ("coco-object81", "instanceTrainIds"): lambda root: trees.coco(root, "instanceTrainIds", "object81"),
-    ("coco-object80", "published"): lambda root: trees.coco(root, "published", "object80"),
-    ("coco-object80", "instanceTrainIds"): lambda root: trees.coco(root, "instanceTrainIds", "object80"),
-    ("coco-stuff10k", "labelTrainIds"): lambda root: trees.stuff10k(root, "labelTrainIds"),
-    ("coco-stuff10k", "detectron2"): lambda root: trees.stuff10k(root, "detectron2"),
-    ("coco-stuff10k", "mat-1.1"): lambda root: trees.stuff10k(root, "mat-1.1"),
-    ("coco-stuff10k", "mat-1.0"): lambda root: trees.stuff10k(root, "mat-1.0"),
-    ("ade20k-150", "annotations"): lambda root: trees.ade150(root, "annotations"),
-    ("ade20k-150", "detectron2"): lambda root: trees.ade150(root, "detectron2"),
-    ("ade20k-847", "detectron2"): lambda root: trees.ade847(root, "detectron2"),
-    ("ade20k-847", "release"): lambda root: trees.ade847(root, "release"),
-    ("cityscapes19", "labelTrainIds"): lambda root: trees.cityscapes(root, "labelTrainIds"),
-    ("cityscapes19", "labelIds"): lambda root: trees.cityscapes(root, "labelIds"),
-    ("imagenet-s50", "red-green"): lambda root: trees.imagenet_s(root, 50, WNIDS[:50]),
-    ("imagenet-s300", "red-green"): lambda root: trees.imagenet_s(root, 300, WNIDS[:300]),
-    ("imagenet-s919", "red-green"): lambda root: trees.imagenet_s(root, 919, WNIDS[:919]),
-}
 
 
 def test_every_form_of_every_data_set_has_a_layout_here():
@@ -68,7 +18,7 @@ def test_every_form_of_every_data_set_has_a_layout_here():
     assert forms - set(LAYOUTS) == same_code
 
 
-@pytest.mark.parametrize(("name", "form"), LAYOUTS, ids=" ".join)
+@pytest.mark.parametrize(("name", "form"), LAYOUTS)
 def test_layout_reads_as_it_was_written(tmp_path, name, form):
     tree = LAYOUTS[name, form](tmp_path / "copy")
     splits = set(tree.truth) & set(DATASETS[name].splits)
@@ -176,7 +126,11 @@ def test_fingerprint_follows_labels_but_not_the_place(tmp_path):
     ("name", "missing", "words"),
     [
         ("context459", "labels.txt", ("no labels.txt", "do not come with lexiseg", "459 lines")),
-        ("ade20k-847", "objects847.tsv", ("no objects847.tsv", "ADE20K_SEM_SEG_FULL_CATEGORIES", "847 lines")),
+        (
+            "ade20k-847",
+            "objects847.tsv",
+            ("no objects847.tsv", "ADE20K_SEM_SEG_FULL_CATEGORIES", "847 lines"),
+        ),
     ],
 )
 def test_absent_names_are_asked_for(tmp_path, name, missing, words):
@@ -190,7 +144,9 @@ def test_absent_names_are_asked_for(tmp_path, name, missing, words):
 
 def test_absent_imagenet_s_classes_are_asked_for(tmp_path):
     tree = trees.imagenet_s(tmp_path, 300, WNIDS[:40])
-    with pytest.raises(DatasetError, match=r"no ImageNetS_categories_im300.txt and no folder with 300 classes"):
+    with pytest.raises(
+        DatasetError, match=r"no ImageNetS_categories_im300.txt and no folder with 300 classes"
+    ):
         open_dataset("imagenet-s300", tree.path)
 
 
@@ -206,7 +162,12 @@ def test_empty_folder_is_answered_with_the_tree_and_the_source(tmp_path):
     with pytest.raises(DatasetError) as caught:
         open_dataset("ade20k-150", tmp_path)
     message = str(caught.value)
-    for words in ("no label file of the split val", "annotations/validation/{stem}.png", "sceneparsing", "ADEChallenge"):
+    for words in (
+        "no label file of the split val",
+        "annotations/validation/{stem}.png",
+        "sceneparsing",
+        "ADEChallenge",
+    ):
         assert words in message
 
 

@@ -2,6 +2,7 @@
 
 import re
 from importlib.resources import files
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -63,14 +64,14 @@ def test_names_in_the_file_are_the_names_of_the_labels(name):
 
 def test_coco_splits_s4_to_s9_are_prefixes_of_one_order():
     orders = [load_split(f"weak-shot-coco-stuff10k-s{k}").order for k in range(4, 10)]
-    for shorter, longer in zip(orders, orders[1:], strict=False):
+    for shorter, longer in pairwise(orders):
         assert longer[: len(shorter)] == shorter
         assert len(longer) > len(shorter)
 
 
 def test_zero_shot_sets_of_voc_grow():
     orders = [load_split(f"zero-shot-voc-unseen{k}").order for k in (2, 4, 6, 8, 10)]
-    for shorter, longer in zip(orders, orders[1:], strict=False):
+    for shorter, longer in pairwise(orders):
         assert longer[: len(shorter)] == shorter
 
 
@@ -111,7 +112,9 @@ def test_sum_of_the_labels_is_that_of_the_published_list(name, total):
 def test_split_marks_a_vocabulary_and_refuses_another():
     split = load_split("zero-shot-voc")
     assert split.apply(Vocabulary(names=split.names)).seen == split.seen
-    with pytest.raises(DatasetError, match=re.escape("'plane' for 'aeroplane'; expected the 20 classes of voc20")):
+    with pytest.raises(
+        DatasetError, match=re.escape("'plane' for 'aeroplane'; expected the 20 classes of voc20")
+    ):
         split.apply(Vocabulary(names=("plane", *split.names[1:])))
 
 
