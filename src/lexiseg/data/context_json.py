@@ -6,6 +6,7 @@ over earlier ones, as the Detail toolbox does. It is large: some 600 MB, read on
 
 import functools
 import json
+import threading
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from jaxtyping import UInt16
 from lexiseg.core.errors import DatasetError
 from lexiseg.core.run_length import RunLengths, decode
 
+_LOCK = threading.Lock()  # several readers at once would each load the whole file
+
 
 def read_context_json(path: Path, stem: str) -> UInt16[np.ndarray, "H W"]:
     """Paint the label map of one image: original category ids (0 to 458), 0 where no segment lies.
@@ -23,7 +26,8 @@ def read_context_json(path: Path, stem: str) -> UInt16[np.ndarray, "H W"]:
     Raises:
         DatasetError: The file is damaged, or has no such image.
     """
-    index = _load(path, path.stat().st_mtime_ns if path.is_file() else 0)
+    with _LOCK:
+        index = _load(path, path.stat().st_mtime_ns if path.is_file() else 0)
     if stem not in index:
         raise DatasetError(
             doing=f"reading the label file {path}",

@@ -18,7 +18,8 @@ from lexiseg.data.label_encodings import read_values
 from lexiseg.data.labelled_dataset import LabelledDataset, add_to_digest, refuse_other_size
 
 _EXIF_ORIENTATION = 0x0112
-_TURNED = "The sides are swapped: pictures of published sets are read as stored, so turn the label file."
+#: What to do where height and width of a label file are swapped.
+TURNED = "The sides are swapped: pictures of published sets are read as stored, so turn the label file."
 
 
 class PublishedDataset(LabelledDataset):
@@ -85,7 +86,7 @@ class PublishedDataset(LabelledDataset):
         pair = self.pairs[index]
         image = load_as_stored(pair.image)
         label_map = self.read_labels(pair)
-        refuse_other_size(pair.image, image.shape[:2], pair.label, label_map.shape, _TURNED)
+        refuse_other_size(pair.image, image.shape[:2], pair.label, label_map.shape, TURNED)
         if self.form.shrink_to is not None:
             image, label_map = shrink(image, label_map, self.form.shrink_to)
         return Sample(image=image, source=pair.image, label_map=label_map)

@@ -1,7 +1,8 @@
 """PASCAL VOC 2012 segmentation: 21 classes with background, or 20 with background left out of scoring.
 
 Label files are palette PNGs of indices: 0 background, 1 to 20 in alphabetical order of the official
-names, 255 for the borders of objects. Trained with the extra labels of SBD (10,582 images, "trainaug").
+names, 255 for the borders of objects. SBD labels 9,118 more training images ("aug"); with VOC's own they
+are the 10,582 of "trainaug".
 """
 
 from lexiseg.data.dataset_facts import DatasetFacts
@@ -15,8 +16,9 @@ _TREE = """\
 VOCdevkit/VOC2012/
   JPEGImages/*.jpg
   SegmentationClass/*.png                     train, val
-  SegmentationClassAug/*.png                  trainaug
-  ImageSets/Segmentation/{train,val,trainaug}.txt"""
+  SegmentationClassAug/*.png                  aug, trainaug
+  ImageSets/Segmentation/{train,val,aug,trainaug}.txt
+VOCdevkit/VOCaug/dataset/cls/*.mat            or these (SBD) for aug"""
 
 _LICENCE = "pictures: Flickr terms of use; labels: no licence stated, made for research"
 _SOURCE = (
@@ -38,7 +40,7 @@ def _forms(code: LabelCode) -> tuple[Form, ...]:
     absence = "no background pixel at all: zero was probably reduced already; use the original files"
     always = frozenset({0})
     images = "JPEGImages/{stem}.jpg"
-    aug = frozenset({"trainaug"})
+    aug = frozenset({"aug", "trainaug"})
     return (
         Form(
             name="SegmentationClass", images=images, labels="SegmentationClass/{stem}.png", lists=_LISTS,
@@ -55,7 +57,7 @@ def _forms(code: LabelCode) -> tuple[Form, ...]:
     )  # fmt: skip
 
 
-_SPLITS = {"train": (1464,), "val": (1449,), "trainaug": (10582,)}
+_SPLITS = {"train": (1464,), "val": (1449,), "aug": (9118,), "trainaug": (10582,)}
 _ROOTS = ("", "VOC2012", "VOCdevkit/VOC2012")
 
 VOC21 = DatasetFacts(
