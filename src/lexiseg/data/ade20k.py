@@ -13,6 +13,7 @@ from lexiseg.data.folder_lists import folder_error
 from lexiseg.data.forms import Form
 from lexiseg.data.label_codes import LabelCode, identity, shifted
 from lexiseg.data.packaged_names import from_package
+from lexiseg.data.text_lines import read_lines
 
 _TREE_150 = """\
 ADEChallengeData2016/
@@ -99,7 +100,7 @@ def read_objects847(root: Path) -> tuple[Vocabulary, tuple[int, ...]]:
             "Write it from the table that made your labels: MaskFormer and detectron2 keep it as"
             " ADE20K_SEM_SEG_FULL_CATEGORIES with id, trainId and name.",
         )
-    lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    lines = read_lines(path)
     ids, rows = [], []
     for number, line in enumerate(lines, 1):
         value, tab, names = line.partition("\t")

@@ -23,6 +23,7 @@ from lexiseg.data.label_file_checks import (
     report_values,
 )
 from lexiseg.data.splits import Split
+from lexiseg.data.text_lines import read_lines
 
 
 def check_dataset(
@@ -127,9 +128,7 @@ def _check_files(
             report.bad(split, found, f"Copy them again from the source: {facts.source}")
     list_path = form.list_path(root, split)
     if list_path is not None:
-        lines = [
-            line.split()[0] for line in list_path.read_text(encoding="utf-8-sig").splitlines() if line.strip()
-        ]
+        lines = [line.split()[0] for line in read_lines(list_path)]
         twice = [line for line, count in Counter(lines).items() if count > 1]
         if twice:
             found = f"{len(twice):,} images listed more than once in {list_path.name}: {first_of(twice)}"

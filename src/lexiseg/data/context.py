@@ -13,6 +13,7 @@ from lexiseg.data.folder_lists import folder_error
 from lexiseg.data.forms import Form
 from lexiseg.data.label_codes import TOP, LabelCode, identity, shifted
 from lexiseg.data.packaged_names import from_package
+from lexiseg.data.text_lines import read_lines
 
 #: Ids of the 59 among the 459, ascending, with 0 for everything else in front: index = place.
 CONTEXT60_IDS = (
@@ -120,7 +121,7 @@ def read_context459(root: Path) -> Vocabulary:
             "labels.txt of the published label files, with 459 lines like 1: accordion",
             f"Copy it to {places[0]}. It lies beside the .mat files: {_SOURCE}",
         )
-    lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    lines = read_lines(path)
     names = tuple(line.partition(":")[2].strip() if ":" in line else line for line in lines)
     if len(names) != 459:
         found = f"{len(names)} names in {path.name}"

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from lexiseg.core.errors import DatasetError
 from lexiseg.data.label_codes import LabelCode
 from lexiseg.data.label_encodings import Encoding
+from lexiseg.data.text_lines import read_lines
 
 
 class Pair(NamedTuple):
@@ -118,14 +118,5 @@ class Form:
 
 
 def _read_stems(path: Path) -> list[str]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(
-            doing=f"reading the list {path}",
-            found=str(error),
-            expected="a text file with one image a line",
-            fix="Copy it again from its source.",
-        ) from error
-    words = [line.split()[0] for line in lines if line.strip()]  # further columns: labels of other tasks
+    words = [line.split()[0] for line in read_lines(path)]  # further columns: labels of other tasks
     return [word.removesuffix(".jpg") for word in words]

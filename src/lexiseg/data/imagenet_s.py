@@ -15,6 +15,7 @@ from lexiseg.data.forms import Form
 from lexiseg.data.imagenet_names import imagenet_classes
 from lexiseg.data.label_codes import LabelCode
 from lexiseg.data.packaged_names import from_package, with_zeroth
+from lexiseg.data.text_lines import read_lines
 
 _VOID = 1000
 _OTHER = "other"
@@ -61,7 +62,7 @@ def _find_wnids(root: Path, count: int) -> list[str]:
     name = f"ImageNetS_categories_im{count}.txt"
     for path in (root / name, root.parent / name, root / "data" / "categories" / name):
         if path.is_file():
-            return sorted(set(_WNID.findall(path.read_text(encoding="utf-8-sig"))))
+            return sorted(set(_WNID.findall("\n".join(read_lines(path)))))
     for split in ("train", "validation", "train-semi", "validation-segmentation", "train-semi-segmentation"):
         folder = root / split
         found = (

@@ -103,13 +103,14 @@ def test_ids_of_imagenet_s_come_from_the_published_list_where_there_is_one(tmp_p
 
 def test_picture_with_a_turn_in_its_exif_data_is_read_as_stored(tmp_path):
     tree = trees.voc(tmp_path, background=True)
-    stem = min(tree.truth["val"])
+    dataset = open_dataset("voc21", tree.path)
+    stem = dataset.stems[2]
     height, width = tree.truth["val"][stem].shape
+    assert height != width
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (width, height), "red").save(tmp_path / f"JPEGImages/{stem}.jpg", exif=exif)
-    sample = open_dataset("voc21", tree.path)[0]
-    assert sample.image.shape[:2] == (height, width)
+    assert dataset[2].image.shape == (height, width, 3)
 
 
 def test_fingerprint_follows_labels_but_not_the_place(tmp_path):
@@ -192,3 +193,26 @@ def test_values_the_form_does_not_know_are_refused_with_a_reason(tmp_path):
         dataset.read_labels(dataset.pairs[index])
     for words in ("1 pixels with the value 26", "0 to 18; void 255", "label ids", "createTrainIdLabelImgs"):
         assert words in str(caught.value)
+
+
+def test_names_that_are_no_utf8_are_an_error_with_the_file(tmp_path):
+    tree = trees.context459(tmp_path, "mat")
+    (tmp_path / "labels.txt").write_bytes(b"1: caf\xe9\n")
+    with pytest.raises(DatasetError, match=r"labels.txt: found .*; expected a UTF-8 text file"):
+        open_dataset("context459", tree.path)
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "text", "words"),
+    [
+        ("context459", "labels.txt", "1: sky\n2: sea\n", "2 names in labels.txt"),
+        ("ade20k-847", "objects847.tsv", "wall 2978\n", "line 1 of objects847.tsv: 'wall 2978'"),
+        ("ade20k-847", "objects847.tsv", "2978\twall\n", "1 lines and 1 different ids"),
+    ],
+)
+def test_tables_of_names_are_checked(tmp_path, name, file, text, words):
+    tree = trees.context459(tmp_path, "mat") if name == "context459" else trees.ade847(tmp_path, "detectron2")
+    (tmp_path / file).write_text(text)
+    with pytest.raises(DatasetError) as caught:
+        open_dataset(name, tree.path)
+    assert words in str(caught.value)
