@@ -62,7 +62,7 @@ class CheckReport:
             where = f" [{finding.split}]" if finding.split else ""
             text.append(f"{finding.level:5}{where} {finding.what}")
             if finding.fix:
-                text.append(f"      to do: {finding.fix}")
+                text.append("      to do: " + finding.fix.replace("\n", "\n             "))
         num_bad = sum(finding.level == "bad" for finding in self.findings)
         read = f"{self.num_label_files:,} label files read"
         verdict = f"{num_bad} thing{'s' if num_bad != 1 else ''} to mend" if num_bad else "good"

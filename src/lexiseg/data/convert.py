@@ -1,9 +1,10 @@
 """Write the label maps of a published data set in another form, or everything as a data folder.
 
 Nothing is written into the source. Files that are there already are kept, so an interrupted conversion
-goes on where it stopped.
+goes on where it stopped; conversion.json says what made them, and another conversion is refused there.
 """
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -47,7 +48,7 @@ def convert_dataset(
         The number of label files written; those that were there are not counted.
 
     Raises:
-        InputError: The target cannot be written, or lies in the source.
+        InputError: The target cannot be written, is the source, or holds another conversion.
         DatasetError: A label file of the source is wrong.
         OutputError: A file cannot be written.
     """
@@ -55,6 +56,7 @@ def convert_dataset(
     if hide is not None:
         hide.apply(dataset.vocabulary)
     form = None if target == FOLDER_FORM else _writable(dataset, target)
+    _record(dataset, out, target, hide)
     if form is None:
         _write_lists(dataset, out)
     written = 0
@@ -122,6 +124,37 @@ def _write_lists(dataset: PublishedDataset, out: Path) -> None:
     ):
         with atomic_path(out / name) as temporary:
             temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _record(dataset: PublishedDataset, out: Path, target: str, hide: Split | None) -> None:
+    """Note what makes the files of the split, or refuse to mix them with those of another conversion."""
+    path = out / "conversion.json"
+    request = {
+        "data set": dataset.facts.name,
+        "from": dataset.form.name,
+        "to": target,
+        "hidden": None if hide is None else hide.name,
+    }
+    done: dict[str, dict[str, str | None]] = {}
+    if path.is_file():
+        try:
+            done = dict(json.loads(path.read_text(encoding="utf-8")))
+        except ValueError as error:
+            raise _other_conversion(out, f"a damaged {path.name} ({error})", request) from error
+    before = done.setdefault(dataset.split, request)
+    if before != request:
+        raise _other_conversion(out, f"label files of the split {dataset.split} made by {before}", request)
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(done, indent=2) + "\n", encoding="utf-8")
+
+
+def _other_conversion(out: Path, found: str, request: dict[str, str | None]) -> InputError:
+    return InputError(
+        doing=f"converting into {out}",
+        found=found,
+        expected=f"an empty folder, or one made by {request}",
+        fix="Choose another folder with --out, or remove this one.",
+    )
 
 
 def _writable(dataset: PublishedDataset, target: str) -> Form:

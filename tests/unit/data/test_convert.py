@@ -117,6 +117,21 @@ def test_conversion_goes_on_where_it_stopped(tmp_path):
     assert len(calls) == len(dataset)
 
 
+def test_another_conversion_is_not_mixed_in(tmp_path):
+    tree = trees.voc(tmp_path / "source", background=False)
+    train = PublishedDataset(DATASETS["voc20"], tree.path, "train")
+    convert_dataset(train, tmp_path / "out")
+    with pytest.raises(InputError) as caught:
+        convert_dataset(train, tmp_path / "out", hide=load_split("zero-shot-voc"))
+    assert "label files of the split train made by" in str(caught.value)
+    assert "'hidden': None" in str(caught.value)
+    convert_dataset(PublishedDataset(DATASETS["voc20"], tree.path, "val"), tmp_path / "out")
+    assert len(FolderDataset(tmp_path / "out")) == trees.TRAIN + trees.VAL
+    (tmp_path / "out/conversion.json").write_text("{")
+    with pytest.raises(InputError, match=r"a damaged conversion\.json"):
+        convert_dataset(train, tmp_path / "out")
+
+
 def test_source_is_never_written(tmp_path):
     tree = trees.coco(tmp_path, "published", "stuff171")
     dataset = PublishedDataset(DATASETS["coco-stuff164k"], tree.path)
