@@ -10,6 +10,7 @@ from typing import Any
 
 import tyro
 
+from lexiseg.cli.datasets import Datasets
 from lexiseg.cli.doctor import Doctor
 from lexiseg.cli.evaluate import Evaluate
 from lexiseg.cli.models import Models
@@ -19,6 +20,7 @@ from lexiseg.core.errors import LexisegError
 COMMANDS: dict[str, Callable[..., Any]] = {
     "segment": Segment,
     "evaluate": Evaluate,
+    "datasets": Datasets,
     "models": Models,
     "doctor": Doctor,
 }

@@ -14,11 +14,10 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection
 from pathlib import Path
 from typing import Literal
 
-from lexiseg.core.errors import DatasetError
 from lexiseg.core.sample import Sample
 from lexiseg.data.folder_lists import (
     first_of,
@@ -30,9 +29,12 @@ from lexiseg.data.folder_lists import (
 )
 from lexiseg.data.images import IMAGE_SUFFIXES, load_image
 from lexiseg.data.label_files import check_labels, read_label_map, reduce_zero_label
+from lexiseg.data.labelled_dataset import LabelledDataset, add_to_digest, refuse_other_size
+
+_TURNED = "The sides are swapped: the image is turned upright by its EXIF data; turn the label file too."
 
 
-class FolderDataset:
+class FolderDataset(LabelledDataset):
     """Samples of a folder, in the order of their stems; pictures are read when asked for.
 
     The lists and the pairing of files are checked at once; size and values of a label map when its
@@ -91,9 +93,6 @@ class FolderDataset:
         self._captions = read_captions(self.path)
         self._refuse_unknown_stems(self._captions, "captions.tsv")
 
-    def __len__(self) -> int:
-        return len(self.stems)
-
     def __getitem__(self, index: int) -> Sample:
         """Read one sample.
 
@@ -110,8 +109,7 @@ class FolderDataset:
             label_map = read_label_map(label_path, len(self.vocabulary))
             if self.reduce_zero:
                 label_map = reduce_zero_label(label_map)
-            if label_map.shape != image.shape[:2]:
-                raise _size_error(self._image_paths[stem], image.shape[:2], label_path, label_map.shape)
+            refuse_other_size(self._image_paths[stem], image.shape[:2], label_path, label_map.shape, _TURNED)
             check_labels(label_map, len(self.vocabulary), label_path)
         return Sample(
             image=image,
@@ -120,9 +118,6 @@ class FolderDataset:
             tags=self._tags.get(stem),
             captions=self._captions.get(stem, ()),
         )
-
-    def __iter__(self) -> Iterator[Sample]:
-        return (self[index] for index in range(len(self)))
 
     def fingerprint(self) -> str:
         """Hash what scores depend on: lists, stems, label files (content), pictures (name and size).
@@ -133,13 +128,13 @@ class FolderDataset:
         digest = hashlib.sha256()
         for name in ("classes.txt", "seen.txt", "tags.tsv", "captions.tsv"):
             file = self.path / name
-            _add(digest, name.encode(), file.read_bytes() if file.is_file() else b"")
-        _add(digest, b"reduce_zero", str(self.reduce_zero).encode())
+            add_to_digest(digest, name.encode(), file.read_bytes() if file.is_file() else b"")
+        add_to_digest(digest, b"reduce_zero", str(self.reduce_zero).encode())
         for stem in self.stems:
             image = self._image_paths[stem]
-            _add(digest, image.name.encode(), str(image.stat().st_size).encode())
+            add_to_digest(digest, image.name.encode(), str(image.stat().st_size).encode())
             if stem in self._label_paths:
-                _add(digest, b"label", self._label_paths[stem].read_bytes())
+                add_to_digest(digest, b"label", self._label_paths[stem].read_bytes())
         return digest.hexdigest()
 
     def _find_images(self) -> dict[str, Path]:
@@ -201,23 +196,3 @@ class FolderDataset:
 
 def _visible_files(folder: Path) -> list[Path]:
     return sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
-
-
-def _add(digest: "hashlib._Hash", name: bytes, content: bytes) -> None:
-    digest.update(b"%d %s %d " % (len(name), name, len(content)))  # lengths keep neighbours apart
-    digest.update(content)
-
-
-def _size_error(
-    image: Path, image_size: Sequence[int], label: Path, label_size: Sequence[int]
-) -> DatasetError:
-    sizes = "a label map of {}×{} for the image {} of {}×{}".format(*label_size, image.name, *image_size)
-    fix = "Label files keep the image's size; resize with nearest neighbour only if you must."
-    if tuple(label_size) == tuple(image_size)[::-1]:
-        fix = "The sides are swapped: the image is turned upright by its EXIF data; turn the label file too."
-    return DatasetError(
-        doing=f"reading the label file {label}",
-        found=f"{sizes} (height × width)",
-        expected="the same size",
-        fix=fix,
-    )

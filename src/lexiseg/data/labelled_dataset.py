@@ -1,0 +1,75 @@
+"""LabelledDataset: what every data set is, whatever its files look like."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from lexiseg.core.errors import DatasetError
+from lexiseg.core.sample import Sample
+from lexiseg.core.vocabulary import Vocabulary
+
+
+class LabelledDataset(ABC):
+    """Samples in a fixed order; pictures and label maps are read when a sample is asked for.
+
+    Attributes:
+        path: The folder as it was given.
+        vocabulary: The classes that label maps index.
+        stems: The name of each sample, without folder of the split and without suffix.
+    """
+
+    path: Path
+    vocabulary: Vocabulary
+    stems: list[str]
+
+    def __len__(self) -> int:
+        return len(self.stems)
+
+    @abstractmethod
+    def __getitem__(self, index: int) -> Sample:
+        """Read one sample."""
+
+    def __iter__(self) -> Iterator[Sample]:
+        return (self[index] for index in range(len(self)))
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Hash what scores depend on: classes, stems, label files (content), pictures (name and size).
+
+        Returns:
+            64 hexadecimal digits; the same files elsewhere give the same.
+        """
+
+
+def add_to_digest(digest: "hashlib._Hash", name: bytes, content: bytes) -> None:
+    """Add a named part; lengths keep neighbours apart."""
+    digest.update(b"%d %s %d " % (len(name), name, len(content)))
+    digest.update(content)
+
+
+def refuse_other_size(
+    image: Path, image_size: Sequence[int], label: Path, label_size: Sequence[int], turned: str
+) -> None:
+    """Refuse a label map that is not as large as its picture.
+
+    Args:
+        image: The picture.
+        image_size: Its height and width.
+        label: The label file.
+        label_size: Its height and width.
+        turned: What to do where height and width are swapped.
+
+    Raises:
+        DatasetError: The sizes differ.
+    """
+    if tuple(label_size) == tuple(image_size):
+        return
+    sizes = "a label map of {}×{} for the image {} of {}×{}".format(*label_size, image.name, *image_size)
+    fix = "Label files keep the image's size; resize with nearest neighbour only if you must."
+    raise DatasetError(
+        doing=f"reading the label file {label}",
+        found=f"{sizes} (height × width)",
+        expected="the same size",
+        fix=turned if tuple(label_size) == tuple(image_size)[::-1] else fix,
+    )
