@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from lexiseg.core.constants import IGNORE_INDEX
-from lexiseg.data.folder import FolderDataset
+from lexiseg.data.labelled_dataset import LabelledDataset
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.metrics.confusion import ConfusionMatrix
 from lexiseg.metrics.iou import compute_scores
@@ -15,7 +15,7 @@ from lexiseg.metrics.report import Report
 
 def evaluate(
     segmenter: Segmenter,
-    dataset: FolderDataset,
+    dataset: LabelledDataset,
     *,
     advance: Callable[[], None] = lambda: None,
     **changes: Any,
