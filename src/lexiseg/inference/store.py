@@ -35,6 +35,8 @@ class Manifest:
             may have a background at the end that the data set lacks.
         synonyms: Further names of each of them.
         background: Label of the background in ``vocabulary``, or None.
+        class_of: For each name of ``vocabulary``, the label of the data set's class it stands for; 65535 for
+            none, as of a background that the data set lacks.
         classes: The data set's own class names in label order: what true labels index.
         classes_background: The background among ``classes``, or None.
         seen: Labels of the seen classes, or None where the data set has no split.
@@ -50,6 +52,7 @@ class Manifest:
     vocabulary: tuple[str, ...]
     synonyms: tuple[tuple[str, ...], ...]
     background: int | None
+    class_of: tuple[int, ...]
     classes: tuple[str, ...]
     classes_background: int | None
     seen: tuple[int, ...] | None
@@ -232,7 +235,7 @@ def read_manifest(folder: Path) -> Manifest:
         if version != FORMAT:
             raise DatasetError(doing=doing, found=f"format {version!r}", expected=f"format {FORMAT}", fix=fix)
         content["synonyms"] = tuple(tuple(words) for words in content["synonyms"])
-        for name in ("vocabulary", "classes", "seen", "stems"):
+        for name in ("vocabulary", "class_of", "classes", "seen", "stems"):
             content[name] = None if content[name] is None else tuple(content[name])
         return Manifest(**content)
     except FileNotFoundError as error:

@@ -9,11 +9,13 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
+from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.label_runs import encode_runs
 from lexiseg.core.vocabulary import Vocabulary
 from lexiseg.data.folder import FolderDataset
 from lexiseg.inference.background import competing_classes, with_background
 from lexiseg.inference.predict import EncodedImage, grid_scores
+from lexiseg.inference.protocols import AskedNames, Protocol
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.inference.store import Manifest, StoreWriter
@@ -28,8 +30,7 @@ def predict_into(
     dataset: FolderDataset,
     folder: Path,
     *,
-    vocabulary: Vocabulary | None = None,
-    protocol: str | None = None,
+    protocol: Protocol | None = None,
     top: int = TOP,
     shard: tuple[int, int] = (0, 1),
     advance: Callable[[], None] = lambda: None,
@@ -41,9 +42,7 @@ def predict_into(
         segmenter: What ``lexiseg.load`` gives.
         dataset: Images; those without a label map are stored without.
         folder: The store; made if it does not exist.
-        vocabulary: Other names for the data set's classes, in the same order; background may be added
-            at the end. The data set's own where left out.
-        protocol: Name of the protocol that chose vocabulary and settings, for the record.
+        protocol: Chooses names and settings; ``changes`` come on top of it.
         top: Classes whose scores are kept at every point of the encoder's grid; 0 for none.
         shard: Number of this process and number of all.
         advance: Called after each image of this shard.
@@ -56,17 +55,25 @@ def predict_into(
         InputError: The store was written with other settings.
         OutputError: The store cannot be written.
     """
+    classes = dataset.vocabulary
+    if protocol is not None:
+        changes = protocol.inference_changes() | changes
+        names = protocol.names_for(classes)
+    else:
+        names = AskedNames(classes, tuple(range(len(classes))))
     settings = replace(segmenter.settings, **changes)
-    asked = with_background(vocabulary or dataset.vocabulary, settings)
+    asked = with_background(names.vocabulary, settings)
+    no_class = IGNORE_INDEX if classes.background is None else classes.background
     number, of = shard
     manifest = Manifest(
         vocabulary=asked.names,
         synonyms=asked.synonyms,
         background=asked.background,
-        classes=dataset.vocabulary.names,
-        classes_background=dataset.vocabulary.background,
-        seen=None if dataset.vocabulary.seen is None else tuple(sorted(dataset.vocabulary.seen)),
-        protocol=protocol,
+        class_of=(*names.classes, no_class)[: len(asked)],
+        classes=classes.names,
+        classes_background=classes.background,
+        seen=None if classes.seen is None else tuple(sorted(classes.seen)),
+        protocol=None if protocol is None else protocol.name,
         settings=segmenter.describe(asked, **changes)["settings"],
         data=str(dataset.path),
         split=dataset.split,

@@ -19,6 +19,9 @@ from lexiseg.core.errors import InputError
 from lexiseg.core.label_runs import LabelRuns
 from lexiseg.metrics.confusion import ConfusionMatrix
 
+#: True label of scored pixels that no class can win, only lose: pixels off the border in ``boundary``.
+OUTSIDE = 65534
+
 _FIRST_TABLE = 1024  # slots; grows by four until half of it suffices
 
 
@@ -114,7 +117,8 @@ class ImageCounts:
         )
         has_class = predicted != IGNORE_INDEX
         correct = true == predicted
-        columns = [(image, true, pixels), (image[has_class], predicted[has_class], pixels[has_class])]
+        inside = true != OUTSIDE
+        columns = [(image[inside], true[inside], pixels[inside]), (image[has_class], predicted[has_class], pixels[has_class])]
         columns.append((image[correct], true[correct], pixels[correct]))
         keys = [part[0] * num_classes + part[1] for part in columns]
         cells, place = np.unique(np.concatenate(keys), return_inverse=True)

@@ -1,0 +1,168 @@
+"""Score the counts of a predictions store under any number of protocols."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64
+
+from lexiseg.core.constants import IGNORE_INDEX
+from lexiseg.core.vocabulary import Vocabulary
+from lexiseg.inference.protocols import Protocol
+from lexiseg.inference.store_counter import Redecision, StoreCounter
+from lexiseg.metrics.bootstrap import RESAMPLES, SEED, Intervals, Statistic, intervals
+from lexiseg.metrics.image_counts import OUTSIDE, ImageCounts, ImageMargins
+from lexiseg.metrics.iou import Scores, harmonic_mean, iou_of_pixels, scores_of_pixels
+
+#: Seen and unseen classes.
+Sides = tuple[frozenset[int], frozenset[int]]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ProtocolScores:
+    """What one store scored under one protocol.
+
+    Attributes:
+        protocol: What was really followed; its name shows where the run differs from the published one.
+        asked: The protocol that was asked for.
+        scores: All means; regions, or bands where the protocol compares those.
+        headline: The mean that the protocol averages.
+        num_averaged: Classes in that mean.
+        intervals: 95 % over images: headline, then seen, unseen and harmonic mean where there is a split.
+        class_intervals: 95 % over images of each class's IoU.
+        names: Class names, in label order.
+        margins: Per-image counts, for comparisons.
+        counts: Per-image label pairs after the protocol's rules, for confusions.
+        num_images: Images scored.
+        notes: What must be known to read the numbers.
+    """
+
+    protocol: Protocol
+    asked: Protocol
+    scores: Scores
+    headline: float
+    num_averaged: int
+    intervals: Intervals
+    class_intervals: Intervals
+    names: tuple[str, ...]
+    margins: ImageMargins
+    counts: ImageCounts
+    num_images: int
+    notes: tuple[str, ...]
+
+
+def score(
+    counter: StoreCounter,
+    asked: Protocol,
+    *,
+    threshold: float | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = SEED,
+) -> ProtocolScores:
+    """Score a store under one protocol.
+
+    Args:
+        counter: Counts of the store.
+        asked: The protocol.
+        threshold: Decide background by this threshold instead of as it was predicted.
+        resamples: Draws of the bootstrap.
+        seed: Of the draws.
+
+    Raises:
+        DatasetError: The data set has other classes than the protocol.
+        InputError: No pixel is scored.
+    """
+    classes, manifest = counter.classes, counter.store.manifest
+    asked.check_classes(classes)
+    drops = asked.true_background == "ignored" and classes.background is not None
+    competed = counter.background is not None and manifest.settings.get("background") != "threshold"
+    again = Redecision(drop_background=drops and competed and threshold is None, threshold=threshold)
+    settings: dict[str, Any] = dict(manifest.settings)
+    notes = [f"not applied by this run: {choice}" for choice in asked.beyond]
+    notes += [f"not known of the source: {doubt}" for doubt in asked.uncertain]
+    if threshold is not None:
+        settings |= {"background": "threshold", "threshold": threshold}
+        notes.append(f"background decided again at {threshold:g} from the stored scores")
+    if again.drop_background:
+        settings["background"] = "none"
+        notes.append("background taken out of the competition, from the stored scores")
+    followed = asked.as_run(settings, manifest.to_vocabulary(), classes)
+    if threshold is not None:
+        followed = replace(followed, background="threshold", threshold=threshold)
+    labels = [label for label in range(len(classes)) if not (drops and label == classes.background)]
+    counts = _scored_labels(counter.counts(asked.boundary, again), labels)
+    margins = counts.margins(len(labels))
+    sides = _sides(asked, classes, labels)
+    statistic = make_statistic(asked, sides)
+    pixels = np.zeros((3, len(labels)), np.int64)
+    np.add.at(pixels, (slice(None), margins.label), margins.amounts.T)
+    scores = scores_of_pixels(*pixels, *sides) if sides else scores_of_pixels(*pixels)
+    values = statistic(pixels)
+    num_means = len(values) - len(labels)
+    spread = intervals(margins, len(labels), statistic, resamples=resamples, seed=seed)
+    return ProtocolScores(
+        protocol=followed,
+        asked=asked,
+        scores=scores,
+        headline=float(values[0]),
+        num_averaged=int(_averaged(asked, pixels).sum()),
+        intervals=Intervals(low=spread.low[:num_means], high=spread.high[:num_means]),
+        class_intervals=Intervals(low=spread.low[num_means:], high=spread.high[num_means:]),
+        names=tuple(classes.names[label] for label in labels),
+        margins=margins,
+        counts=counts,
+        num_images=counts.num_images,
+        notes=tuple(notes),
+    )
+
+
+def make_statistic(protocol: Protocol, sides: Sides | None) -> Statistic:
+    """Make the function from summed pixels to headline, (seen, unseen, harmonic) and each class's IoU."""
+    parts = () if sides is None else tuple(np.asarray(sorted(side)) for side in sides)
+
+    def compute(pixels: Int64[np.ndarray, "3 K"]) -> Float64[np.ndarray, " S"]:
+        iou = iou_of_pixels(*pixels)
+        averaged = _averaged(protocol, pixels)
+        means = [_mean(iou[averaged])]
+        for part in parts:
+            undefined = protocol.absent_unseen == "undefined" and not averaged[part].all()
+            means.append(float("nan") if undefined else _mean(iou[part][averaged[part]]))
+        if parts:
+            means.append(harmonic_mean(means[1], means[2]))
+        return np.concatenate([means, iou])
+
+    return compute
+
+
+def _mean(iou: Float64[np.ndarray, " A"]) -> float:
+    return float(np.nan_to_num(iou).mean()) if iou.size else float("nan")
+
+
+def _scored_labels(counts: ImageCounts, labels: list[int]) -> ImageCounts:
+    """Number the scored classes from zero; a background that is not scored is void, or a miss."""
+    table = np.full(65536, IGNORE_INDEX, np.uint16)
+    table[labels] = np.arange(len(labels))
+    table[OUTSIDE] = OUTSIDE
+    return counts.relabelled(table, table)
+
+
+def _sides(protocol: Protocol, classes: Vocabulary, labels: list[int]) -> Sides | None:
+    if protocol.unseen:
+        unseen = {classes.index(name) for name in protocol.unseen}
+    elif classes.seen is not None:
+        unseen = set(range(len(classes))) - classes.seen
+    else:
+        return None
+    places = frozenset(place for place, label in enumerate(labels) if label in unseen)
+    return frozenset(range(len(labels))) - places, places
+
+
+def _averaged(protocol: Protocol, pixels: Int64[np.ndarray, "3 K"]) -> Bool[np.ndarray, " K"]:
+    """Tell which classes are averaged."""
+    match protocol.averaging:
+        case "occurs":
+            return pixels[0] > 0
+        case "all":
+            return np.ones(pixels.shape[1], bool)
+        case _:
+            return pixels[0] + pixels[1] > 0
