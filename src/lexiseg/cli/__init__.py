@@ -12,12 +12,18 @@ import tyro
 from lexiseg.cli.doctor import Doctor
 from lexiseg.cli.evaluate import Evaluate
 from lexiseg.cli.models import Models
+from lexiseg.cli.predict import Predict
+from lexiseg.cli.protocols import Protocols
+from lexiseg.cli.score import Score
 from lexiseg.cli.segment import Segment
 from lexiseg.core.errors import LexisegError
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "segment": Segment,
     "evaluate": Evaluate,
+    "predict": Predict,
+    "score": Score,
+    "protocols": Protocols,
     "models": Models,
     "doctor": Doctor,
 }

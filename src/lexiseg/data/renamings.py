@@ -29,7 +29,8 @@ def rename(vocabulary: Vocabulary, naming: str, class_list: str | None) -> Vocab
         raise UnknownNameError.of("naming", naming, {OFFICIAL, *(who for who, _ in table)})
     used = table.get((naming, class_list), {})
     pairs = [
-        used.get(name, (name, *more)) for name, more in zip(vocabulary.names, vocabulary.synonyms, strict=True)
+        used.get(name, (name, *more))
+        for name, more in zip(vocabulary.names, vocabulary.synonyms, strict=True)
     ]
     return dataclasses.replace(
         vocabulary, names=tuple(names[0] for names in pairs), synonyms=tuple(names[1:] for names in pairs)

@@ -21,7 +21,11 @@ _CONTEXT60: dict[str, Any] = {"benchmark": _CONTEXT, "classes": "context59", "nu
 _OBJECT80: dict[str, Any] = {"benchmark": _OBJECT, "classes": "coco_object80", "num_classes": 80, **_IGNORED}
 _OBJECT81: dict[str, Any] = {"benchmark": _OBJECT, "classes": "coco_object80", "num_classes": 81, **_SCORED}
 _STUFF171: dict[str, Any] = {"benchmark": _STUFF, "classes": "coco_stuff171", "num_classes": 171}
-_ADE150: dict[str, Any] = {"benchmark": "ADE20K val, 2,000 images", "classes": "ade20k150", "num_classes": 150}
+_ADE150: dict[str, Any] = {
+    "benchmark": "ADE20K val, 2,000 images",
+    "classes": "ade20k150",
+    "num_classes": 150,
+}
 _CITY19: dict[str, Any] = {
     "benchmark": "Cityscapes val, 500 images", "classes": "cityscapes19", "num_classes": 19,
 }  # fmt: skip
@@ -154,9 +158,7 @@ def _sclip(name: str, scale: int, *further: str, **more: Any) -> Protocol:
 _PUBLISHED = (
     Protocol(name="groupvit-voc", names="groupvit", threshold=0.95, **_GROUPVIT, **_VOC21),
     Protocol(name="groupvit-context", names="groupvit", threshold=0.35, **_GROUPVIT, **_CONTEXT60),
-    Protocol(
-        name="groupvit-coco", threshold=0.95, uncertain=("class names",), **_GROUPVIT, **_OBJECT81
-    ),
+    Protocol(name="groupvit-coco", threshold=0.95, uncertain=("class names",), **_GROUPVIT, **_OBJECT81),
     Protocol(name="tcl-voc20", **_TCL, **_VOC20),
     Protocol(name="tcl-voc", **_TCL_BACKGROUND, **_VOC21),
     Protocol(name="tcl-context59", **_TCL, **_CONTEXT59),
@@ -178,8 +180,13 @@ _PUBLISHED = (
     ),
     _sclip("sclip-context59", 40, _SCLIP_PERSON, names="sclip", **_CONTEXT59),
     _sclip(
-        "sclip-coco", 50, _SCLIP_PERSON, "15 names without spaces",
-        background="name", background_names=_SCLIP_WORDS, **_OBJECT81,
+        "sclip-coco",
+        50,
+        _SCLIP_PERSON,
+        "15 names without spaces",
+        background="name",
+        background_names=_SCLIP_WORDS,
+        **_OBJECT81,
     ),
     _sclip("sclip-stuff", 40, short_side=448, **_STUFF171),
     _sclip("sclip-cityscapes", 40, short_side=560, **_CITY19),

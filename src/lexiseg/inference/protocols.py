@@ -26,6 +26,9 @@ INFERENCE_FIELDS = (
 #: Fields that describe a protocol without deciding anything.
 _DESCRIPTIONS = ("name", "source", "benchmark", "uncertain")
 
+#: Every protocol made so far that was not made by changing another.
+_ORIGINALS: "dict[str, Protocol]" = {}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
@@ -90,6 +93,13 @@ class Protocol:
     def __post_init__(self) -> None:
         if self.original is None or self._renamed(self.original):
             object.__setattr__(self, "original", self)
+            if _ORIGINALS.setdefault(self.name, self) != self:
+                raise InputError(
+                    doing=f"making the protocol {self.name}",
+                    found="a protocol of that name with other choices",
+                    expected="one meaning a name, so that no number carries a false one",
+                    fix="Choose another name, or change the known one with dataclasses.replace.",
+                )
         object.__setattr__(self, "name", self._true_name())
 
     def _renamed(self, original: "Protocol") -> bool:

@@ -1,7 +1,7 @@
 """Score the counts of a predictions store under any number of protocols."""
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
@@ -14,8 +14,8 @@ from lexiseg.metrics.bootstrap import RESAMPLES, SEED, Intervals, Statistic, int
 from lexiseg.metrics.image_counts import OUTSIDE, ImageCounts, ImageMargins
 from lexiseg.metrics.iou import Scores, harmonic_mean, iou_of_pixels, scores_of_pixels
 
-#: Seen and unseen classes.
-Sides = tuple[frozenset[int], frozenset[int]]
+#: Seen and unseen labels.
+Sides: TypeAlias = tuple[frozenset[int], frozenset[int]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -28,6 +28,8 @@ class ProtocolScores:
         scores: All means; regions, or bands where the protocol compares those.
         headline: The mean that the protocol averages.
         num_averaged: Classes in that mean.
+        sides: Seen and unseen labels, or None where there is no split.
+        split_means: Seen, unseen and harmonic mean IoU, or None.
         intervals: 95 % over images: headline, then seen, unseen and harmonic mean where there is a split.
         class_intervals: 95 % over images of each class's IoU.
         names: Class names, in label order.
@@ -42,6 +44,8 @@ class ProtocolScores:
     scores: Scores
     headline: float
     num_averaged: int
+    sides: Sides | None
+    split_means: tuple[float, float, float] | None
     intervals: Intervals
     class_intervals: Intervals
     names: tuple[str, ...]
@@ -95,8 +99,9 @@ def score(
     sides = _sides(asked, classes, labels)
     statistic = make_statistic(asked, sides)
     pixels = np.zeros((3, len(labels)), np.int64)
-    np.add.at(pixels, (slice(None), margins.label), margins.amounts.T)
-    scores = scores_of_pixels(*pixels, *sides) if sides else scores_of_pixels(*pixels)
+    np.add.at(pixels.T, margins.label, margins.amounts)
+    seen, unseen = sides or (None, None)
+    scores = scores_of_pixels(pixels[0], pixels[1], pixels[2], seen, unseen)
     values = statistic(pixels)
     num_means = len(values) - len(labels)
     spread = intervals(margins, len(labels), statistic, resamples=resamples, seed=seed)
@@ -106,6 +111,8 @@ def score(
         scores=scores,
         headline=float(values[0]),
         num_averaged=int(_averaged(asked, pixels).sum()),
+        sides=sides,
+        split_means=(float(values[1]), float(values[2]), float(values[3])) if sides else None,
         intervals=Intervals(low=spread.low[:num_means], high=spread.high[:num_means]),
         class_intervals=Intervals(low=spread.low[num_means:], high=spread.high[num_means:]),
         names=tuple(classes.names[label] for label in labels),

@@ -156,9 +156,7 @@ class Shard:
         if k:
             shape = (k, rows, columns)
             count = k * rows * columns
-            top = TopScores(
-                take(count, np.uint16).reshape(shape), take(count, np.float16).reshape(shape)
-            )
+            top = TopScores(take(count, np.uint16).reshape(shape), take(count, np.float16).reshape(shape))
         return StoredImage(stem=place.stem, size=(height, width), predicted=predicted, true=true, top=top)
 
     def is_intact(self, place: BlockPlace) -> bool:
@@ -173,8 +171,21 @@ class Shard:
                 self.damage = ShardDamage(self.path, offset, "half a block at its end")
                 return
             head = _HEAD.unpack_from(self._map, offset)
-            magic, body_size, height, width, num_predicted, num_true, k, rows, columns, stem_size, *_ = head
-            crc, head_crc = head[10], head[11]
+            (
+                magic,
+                body_size,
+                _,
+                _,
+                num_predicted,
+                num_true,
+                k,
+                rows,
+                columns,
+                stem_size,
+                crc,
+                head_crc,
+                *_,
+            ) = head
             expected = zlib.crc32(_HEAD.pack(*head[:11], 0, 0))
             if magic != _MAGIC or head_crc != expected:
                 self.damage = ShardDamage(self.path, offset, f"bytes that are no block at offset {offset:,}")

@@ -124,7 +124,9 @@ class StoreCounter:
         if size != image.size or true.lengths.sum(dtype=np.int64) != size[0] * size[1]:
             raise DatasetError(
                 doing=f"scoring {image.stem!r} of {self.store.where(image.stem)}",
-                found="a prediction of {}×{} for a truth of {}×{} (height × width)".format(*image.size, *size),
+                found="a prediction of {}×{} for a truth of {}×{} (height × width)".format(
+                    *image.size, *size
+                ),
                 expected="the same size",
                 fix="The picture was changed after it was predicted: delete the store and predict again.",
             )

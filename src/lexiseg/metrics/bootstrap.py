@@ -80,9 +80,7 @@ def paired_intervals(
             expected="the same images in both",
             fix="Complete the store that has fewer: run its lexiseg predict command again.",
         )
-    draws = [
-        statistic(b) - statistic(a) for a, b in _draws((first, second), num_classes, resamples, seed)
-    ]
+    draws = [statistic(b) - statistic(a) for a, b in _draws((first, second), num_classes, resamples, seed)]
     return _middle(np.stack(draws))
 
 

@@ -118,7 +118,10 @@ class ImageCounts:
         has_class = predicted != IGNORE_INDEX
         correct = true == predicted
         inside = true != OUTSIDE
-        columns = [(image[inside], true[inside], pixels[inside]), (image[has_class], predicted[has_class], pixels[has_class])]
+        columns = [
+            (image[inside], true[inside], pixels[inside]),
+            (image[has_class], predicted[has_class], pixels[has_class]),
+        ]
         columns.append((image[correct], true[correct], pixels[correct]))
         keys = [part[0] * num_classes + part[1] for part in columns]
         cells, place = np.unique(np.concatenate(keys), return_inverse=True)
