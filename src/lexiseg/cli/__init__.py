@@ -9,6 +9,7 @@ from typing import Any
 
 import tyro
 
+from lexiseg.cli.calibrate import Calibrate
 from lexiseg.cli.doctor import Doctor
 from lexiseg.cli.evaluate import Evaluate
 from lexiseg.cli.models import Models
@@ -23,6 +24,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "evaluate": Evaluate,
     "predict": Predict,
     "score": Score,
+    "calibrate": Calibrate,
     "protocols": Protocols,
     "models": Models,
     "doctor": Doctor,

@@ -8,7 +8,7 @@ from jaxtyping import Float64
 
 from lexiseg.core.errors import DatasetError
 from lexiseg.inference.score_report import percent
-from lexiseg.inference.score_store import ProtocolScores, make_statistic
+from lexiseg.inference.score_store import ProtocolScores, class_intervals, make_statistic
 from lexiseg.inference.store import PredictionStore
 from lexiseg.metrics.bootstrap import RESAMPLES, SEED, Intervals, paired_intervals
 
@@ -76,7 +76,7 @@ def difference(
         second=second,
         iou=second.scores.iou - first.scores.iou,
         interval=(float(spread.low[0]), float(spread.high[0])),
-        class_interval=Intervals(low=spread.low[-num_classes:], high=spread.high[-num_classes:]),
+        class_interval=class_intervals(first.margins, spread, num_classes),
     )
 
 
@@ -111,16 +111,17 @@ def print_difference(found: ScoreDifference, console: "Console") -> None:
         f"mean ({verdict})", percent(found.first.headline), percent(found.second.headline),
         _signed(found.headline), f"{_signed(low)} to {_signed(high)}", style="bold",
     )  # fmt: skip
-    for label in np.argsort(-np.nan_to_num(found.iou), kind="stable").tolist():
-        if np.isnan(found.iou[label]):
-            continue
+    order = np.argsort(-np.nan_to_num(found.iou), kind="stable").tolist()
+    changed = [label for label in order if np.nan_to_num(found.iou[label]) != 0]
+    table.caption = f"{len(order) - len(changed)} classes do not differ"
+    for label in changed:
         ends = found.class_interval.low[label], found.class_interval.high[label]
         table.add_row(
             escape(found.first.names[label]),
             percent(found.first.scores.iou[label]),
             percent(found.second.scores.iou[label]),
             _signed(found.iou[label]),
-            " to ".join(_signed(end) for end in ends),
+            "one image" if np.isnan(ends[0]) else " to ".join(_signed(end) for end in ends),
         )
     console.print(table)
 

@@ -42,7 +42,12 @@ def draw_scores(result: ProtocolScores) -> Image.Image:
     top = _GAP + _LINE
     draw.text((_GAP, top), "IoU of classes, %", fill=_INK, font=font)
     right = _GAP + left_width + 2 * _GAP
-    draw.text((right, top), "true class, called …: share of its pixels, %", fill=_INK, font=font)
+    draw.text(
+        (right, top),
+        "classes that were called something else: share of their pixels, %",
+        fill=_INK,
+        font=font,
+    )
     top += _LINE + 4
     colours = class_colours(len(result.names))
     for line, label in enumerate(order):
@@ -56,7 +61,7 @@ def draw_scores(result: ProtocolScores) -> Image.Image:
     for line, (true, called, _, share) in enumerate(pairs):
         y = top + line * _LINE
         draw.text((right, y), _fit(true, font, _NAMES - 8), fill=_INK, font=font)
-        draw.text((right + _NAMES, y), "→ " + _fit(called, font, _NAMES - 8), fill=_INK, font=font)
+        draw.text((right + _NAMES, y), _fit(f"as {called}", font, _NAMES + 32), fill=_INK, font=font)
         x = right + 2 * _NAMES + 40
         draw.rectangle((x, y + 2, x + _BARS // 2, y + _LINE - 5), fill=_FAINT)
         draw.rectangle((x, y + 2, x + round(share * _BARS / 2), y + _LINE - 5), fill=(200, 60, 60))

@@ -18,11 +18,7 @@ if TYPE_CHECKING:
 
 MAX_CLASS_ROWS = 40
 
-_AVERAGED = {
-    "occurs_or_predicted": "occur or predicted (mmseg)",
-    "occurs": "occur (detectron2)",
-    "all": "all, absent 0 (ImageNet-S)",
-}
+_AVERAGED = {"occurs_or_predicted": "mmseg", "occurs": "detectron2", "all": "ImageNet-S"}
 
 
 def store_notes(store: PredictionStore) -> list[str]:
@@ -42,8 +38,9 @@ def store_notes(store: PredictionStore) -> list[str]:
 def worst_confusions(result: ProtocolScores, count: int = 12) -> list[tuple[str, str, int, float]]:
     """List the pairs that cost most pixels: true class, predicted class, pixels, share of the true class.
 
-    A miss to no class at all is called "no class".
+    A miss to no class at all is called "no class", or "off the border" where bands are compared.
     """
+    nothing = "no class" if result.asked.boundary is None else "off the border"
     counts = result.counts
     wrong = (counts.true != IGNORE_INDEX) & (counts.true != OUTSIDE) & (counts.true != counts.predicted)
     keys = counts.true[wrong].astype(np.int64) << 16 | counts.predicted[wrong]
@@ -53,7 +50,7 @@ def worst_confusions(result: ProtocolScores, count: int = 12) -> list[tuple[str,
     worst = []
     for index in np.argsort(-pixels, kind="stable")[:count].tolist():
         true, predicted = int(pairs[index] >> 16), int(pairs[index] & 0xFFFF)
-        other = "no class" if predicted == IGNORE_INDEX else result.names[predicted]
+        other = nothing if predicted == IGNORE_INDEX else result.names[predicted]
         amount = int(pixels[index])
         worst.append((result.names[true], other, amount, amount / int(result.scores.true_pixels[true])))
     return worst
@@ -133,10 +130,10 @@ def print_scores(results: Sequence[ProtocolScores], store: PredictionStore, cons
 
     with_split = any(result.split_means is not None for result in results)
     table = Table(title=f"{store.folder}: {results[0].num_images:,} images", highlight=False)
-    table.add_column("protocol", overflow="fold")
+    table.add_column("protocol", overflow="fold", min_width=20)
     for heading in ("IoU %", "95 % over images", "classes"):
         table.add_column(heading, justify="right")
-    table.add_column("averaged")
+    table.add_column("averaged as")
     table.add_column("pixels %", justify="right")
     for heading in ("seen", "unseen", "harmonic") if with_split else ():
         table.add_column(heading, justify="right")

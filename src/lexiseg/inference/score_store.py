@@ -31,7 +31,7 @@ class ProtocolScores:
         sides: Seen and unseen labels, or None where there is no split.
         split_means: Seen, unseen and harmonic mean IoU, or None.
         intervals: 95 % over images: headline, then seen, unseen and harmonic mean where there is a split.
-        class_intervals: 95 % over images of each class's IoU.
+        class_intervals: 95 % over images of each class's IoU; NaN for a class that only one image has.
         names: Class names, in label order.
         margins: Per-image counts, for comparisons.
         counts: Per-image label pairs after the protocol's rules, for confusions.
@@ -114,13 +114,20 @@ def score(
         sides=sides,
         split_means=(float(values[1]), float(values[2]), float(values[3])) if sides else None,
         intervals=Intervals(low=spread.low[:num_means], high=spread.high[:num_means]),
-        class_intervals=Intervals(low=spread.low[num_means:], high=spread.high[num_means:]),
+        class_intervals=class_intervals(margins, spread, len(labels)),
         names=tuple(classes.names[label] for label in labels),
         margins=margins,
         counts=counts,
         num_images=counts.num_images,
         notes=tuple(notes),
     )
+
+
+def class_intervals(margins: ImageMargins, spread: Intervals, num_classes: int) -> Intervals:
+    """Take the classes' part of intervals; a class in a single image has none, for nothing varies."""
+    alone = np.bincount(margins.label, minlength=num_classes) < 2
+    low, high = (np.where(alone, np.nan, ends[-num_classes:]) for ends in (spread.low, spread.high))
+    return Intervals(low=low, high=high)
 
 
 def make_statistic(protocol: Protocol, sides: Sides | None) -> Statistic:

@@ -79,7 +79,7 @@ class StoreCounter:
 
     def _count(self, stem: str, *, boundary: float | None, again: Redecision) -> PairCounts:
         image = self.store[stem]
-        true = self._truth(image)
+        true = self.truth(image)
         predicted = image.predicted
         if again.threshold is not None:
             background = _NO_LABEL if self.background is None else self.background
@@ -87,12 +87,17 @@ class StoreCounter:
             predicted = encode_runs(with_threshold(image, background, again.threshold, paint=paint))
         elif again.drop_background and self.background is not None:
             predicted = encode_runs(without_background(image, self.background))
-        predicted = LabelRuns(self._to_classes(stem, predicted.labels), predicted.lengths)
+        predicted = LabelRuns(self.to_classes(stem, predicted.labels), predicted.lengths)
         if boundary is None:
             return count_runs(true, predicted)
         return count_bands(decode_runs(true, image.size), decode_runs(predicted, image.size), boundary)
 
-    def _to_classes(self, stem: str, labels: UInt16[np.ndarray, " R"]) -> UInt16[np.ndarray, " R"]:
+    def to_classes(self, stem: str, labels: UInt16[np.ndarray, " R"]) -> UInt16[np.ndarray, " R"]:
+        """Turn predicted labels into labels of the data set's classes; 65535 for none.
+
+        Raises:
+            DatasetError: A label is out of range.
+        """
         manifest = self.store.manifest
         no_class = IGNORE_INDEX if manifest.classes_background is None else manifest.classes_background
         table = np.full(65536, _NO_LABEL, np.uint16)
@@ -106,7 +111,12 @@ class StoreCounter:
             raise _label_error(self.store, stem, "prediction", wrong, self._num_asked)
         return found
 
-    def _truth(self, image: StoredImage) -> LabelRuns:
+    def truth(self, image: StoredImage) -> LabelRuns:
+        """Give the true label map of an image, checked against its prediction.
+
+        Raises:
+            DatasetError: There is none, it has another size, or a label out of range.
+        """
         true, size, where = image.true, image.size, str(self.store.where(image.stem))
         if self._dataset is not None:
             sample = self._dataset[self._index[image.stem]]
