@@ -66,6 +66,7 @@ def _imagenet_s(number: int, images: str, **more: Any) -> Protocol:
         benchmark=f"ImageNet-S-{number} {images}",
         num_classes=number + 1,
         averaging="all",
+        imagenet_s=True,
         **_SCORED,
         **more,
     )

@@ -62,6 +62,7 @@ class Protocol:
         boundary: Compare only bands along borders, this share of the picture's diagonal wide.
         unseen: Names of the unseen classes; empty for no split.
         absent_unseen: A class of a split that never occurs is skipped, or makes the mean undefined.
+        imagenet_s: Also compute what the ImageNet-S evaluator prints beside the mean (``metrics.imagenet_s``).
     """
 
     name: str
@@ -88,6 +89,7 @@ class Protocol:
     boundary: float | None = None
     unseen: tuple[str, ...] = ()
     absent_unseen: Literal["skip", "undefined"] = "skip"
+    imagenet_s: bool = False
     original: Self | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -98,6 +98,8 @@ def _one(result: ProtocolScores) -> dict[str, Any]:
                 strict=True,
             )
         )
+    if result.imagenet_s is not None:
+        values["imagenet_s"] = dataclasses.asdict(result.imagenet_s)
     values["per_class"] = [
         {
             "name": name,
@@ -152,6 +154,10 @@ def print_scores(results: Sequence[ProtocolScores], store: PredictionStore, cons
     for note in store_notes(store):
         console.print(f"note: {note}", style="yellow", markup=False, highlight=False)
     for result in results:
+        if (more := result.imagenet_s) is not None:
+            sizes = ", ".join(percent(value) for value in more.mean_iou_by_size)
+            text = f"image accuracy {percent(more.image_accuracy)}, F-measure {percent(more.f_measure)}, IoU by size {sizes}"
+            console.print(f"{result.asked.name}: {text}", markup=False, highlight=False)
         for note in result.notes:
             console.print(f"{result.asked.name}: {note}", style="dim", markup=False, highlight=False)
     _print_classes(results, console)

@@ -12,6 +12,7 @@ from lexiseg.inference.protocols import Protocol
 from lexiseg.inference.store_counter import Redecision, StoreCounter
 from lexiseg.metrics.bootstrap import RESAMPLES, SEED, Intervals, Statistic, intervals
 from lexiseg.metrics.image_counts import OUTSIDE, ImageCounts, ImageMargins
+from lexiseg.metrics.imagenet_s import ImageNetSScores, imagenet_s_scores
 from lexiseg.metrics.iou import Scores, harmonic_mean, iou_of_pixels, scores_of_pixels
 
 #: Seen and unseen labels.
@@ -36,6 +37,7 @@ class ProtocolScores:
         margins: Per-image counts, for comparisons.
         counts: Per-image label pairs after the protocol's rules, for confusions.
         num_images: Images scored.
+        imagenet_s: What the ImageNet-S evaluator prints beside the mean, or None.
         notes: What must be known to read the numbers.
     """
 
@@ -52,6 +54,7 @@ class ProtocolScores:
     margins: ImageMargins
     counts: ImageCounts
     num_images: int
+    imagenet_s: ImageNetSScores | None
     notes: tuple[str, ...]
 
 
@@ -119,6 +122,7 @@ def score(
         margins=margins,
         counts=counts,
         num_images=counts.num_images,
+        imagenet_s=imagenet_s_scores(counts, len(labels)) if asked.imagenet_s else None,
         notes=tuple(notes),
     )
 

@@ -12,66 +12,14 @@ the same command goes on. Several processes write shards of their own.
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from lexiseg.core.atomic_write import atomic_path
-from lexiseg.core.errors import DatasetError, InputError, OutputError
-from lexiseg.core.vocabulary import Vocabulary
+from lexiseg.core.errors import DatasetError, OutputError
 from lexiseg.inference.store_blocks import BlockPlace, Shard, ShardDamage, StoredImage, pack_block
-
-FORMAT = 1
-MANIFEST = "manifest.json"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Manifest:
-    """What the predictions of a store mean.
-
-    Attributes:
-        vocabulary: Names, in label order, that the model was asked for; they may be renamed classes and
-            may have a background at the end that the data set lacks.
-        synonyms: Further names of each of them.
-        background: Label of the background in ``vocabulary``, or None.
-        class_of: For each name of ``vocabulary``, the label of the data set's class it stands for; 65535 for
-            none, as of a background that the data set lacks.
-        classes: The data set's own class names in label order: what true labels index.
-        classes_background: The background among ``classes``, or None.
-        seen: Labels of the seen classes, or None where the data set has no split.
-        protocol: Name of the protocol asked for at prediction time, or None.
-        settings: Model and every inference setting.
-        data: Path of the data set, as given.
-        split: Its split, or None for all images.
-        data_fingerprint: Of pictures, label files and classes.
-        stems: Its images.
-        format: Version of the store's format.
-    """
-
-    vocabulary: tuple[str, ...]
-    synonyms: tuple[tuple[str, ...], ...]
-    background: int | None
-    class_of: tuple[int, ...]
-    classes: tuple[str, ...]
-    classes_background: int | None
-    seen: tuple[int, ...] | None
-    protocol: str | None
-    settings: Mapping[str, Any]
-    data: str
-    split: str | None
-    data_fingerprint: str
-    stems: tuple[str, ...] = field(repr=False)
-    format: int = FORMAT
-
-    def to_vocabulary(self) -> Vocabulary:
-        """Give what predicted labels index."""
-        return Vocabulary(names=self.vocabulary, synonyms=self.synonyms, background=self.background)
-
-    def data_vocabulary(self) -> Vocabulary:
-        """Give what true labels index."""
-        seen = None if self.seen is None else frozenset(self.seen)
-        return Vocabulary(names=self.classes, background=self.classes_background, seen=seen)
+from lexiseg.inference.store_manifest import MANIFEST, Manifest, read_manifest, refuse_other
 
 
 class StoreWriter:
@@ -95,7 +43,7 @@ class StoreWriter:
     def __init__(self, folder: Path, manifest: Manifest, *, shard: int = 0) -> None:
         self.folder = folder
         if (folder / MANIFEST).exists():
-            _refuse_other(folder, read_manifest(folder), manifest)
+            refuse_other(folder, read_manifest(folder), manifest)
         else:
             with atomic_path(folder / MANIFEST) as temporary:
                 text = json.dumps(asdict(manifest), indent=1, ensure_ascii=False)
@@ -217,51 +165,4 @@ class PredictionStore:
             found=f"{len(places)} different predictions of {places[0].stem!r} in {shards}",
             expected="one prediction an image (equal ones, as distributed runs make by padding, count once)",
             fix="Delete the shard that does not belong there, or the store, and run lexiseg predict again.",
-        )
-
-
-def read_manifest(folder: Path) -> Manifest:
-    """Read what a store says of itself.
-
-    Raises:
-        DatasetError: There is no store, or it is of another format.
-    """
-    path = folder / MANIFEST
-    doing, expected = f"reading {path}", "the manifest of a store that lexiseg predict wrote"
-    fix = "Name the folder given to lexiseg predict with --out, or write it again."
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        version = content.get("format")
-        if version != FORMAT:
-            raise DatasetError(doing=doing, found=f"format {version!r}", expected=f"format {FORMAT}", fix=fix)
-        content["synonyms"] = tuple(tuple(words) for words in content["synonyms"])
-        for name in ("vocabulary", "class_of", "classes", "seen", "stems"):
-            content[name] = None if content[name] is None else tuple(content[name])
-        return Manifest(**content)
-    except FileNotFoundError as error:
-        raise DatasetError(doing=doing, found="no such file", expected=expected, fix=fix) from error
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        if isinstance(error, DatasetError):
-            raise
-        raise DatasetError(
-            doing=doing, found=f"a damaged file ({error})", expected=expected, fix=fix
-        ) from error
-
-
-def _refuse_other(folder: Path, there: Manifest, wanted: Manifest) -> None:
-    """Refuse to mix predictions that were made differently."""
-    differing = []
-    for item in fields(Manifest):
-        old, new = getattr(there, item.name), getattr(wanted, item.name)
-        if item.name == "settings":
-            keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
-            differing += [f"{key} = {old.get(key)!r} instead of {new.get(key)!r}" for key in keys]
-        elif item.name != "data" and old != new:
-            differing.append(f"another {item.name.replace('_', ' ')}")
-    if differing:
-        raise InputError(
-            doing=f"going on with the store {folder}",
-            found=f"one written with {', '.join(differing[:3])}",
-            expected="the same model, settings, classes and data",
-            fix="Choose another folder with --out, or delete this one.",
         )

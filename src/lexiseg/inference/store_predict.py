@@ -18,8 +18,9 @@ from lexiseg.inference.predict import EncodedImage, grid_scores
 from lexiseg.inference.protocols import AskedNames, Protocol
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.inference.settings import InferenceSettings
-from lexiseg.inference.store import Manifest, StoreWriter
+from lexiseg.inference.store import StoreWriter
 from lexiseg.inference.store_blocks import StoredImage, TopScores
+from lexiseg.inference.store_manifest import Manifest
 
 #: Classes whose scores are kept at every grid point.
 TOP = 5
