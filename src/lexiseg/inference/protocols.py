@@ -10,7 +10,7 @@ name belongs to exactly these values. Whatever is changed shows in the name::
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple
 
 from lexiseg.core.errors import DatasetError, InputError, UnknownNameError
 from lexiseg.core.vocabulary import Vocabulary
@@ -90,7 +90,7 @@ class Protocol:
     unseen: tuple[str, ...] = ()
     absent_unseen: Literal["skip", "undefined"] = "skip"
     imagenet_s: bool = False
-    original: Self | None = field(default=None, repr=False, compare=False)
+    original: "Protocol | None" = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.original is None or self._renamed(self.original):

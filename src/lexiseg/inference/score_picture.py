@@ -93,7 +93,7 @@ def _bar(
     draw.text((x + _BARS + 8, y), f"{100 * value:.1f}", fill=_INK, font=font)
 
 
-def _fit(text: str, font: Font, room: float) -> str:
+def _fit(text: str, font: Font, room: int) -> str:
     """Shorten a text to the room it has."""
     if font.getlength(text) <= room:
         return text

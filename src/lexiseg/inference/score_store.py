@@ -116,7 +116,7 @@ def score(
         num_averaged=int(_averaged(asked, pixels).sum()),
         sides=sides,
         split_means=(float(values[1]), float(values[2]), float(values[3])) if sides else None,
-        intervals=Intervals(low=spread.low[:num_means], high=spread.high[:num_means]),
+        intervals=_mean_intervals(spread, num_means, counts.num_images),
         class_intervals=class_intervals(margins, spread, len(labels)),
         names=tuple(classes.names[label] for label in labels),
         margins=margins,
@@ -131,6 +131,11 @@ def class_intervals(margins: ImageMargins, spread: Intervals, num_classes: int) 
     """Take the classes' part of intervals; a class in a single image has none, for nothing varies."""
     alone = np.bincount(margins.label, minlength=num_classes) < 2
     low, high = (np.where(alone, np.nan, ends[-num_classes:]) for ends in (spread.low, spread.high))
+    return Intervals(low=low, high=high)
+
+
+def _mean_intervals(spread: Intervals, num_means: int, num_images: int) -> Intervals:
+    low, high = (ends[:num_means] * (1.0 if num_images > 1 else np.nan) for ends in (spread.low, spread.high))
     return Intervals(low=low, high=high)
 
 

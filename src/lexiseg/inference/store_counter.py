@@ -131,12 +131,12 @@ class StoreCounter:
                 expected="a label map for every image",
                 fix="Predict the labelled split only, or name a data set with labels with --data.",
             )
-        if size != image.size or true.lengths.sum(dtype=np.int64) != size[0] * size[1]:
+        num_true = int(true.lengths.sum(dtype=np.int64))
+        if size != image.size or num_true != size[0] * size[1]:
+            shown = "{}×{}".format(*size) if num_true == size[0] * size[1] else f"{num_true:,} pixels"
             raise DatasetError(
                 doing=f"scoring {image.stem!r} of {self.store.where(image.stem)}",
-                found="a prediction of {}×{} for a truth of {}×{} (height × width)".format(
-                    *image.size, *size
-                ),
+                found="a prediction of {}×{} (height × width) for a truth of {}".format(*image.size, shown),
                 expected="the same size",
                 fix="The picture was changed after it was predicted: delete the store and predict again.",
             )
