@@ -1,6 +1,7 @@
 """``lexiseg predict``, ``score``, ``calibrate`` and ``protocols``, and one real kill."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -183,24 +184,26 @@ def test_protocols_lists_all_and_shows_every_choice_of_one(capsys):
 def test_a_killed_prediction_keeps_whole_blocks_and_the_same_command_goes_on(tmp_path):
     folder = tmp_path / "data"
     (folder / "images").mkdir(parents=True)
-    (folder / "classes.txt").write_text("cat\ndog\ngrass\n")
-    noise = np.random.default_rng(0).integers(0, 255, (300, 300, 3), np.uint8)
-    for index in range(40):
-        Image.fromarray(np.roll(noise, index)).save(folder / f"images/{index:02}.jpg")
+    (folder / "classes.txt").write_text("red\ngreen\nblue\n")
+    noise = np.random.default_rng(0).integers(0, 255, (90, 90, 3), np.uint8)
+    for index in range(300):
+        Image.fromarray(np.roll(noise, index)).save(folder / f"images/{index:03}.png")
     out = tmp_path / "store"
-    command = [sys.executable, "-m", "lexiseg", "predict", "mini", "--data", str(folder), "--out", str(out)]
-    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    code = "import lexiseg.recipes as r, toy_segmenter as t, lexiseg.cli as c; r.RECIPES['colours'] = t.ColourSegmenter; c.main()"
+    command = [sys.executable, "-c", code, "predict", "colours", "--data", str(folder), "--out", str(out)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
     shard, deadline = out / "shard-000.runs", time.monotonic() + 120
     while not (shard.exists() and shard.stat().st_size):
         assert running.poll() is None, running.communicate()
         assert time.monotonic() < deadline, "no prediction within two minutes"
-        time.sleep(0.01)
+        time.sleep(0.002)
     running.send_signal(signal.SIGKILL)
     running.communicate(timeout=60)
     finished = PredictionStore(out)
-    assert 0 < len(finished) < 40
+    assert 0 < len(finished) < 300
     kept = shard.read_bytes()[: sum(place.size for s in finished._shards.values() for place in s.places)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert f"{40 - len(finished)} predicted now, 40 of 40 images" in done.stdout
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert f"{300 - len(finished)} predicted now, 300 of 300 images" in done.stdout
     assert shard.read_bytes().startswith(kept)
     assert not PredictionStore(out).missing

@@ -90,7 +90,7 @@ class StoreWriter:
 
 
 class PredictionStore:
-    """Read a store; blocks are mapped into memory and read when asked for.
+    """Read a store; blocks are read when asked for and not kept.
 
     Args:
         folder: The store.
@@ -125,7 +125,7 @@ class PredictionStore:
                 expected=f"the {len(known):,} images of {self.folder / MANIFEST}",
                 fix="The shard belongs to another store: move it away and run lexiseg predict again.",
             )
-        self.duplicates = [stem for stem, places in by_stem.items() if len(places) > 1]
+        self.duplicates: list[str] = []
         self._places = {stem: self._one_of(places) for stem, places in by_stem.items()}
         self.missing = [stem for stem in self.manifest.stems if stem not in self._places]
 
@@ -154,11 +154,13 @@ class PredictionStore:
         return self._places[stem].shard
 
     def _one_of(self, places: list[BlockPlace]) -> BlockPlace:
-        if len({place.crc for place in places}) == 1:
+        if len(places) == 1:
             return places[0]
         intact = [place for place in places if self._shards[place.shard].is_intact(place)]
-        if len({place.crc for place in intact}) == 1:
-            return intact[0]
+        if len({place.crc for place in intact}) <= 1:
+            if len(intact) > 1:
+                self.duplicates.append(places[0].stem)
+            return (intact or places)[0]
         shards = ", ".join(sorted({str(place.shard) for place in places}))
         raise DatasetError(
             doing=f"reading the store {self.folder}",

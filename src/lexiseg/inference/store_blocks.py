@@ -11,7 +11,7 @@ A block is written by one append. If the process is killed, every block before i
 last one is shorter than its head says; that is how half a block is known.
 """
 
-import mmap
+import os
 import struct
 import zlib
 from collections.abc import Iterator
@@ -44,7 +44,7 @@ class TopScores(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class StoredImage:
-    """One image of a store; arrays may be views of the mapped file.
+    """One image of a store; arrays are views of the block that was read.
 
     Attributes:
         stem: Name of the image in its data set.
@@ -98,7 +98,10 @@ class ShardDamage(NamedTuple):
 
 
 class Shard:
-    """One file of blocks, mapped into memory; only what is asked for is read.
+    """One file of blocks; only what is asked for is read, and nothing is kept.
+
+    Read with ``pread``, not mapped: a mapped file counts as memory of the process, and one that another
+    process cuts short would kill the reader. Threads may read at the same time.
 
     Args:
         path: The file.
@@ -112,9 +115,8 @@ class Shard:
         self.path = path
         self.places: list[BlockPlace] = []
         self.damage: ShardDamage | None = None
-        with path.open("rb") as file:
-            length = file.seek(0, 2)
-            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if length else b""
+        self._file = path.open("rb")
+        self._length = os.fstat(self._file.fileno()).st_size
         for place in self._walk():
             self.places.append(place)
 
@@ -129,16 +131,16 @@ class Shard:
         Raises:
             DatasetError: Its bytes are not those that were written.
         """
-        start = place.offset + _HEAD.size
-        body = memoryview(self._map)[start : place.offset + place.size]
-        if zlib.crc32(body) != place.crc:
+        block = self._bytes(place.offset, place.size)
+        body = memoryview(block)[_HEAD.size :]
+        if len(block) != place.size or zlib.crc32(body) != place.crc:
             raise DatasetError(
                 doing=f"reading the prediction of {place.stem!r} in {self.path}",
                 found=f"bytes that are not those that were written (checksum differs at offset {place.offset:,})",
                 expected="an intact block",
                 fix="Run the same lexiseg predict command again: it does this image again and keeps the others.",
             )
-        head = _HEAD.unpack_from(self._map, place.offset)
+        head = _HEAD.unpack_from(block)
         _, _, height, width, num_predicted, num_true, k, rows, columns, *_ = head
         position = 0
 
@@ -161,16 +163,19 @@ class Shard:
 
     def is_intact(self, place: BlockPlace) -> bool:
         """Tell whether the bytes of a block are those that were written."""
-        body = memoryview(self._map)[place.offset + _HEAD.size : place.offset + place.size]
+        body = self._bytes(place.offset + _HEAD.size, place.size - _HEAD.size)
         return zlib.crc32(body) == place.crc
 
+    def _bytes(self, offset: int, size: int) -> bytes:
+        return os.pread(self._file.fileno(), size, offset)
+
     def _walk(self) -> Iterator[BlockPlace]:
-        offset, length = 0, len(self._map)
+        offset, length = 0, self._length
         while offset < length:
             if offset + _HEAD.size > length:
                 self.damage = ShardDamage(self.path, offset, "half a block at its end")
                 return
-            head = _HEAD.unpack_from(self._map, offset)
+            head = _HEAD.unpack(self._bytes(offset, _HEAD.size))
             (
                 magic,
                 body_size,
@@ -196,6 +201,6 @@ class Shard:
                 return
             runs = num_predicted + (0 if num_true == _NO_TRUTH else num_true)
             stem_at = offset + _HEAD.size + 4 * runs + 4 * k * rows * columns
-            stem = bytes(self._map[stem_at : stem_at + stem_size]).decode(errors="replace")
+            stem = self._bytes(stem_at, stem_size).decode(errors="replace")
             yield BlockPlace(self.path, offset, size, stem, crc)
             offset += size

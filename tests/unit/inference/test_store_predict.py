@@ -45,7 +45,7 @@ def test_store_holds_what_segment_says_and_the_truth(tmp_path):
         expected = model.segment(sample.image, dataset.vocabulary).label_map
         assert np.array_equal(decode_runs(image.predicted, image.size), expected)
         assert np.array_equal(decode_runs(image.true, image.size), sample.label_map)
-        assert image.top.labels.shape == (4, 8, 12)  # all four classes, fewer than five
+        assert image.top.labels.shape == (4, 8, 13)  # all four classes, fewer than five
         assert (np.diff(image.top.scores.astype(np.float32), axis=0) <= 0).all()
 
 
