@@ -189,7 +189,8 @@ def test_a_killed_prediction_keeps_whole_blocks_and_the_same_command_goes_on(tmp
     for index in range(300):
         Image.fromarray(np.roll(noise, index)).save(folder / f"images/{index:03}.png")
     out = tmp_path / "store"
-    code = "import lexiseg.recipes as r, toy_segmenter as t, lexiseg.cli as c; r.RECIPES['colours'] = t.ColourSegmenter; c.main()"
+    code = "import lexiseg.cli, lexiseg.recipes, toy_segmenter as toy;"
+    code += "lexiseg.recipes.RECIPES['colours'] = toy.ColourSegmenter; lexiseg.cli.main()"
     command = [sys.executable, "-c", code, "predict", "colours", "--data", str(folder), "--out", str(out)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
