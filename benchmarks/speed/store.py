@@ -70,22 +70,22 @@ def time_store(folder: Path) -> None:
     counter = StoreCounter(PredictionStore(folder))
     counter.counts()
     counted = time.perf_counter()
+    after_count = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for name in PROTOCOLS:
         score(counter, find_protocol(name))
     scored = time.perf_counter()
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(counted - start, scored - counted, before / 1024, after / 1024)
+    print(counted - start, scored - counted, (after_count - before) / 1024, (after - before) / 1024)
 
 
-def measure(folder: Path, repeats: int) -> tuple[list[float], list[float], float]:
+def measure(folder: Path, repeats: int) -> list[list[float]]:
     found = []
     for _ in range(repeats):
         done = subprocess.run(
             [sys.executable, __file__, str(folder)], capture_output=True, text=True, check=True
         )
         found.append([float(word) for word in done.stdout.split()])
-    count, points, before, after = zip(*found, strict=True)
-    return sorted(count), sorted(points), float(np.median(after) - np.median(before))
+    return [sorted(column) for column in zip(*found, strict=True)]
 
 
 def main() -> None:
@@ -95,7 +95,7 @@ def main() -> None:
             folder = Path(temporary) / str(num_images)
             write_store(folder, num_images, SIZE, NUM_CLASSES)
             megabytes = sum(path.stat().st_size for path in folder.iterdir()) / 2**20
-            counting, scoring, growth = measure(folder, 5)
+            counting, scoring, count_growth, growth = measure(folder, 5)
             rows.append(
                 {
                     "images": num_images,
@@ -104,7 +104,8 @@ def main() -> None:
                     "count_s_median": round(counting[len(counting) // 2], 3),
                     "count_s_slowest": round(counting[-1], 3),
                     "score_3_protocols_s": round(scoring[len(scoring) // 2], 3),
-                    "memory_growth_mb": round(growth, 1),
+                    "memory_growth_count_mb": round(count_growth[len(growth) // 2], 1),
+                    "memory_growth_mb": round(growth[len(growth) // 2], 1),
                 }
             )
         folder = Path(temporary) / "voc"

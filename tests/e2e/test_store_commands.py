@@ -171,6 +171,12 @@ def test_calibrate_prints_the_options_to_freeze(data, store, tmp_path, capsys):
     assert "best: --background threshold --threshold -0." in capsys.readouterr().out
 
 
+def test_export_writes_masks_of_all_images(store, tmp_path, capsys):
+    assert run("export", store, tmp_path / "masks.json") == 0
+    assert "masks of 8 images" in capsys.readouterr().out
+    assert {entry["image_id"] for entry in json.loads((tmp_path / "masks.json").read_text())} == set(range(8))
+
+
 def test_protocols_lists_all_and_shows_every_choice_of_one(capsys):
     assert run("protocols") == 0
     printed = capsys.readouterr().out

@@ -56,7 +56,10 @@ def test_mini_needs_no_model_library():
     assert loaded == "False"
 
 
-@pytest.mark.parametrize("command", ["", "segment", "evaluate", "predict", "score", "calibrate", "protocols", "models", "doctor"])
+@pytest.mark.parametrize(
+    "command",
+    ["", "segment", "evaluate", "predict", "score", "calibrate", "protocols", "export", "models", "doctor"],
+)
 def test_help_of_every_command_reads_well(command, capsys):
     from lexiseg.cli import main
 

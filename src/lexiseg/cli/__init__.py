@@ -12,6 +12,7 @@ import tyro
 from lexiseg.cli.calibrate import Calibrate
 from lexiseg.cli.doctor import Doctor
 from lexiseg.cli.evaluate import Evaluate
+from lexiseg.cli.export import Export
 from lexiseg.cli.models import Models
 from lexiseg.cli.predict import Predict
 from lexiseg.cli.protocols import Protocols
@@ -26,6 +27,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "score": Score,
     "calibrate": Calibrate,
     "protocols": Protocols,
+    "export": Export,
     "models": Models,
     "doctor": Doctor,
 }

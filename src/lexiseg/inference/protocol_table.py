@@ -37,6 +37,12 @@ _HOUSE = (
     Protocol(name="all-classes", source="ImageNet-S: all classes, absent ones 0", averaging="all"),
     Protocol(name="without-background", source=_MMSEG, **_IGNORED),
     Protocol(name="boundary", source="Cheng et al., CVPR 2021; band of 2 % of the diagonal", boundary=0.02),
+    Protocol(
+        name="boundary-imagenet-s",
+        source="ImageNet-S evaluator: band of 3 %, all classes, absent ones 0",
+        boundary=0.03,
+        averaging="all",
+    ),
     Protocol(name="voc20", source=_MMSEG, **_VOC20),
     Protocol(name="voc21", source=_MMSEG, **_VOC21),
     Protocol(name="context59", source=_MMSEG, **_CONTEXT59),

@@ -81,9 +81,9 @@ def score(
     """
     classes, manifest = counter.classes, counter.store.manifest
     asked.check_classes(classes)
-    drops = asked.true_background == "ignored" and classes.background is not None
-    competed = counter.background is not None and manifest.settings.get("background") != "threshold"
-    again = Redecision(drop_background=drops and competed and threshold is None, threshold=threshold)
+    ignores = asked.true_background == "ignored"
+    drops = ignores and counter.background is not None and threshold is None
+    again = Redecision(drop_background=drops, threshold=threshold)
     settings: dict[str, Any] = dict(manifest.settings)
     notes = [f"not applied by this run: {choice}" for choice in asked.beyond]
     notes += [f"not known of the source: {doubt}" for doubt in asked.uncertain]
@@ -92,11 +92,11 @@ def score(
         notes.append(f"background decided again at {threshold:g} from the stored scores")
     if again.drop_background:
         settings["background"] = "none"
-        notes.append("background taken out of the competition, from the stored scores")
+        notes.append("what was called background is given to the next best class, from the stored scores")
     followed = asked.as_run(settings, manifest.to_vocabulary(), classes)
     if threshold is not None:
         followed = replace(followed, background="threshold", threshold=threshold)
-    labels = [label for label in range(len(classes)) if not (drops and label == classes.background)]
+    labels = [label for label in range(len(classes)) if not (ignores and label == classes.background)]
     counts = _scored_labels(counter.counts(asked.boundary, again), labels)
     margins = counts.margins(len(labels))
     sides = _sides(asked, classes, labels)

@@ -48,13 +48,16 @@ def test_hand_example_m1_with_a_split(tmp_path):
     assert scored(store, strict).split_means[1] == 1
 
 
+def voc_top(width, order):
+    labels = np.tile(np.array(order, np.uint16)[:, None, None], (1, 1, width))
+    return TopScores(labels, np.tile(np.array([1, 0.5], np.float16)[:, None, None], (1, 1, width)))
+
+
 def voc_store(folder):
     """A picture whose background is painted over: VOC-21 sees it, VOC-20 does not."""
     true = [[0, 0, 0, 0, 1, 1, 2, 2, 65535]]
     predicted = [[0, 1, 1, 1, 1, 0, 2, 2, 2]]
-    top = np.tile(np.array([0, 1], np.uint16)[:, None, None], (1, 1, 9))
-    scores = np.tile(np.array([1, 0.5], np.float16)[:, None, None], (1, 1, 9))
-    image = image_of("a", true, predicted, TopScores(top, scores))
+    image = image_of("a", true, predicted, voc_top(9, (0, 1)))
     return make_store(folder, packaged_vocabulary("voc21").names, [image])
 
 
@@ -67,14 +70,29 @@ def test_voc20_and_voc21_from_one_store(tmp_path):
     assert without.num_averaged == 2
     assert len(without.names) == 20
     assert without.headline == 1
-    assert "background taken out of the competition, from the stored scores" in without.notes
+    assert any("next best class, from the stored scores" in note for note in without.notes)
     assert without.protocol.name == "voc20"
 
 
-def test_background_that_did_not_compete_stays_a_miss(tmp_path):
+def test_background_painted_by_a_threshold_is_given_back_where_it_is_not_scored(tmp_path):
     store = voc_store(tmp_path / "s")
     store.manifest.settings["background"] = "threshold"
-    assert scored(store, "voc20").headline == pytest.approx((1 / 2 + 1) / 2)
+    assert scored(store, "voc20").headline == 1
+
+
+def test_background_that_the_data_lacks_is_dropped_too(tmp_path):
+    """The model was asked for one more class than the data has; 65535 stands for it."""
+    image = image_of("a", [[0, 0, 1, 1]], [[0, 2, 1, 1]], voc_top(4, (2, 0)))
+    facts = {"vocabulary": ("cat", "dog", "background"), "class_of": (0, 1, 65535), "background": 2}
+    store = make_store(tmp_path / "s", ("cat", "dog"), [image], synonyms=((),) * 3, **facts)
+    assert scored(store, "mmseg").headline == pytest.approx((1 / 2 + 1) / 2)
+    assert scored(store, "without-background").headline == 1
+
+
+def test_a_store_without_scores_cannot_drop_a_background(tmp_path):
+    store = make_store(tmp_path / "s", ("background", "cat"), [image_of("a", [[1, 0]], [[0, 0]])])
+    with pytest.raises(DatasetError, match=r"'a': found no scores of this image.*lexiseg predict.*--top 5"):
+        scored(store, "without-background")
 
 
 def test_what_a_run_does_not_apply_is_said_and_shows_in_the_name(tmp_path):
