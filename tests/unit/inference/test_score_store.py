@@ -107,6 +107,14 @@ def test_boundary_needs_no_scores_and_has_no_limit_of_255_classes(tmp_path):
     true[:20], predicted[:22] = 399, 399
     result = scored(make_store(tmp_path / "s", names, [image_of("a", true, predicted)]), "boundary")
     assert result.num_averaged == 2
+    # One pixel wide bands: frames of the upper and the lower rectangle, which share three sides but for two rows.
+    upper, lower = (19 + 19 + 2 * 40 - 2, 21 + 21 + 2 * 40 - 2), (19 + 19 + 2 * 40 - 2, 17 + 17 + 2 * 40 - 2)
+    shared_upper, shared_lower = 40 + 2 * 19, 40 + 2 * 17
+    expected = [
+        shared_upper / (upper[0] + upper[1] - shared_upper),
+        shared_lower / (lower[0] + lower[1] - shared_lower),
+    ]
+    assert result.scores.iou[[399, 300]] == pytest.approx(expected)
     assert (
         0
         < result.headline
