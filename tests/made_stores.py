@@ -23,6 +23,7 @@ def manifest_of(names: Sequence[str], stems: Sequence[str], **more: object) -> M
         background=background,
         class_of=tuple(range(len(names))),
         classes=tuple(names),
+        class_synonyms=((),) * len(names),
         classes_background=background,
         seen=None,
         protocol=None,

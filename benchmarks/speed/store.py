@@ -43,6 +43,7 @@ def write_store(
         background=None,
         class_of=tuple(range(num_classes)),
         classes=names,
+        class_synonyms=((),) * num_classes,
         classes_background=None,
         seen=None,
         protocol=None,

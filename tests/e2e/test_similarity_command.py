@@ -23,5 +23,5 @@ def test_all_forms_are_printed_with_both_sentences(tmp_path, monkeypatch, capsys
 
 
 def test_an_unknown_list_names_those_there_are():
-    with pytest.raises(InputError, match="neither a file nor a class list.*coco_stuff171.*voc20"):
+    with pytest.raises(InputError, match=r"neither a file nor a class list.*coco_stuff171.*voc20"):
         Similarity(evaluation="voc99", training="voc20").run()

@@ -77,6 +77,8 @@ def test_one_store_is_scored_many_ways_beside_what_evaluate_says(data, store, tm
         assert entry["interval"][0] <= entry["score"] <= entry["interval"][1]
         assert f"{100 * entry['score']:.2f}" in printed
     assert "3 of 3" in printed
+    assert "model colours, prompts single, short_side 32, background none, refine none, split none" in printed
+    assert f"names {content['names_checksum']}" in printed
     with Image.open(tmp_path / "r.png") as picture:
         assert picture.width > 1000
 

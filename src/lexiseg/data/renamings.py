@@ -37,6 +37,11 @@ def rename(vocabulary: Vocabulary, naming: str, class_list: str | None) -> Vocab
     )
 
 
+def namings() -> list[str]:
+    """List whose names are known, the official ones first."""
+    return [OFFICIAL, *sorted({who for who, _ in _renamings()})]
+
+
 @lru_cache(maxsize=1)
 def _renamings() -> dict[tuple[str, str], dict[str, tuple[str, ...]]]:
     text = files("lexiseg.data").joinpath("class_names", "renamings.tsv").read_text(encoding="utf-8")

@@ -13,6 +13,7 @@ from jaxtyping import Float32, Int64, UInt16
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.errors import DatasetError, InputError
 from lexiseg.core.label_runs import decode_runs, encode_runs
+from lexiseg.inference.protocol_match import check_classes
 from lexiseg.inference.protocols import Protocol
 from lexiseg.inference.score_store import make_statistic
 from lexiseg.inference.store import PredictionStore
@@ -58,7 +59,7 @@ def calibrate(store: PredictionStore, protocol: Protocol, *, threads: int = 2) -
     """
     classes = store.manifest.data_vocabulary()
     _refuse_held_out(store)
-    protocol.check_classes(classes)
+    check_classes(protocol, classes)
     if classes.background is None or protocol.true_background == "ignored":
         raise InputError(
             doing=f"choosing a background threshold for {protocol.name}",

@@ -8,14 +8,11 @@ name belongs to exactly these values. Whatever is changed shows in the name::
     'groupvit-voc+threshold=0.9'
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
 
-from lexiseg.core.errors import DatasetError, InputError, UnknownNameError
-from lexiseg.core.vocabulary import Vocabulary
-from lexiseg.data.packaged_names import packaged_vocabulary
-from lexiseg.data.renamings import OFFICIAL, rename
+from lexiseg.core.errors import InputError, UnknownNameError
+from lexiseg.data.renamings import OFFICIAL
 
 #: Fields that are fields of ``InferenceSettings`` under the same name.
 INFERENCE_FIELDS = (
@@ -139,104 +136,6 @@ class Protocol:
             fixed |= {"window": None, "window_stride": None}
         return fixed
 
-    def names_for(self, classes: Vocabulary) -> "AskedNames":
-        """Give the names to ask a model for on a data set, and which of its classes each stands for.
-
-        Background is left out where it is not scored, so that it does not compete.
-
-        Raises:
-            DatasetError: The data set has other classes.
-        """
-        self.check_classes(classes)
-        renamed = rename(classes, self.names, self.classes)
-        names = [(name, *more) for name, more in zip(renamed.names, renamed.synonyms, strict=True)]
-        background = renamed.background
-        labels = list(range(len(names)))
-        if background is not None and self.true_background == "ignored":
-            labels.remove(background)
-        elif background is not None and self.background_names:
-            names[background] = self.background_names
-        asked = Vocabulary(
-            names=tuple(names[label][0] for label in labels),
-            synonyms=tuple(names[label][1:] for label in labels),
-            background=labels.index(background) if background in labels else None,
-        )
-        return AskedNames(asked, tuple(labels))
-
-    def check_classes(self, classes: Vocabulary) -> None:
-        """Refuse a data set with other classes.
-
-        Raises:
-            DatasetError: Names a class that differs, or says that there is no background to score.
-        """
-        doing = f"scoring with the protocol {self.name}"
-        things = [name for label, name in enumerate(classes.names) if label != classes.background]
-        if self.true_background == "class" and classes.background is None:
-            raise DatasetError(
-                doing=doing,
-                found=f"a data set of {len(classes)} classes without background",
-                expected="background among the classes, because this protocol scores it",
-                fix=f"Use the form of the data set that has a background, or a protocol without: {self._without()}.",
-            )
-        count = len(things) + (self.true_background == "class")
-        if self.num_classes is not None and count != self.num_classes:
-            raise self._other_classes(f"{count} classes", f"{self.num_classes} classes")
-        if self.classes is None:
-            return
-        wanted = packaged_vocabulary(self.classes)
-        for name, right in zip(things, wanted.names, strict=False):
-            if _key(name) != _key(right):
-                raise self._other_classes(f"class {name!r}", f"{right!r} in its place, as in {self.classes}")
-
-    def _other_classes(self, found: str, expected: str) -> DatasetError:
-        return DatasetError(
-            doing=f"scoring with the protocol {self.name}",
-            found=found,
-            expected=expected,
-            fix="Choose the protocol of this data set, or one for any: mmseg, present-only, all-classes, boundary.",
-        )
-
-    def _without(self) -> str:
-        return "mmseg" if self.benchmark == "any" else "one that ignores background, such as voc20 for VOC"
-
-    def as_run(self, settings: Mapping[str, Any], asked: Vocabulary, classes: Vocabulary) -> "Protocol":
-        """Give the protocol that a run really followed; its name shows what differs.
-
-        Args:
-            settings: The run's inference settings.
-            asked: The names that the model was asked for.
-            classes: The data set's classes.
-        """
-        changes: dict[str, Any] = {}
-        for name, wanted in self.inference_changes().items():
-            if name in settings and settings[name] != wanted:
-                changes[name] = 0 if name == "window" and settings[name] is None else settings[name]
-        if self.names != OFFICIAL or self.background_names:
-            spoken = _things(asked)
-            if spoken != _things(self.names_for(classes).vocabulary):
-                changes["names"] = OFFICIAL if spoken == _things(classes) else "others"
-            if self.background_names and self.background_names not in asked.all_names():
-                changes["background_names"] = ()
-        if self.beyond:
-            changes["beyond"] = ()
-        return replace(self, **changes) if changes else self
-
-
-class AskedNames(NamedTuple):
-    """What a model is asked for on a data set.
-
-    Attributes:
-        vocabulary: The names.
-        classes: For each of them, the label of the data set's class it stands for.
-    """
-
-    vocabulary: Vocabulary
-    classes: tuple[int, ...]
-
-
-def _things(vocabulary: Vocabulary) -> list[tuple[str, ...]]:
-    return [names for label, names in enumerate(vocabulary.all_names()) if label != vocabulary.background]
-
 
 def find_protocol(name: str) -> Protocol:
     """Look a protocol up by name.
@@ -249,10 +148,6 @@ def find_protocol(name: str) -> Protocol:
     if name not in PROTOCOLS:
         raise UnknownNameError.of("protocol", name, PROTOCOLS)
     return PROTOCOLS[name]
-
-
-def _key(name: str) -> str:
-    return "".join(c for c in name.casefold() if c.isalnum())
 
 
 def _short(value: object) -> str:

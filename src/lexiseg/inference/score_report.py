@@ -1,6 +1,7 @@
 """Scores under several protocols, side by side: for people and for machines."""
 
 import dataclasses
+import hashlib
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,12 @@ def store_notes(store: PredictionStore) -> list[str]:
     return notes
 
 
+def names_checksum(store: PredictionStore) -> str:
+    """Give a short hash of the names that the model was asked for, synonyms included."""
+    lines = ("\t".join(names) for names in store.manifest.to_vocabulary().all_names())
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
+
+
 def worst_confusions(result: ProtocolScores, count: int = 12) -> list[tuple[str, str, int, float]]:
     """List the pairs that cost most pixels: true class, predicted class, pixels, share of the true class.
 
@@ -61,6 +68,8 @@ def as_json(results: Sequence[ProtocolScores], store: PredictionStore) -> dict[s
     manifest = store.manifest
     return {
         "store": str(store.folder),
+        "split": manifest.split,
+        "names_checksum": names_checksum(store),
         "num_images": results[0].num_images,
         "num_missing": len(store.missing),
         "num_duplicates": len(store.duplicates),
@@ -151,6 +160,7 @@ def print_scores(results: Sequence[ProtocolScores], store: PredictionStore, cons
         means = result.split_means or (float("nan"),) * 3
         table.add_row(*row, *(percent(mean) for mean in means if with_split))
     console.print(table)
+    console.print(_made_with(store), style="dim", markup=False, highlight=False)
     for note in store_notes(store):
         console.print(f"note: {note}", style="yellow", markup=False, highlight=False)
     for result in results:
@@ -161,6 +171,14 @@ def print_scores(results: Sequence[ProtocolScores], store: PredictionStore, cons
         for note in result.notes:
             console.print(f"{result.asked.name}: {note}", style="dim", markup=False, highlight=False)
     _print_classes(results, console)
+
+
+def _made_with(store: PredictionStore) -> str:
+    """Say in a line what the predictions were made with."""
+    settings = store.manifest.settings
+    wanted = ("model", "prompts", "short_side", "window", "background", "threshold", "refine")
+    facts = [f"{key} {settings[key]}" for key in wanted if settings.get(key) is not None]
+    return ", ".join([*facts, f"split {store.manifest.split or 'none'}", f"names {names_checksum(store)}"])
 
 
 def _print_classes(results: Sequence[ProtocolScores], console: "Console") -> None:

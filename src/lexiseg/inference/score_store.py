@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float64, Int64
 
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.vocabulary import Vocabulary
+from lexiseg.inference.protocol_match import as_run, check_classes
 from lexiseg.inference.protocols import Protocol
 from lexiseg.inference.store_counter import Redecision, StoreCounter
 from lexiseg.metrics.bootstrap import RESAMPLES, SEED, Intervals, Statistic, intervals
@@ -80,7 +81,7 @@ def score(
         InputError: No pixel is scored.
     """
     classes, manifest = counter.classes, counter.store.manifest
-    asked.check_classes(classes)
+    check_classes(asked, classes)
     ignores = asked.true_background == "ignored"
     drops = ignores and counter.background is not None and threshold is None
     again = Redecision(drop_background=drops, threshold=threshold)
@@ -93,7 +94,7 @@ def score(
     if again.drop_background:
         settings["background"] = "none"
         notes.append("what was called background is given to the next best class, from the stored scores")
-    followed = asked.as_run(settings, manifest.to_vocabulary(), classes)
+    followed = as_run(asked, settings, manifest.to_vocabulary(), classes)
     if threshold is not None:
         followed = replace(followed, background="threshold", threshold=threshold)
     labels = [label for label in range(len(classes)) if not (ignores and label == classes.background)]

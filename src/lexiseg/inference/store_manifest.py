@@ -25,6 +25,7 @@ class Manifest:
         class_of: For each name of ``vocabulary``, the label of the data set's class it stands for; 65535 for
             none, as of a background that the data set lacks.
         classes: The data set's own class names in label order: what true labels index.
+        class_synonyms: Further names of each of them.
         classes_background: The background among ``classes``, or None.
         seen: Labels of the seen classes, or None where the data set has no split.
         protocol: Name of the protocol asked for at prediction time, or None.
@@ -41,6 +42,7 @@ class Manifest:
     background: int | None
     class_of: tuple[int, ...]
     classes: tuple[str, ...]
+    class_synonyms: tuple[tuple[str, ...], ...]
     classes_background: int | None
     seen: tuple[int, ...] | None
     protocol: str | None
@@ -58,7 +60,9 @@ class Manifest:
     def data_vocabulary(self) -> Vocabulary:
         """Give what true labels index."""
         seen = None if self.seen is None else frozenset(self.seen)
-        return Vocabulary(names=self.classes, background=self.classes_background, seen=seen)
+        return Vocabulary(
+            names=self.classes, synonyms=self.class_synonyms, background=self.classes_background, seen=seen
+        )
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -75,7 +79,8 @@ def read_manifest(folder: Path) -> Manifest:
         version = content.get("format")
         if version != FORMAT:
             raise DatasetError(doing=doing, found=f"format {version!r}", expected=f"format {FORMAT}", fix=fix)
-        content["synonyms"] = tuple(tuple(words) for words in content["synonyms"])
+        for name in ("synonyms", "class_synonyms"):
+            content[name] = tuple(tuple(words) for words in content[name])
         for name in ("vocabulary", "class_of", "classes", "seen", "stems"):
             content[name] = None if content[name] is None else tuple(content[name])
         return Manifest(**content)

@@ -15,7 +15,8 @@ from lexiseg.core.vocabulary import Vocabulary
 from lexiseg.data.folder import FolderDataset
 from lexiseg.inference.background import competing_classes, with_background
 from lexiseg.inference.predict import EncodedImage, grid_scores
-from lexiseg.inference.protocols import AskedNames, Protocol
+from lexiseg.inference.protocol_match import AskedNames, names_for
+from lexiseg.inference.protocols import Protocol
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.inference.store import StoreWriter
@@ -59,7 +60,7 @@ def predict_into(
     classes = dataset.vocabulary
     if protocol is not None:
         changes = protocol.inference_changes() | changes
-        names = protocol.names_for(classes)
+        names = names_for(protocol, classes)
     else:
         names = AskedNames(classes, tuple(range(len(classes))))
     settings = replace(segmenter.settings, **changes)
@@ -72,6 +73,7 @@ def predict_into(
         background=asked.background,
         class_of=(*names.classes, no_class)[: len(asked)],
         classes=classes.names,
+        class_synonyms=classes.synonyms,
         classes_background=classes.background,
         seen=None if classes.seen is None else tuple(sorted(classes.seen)),
         protocol=None if protocol is None else protocol.name,

@@ -6,6 +6,7 @@ import pytest
 from lexiseg.core.errors import DatasetError, InputError, UnknownNameError
 from lexiseg.core.vocabulary import Vocabulary
 from lexiseg.data.packaged_names import packaged_vocabulary
+from lexiseg.inference.protocol_match import as_run, check_classes, names_for
 from lexiseg.inference.protocol_table import PROTOCOLS
 from lexiseg.inference.protocols import INFERENCE_FIELDS, Protocol, find_protocol
 from lexiseg.inference.settings import InferenceSettings
@@ -85,11 +86,11 @@ def test_unknown_protocol_names_the_nearest():
 
 def test_names_are_renamed_and_background_left_out_where_it_is_not_scored():
     voc21 = packaged_vocabulary("voc21")
-    asked = find_protocol("maskclip-voc20").names_for(voc21)
+    asked = names_for(find_protocol("maskclip-voc20"), voc21)
     assert len(asked.vocabulary) == 20
     assert asked.vocabulary.names[0] == "airplane"
     assert asked.classes == tuple(range(1, 21))
-    with_words = find_protocol("sclip-voc21").names_for(voc21)
+    with_words = names_for(find_protocol("sclip-voc21"), voc21)
     assert with_words.vocabulary.background == 0
     assert len(with_words.vocabulary.all_names()[0]) == 26
     assert with_words.classes == tuple(range(21))
@@ -97,25 +98,33 @@ def test_names_are_renamed_and_background_left_out_where_it_is_not_scored():
 
 def test_another_data_set_is_refused_with_the_first_difference():
     with pytest.raises(DatasetError, match="found 20 classes; expected 59 classes"):
-        find_protocol("context59").check_classes(packaged_vocabulary("voc20"))
+        check_classes(find_protocol("context59"), packaged_vocabulary("voc20"))
     swapped = list(packaged_vocabulary("voc20").names)
     swapped[1], swapped[2] = swapped[2], swapped[1]
     with pytest.raises(DatasetError, match="class 'bird'; expected 'bicycle' in its place"):
-        find_protocol("voc20").check_classes(Vocabulary(names=tuple(swapped)))
+        check_classes(find_protocol("voc20"), Vocabulary(names=tuple(swapped)))
     with pytest.raises(DatasetError, match="20 classes without background"):
-        find_protocol("voc21").check_classes(packaged_vocabulary("voc20"))
+        check_classes(find_protocol("voc21"), packaged_vocabulary("voc20"))
 
 
 def test_spelling_of_spaces_does_not_make_another_class():
     names = [{"tvmonitor": "TV monitor"}.get(name, name) for name in packaged_vocabulary("voc20").names]
-    find_protocol("voc20").check_classes(Vocabulary(names=tuple(names)))
+    check_classes(find_protocol("voc20"), Vocabulary(names=tuple(names)))
 
 
 def test_a_run_that_differs_carries_it_in_its_name():
     protocol, voc21 = find_protocol("groupvit-voc"), packaged_vocabulary("voc21")
-    asked = protocol.names_for(voc21).vocabulary
+    asked = names_for(protocol, voc21).vocabulary
     exact = {**protocol.inference_changes(), "memory_mb": 64}
-    assert protocol.as_run(exact, asked, voc21).name == "groupvit-voc+beyond=none"
-    other = protocol.as_run({**exact, "short_side": 336, "window": None}, voc21, voc21)
+    assert as_run(protocol, exact, asked, voc21).name == "groupvit-voc+beyond=none"
+    other = as_run(protocol, {**exact, "short_side": 336, "window": None}, voc21, voc21)
     assert other.name == "groupvit-voc+names=official+short_side=336+window=0+beyond=none"
-    assert find_protocol("voc21").as_run(exact, asked, voc21).name == "voc21"
+    assert as_run(find_protocol("voc21"), exact, voc21, voc21).name == "voc21"
+    assert as_run(find_protocol("voc21"), exact, asked, voc21).name == "voc21+names=groupvit"
+    mine = replace(voc21, names=("background", *(f"my {name}" for name in voc21.names[1:])))
+    assert as_run(find_protocol("voc21"), exact, mine, voc21).name == "voc21+names=others"
+
+
+def test_synonyms_of_the_data_set_are_its_own_names():
+    classes = Vocabulary(names=("cat", "dog"), synonyms=(("kitty",), ()))
+    assert as_run(find_protocol("mmseg"), {}, classes, classes).name == "mmseg"
