@@ -1,14 +1,17 @@
 """What outsiders lean on: names, start-up, help, and what the code never does."""
 
 import ast
+import inspect
 import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 import lexiseg
+from lexiseg.cli import COMMANDS
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
@@ -58,7 +61,7 @@ def test_mini_needs_no_model_library():
 
 @pytest.mark.parametrize(
     "command",
-    ["", "segment", "evaluate", "datasets", "datasets check", "datasets convert", "models", "doctor"],
+    ["", *COMMANDS, "datasets check", "datasets convert", "datasets similarity"],
 )
 def test_help_of_every_command_reads_well(command, capsys):
     from lexiseg.cli import main
@@ -80,6 +83,22 @@ def test_help_of_every_command_reads_well(command, capsys):
             "goes on where",
         ):
             assert word in text
+
+
+def test_the_list_of_commands_says_what_each_command_says_of_itself():
+    for where, summary in COMMANDS.values():
+        module, _, name = where.partition(":")
+        command = getattr(import_module(f"lexiseg.cli.{module}"), name)
+        assert inspect.getdoc(command).splitlines()[0] == summary
+
+
+def test_unknown_command_names_the_nearest(capsys):
+    from lexiseg.cli import main
+
+    with pytest.raises(SystemExit) as stopped:
+        main(["sgement"])
+    assert stopped.value.code == 2
+    assert "Nearest: segment" in capsys.readouterr().err
 
 
 def test_version_is_printed(capsys):

@@ -1,28 +1,28 @@
-"""The command line. Each command is a dataclass of its options with a ``run``.
+"""The command line. Each command is a dataclass of its options with a ``run``, in a file of its own.
 
-Nothing here imports torch at the top: ``lexiseg --help`` answers at once.
+Only the command that was asked for is imported, and torch only when it runs: ``lexiseg --help``
+answers at once.
 """
 
 import os
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from importlib import import_module
 
-import tyro
+from lexiseg.core.errors import LexisegError, UnknownNameError
 
-from lexiseg.cli.datasets import Datasets
-from lexiseg.cli.doctor import Doctor
-from lexiseg.cli.evaluate import Evaluate
-from lexiseg.cli.models import Models
-from lexiseg.cli.segment import Segment
-from lexiseg.core.errors import LexisegError
-
-COMMANDS: dict[str, Callable[..., Any]] = {
-    "segment": Segment,
-    "evaluate": Evaluate,
-    "datasets": Datasets,
-    "models": Models,
-    "doctor": Doctor,
+#: Command to where it is, and the first line of its help.
+COMMANDS = {
+    "segment": ("segment:Segment", "Segment pictures by words."),
+    "evaluate": ("evaluate:Evaluate", "Score a model on a folder of pictures with true label maps."),
+    "predict": ("predict:Predict", "Segment a data set into a predictions store."),
+    "score": ("score:Score", "Score a predictions store under published protocols, side by side."),
+    "calibrate": ("calibrate:Calibrate", "Choose a background threshold on a store of training pictures."),
+    "protocols": ("protocols:Protocols", "List the protocols that predict and score know, or show every choice of some."),
+    "export": ("export:Export", "Write the masks of a predictions store as COCO annotations."),
+    "datasets": ("datasets:Datasets", "List, check and convert published data sets, and compare vocabularies."),
+    "models": ("models:Models", "List the models that are known by name, with the licence of their weights."),
+    "doctor": ("doctor:Doctor", "Check versions, weights and their licences, threads, and known traps of the installation."),
 }
 
 INTERRUPTED = 130
@@ -40,21 +40,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    if "--version" in arguments:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_help())
+        raise SystemExit(0 if arguments else CANNOT_RUN)
+    if arguments[0] == "--version":
         from importlib.metadata import version
 
         print(f"lexiseg {version('lexiseg')}")
         return
-    command = tyro.extras.subcommand_cli_from_dict(
-        COMMANDS,
-        prog="lexiseg",
-        description="Segment photographs by words, with whatever labels you have.\n\n"
-        'lexiseg segment photo.jpg --words "cat, grass, sky"',
-        args=arguments,
-        config=(tyro.conf.OmitArgPrefixes,),
-    )
     try:
-        code = command.run()
+        code = _run(arguments[0], arguments[1:])
     except LexisegError as error:
         _explain(error)
         code = CANNOT_RUN
@@ -62,6 +57,33 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print("\nStopped. What was finished is kept; the same command goes on from there.", file=sys.stderr)
         code = INTERRUPTED
     raise SystemExit(code)
+
+
+def _run(name: str, arguments: Sequence[str]) -> int:
+    if name not in COMMANDS:
+        raise UnknownNameError.of("command", name, COMMANDS)
+    import tyro
+
+    module, _, attribute = COMMANDS[name][0].partition(":")
+    command = getattr(import_module(f"lexiseg.cli.{module}"), attribute)
+    settings = (tyro.conf.OmitArgPrefixes,)
+    return int(tyro.cli(command, prog=f"lexiseg {name}", args=arguments, config=settings).run())
+
+
+def _help() -> str:
+    lines = [
+        "usage: lexiseg COMMAND [OPTIONS]",
+        "",
+        "Segment photographs by words, with whatever labels you have.",
+        "",
+        '  lexiseg segment photo.jpg --words "cat, grass, sky"',
+        "",
+        "commands:",
+        *(f"  {name:<10} {summary}" for name, (_, summary) in COMMANDS.items()),
+        "",
+        "lexiseg COMMAND --help explains a command; lexiseg --version prints the version.",
+    ]
+    return "\n".join(lines)
 
 
 def _explain(error: LexisegError) -> None:

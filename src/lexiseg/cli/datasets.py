@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from lexiseg.cli.progress import progress
+from lexiseg.cli.similarity import Similarity
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -181,7 +182,7 @@ class ListSplits:
 
 @dataclass(frozen=True, kw_only=True)
 class Datasets:
-    """List the known data sets; check or convert a copy of one."""
+    """List, check and convert published data sets, and compare vocabularies."""
 
     action: (
         Annotated[ListDatasets, tyro.conf.subcommand("list", prefix_name=False)]
@@ -189,6 +190,7 @@ class Datasets:
         | Annotated[CheckDataset, tyro.conf.subcommand("check", prefix_name=False)]
         | Annotated[ConvertDataset, tyro.conf.subcommand("convert", prefix_name=False)]
         | Annotated[ListSplits, tyro.conf.subcommand("splits", prefix_name=False)]
+        | Annotated[Similarity, tyro.conf.subcommand("similarity", prefix_name=False)]
     ) = field(default_factory=ListDatasets)
 
     def run(self) -> int:

@@ -14,6 +14,12 @@ def packaged_vocabulary(name: str) -> Vocabulary:
         return Vocabulary.from_file(path)
 
 
+def packaged_names() -> list[str]:
+    """List the class lists of this package."""
+    folder = files("lexiseg.data").joinpath("class_names")
+    return sorted(file.name[:-4] for file in folder.iterdir() if file.name.endswith(".txt"))
+
+
 def from_package(name: str, zeroth: str | None = None) -> Callable[[Path], Vocabulary]:
     """Make a reader of a list of this package, which looks at no copy.
 

@@ -82,6 +82,30 @@ class ConfusionMatrix:
             self._count(true[:bad], predicted[:bad], -1)  # take back what was counted before it
             raise self._out_of_range(true, predicted)
 
+    def add_pairs(
+        self,
+        true: UInt16[np.ndarray, " P"],
+        predicted: UInt16[np.ndarray, " P"],
+        pixels: Int64[np.ndarray, " P"],
+    ) -> None:
+        """Add counts made elsewhere: ``pixels[i]`` pixels of truth ``true[i]`` predicted ``predicted[i]``.
+
+        Raises:
+            InputError: A label is neither below ``num_classes`` nor 65535; nothing is then added.
+        """
+        if self._wrong(true).size or self._wrong(predicted).size:
+            raise self._out_of_range(true, predicted)
+        rows = np.minimum(true, self.num_classes).astype(np.int64)
+        columns = np.minimum(predicted, self.num_classes).astype(np.int64)
+        if self.has_matrix:
+            np.add.at(self._counts, rows * (self.num_classes + 1) + columns, pixels)
+            return
+        scored = rows < self.num_classes
+        np.add.at(self._margins[0], rows[scored], pixels[scored])
+        np.add.at(self._margins[1], columns[scored], pixels[scored])
+        correct = scored & (rows == columns)
+        np.add.at(self._margins[2], rows[correct], pixels[correct])
+
     def _count(self, true: np.ndarray, predicted: np.ndarray, step: int) -> int:
         if not self.has_matrix:
             return int(count_margins(true, predicted, self.num_classes, self._margins, step))

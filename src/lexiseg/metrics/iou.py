@@ -71,7 +71,22 @@ def compute_scores(
     Raises:
         InputError: No pixel was scored, or the split names a class that does not exist.
     """
-    true, predicted, correct = confusion.true_pixels, confusion.predicted_pixels, confusion.correct_pixels
+    pixels = confusion.true_pixels, confusion.predicted_pixels, confusion.correct_pixels
+    return scores_of_pixels(*pixels, seen, unseen)
+
+
+def scores_of_pixels(
+    true: Int64[np.ndarray, " K"],
+    predicted: Int64[np.ndarray, " K"],
+    correct: Int64[np.ndarray, " K"],
+    seen: frozenset[int] | None = None,
+    unseen: frozenset[int] | None = None,
+) -> Scores:
+    """Compute all scores from each class's true, predicted and correct pixels; see ``compute_scores``.
+
+    Raises:
+        InputError: No pixel was scored, or the split names a class that does not exist.
+    """
     if not true.any():
         raise InputError(
             doing="computing scores",
@@ -79,7 +94,7 @@ def compute_scores(
             expected="at least one pixel with a true class",
             fix="Check that the label files belong to this vocabulary and are not all void.",
         )
-    classes = frozenset(range(confusion.num_classes))
+    classes = frozenset(range(true.size))
     if seen is not None and unseen is None:
         unseen = classes - seen
     strangers = ((seen or frozenset()) | (unseen or frozenset())) - classes
@@ -87,10 +102,10 @@ def compute_scores(
         raise InputError(
             doing="computing scores of seen and unseen classes",
             found=f"classes {sorted(strangers)}",
-            expected=f"indices from 0 to {confusion.num_classes - 1}",
+            expected=f"indices from 0 to {true.size - 1}",
             fix="Take seen from the vocabulary that was scored.",
         )
-    iou = _ratio(correct, true + predicted - correct)
+    iou = iou_of_pixels(true, predicted, correct)
     accuracy = _ratio(correct, true)
     occurs = true > 0
     seen_mean = unseen_mean = harmonic = None
@@ -114,6 +129,13 @@ def compute_scores(
         unseen_mean_iou=unseen_mean,
         harmonic_iou=harmonic,
     )
+
+
+def iou_of_pixels(
+    true: Int64[np.ndarray, " K"], predicted: Int64[np.ndarray, " K"], correct: Int64[np.ndarray, " K"]
+) -> Float64[np.ndarray, " K"]:
+    """Divide correct pixels by those that are the class or were called it; NaN where there are none."""
+    return _ratio(correct, true + predicted - correct)
 
 
 def harmonic_mean(first: float, second: float) -> float:

@@ -1,0 +1,46 @@
+"""``lexiseg calibrate``: choose the background threshold on a training split."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibrate:
+    """Choose a background threshold on a store of training pictures.
+
+    The threshold is the one with the highest mean IoU there.
+
+    A store of a validation or test split is refused: a threshold fitted to the pictures it is scored on
+    says nothing.
+    """
+
+    store: tyro.conf.Positional[
+        Annotated[Path, tyro.conf.arg(metavar="STORE", help="What lexiseg predict wrote for the split.")]
+    ]
+    protocol: Annotated[str, tyro.conf.arg(metavar="NAME", help="Whose mean is to be highest.")] = "mmseg"
+
+    def run(self) -> int:
+        """Sweep and print; give the exit code."""
+        from rich.console import Console
+        from rich.table import Table
+
+        from lexiseg.inference.calibrate import calibrate
+        from lexiseg.inference.protocols import find_protocol
+        from lexiseg.inference.store import PredictionStore
+
+        found = calibrate(PredictionStore(self.store), find_protocol(self.protocol))
+        table = Table(title=f"{found.num_images:,} images of {found.split}, {self.protocol}", highlight=False)
+        table.add_column("threshold", justify="right")
+        table.add_column("IoU %", justify="right")
+        step = max(1, len(found.thresholds) // 16)
+        for index in range(0, len(found.thresholds), step):
+            table.add_row(f"{found.thresholds[index]:.4f}", f"{100 * found.mean_iou[index]:.2f}")
+        Console().print(table)
+        print(
+            f"best: --background threshold --threshold {found.best:.4g} ({100 * max(found.mean_iou):.2f} %)"
+        )
+        print("Freeze it: predict the test split with these two options, and say where it was chosen.")
+        return 0

@@ -1,0 +1,83 @@
+"""``lexiseg predict``: segment a data set once, into a store that can be counted many ways."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from lexiseg.cli.options import Device, InferenceOptions, ModelName, load_segmenter, option
+from lexiseg.cli.progress import progress
+from lexiseg.core.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predict:
+    """Segment a data set into a predictions store.
+
+    Label maps are kept exactly, with the true ones beside them, and the best scores of every grid
+    point. The same command run again goes on where it stopped, also after a kill.
+    """
+
+    model: tyro.conf.Positional[ModelName]
+    data: Annotated[Path, tyro.conf.arg(metavar="FOLDER", help="A folder with classes.txt and images/.")]
+    out: Annotated[Path, tyro.conf.arg(metavar="STORE", help="Folder of the store.")]
+    split: Annotated[
+        str | None, option("NAME", "Use the pictures listed in NAME.txt of the folder, such as val.")
+    ] = None
+    protocol: Annotated[
+        str | None,
+        option("NAME", "Take names and settings of a published protocol; options given here come on top."),
+    ] = None
+    top: Annotated[
+        int, tyro.conf.arg(metavar="K", help="Classes whose scores are kept at every grid point; 0 for none.")
+    ] = 5
+    shard: Annotated[
+        str,
+        tyro.conf.arg(
+            metavar="I/N",
+            help="Do every N-th picture from the I-th (counted from 0), beside other processes.",
+        ),
+    ] = "0/1"
+    device: Device = "auto"
+    inference: InferenceOptions = field(default_factory=InferenceOptions)
+
+    def run(self) -> int:
+        """Predict and say what is there; give the exit code."""
+        from lexiseg.data.folder import FolderDataset
+        from lexiseg.inference.protocols import find_protocol
+        from lexiseg.inference.store import PredictionStore
+        from lexiseg.inference.store_predict import predict_into
+
+        number, of = _shard(self.shard)
+        protocol = None if self.protocol is None else find_protocol(self.protocol)
+        dataset = FolderDataset(self.data, self.split)
+        segmenter = load_segmenter(self.model, self.device)
+        with progress("predicting", len(range(number, len(dataset), of))) as advance:
+            num_new = predict_into(
+                segmenter,
+                dataset,
+                self.out,
+                protocol=protocol,
+                top=self.top,
+                shard=(number, of),
+                advance=advance,
+                **self.inference.changes(),
+            )
+        store = PredictionStore(self.out)
+        total = len(store.manifest.stems)
+        print(f"{num_new:,} predicted now, {len(store):,} of {total:,} images in {self.out}")
+        print(f"next: lexiseg score {self.out} --protocol mmseg present-only boundary")
+        return 0
+
+
+def _shard(text: str) -> tuple[int, int]:
+    number, _, of = text.partition("/")
+    if number.isdecimal() and of.isdecimal() and int(number) < int(of):
+        return int(number), int(of)
+    raise InputError(
+        doing="reading --shard",
+        found=repr(text),
+        expected="I/N with I from 0 to N - 1, such as 0/4",
+        fix="Give each of N processes its own I and the same N.",
+    )

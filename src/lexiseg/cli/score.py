@@ -1,0 +1,149 @@
+"""``lexiseg score``: count a predictions store under any number of protocols."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from lexiseg.cli.options import option
+from lexiseg.core.errors import DatasetError, InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from lexiseg.data.folder import FolderDataset
+    from lexiseg.inference.protocols import Protocol
+    from lexiseg.inference.store import PredictionStore
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """Score a predictions store under published protocols, side by side.
+
+    Every number is printed with the protocol that was really followed: a name with "+field=value"
+    says where the run differs from the published one. Two stores are compared class by class.
+    """
+
+    stores: tyro.conf.Positional[
+        Annotated[tuple[Path, ...], option("STORE", "One store of lexiseg predict, or two to compare.")]
+    ] = ()
+    protocol: Annotated[
+        tuple[str, ...],
+        tyro.conf.arg(metavar="NAME …", help="Protocols; lexiseg protocols lists all of them."),
+    ] = ("mmseg", "present-only")
+    data: Annotated[
+        Path | None,
+        option("FOLDER", "Read true label maps there instead of from the store, if they were mended since."),
+    ] = None
+    split: Annotated[str | None, option("NAME", "Split of --data; the one predicted if left out.")] = None
+    threshold: Annotated[
+        float | None,
+        option(
+            "SCORE", "Decide background anew: pixels that score less, on the model's own scale, become it."
+        ),
+    ] = None
+    partial: Annotated[
+        bool,
+        tyro.conf.arg(help="Score what is there though images are missing.", help_behavior_hint=""),
+        tyro.conf.FlagCreatePairsOff,
+    ] = False
+    json: Annotated[Path | None, option("FILE", "Write everything there as well.")] = None
+    picture: Annotated[
+        Path | None, option("FILE", "Draw IoU bars and worst confusions of the first protocol, as PNG.")
+    ] = None
+    resamples: Annotated[int, tyro.conf.arg(metavar="N", help="Draws of images for the 95 % intervals.")] = (
+        1000
+    )
+    seed: Annotated[int, tyro.conf.arg(metavar="N", help="Of these draws.")] = 0
+
+    def run(self) -> int:
+        """Score, print and write; give the exit code."""
+        from rich.console import Console
+
+        from lexiseg.inference.protocols import find_protocol
+        from lexiseg.inference.store import PredictionStore
+
+        console = Console()
+        if len(self.stores) not in (1, 2) or not self.protocol or self.resamples < 1:
+            raise InputError(
+                doing="reading the arguments",
+                found=f"{len(self.stores)} stores, {len(self.protocol)} protocols, {self.resamples} resamples",
+                expected="one store or two, one protocol or more, one resample or more",
+                fix="lexiseg score STORE --protocol mmseg present-only",
+            )
+        protocols = [find_protocol(name) for name in self.protocol]
+        stores = [PredictionStore(path) for path in self.stores]
+        for store in stores:
+            self._refuse_missing(store)
+        content = self._score(stores, protocols, console)
+        if self.json is not None:
+            _write_json(self.json, content)
+        return 0
+
+    def _score(
+        self, stores: "Sequence[PredictionStore]", protocols: "Sequence[Protocol]", console: "Console"
+    ) -> dict[str, Any]:
+        from lexiseg.core.atomic_write import atomic_path
+        from lexiseg.inference.score_difference import (
+            difference,
+            difference_json,
+            print_difference,
+            refuse_incomparable,
+        )
+        from lexiseg.inference.score_picture import draw_scores
+        from lexiseg.inference.score_report import as_json, print_scores
+        from lexiseg.inference.score_store import score
+        from lexiseg.inference.store_counter import StoreCounter
+
+        if len(stores) == 2:
+            refuse_incomparable(*stores)
+        how: dict[str, Any] = {"threshold": self.threshold, "resamples": self.resamples, "seed": self.seed}
+        scored = []
+        for store in stores:
+            counter = StoreCounter(store, self._dataset(store))
+            scored.append([score(counter, protocol, **how) for protocol in protocols])
+            print_scores(scored[-1], store, console)
+        content = as_json(scored[0], stores[0])
+        if len(stores) == 2:
+            content = {"first": content, "second": as_json(scored[1], stores[1]), "differences": []}
+            for first, second in zip(*scored, strict=True):
+                found = difference(first, second, resamples=self.resamples, seed=self.seed)
+                print_difference(found, console)
+                content["differences"].append(difference_json(found))
+        if self.picture is not None:
+            with atomic_path(self.picture) as temporary:
+                draw_scores(scored[-1][0]).save(temporary, format="PNG")
+        return content
+
+    def _dataset(self, store: "PredictionStore") -> "FolderDataset | None":
+        from lexiseg.data.folder import FolderDataset
+
+        if self.data is None:
+            return None
+        return FolderDataset(self.data, self.split or store.manifest.split)
+
+    def _refuse_missing(self, store: "PredictionStore") -> None:
+        if not store.missing or (self.partial and len(store)):
+            return
+        damage = "".join(f"; {place.shard} ends in {place.found}" for place in store.damage)
+        raise DatasetError(
+            doing=f"scoring the store {store.folder}",
+            found=f"{len(store.missing):,} of {len(store.manifest.stems):,} images missing "
+            f"({', '.join(store.missing[:3])}{', …' if len(store.missing) > 3 else ''}){damage}",
+            expected="a prediction of every image of the data set",
+            fix="Run the same lexiseg predict command again: it does only these."
+            + (" --partial scores what is there." if len(store) else ""),
+        )
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    import json
+
+    from lexiseg.core.atomic_write import atomic_path
+
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False, default=str)
+    with atomic_path(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
