@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from lexiseg.core.label_runs import encode_runs
-from lexiseg.inference.store import PredictionStore, StoreWriter
-from lexiseg.inference.store_blocks import StoredImage, TopScores
-from lexiseg.inference.store_manifest import Manifest
+from lexiseg.scoring.store import PredictionStore, StoreWriter
+from lexiseg.scoring.store_blocks import StoredImage, TopScores
+from lexiseg.scoring.store_manifest import Manifest
 
 Rows = Sequence[Sequence[int]]
 

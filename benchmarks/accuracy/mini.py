@@ -25,12 +25,12 @@ from rich.console import Console
 from rich.table import Table
 
 from lexiseg.data.folder import FolderDataset
-from lexiseg.inference.evaluate import evaluate
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.methods.conse import PLAIN, ConSE, ConSESettings
 from lexiseg.models.efficientnet_lite import load_efficientnet_lite0
 from lexiseg.models.minilm import load_minilm
 from lexiseg.recipes.mini import build_mini
+from lexiseg.scoring.evaluate import evaluate
 
 #: Positions of the photographs, among those with masks, that were looked at while choosing, and not.
 CLOTHING = slice(0, 100)

@@ -18,12 +18,12 @@ from timing import Row, compare, print_rows, write_json
 
 from lexiseg.core.label_runs import decode_runs, encode_runs
 from lexiseg.core.run_length import encode_label_map
-from lexiseg.inference.protocols import find_protocol
-from lexiseg.inference.score_store import score
-from lexiseg.inference.store import PredictionStore, StoreWriter
-from lexiseg.inference.store_blocks import StoredImage
-from lexiseg.inference.store_counter import StoreCounter
-from lexiseg.inference.store_manifest import Manifest
+from lexiseg.scoring.protocols import find_protocol
+from lexiseg.scoring.score_store import score
+from lexiseg.scoring.store import PredictionStore, StoreWriter
+from lexiseg.scoring.store_blocks import StoredImage
+from lexiseg.scoring.store_counter import StoreCounter
+from lexiseg.scoring.store_manifest import Manifest
 
 NUM_CLASSES = 150
 SIZE = (512, 683)

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from lexiseg.core.segmentation import Segmentation as Segmentation
     from lexiseg.core.vocabulary import Vocabulary as Vocabulary
     from lexiseg.data.folder import FolderDataset as FolderDataset
-    from lexiseg.inference.evaluate import evaluate as evaluate
     from lexiseg.inference.predict import EncodedImage as EncodedImage
     from lexiseg.inference.segmenter import Segmenter as Segmenter
     from lexiseg.inference.settings import InferenceSettings as InferenceSettings
     from lexiseg.recipes import load as load
+    from lexiseg.scoring.evaluate import evaluate as evaluate
 
 _HOMES = {
     "CheckpointError": "core.errors",
@@ -44,7 +44,7 @@ _HOMES = {
     "Segmenter": "inference.segmenter",
     "Vocabulary": "core.vocabulary",
     "VocabularyError": "core.errors",
-    "evaluate": "inference.evaluate",
+    "evaluate": "scoring.evaluate",
     "load": "recipes",
 }
 

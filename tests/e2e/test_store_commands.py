@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from lexiseg.cli import main
-from lexiseg.inference.protocol_table import PROTOCOLS
-from lexiseg.inference.store import PredictionStore
 from lexiseg.recipes import RECIPES
+from lexiseg.scoring.protocol_table import PROTOCOLS
+from lexiseg.scoring.store import PredictionStore
 from toy_segmenter import ColourSegmenter
 
 PAINT = np.array([(90, 90, 90), (255, 0, 0), (0, 255, 0), (0, 0, 255)], np.uint8)

@@ -18,11 +18,20 @@ COMMANDS = {
     "predict": ("predict:Predict", "Segment a data set into a predictions store."),
     "score": ("score:Score", "Score a predictions store under published protocols, side by side."),
     "calibrate": ("calibrate:Calibrate", "Choose a background threshold on a store of training pictures."),
-    "protocols": ("protocols:Protocols", "List the protocols that predict and score know, or show every choice of some."),
+    "protocols": (
+        "protocols:Protocols",
+        "List the protocols that predict and score know, or show every choice of some.",
+    ),
     "export": ("export:Export", "Write the masks of a predictions store as COCO annotations."),
-    "datasets": ("datasets:Datasets", "List, check and convert published data sets, and compare vocabularies."),
+    "datasets": (
+        "datasets:Datasets",
+        "List, check and convert published data sets, and compare vocabularies.",
+    ),
     "models": ("models:Models", "List the models that are known by name, with the licence of their weights."),
-    "doctor": ("doctor:Doctor", "Check versions, weights and their licences, threads, and known traps of the installation."),
+    "doctor": (
+        "doctor:Doctor",
+        "Check versions, weights and their licences, threads, and known traps of the installation.",
+    ),
 }
 
 INTERRUPTED = 130

@@ -27,9 +27,9 @@ class Calibrate:
         from rich.console import Console
         from rich.table import Table
 
-        from lexiseg.inference.calibrate import calibrate
-        from lexiseg.inference.protocols import find_protocol
-        from lexiseg.inference.store import PredictionStore
+        from lexiseg.scoring.calibrate import calibrate
+        from lexiseg.scoring.protocols import find_protocol
+        from lexiseg.scoring.store import PredictionStore
 
         found = calibrate(PredictionStore(self.store), find_protocol(self.protocol))
         table = Table(title=f"{found.num_images:,} images of {found.split}, {self.protocol}", highlight=False)

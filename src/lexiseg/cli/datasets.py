@@ -13,7 +13,7 @@ from lexiseg.cli.similarity import Similarity
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lexiseg.data.dataset_facts import DatasetFacts
+    from lexiseg.data.published.dataset_facts import DatasetFacts
 
 CHECK_FAILED = 1
 
@@ -93,9 +93,9 @@ class CheckDataset:
 
     def run(self) -> int:
         """Check and print; give the exit code."""
-        from lexiseg.data.checks import check_dataset
         from lexiseg.data.datasets import FOLDER, dataset_facts
         from lexiseg.data.folder_check import check_folder
+        from lexiseg.data.published.checks import check_dataset
         from lexiseg.data.splits import load_split
 
         with progress("reading label files", 0) as advance:
@@ -144,9 +144,9 @@ class ConvertDataset:
 
     def run(self) -> int:
         """Convert; give the exit code."""
-        from lexiseg.data.convert import convert_dataset
         from lexiseg.data.datasets import dataset_facts
-        from lexiseg.data.published import PublishedDataset
+        from lexiseg.data.published.convert import convert_dataset
+        from lexiseg.data.published.reader import PublishedDataset
         from lexiseg.data.splits import load_split
 
         hide = None if self.hide_unseen is None else load_split(self.hide_unseen)

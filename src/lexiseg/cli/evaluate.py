@@ -43,8 +43,8 @@ class Evaluate:
         from rich.console import Console
 
         from lexiseg.data.folder import FolderDataset
-        from lexiseg.inference.evaluate import evaluate
         from lexiseg.metrics.report import print_report, write_report
+        from lexiseg.scoring.evaluate import evaluate
 
         dataset = FolderDataset(self.data, self.split, labels="only" if self.labelled_only else "required")
         if self.labelled_only and dataset.num_unlabelled:

@@ -23,9 +23,9 @@ class Export:
 
     def run(self) -> int:
         """Write and say how much; give the exit code."""
-        from lexiseg.inference.score_report import store_notes
-        from lexiseg.inference.store import PredictionStore
-        from lexiseg.inference.store_export import export_coco
+        from lexiseg.scoring.score_report import store_notes
+        from lexiseg.scoring.store import PredictionStore
+        from lexiseg.scoring.store_export import export_coco
 
         store = PredictionStore(self.store)
         num_masks = export_coco(store, self.out)

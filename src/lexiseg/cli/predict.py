@@ -45,9 +45,9 @@ class Predict:
     def run(self) -> int:
         """Predict and say what is there; give the exit code."""
         from lexiseg.data.folder import FolderDataset
-        from lexiseg.inference.protocols import find_protocol
-        from lexiseg.inference.store import PredictionStore
-        from lexiseg.inference.store_predict import predict_into
+        from lexiseg.scoring.protocols import find_protocol
+        from lexiseg.scoring.store import PredictionStore
+        from lexiseg.scoring.store_predict import predict_into
 
         number, of = _shard(self.shard)
         protocol = None if self.protocol is None else find_protocol(self.protocol)

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from lexiseg.data.folder import FolderDataset
-    from lexiseg.inference.protocols import Protocol
-    from lexiseg.inference.store import PredictionStore
+    from lexiseg.scoring.protocols import Protocol
+    from lexiseg.scoring.store import PredictionStore
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +63,8 @@ class Score:
         """Score, print and write; give the exit code."""
         from rich.console import Console
 
-        from lexiseg.inference.protocols import find_protocol
-        from lexiseg.inference.store import PredictionStore
+        from lexiseg.scoring.protocols import find_protocol
+        from lexiseg.scoring.store import PredictionStore
 
         console = Console()
         if len(self.stores) not in (1, 2) or not self.protocol or self.resamples < 1:
@@ -87,16 +87,16 @@ class Score:
         self, stores: "Sequence[PredictionStore]", protocols: "Sequence[Protocol]", console: "Console"
     ) -> dict[str, Any]:
         from lexiseg.core.atomic_write import atomic_path
-        from lexiseg.inference.score_difference import (
+        from lexiseg.scoring.score_difference import (
             difference,
             difference_json,
             print_difference,
             refuse_incomparable,
         )
-        from lexiseg.inference.score_picture import draw_scores
-        from lexiseg.inference.score_report import as_json, print_scores
-        from lexiseg.inference.score_store import score
-        from lexiseg.inference.store_counter import StoreCounter
+        from lexiseg.scoring.score_picture import draw_scores
+        from lexiseg.scoring.score_report import as_json, print_scores
+        from lexiseg.scoring.score_store import score
+        from lexiseg.scoring.store_counter import StoreCounter
 
         if len(stores) == 2:
             refuse_incomparable(*stores)

@@ -140,7 +140,9 @@ class Segmentation:
         with atomic_path(paths["labels"]) as temporary:
             Image.fromarray(self.label_map).save(temporary, compress_level=3)
         with atomic_path(paths["overlay"]) as temporary:
-            self.overlay().save(temporary, compress_level=1)  # 15 % larger than the default, four times faster
+            self.overlay().save(
+                temporary, compress_level=1
+            )  # 15 % larger than the default, four times faster
         with atomic_path(paths["json"]) as temporary:
             temporary.write_text(json.dumps(self.to_json(), indent=1, ensure_ascii=False), encoding="utf-8")
         return paths

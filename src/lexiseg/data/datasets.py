@@ -8,17 +8,17 @@
 from pathlib import Path
 
 from lexiseg.core.errors import UnknownNameError
-from lexiseg.data.ade20k import ADE20K_150, ADE20K_847
-from lexiseg.data.cityscapes import CITYSCAPES19
-from lexiseg.data.coco import OBJECT80, OBJECT81, STUFF164K
-from lexiseg.data.coco_stuff10k import STUFF10K
-from lexiseg.data.context import CONTEXT59, CONTEXT60, CONTEXT459
-from lexiseg.data.dataset_facts import DatasetFacts
 from lexiseg.data.folder import FolderDataset
-from lexiseg.data.imagenet_s import IMAGENET_S50, IMAGENET_S300, IMAGENET_S919
 from lexiseg.data.labelled_dataset import LabelledDataset
-from lexiseg.data.published import PublishedDataset
-from lexiseg.data.voc import VOC20, VOC21
+from lexiseg.data.published.ade20k import ADE20K_150, ADE20K_847
+from lexiseg.data.published.cityscapes import CITYSCAPES19
+from lexiseg.data.published.coco import OBJECT80, OBJECT81, STUFF164K
+from lexiseg.data.published.coco_stuff10k import STUFF10K
+from lexiseg.data.published.context import CONTEXT59, CONTEXT60, CONTEXT459
+from lexiseg.data.published.dataset_facts import DatasetFacts
+from lexiseg.data.published.imagenet_s import IMAGENET_S50, IMAGENET_S300, IMAGENET_S919
+from lexiseg.data.published.reader import PublishedDataset
+from lexiseg.data.published.voc import VOC20, VOC21
 
 #: A person's own data: classes.txt, images/ and labels/. It has no fixed facts.
 FOLDER = "folder"

@@ -7,9 +7,9 @@ import numpy as np
 
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.errors import LexisegError
-from lexiseg.data.check_report import CheckReport
 from lexiseg.data.folder import FolderDataset
 from lexiseg.data.folder_lists import first_of, read_split
+from lexiseg.data.published.check_report import CheckReport
 
 
 def check_folder(path: Path, *, advance: Callable[[], None] = lambda: None) -> CheckReport:

@@ -72,7 +72,7 @@ class Split:
 @lru_cache(maxsize=1)
 def split_names() -> tuple[str, ...]:
     """List the names of all splits."""
-    folder = files("lexiseg.data").joinpath("splits")
+    folder = files("lexiseg.data").joinpath("class_splits")
     return tuple(sorted(file.name[:-4] for file in folder.iterdir() if file.name.endswith(".txt")))
 
 
@@ -84,7 +84,7 @@ def load_split(name: str) -> Split:
     """
     if name not in split_names():
         raise UnknownNameError.of("split", name, split_names())
-    text = files("lexiseg.data").joinpath("splits", f"{name}.txt").read_text(encoding="utf-8")
+    text = files("lexiseg.data").joinpath("class_splits", f"{name}.txt").read_text(encoding="utf-8")
     facts, order = {}, []
     for line in text.splitlines():
         if line.startswith("#"):

@@ -56,7 +56,7 @@ def test_sizes_and_union(name):
 
 @pytest.mark.parametrize("name", SIZES)
 def test_names_in_the_file_are_the_names_of_the_labels(name):
-    text = files("lexiseg.data").joinpath("splits", f"{name}.txt").read_text()
+    text = files("lexiseg.data").joinpath("class_splits", f"{name}.txt").read_text()
     names = load_split(name).names
     rows = [line.split("\t") for line in text.splitlines() if not line.startswith("#")]
     assert [names[int(label)] for label, _ in rows] == [given for _, given in rows]

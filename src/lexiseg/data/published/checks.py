@@ -1,0 +1,148 @@
+"""Check a copy of a data set: files, counts, label values, sizes, versions, leaks between splits.
+
+Every label file is read once; pictures are only opened for their size.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from lexiseg.core.errors import DatasetError, LexisegError, UnknownNameError
+from lexiseg.data.folder_lists import first_of
+from lexiseg.data.published.check_report import CheckReport
+from lexiseg.data.published.dataset_facts import DatasetFacts
+from lexiseg.data.published.forms import Form, Pair
+from lexiseg.data.published.label_file_checks import (
+    add_up,
+    check_file,
+    report_classes,
+    report_errors,
+    report_unseen,
+    report_values,
+)
+from lexiseg.data.splits import Split
+from lexiseg.data.text_lines import read_lines
+
+
+def check_dataset(
+    facts: DatasetFacts,
+    path: Path,
+    *,
+    splits: tuple[str, ...] = (),
+    class_split: Split | None = None,
+    whole: bool = True,
+    advance: Callable[[], None] = lambda: None,
+) -> CheckReport:
+    """Check a copy of a published data set.
+
+    Args:
+        facts: The data set.
+        path: The folder of the copy.
+        splits: Splits of images that must be there; empty for all that are, with the reported one.
+        class_split: Seen and unseen classes; labels of training images must then be seen ones.
+        whole: Complain when the number of images is not the published one.
+        advance: Called after every label file.
+
+    Raises:
+        UnknownNameError: There is no such split of images.
+    """
+    report = CheckReport(name=facts.name, path=str(path))
+    stems: dict[str, set[str]] = {}
+    for split in splits or tuple(facts.splits):
+        try:
+            root, form = facts.find(path, split)
+            stems[split] = set(form.stems(root, split))
+        except UnknownNameError:
+            raise
+        except DatasetError as error:
+            if splits or split == facts.default_split:
+                report.bad(split, f"{error.found}; expected {error.expected}", error.fix)
+            else:
+                report.note(split, "not there")
+            continue
+        _check_split(report, facts, root, form, split, class_split, whole, advance)
+    _check_leaks(report, stems)
+    return report
+
+
+def _check_split(
+    report: CheckReport,
+    facts: DatasetFacts,
+    root: Path,
+    form: Form,
+    split: str,
+    class_split: Split | None,
+    whole: bool,
+    advance: Callable[[], None],
+) -> None:
+    try:
+        vocabulary = facts.read_vocabulary(root)
+        code = form.code_of(root)
+        if class_split is not None:
+            class_split.apply(vocabulary)
+    except LexisegError as error:
+        report.bad(split, f"{error.found}; expected {error.expected}", error.fix)
+        return
+    stems = form.stems(root, split)
+    pairs = [Pair(s, form.image_path(root, split, s), form.label_path(root, split, s)) for s in stems]
+    report.note(split, f"{len(stems):,} images, form {form.name}: {code.describe()}")
+    _check_files(report, facts, root, form, split, pairs, whole)
+    there = [pair for pair in pairs if pair.image.is_file() and pair.label.is_file()]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        results = []
+        for result in pool.map(lambda pair: check_file(facts, form, code, pair), there):
+            results.append(result)
+            advance()
+    report.num_label_files += len(there)
+    report_errors(report, split, results)
+    total = add_up(results)
+    report_values(report, form, code, split, total, results)
+    report_classes(report, split, code, vocabulary, total, is_reported=split == facts.default_split)
+    if class_split is not None and _is_training(split):
+        report_unseen(report, facts, split, class_split, code, results)
+
+
+def _check_files(
+    report: CheckReport,
+    facts: DatasetFacts,
+    root: Path,
+    form: Form,
+    split: str,
+    pairs: list[Pair],
+    whole: bool,
+) -> None:
+    expected = facts.splits[split]
+    if whole and len(pairs) not in expected:
+        published = " or ".join(f"{count:,}" for count in expected)
+        fix = "Complete the copy or its list. For a part on purpose, say so with --part."
+        report.bad(split, f"{len(pairs):,} images; published are {published}", fix)
+    for what, files in (
+        ("pictures", [pair.image for pair in pairs]),
+        ("label files", sorted({pair.label for pair in pairs})),
+    ):
+        missing = [str(file.relative_to(root)) for file in files if not file.is_file()]
+        if missing:
+            found = f"{len(missing):,} of {len(files):,} {what} missing: {first_of(missing)}"
+            report.bad(split, found, f"Copy them again from the source: {facts.source}")
+    list_path = form.list_path(root, split)
+    if list_path is not None:
+        lines = [line.split()[0] for line in read_lines(list_path)]
+        twice = [line for line, count in Counter(lines).items() if count > 1]
+        if twice:
+            found = f"{len(twice):,} images listed more than once in {list_path.name}: {first_of(twice)}"
+            report.bad(split, found, "List every image once; a repeated one would count twice elsewhere.")
+
+
+def _check_leaks(report: CheckReport, stems: Mapping[str, set[str]]) -> None:
+    for training in filter(_is_training, stems):
+        for other in (split for split in stems if not _is_training(split)):
+            both = sorted(stems[training] & stems[other])
+            if both:
+                found = f"{len(both):,} images of {other} are listed for training as well: {first_of(both)}"
+                report.bad(training, found, f"Remove them from the list of {training}.")
+
+
+def _is_training(split: str) -> bool:
+    return split.startswith("train") or split == "aug"

@@ -1,0 +1,181 @@
+"""Write the label maps of a published data set in another form, or everything as a data folder.
+
+Nothing is written into the source. Files that are there already are kept, so an interrupted conversion
+goes on where it stopped; conversion.json says what made them, and another conversion is refused there.
+"""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from lexiseg.core.atomic_write import atomic_path
+from lexiseg.core.errors import InputError
+from lexiseg.core.vocabulary import as_lines
+from lexiseg.data.published.forms import Form
+from lexiseg.data.published.label_codes import TOP
+from lexiseg.data.published.label_encodings import write_values
+from lexiseg.data.published.reader import PublishedDataset
+from lexiseg.data.splits import Split, hide_classes
+
+#: The target that is no published form: classes.txt, images/, labels/ and a list of the split.
+FOLDER_FORM = "folder"
+
+_MOST_CLASSES_IN_8_BITS = 255
+
+
+def convert_dataset(
+    dataset: PublishedDataset,
+    out: Path,
+    target: str = FOLDER_FORM,
+    *,
+    hide: Split | None = None,
+    advance: Callable[[], None] = lambda: None,
+) -> int:
+    """Write label maps in another form.
+
+    Args:
+        dataset: What is read; its form says how.
+        out: The root of the new tree; never the source itself.
+        target: A form of the data set, or ``folder``.
+        hide: Turn the unseen classes of this split into void, for training.
+        advance: Called after every image.
+
+    Returns:
+        The number of label files written; those that were there are not counted.
+
+    Raises:
+        InputError: The target cannot be written, is the source, or holds another conversion.
+        DatasetError: A label file of the source is wrong.
+        OutputError: A file cannot be written.
+    """
+    _refuse_source(dataset, out)
+    if hide is not None:
+        hide.apply(dataset.vocabulary)
+    form = None if target == FOLDER_FORM else _writable(dataset, target)
+    _record(dataset, out, target, hide)
+    if form is None:
+        _write_lists(dataset, out)
+    written = 0
+    for index, pair in enumerate(dataset.pairs):
+        image_path, label_path = _places(dataset, form, out, pair.stem, pair.image)
+        if not (label_path.is_file() and (image_path is None or image_path.is_file())):
+            _write_one(dataset, index, form, image_path, label_path, hide)
+            written += 1
+        advance()
+    return written
+
+
+def _write_one(
+    dataset: PublishedDataset,
+    index: int,
+    form: Form | None,
+    image_path: Path | None,
+    label_path: Path,
+    hide: Split | None,
+) -> None:
+    pair = dataset.pairs[index]
+    if dataset.form.shrink_to is None:
+        labels = dataset.read_labels(pair)
+    else:
+        sample = dataset[index]
+        assert sample.label_map is not None
+        labels = sample.label_map
+    if image_path is not None:
+        with atomic_path(image_path) as temporary:
+            if dataset.form.shrink_to is None:
+                shutil.copyfile(pair.image, temporary)
+            else:
+                Image.fromarray(sample.image).save(temporary, quality=95)
+    if hide is not None:
+        labels = hide_classes(labels, hide.unseen)
+    values = labels if form is None else form.code_of(dataset.root).from_classes(labels)
+    top = dataset.facts.num_classes if form is None else int(_values_of(dataset, form).max(initial=0)) + 1
+    write_values(label_path, values, 8 if top <= _MOST_CLASSES_IN_8_BITS else 16)
+
+
+def _values_of(dataset: PublishedDataset, form: Form) -> np.ndarray:
+    code = form.code_of(dataset.root)
+    return np.array([value for value in (*code.classes, *code.void) if value != TOP])
+
+
+def _places(
+    dataset: PublishedDataset, form: Form | None, out: Path, stem: str, image: Path
+) -> tuple[Path | None, Path]:
+    """Give where picture (None: it stays where it is) and label file go."""
+    shrunk = dataset.form.shrink_to is not None
+    if form is None:
+        flat = stem.replace("/", "--")  # the folder has one level
+        suffix = ".png" if shrunk else image.suffix
+        return out / "images" / f"{flat}{suffix}", out / "labels" / f"{flat}.png"
+    return (
+        form.image_path(out, dataset.split, stem) if shrunk else None,
+        form.label_path(out, dataset.split, stem),
+    )
+
+
+def _write_lists(dataset: PublishedDataset, out: Path) -> None:
+    for name, lines in (
+        ("classes.txt", list(as_lines(dataset.vocabulary))),
+        (f"{dataset.split}.txt", [stem.replace("/", "--") for stem in dataset.stems]),
+    ):
+        with atomic_path(out / name) as temporary:
+            temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _record(dataset: PublishedDataset, out: Path, target: str, hide: Split | None) -> None:
+    """Note what makes the files of the split, or refuse to mix them with those of another conversion."""
+    path = out / "conversion.json"
+    request = {
+        "data set": dataset.facts.name,
+        "from": dataset.form.name,
+        "to": target,
+        "hidden": None if hide is None else hide.name,
+    }
+    done: dict[str, dict[str, str | None]] = {}
+    if path.is_file():
+        try:
+            done = dict(json.loads(path.read_text(encoding="utf-8")))
+        except ValueError as error:
+            raise _other_conversion(out, f"a damaged {path.name} ({error})", request) from error
+    before = done.setdefault(dataset.split, request)
+    if before != request:
+        raise _other_conversion(out, f"label files of the split {dataset.split} made by {before}", request)
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(done, indent=2) + "\n", encoding="utf-8")
+
+
+def _other_conversion(out: Path, found: str, request: dict[str, str | None]) -> InputError:
+    return InputError(
+        doing=f"converting into {out}",
+        found=found,
+        expected=f"an empty folder, or one made by {request}",
+        fix="Choose another folder with --out, or remove this one.",
+    )
+
+
+def _writable(dataset: PublishedDataset, target: str) -> Form:
+    facts, form = dataset.facts, dataset.facts.form(target)
+    fits = [other for other in facts.forms if other.encoding == "index" and other.holds(dataset.split)]
+    if form not in fits:
+        why = f"does not hold the split {dataset.split}" if form.encoding == "index" else "is only read"
+        raise InputError(
+            doing=f"converting {facts.name}",
+            found=f"the target {target}, which {why}",
+            expected=f"one of: {', '.join([*(other.name for other in fits), FOLDER_FORM])}",
+            fix="Choose one with --to.",
+        )
+    return form
+
+
+def _refuse_source(dataset: PublishedDataset, out: Path) -> None:
+    if out.resolve() == dataset.root.resolve():
+        raise InputError(
+            doing=f"converting {dataset.facts.name}",
+            found="the source itself as the place for the result",
+            expected="another folder: labels of two forms in one tree are mistaken for each other",
+            fix="Choose another folder with --out, and link the pictures there.",
+        )

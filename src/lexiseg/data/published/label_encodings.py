@@ -1,0 +1,131 @@
+"""Read and write the files that published benchmarks keep labels in: PNG, TIFF, two-channel colour, MATLAB.
+
+Everything is read as the numbers in the file, uint16, with 255 of an 8-bit file as 65535.
+"""
+
+import warnings
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import numpy as np
+from jaxtyping import UInt16
+from PIL import Image
+
+from lexiseg.core.atomic_write import atomic_path
+from lexiseg.core.constants import IGNORE_INDEX, IGNORE_INDEX_8BIT
+from lexiseg.core.errors import DatasetError
+from lexiseg.data.label_files import read_label_map
+from lexiseg.data.published.context_json import read_context_json
+from lexiseg.data.published.matlab_files import read_matlab_labels
+
+#: How numbers are kept in a label file.
+#: ``index``: PNG or TIFF of one channel. ``red-green``: R + 256 G (ImageNet-S).
+#: ``ade-colours``: R // 10 * 256 + G (ADE20K, full). ``matlab:NAME``: variable NAME of a .mat file.
+#: ``context-json``: run lengths in trainval_merged.json.
+Encoding: TypeAlias = Literal[
+    "index", "red-green", "ade-colours", "matlab:S", "matlab:LabelMap", "matlab:GTcls", "context-json"
+]
+
+
+def read_values(path: Path, encoding: Encoding, num_classes: int, stem: str) -> UInt16[np.ndarray, "H W"]:
+    """Read the numbers of one label file.
+
+    Args:
+        path: The file.
+        encoding: How it keeps them.
+        num_classes: 8-bit files are refused where 8 bits cannot hold so many.
+        stem: Picks the image where one file holds all.
+
+    Raises:
+        DatasetError: The file is missing, damaged, or of another kind.
+    """
+    match encoding:
+        case "index":
+            if path.suffix.lower() in (".tif", ".tiff"):
+                return _read_tiff(path, num_classes)
+            return read_label_map(path, num_classes)
+        case "red-green":
+            red, green = _two_channels(path, "R + 256 G: an RGB PNG, blue 0")
+            return red + 256 * green
+        case "ade-colours":
+            red, green = _two_channels(path, "R // 10 * 256 + G: the RGB file *_seg.png", blue_is_free=True)
+            return red // 10 * 256 + green
+        case "context-json":
+            return read_context_json(path, stem)
+        case _:
+            return read_matlab_labels(path, encoding.removeprefix("matlab:"))
+
+
+def write_values(path: Path, values: UInt16[np.ndarray, "H W"], bits: Literal[8, 16]) -> None:
+    """Write numbers as an index PNG or, where the name says so, TIFF; 65535 becomes 255 in 8 bits.
+
+    Raises:
+        DatasetError: A number does not fit.
+        OutputError: The file cannot be written.
+    """
+    if bits == 8:
+        top = int(values[values != IGNORE_INDEX].max(initial=0))
+        if top >= IGNORE_INDEX_8BIT:
+            raise DatasetError(
+                doing=f"writing the label file {path}",
+                found=f"the value {top}",
+                expected="values below 255 in an 8-bit file (255 is void)",
+                fix="Choose a form with 16 bits.",
+            )
+        picture = Image.fromarray(
+            np.where(values == IGNORE_INDEX, IGNORE_INDEX_8BIT, values).astype(np.uint8)
+        )
+    else:
+        picture = Image.fromarray(values)
+    with atomic_path(path) as temporary:
+        picture.save(temporary)
+
+
+def _read_tiff(path: Path, num_classes: int) -> UInt16[np.ndarray, "H W"]:
+    pixels, mode = _decode(path, "a TIFF of one channel, 16 bits")
+    if pixels.ndim == 3:
+        found, fix = f"a {mode} picture", "Write one channel of 16 bits."
+        raise _error(path, found, "one channel", fix)
+    if pixels.dtype == np.uint8 and num_classes > IGNORE_INDEX_8BIT:
+        found = f"an 8-bit file for {num_classes} classes; labels above 254 do not fit and wrap to wrong ones"
+        raise _error(path, found, "16 bits", "Convert the original labels again, to 16 bits.")
+    if pixels.min() < 0 or pixels.max() > IGNORE_INDEX:
+        raise _error(
+            path, f"values from {pixels.min()} to {pixels.max()}", "0 to 65535", "Write them as uint16."
+        )
+    labels = pixels.astype(np.uint16)
+    if pixels.dtype == np.uint8:
+        labels[labels == IGNORE_INDEX_8BIT] = IGNORE_INDEX
+    return labels
+
+
+def _two_channels(path: Path, expected: str, *, blue_is_free: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    pixels, mode = _decode(path, expected)
+    if pixels.ndim != 3 or pixels.shape[2] < 3 or pixels.dtype != np.uint8:
+        raise _error(path, f"a picture of mode {mode}", expected, "Use the file as it was published.")
+    red, green, blue = (pixels[..., channel].astype(np.uint16) for channel in range(3))
+    if not blue_is_free and blue.any():
+        swapped = not red.any()
+        fix = "Red and blue are swapped (written by OpenCV as RGB?): use the file as it was published."
+        other = "Use the file as it was published; a resized or recoloured copy has lost the labels."
+        found = "a red channel of zeros beside a blue one that is not" if swapped else "a blue channel not 0"
+        raise _error(path, found, expected, fix if swapped else other)
+    return red, green
+
+
+def _decode(path: Path, expected: str) -> tuple[np.ndarray, str]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as picture:
+                return np.array(picture), picture.mode
+    except FileNotFoundError as error:
+        raise _error(path, "no file there", expected, "Check the path.") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise _error(
+            path, f"a damaged or unknown picture ({error})", expected, "Copy it again from its source."
+        ) from error
+
+
+def _error(path: Path, found: str, expected: str, fix: str) -> DatasetError:
+    return DatasetError(doing=f"reading the label file {path}", found=found, expected=expected, fix=fix)

@@ -1,0 +1,158 @@
+"""What label files hold, and what a check has to say of it."""
+
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from lexiseg.core.constants import IGNORE_INDEX
+from lexiseg.core.errors import DatasetError, LexisegError
+from lexiseg.core.vocabulary import Vocabulary
+from lexiseg.data.folder_lists import first_of
+from lexiseg.data.labelled_dataset import refuse_other_size
+from lexiseg.data.published.check_report import CheckReport
+from lexiseg.data.published.dataset_facts import DatasetFacts
+from lexiseg.data.published.forms import Form, Pair
+from lexiseg.data.published.label_codes import TOP, LabelCode
+from lexiseg.data.published.label_encodings import read_values
+from lexiseg.data.published.reader import TURNED
+from lexiseg.data.splits import Split
+
+
+class FileCheck(NamedTuple):
+    """What one label file holds: its values and their pixels, or why it cannot be used."""
+
+    pair: Pair
+    values: np.ndarray
+    counts: np.ndarray
+    error: LexisegError | None
+
+
+def check_file(facts: DatasetFacts, form: Form, code: LabelCode, pair: Pair) -> FileCheck:
+    """Read one label file and compare its size with its picture's; errors are kept, not raised."""
+    none = np.zeros(0, np.int64)
+    try:
+        if not form.applies(pair.label):
+            raise DatasetError(
+                doing=f"reading the label file {pair.label}",
+                found=f"a file of another version than the first one ({form.name})",
+                expected="one version throughout",
+                fix="Do not mix versions; use one download.",
+            )
+        values = read_values(pair.label, form.encoding, facts.num_classes, pair.stem)
+        with Image.open(pair.image) as picture:
+            size = picture.size[::-1]
+        refuse_other_size(pair.image, size, pair.label, values.shape, TURNED)
+    except LexisegError as error:
+        return FileCheck(pair, none, none, error)
+    except (OSError, Image.DecompressionBombError) as error:
+        return FileCheck(pair, none, none, DatasetError(
+            doing=f"reading {pair.image}", found=f"a damaged or unknown picture ({error})",
+            expected="a picture", fix="Copy it again from its source.",
+        ))  # fmt: skip
+    counts = np.bincount(values.ravel())
+    found = np.flatnonzero(counts)
+    return FileCheck(pair, found, counts[found], None)
+
+
+def report_errors(report: CheckReport, split: str, results: list[FileCheck]) -> None:
+    """Say which files cannot be used, those with the same remedy together."""
+    by_fix: dict[str, list[FileCheck]] = {}
+    for result in results:
+        if result.error is not None:
+            by_fix.setdefault(result.error.fix, []).append(result)
+    for fix, same in by_fix.items():
+        error = same[0].error
+        assert error is not None
+        names = first_of([result.pair.label.name for result in same])
+        report.bad(split, f"{error.found}; expected {error.expected} ({_files(len(same))}: {names})", fix)
+
+
+def report_values(
+    report: CheckReport, form: Form, code: LabelCode, split: str, total: np.ndarray, results: list[FileCheck]
+) -> None:
+    """Say which values the form does not know, which it should have, and which files hold no class."""
+    unknown = code.unknown(np.flatnonzero(total).tolist())
+    if unknown:
+        files = [result.pair.label.name for result in results if np.isin(result.values, unknown).any()]
+        shown = first_of([str(255 if value == TOP else value) for value in unknown], 12)
+        report.bad(
+            split,
+            f"the value{'s' if len(unknown) > 1 else ''} {shown} in {_files(len(files))}"
+            f" ({first_of(files)}); allowed are {code.describe()}",
+            form.hint(unknown) or "Use the label files as they were published.",
+        )
+    if total.any() and not total[list(form.always)].all():
+        report.doubt(split, form.absence, "Compare one label map with its picture, class by class.")
+    whole_void = [
+        result.pair.label.name
+        for result in results
+        if result.error is None and (code.table[result.values] == IGNORE_INDEX).all()
+    ]
+    if whole_void:
+        report.note(split, f"{_files(len(whole_void))} without one scored pixel: {first_of(whole_void)}")
+
+
+def report_classes(
+    report: CheckReport,
+    split: str,
+    code: LabelCode,
+    vocabulary: Vocabulary,
+    total: np.ndarray,
+    *,
+    is_reported: bool,
+) -> None:
+    """Note the share of void and, on the reported split, the classes that never occur."""
+    if not total.any():
+        return
+    counts = _class_counts(total, code)
+    report.note(split, f"void: {counts[IGNORE_INDEX] / total.sum():.1%} of pixels")
+    absent = [name for label, name in enumerate(vocabulary.names) if not counts[label]]
+    if absent and is_reported:
+        report.note(
+            split,
+            f"{len(absent)} of {len(vocabulary)} classes never occur ({first_of(absent)}): means over all classes,"
+            " over occurring ones and over predicted ones differ",
+        )
+
+
+def report_unseen(
+    report: CheckReport,
+    facts: DatasetFacts,
+    split: str,
+    class_split: Split,
+    code: LabelCode,
+    results: list[FileCheck],
+) -> None:
+    """Say which training files hold labels of unseen classes."""
+    unseen = sorted(class_split.unseen)
+    leaking = [result for result in results if np.isin(code.table[result.values], unseen).any()]
+    if leaking:
+        total = _class_counts(add_up(leaking), code)
+        names = [class_split.names[label] for label in unseen if total[label]]
+        report.bad(
+            split,
+            f"labels of unseen classes of {class_split.name} ({first_of(names)}) in {_files(len(leaking))}"
+            f" for training: {first_of([result.pair.label.name for result in leaking])}",
+            "Turn them into void before training: lexiseg datasets convert"
+            f" {facts.name} {report.path} --split {split} --hide-unseen {class_split.name} --out …",
+        )
+
+
+def add_up(results: list[FileCheck]) -> np.ndarray:
+    """Add up pixels by file value."""
+    total = np.zeros(TOP + 1, np.int64)
+    for result in results:
+        total[result.values] += result.counts
+    return total
+
+
+def _class_counts(counts: np.ndarray, code: LabelCode) -> np.ndarray:
+    """Add up pixels by class index; void at 65535, unknown values dropped."""
+    known = np.flatnonzero(counts)
+    known = known[code.table[known] >= 0]
+    return np.bincount(code.table[known], weights=counts[known], minlength=IGNORE_INDEX + 1).astype(np.int64)
+
+
+def _files(count: int) -> str:
+    return f"{count:,} label file{'s' if count != 1 else ''}"

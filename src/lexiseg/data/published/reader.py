@@ -1,0 +1,156 @@
+"""PublishedDataset: samples of a benchmark, read from the layout a person has."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+from einops import rearrange
+from jaxtyping import UInt8, UInt16
+from PIL import Image
+
+from lexiseg.core.errors import DatasetError
+from lexiseg.core.sample import Sample
+from lexiseg.data.folder_lists import first_of, folder_error
+from lexiseg.data.images import load_image
+from lexiseg.data.labelled_dataset import LabelledDataset, add_to_digest, refuse_other_size
+from lexiseg.data.published.dataset_facts import DatasetFacts
+from lexiseg.data.published.forms import Pair
+from lexiseg.data.published.label_encodings import read_values
+
+_EXIF_ORIENTATION = 0x0112
+#: What to do where height and width of a label file are swapped.
+TURNED = "The sides are swapped: pictures of published sets are read as stored, so turn the label file."
+
+
+class PublishedDataset(LabelledDataset):
+    """Samples of a benchmark, read from the layout a person has; pictures are read when asked for.
+
+    Pictures are taken as stored: a turn in the EXIF data is not applied, because published label files
+    belong to the stored pixels.
+
+    Args:
+        facts: The benchmark.
+        path: The folder of the copy.
+        split: One of ``facts.splits``; None for the one numbers are reported on.
+        form: Insist on this form; None takes the first found.
+
+    Attributes:
+        facts: The benchmark.
+        form: The form found.
+        root: Where its tree begins.
+        pairs: Picture and label file of each sample.
+
+    Raises:
+        DatasetError: Files are missing, or the class names are not in the copy.
+    """
+
+    def __init__(
+        self, facts: DatasetFacts, path: str | Path, split: str | None = None, *, form: str | None = None
+    ) -> None:
+        self.facts = facts
+        self.path = Path(path)
+        self.split = split or facts.default_split
+        self.root, self.form = facts.find(self.path, self.split, form)
+        self.vocabulary = facts.read_vocabulary(self.root)
+        self.code = self.form.code_of(self.root)
+        self.stems = self.form.stems(self.root, self.split)
+        self.pairs = [
+            Pair(
+                stem,
+                self.form.image_path(self.root, self.split, stem),
+                self.form.label_path(self.root, self.split, stem),
+            )
+            for stem in self.stems
+        ]
+        for what, paths in (
+            ("pictures", [pair.image for pair in self.pairs]),
+            ("label files", [pair.label for pair in self.pairs]),
+        ):
+            missing = [str(file.relative_to(self.root)) for file in paths if not file.is_file()]
+            if missing:
+                raise folder_error(
+                    self.path,
+                    f"{len(missing):,} of {len(self.pairs):,} {what} missing: {first_of(missing)}",
+                    f"picture and label file of every image of the split {self.split}",
+                    f"Copy them again; lexiseg datasets check {facts.name} {self.path} lists what else is wrong.",
+                )
+
+    def __getitem__(self, index: int) -> Sample:
+        """Read one sample.
+
+        Raises:
+            ImageError: The picture cannot be read.
+            DatasetError: The label file cannot be read, has another size than the picture, or holds
+                numbers that the form does not know.
+        """
+        pair = self.pairs[index]
+        image = load_as_stored(pair.image)
+        label_map = self.read_labels(pair)
+        refuse_other_size(pair.image, image.shape[:2], pair.label, label_map.shape, TURNED)
+        if self.form.shrink_to is not None:
+            image, label_map = shrink(image, label_map, self.form.shrink_to)
+        return Sample(image=image, source=pair.image, label_map=label_map)
+
+    def read_labels(self, pair: Pair) -> UInt16[np.ndarray, "H W"]:
+        """Read the label map of one image as class indices, at the size of the file.
+
+        Raises:
+            DatasetError: The file cannot be read, or holds numbers that the form does not know.
+        """
+        values = read_values(pair.label, self.form.encoding, self.facts.num_classes, pair.stem)
+        labels = self.code.table[values]
+        if (labels < 0).any():
+            unknown = self.code.unknown(np.unique(values).tolist())
+            raise DatasetError(
+                doing=f"reading the label file {pair.label}",
+                found=f"{int((labels < 0).sum()):,} pixels with the value {first_of(list(map(str, unknown)), 5)}",
+                expected=f"{self.code.describe()} ({self.facts.name}, form {self.form.name})",
+                fix=self.form.hint(unknown) or "Use the label files as they were published.",
+            )
+        return labels.astype(np.uint16)
+
+    def fingerprint(self) -> str:
+        """Hash classes, stems, label files (content), what their numbers mean, pictures (name and size).
+
+        Returns:
+            64 hexadecimal digits; the same files elsewhere give the same.
+        """
+        digest = hashlib.sha256()
+        add_to_digest(digest, b"data set", f"{self.facts.name} {self.split} {self.form.name}".encode())
+        add_to_digest(digest, b"classes", "\n".join(map("\t".join, self.vocabulary.all_names())).encode())
+        add_to_digest(digest, b"code", self.code.table.tobytes())
+        seen: set[Path] = set()
+        for pair in self.pairs:
+            add_to_digest(digest, pair.stem.encode(), str(pair.image.stat().st_size).encode())
+            if pair.label not in seen:  # one file may hold the labels of all
+                seen.add(pair.label)
+                add_to_digest(digest, b"label", pair.label.read_bytes())
+        return digest.hexdigest()
+
+
+def load_as_stored(path: Path) -> UInt8[np.ndarray, "H W 3"]:
+    """Read a picture as RGB without the turn that its EXIF data may ask for.
+
+    Raises:
+        ImageError: The picture cannot be read.
+    """
+    upright = load_image(path)
+    with Image.open(path) as picture:
+        if picture.getexif().get(_EXIF_ORIENTATION, 1) == 1:
+            return upright
+        return np.array(picture.convert("RGB"))
+
+
+def shrink(
+    image: UInt8[np.ndarray, "H W 3"], labels: UInt16[np.ndarray, "H W"], short_side: int
+) -> tuple[UInt8[np.ndarray, "h w 3"], UInt16[np.ndarray, "h w"]]:
+    """Shrink picture (bilinear) and labels (nearest) to a short side; smaller ones stay as they are."""
+    height, width = labels.shape
+    scale = short_side / min(height, width)
+    if scale >= 1:
+        return image, labels
+    size = (round(width * scale), round(height * scale))
+    small = np.array(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
+    rows = ((np.arange(size[1]) + 0.5) * height / size[1]).astype(np.int64)
+    columns = ((np.arange(size[0]) + 0.5) * width / size[0]).astype(np.int64)
+    return small, labels[rearrange(rows, "h -> h 1"), columns]

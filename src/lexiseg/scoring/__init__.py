@@ -1,0 +1,1 @@
+"""Counting predictions the way publications do: protocols, the predictions store, scores from it."""

@@ -1,0 +1,170 @@
+"""The predictions store: a folder that holds what a model said about a data set, to be counted many ways.
+
+::
+
+    store/
+      manifest.json       vocabulary, classes and stems of the data set, settings, fingerprint of the data
+      shard-000.runs      one block an image (``store_blocks``): label maps as runs, best scores on the grid
+
+Shards are only ever appended to, a block at a time, so that a run may be killed at any moment and
+the same command goes on. Several processes write shards of their own.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from lexiseg.core.atomic_write import atomic_path
+from lexiseg.core.errors import DatasetError, OutputError
+from lexiseg.scoring.store_blocks import BlockPlace, Shard, ShardDamage, StoredImage, pack_block
+from lexiseg.scoring.store_manifest import MANIFEST, Manifest, read_manifest, refuse_other
+
+
+class StoreWriter:
+    """Append predictions to a shard of a store; begins one or goes on with it.
+
+    A half block at the shard's end and blocks with damaged bytes are dropped or written again.
+
+    Args:
+        folder: The store.
+        manifest: What will be written; must equal the manifest that is there.
+        shard: Number of this process's shard.
+
+    Attributes:
+        done: Stems that are in the store, in any shard, intact.
+
+    Raises:
+        InputError: The store was written with other settings.
+        OutputError: The folder cannot be written.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest, *, shard: int = 0) -> None:
+        self.folder = folder
+        if (folder / MANIFEST).exists():
+            refuse_other(folder, read_manifest(folder), manifest)
+        else:
+            with atomic_path(folder / MANIFEST) as temporary:
+                text = json.dumps(asdict(manifest), indent=1, ensure_ascii=False)
+                temporary.write_text(text + "\n", encoding="utf-8")
+        self.path = folder / f"shard-{shard:03d}.runs"
+        self.path.touch()
+        self.done: set[str] = set()
+        for path in sorted(folder.glob("shard-*.runs")):
+            found = Shard(path)
+            self.done |= {place.stem for place in found.places if found.is_intact(place)}
+            if path == self.path and found.damage is not None:
+                with path.open("r+b") as file:
+                    file.truncate(found.end)
+        self._file = self.path.open("ab", buffering=0)
+
+    def append(self, image: StoredImage) -> None:
+        """Write one image.
+
+        Raises:
+            OutputError: The disk is full or not writable; what was written before stays.
+        """
+        block = memoryview(pack_block(image))
+        try:
+            while block:
+                block = block[self._file.write(block) :]
+        except OSError as error:
+            raise OutputError(
+                doing=f"writing the prediction of {image.stem!r} to {self.path}",
+                found=error.strerror or str(error),
+                expected="room for the block",
+                fix="Free some space and run the same command again: it goes on from there.",
+            ) from error
+        self.done.add(image.stem)
+
+    def close(self) -> None:
+        """Close the shard."""
+        self._file.close()
+
+    def __enter__(self) -> "StoreWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class PredictionStore:
+    """Read a store; blocks are read when asked for and not kept.
+
+    Args:
+        folder: The store.
+
+    Attributes:
+        manifest: What the predictions mean.
+        missing: Stems of the data set that are not in the store, in order.
+        duplicates: Stems that are there more than once, with the same bytes each time; they count once.
+        damage: Shards that end in half a block.
+
+    Raises:
+        DatasetError: There is no manifest, an image is there twice with different predictions, or an
+            image is no image of the data set.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.manifest = read_manifest(self.folder)
+        self._shards = {path: Shard(path) for path in sorted(self.folder.glob("shard-*.runs"))}
+        self.damage: list[ShardDamage] = [s.damage for s in self._shards.values() if s.damage is not None]
+        by_stem: dict[str, list[BlockPlace]] = defaultdict(list)
+        for shard in self._shards.values():
+            for place in shard.places:
+                by_stem[place.stem].append(place)
+        known = set(self.manifest.stems)
+        strangers = [stem for stem in by_stem if stem not in known]
+        if strangers:
+            place = by_stem[strangers[0]][0]
+            raise DatasetError(
+                doing=f"reading {place.shard}",
+                found=f"a prediction of {strangers[0]!r}, which is no image of the data set",
+                expected=f"the {len(known):,} images of {self.folder / MANIFEST}",
+                fix="The shard belongs to another store: move it away and run lexiseg predict again.",
+            )
+        self.duplicates: list[str] = []
+        self._places = {stem: self._one_of(places) for stem, places in by_stem.items()}
+        self.missing = [stem for stem in self.manifest.stems if stem not in self._places]
+
+    @property
+    def stems(self) -> list[str]:
+        """Give the stems that are there, in the data set's order."""
+        return [stem for stem in self.manifest.stems if stem in self._places]
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, stem: str) -> StoredImage:
+        """Read the prediction of one image.
+
+        Raises:
+            DatasetError: Its bytes are damaged.
+        """
+        place = self._places[stem]
+        return self._shards[place.shard].read(place)
+
+    def __iter__(self) -> Iterator[StoredImage]:
+        return (self[stem] for stem in self.stems)
+
+    def where(self, stem: str) -> Path:
+        """Give the shard an image is in."""
+        return self._places[stem].shard
+
+    def _one_of(self, places: list[BlockPlace]) -> BlockPlace:
+        if len(places) == 1:
+            return places[0]
+        intact = [place for place in places if self._shards[place.shard].is_intact(place)]
+        if len({place.crc for place in intact}) <= 1:
+            if len(intact) > 1:
+                self.duplicates.append(places[0].stem)
+            return (intact or places)[0]
+        shards = ", ".join(sorted({str(place.shard) for place in places}))
+        raise DatasetError(
+            doing=f"reading the store {self.folder}",
+            found=f"{len(places)} different predictions of {places[0].stem!r} in {shards}",
+            expected="one prediction an image (equal ones, as distributed runs make by padding, count once)",
+            fix="Delete the shard that does not belong there, or the store, and run lexiseg predict again.",
+        )
