@@ -10,7 +10,8 @@ export GOMP_SPINCOUNT = 0
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
-	$(BIN)/python -c "import importlib.util as u, torch; assert u.find_spec('torchvision') is None, 'torchvision came along'"
+	$(BIN)/python -c "import importlib.util as u; assert u.find_spec('torchvision') is None, 'torchvision came along'"
+	$(BIN)/python -c "import torch; torch.version.cuda and print('note: pip brought the CUDA build of torch; see docs/trouble.md for the CPU build')"
 	touch $@
 
 demo: .venv/installed
@@ -27,7 +28,7 @@ check: .venv/installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: .venv/installed
-	for script in benchmarks/speed/[a-z]*.py benchmarks/accuracy/[a-z]*.py; do $(BIN)/python $$script || exit 1; done
+	for script in $$(grep -l __main__ benchmarks/*/*.py); do $(BIN)/python $$script || exit 1; done
 
 clean:
 	rm -rf .venv demo site build

@@ -184,3 +184,43 @@ def test_ctrl_c_leaves_only_whole_results_and_the_same_command_goes_on(tmp_path)
     after = {path.name: path.stat().st_mtime_ns for path in out.glob("*.json")}
     assert len(after) == 16
     assert before.items() <= after.items()
+
+
+def test_a_report_that_cannot_be_written_is_known_before_the_run(data, tmp_path, capsys, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(ColourSegmenter, "encode_images", None)  # nothing may be segmented
+    assert run("evaluate", "colours", "--data", data, "--json", tmp_path / "file" / "r.json") == 2
+    assert "--json" in capsys.readouterr().err
+
+
+def test_labels_that_start_at_one_are_read_with_reduce_zero(data, tmp_path):
+    for path in (data / "labels").iterdir():
+        labels = np.asarray(Image.open(path)).astype(np.uint8)
+        Image.fromarray(np.where(labels == 255, 0, labels + 1).astype(np.uint8)).save(path)
+    out = tmp_path / "report.json"
+    assert run("evaluate", "colours", "--data", data, "--json", out, "--reduce-zero") == 0
+    assert json.loads(out.read_text())["pixel_accuracy"] == pytest.approx(0.9)
+
+
+def test_a_published_data_set_is_scored_in_its_own_layout(tmp_path, capsys):
+    from dataset_trees import voc
+
+    tree = voc(tmp_path, background=False)
+    root = tree.path
+    assert (
+        run("evaluate", "colours", "--data", root, "--dataset", "voc20", "--json", tmp_path / "r.json") == 0
+    )
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert (report["num_classes"], report["settings"]["split"]) == (20, "val")
+    assert run("evaluate", "colours", "--data", root, "--dataset", "voc20", "--reduce-zero") == 2
+    assert "by its own rule" in capsys.readouterr().err
+
+
+def test_python_scores_a_path_and_names_a_picture_without_labels(data):
+    import lexiseg
+
+    model = ColourSegmenter()
+    assert lexiseg.evaluate(model, data).scores.pixel_accuracy == pytest.approx(0.9)
+    (data / "labels/green.png").unlink()
+    with pytest.raises(lexiseg.DatasetError, match=r"green.png.*no label map"):
+        lexiseg.evaluate(model, lexiseg.FolderDataset(data))

@@ -1,8 +1,11 @@
 """``lexiseg segment`` as people use it: streams, resumes, never lets one bad file end the run."""
 
 import errno
+import io
 import json
 import os
+import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -73,7 +76,36 @@ def test_same_name_in_two_folders_keeps_both_results(model, photos, tmp_path):
     Image.new("RGB", (8, 8), "white").save(other)
     out = tmp_path / "out"
     assert segment(photos / "a.png", other, out=out) == 0
-    assert written(out) == three("a", "a-2")
+    assert written(out) == three("photos/a", f"{tmp_path.name}/a")
+
+
+def test_another_picture_of_the_same_name_is_not_already_there(model, photos, tmp_path, capsys):
+    other = tmp_path / "other" / "a.png"
+    other.parent.mkdir()
+    Image.new("RGB", (8, 8), "white").save(other)
+    os.utime(other, (1e9, 1e9))  # older than the results of the first
+    out = tmp_path / "out"
+    segment(photos / "a.png", out=out)
+    segment(other, out=out)
+    assert "1 segmented, 0 failed" in capsys.readouterr().out.splitlines()[-1]
+    assert (np.asarray(Image.open(out / "a.labels.png")) == 3).all()
+    assert json.loads((out / "a.json").read_text())["picture"]["path"] == str(other.resolve())
+
+
+def test_picture_that_changes_while_it_is_segmented_is_segmented_again(model, photos, tmp_path, monkeypatch):
+    out, picture = tmp_path / "out", photos / "a.png"
+    honest = ColourSegmenter.encode_images
+
+    def changing(self, images):
+        Image.new("RGB", (20, 12), "white").save(picture)
+        os.utime(picture, (2e9, 2e9))
+        return honest(self, images)
+
+    monkeypatch.setattr(ColourSegmenter, "encode_images", changing)
+    segment(picture, out=out)
+    monkeypatch.setattr(ColourSegmenter, "encode_images", honest)
+    segment(picture, out=out)
+    assert (np.asarray(Image.open(out / "a.labels.png")) == 3).all()
 
 
 def test_second_run_does_nothing_and_a_lost_file_is_made_again(model, photos, tmp_path, capsys):
@@ -130,6 +162,85 @@ def test_bad_files_are_listed_at_the_end_and_in_the_exit_code(model, photos, tmp
     assert "no file there" in printed
 
 
+def test_no_name_of_a_picture_ends_the_run(model, photos, tmp_path, capsys):
+    picture = (photos / "a.png").read_bytes()
+    (photos / os.fsdecode(b"caf\xe9.png")).write_bytes(picture)  # bytes that are no UTF-8
+    (photos / ("x" * 248 + ".png")).write_bytes(picture)
+    os.symlink("round.png", photos / "round.png")
+    out = tmp_path / "out"
+    impossible = "y" * 300
+    assert segment(photos, impossible, out=out) == 1
+    printed = capsys.readouterr().out
+    assert "6 segmented, 2 failed" in printed
+    assert f"{impossible}: no file there" in printed
+    assert "round.png: no file there" in printed
+    facts = json.loads((out / os.fsdecode(b"caf\xe9.json")).read_text(encoding="utf-8"))
+    assert os.fsencode(facts["source"]).endswith(b"caf\xe9.png")
+    assert segment(photos, out=out) == 1
+    assert "0 segmented, 6 already there, 1 failed" in capsys.readouterr().out
+
+
+def test_name_that_the_results_folder_cannot_hold_is_one_failure(
+    model, photos, tmp_path, monkeypatch, capsys
+):
+    replace = os.replace
+
+    def failing(source, target):
+        if "b.labels" in str(target):
+            raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", failing)
+    assert segment(photos, out=tmp_path / "out") == 1
+    printed = capsys.readouterr().out
+    assert "3 segmented, 1 failed" in printed
+    assert "b.png: File name too long. Rename the picture" in printed
+
+
+def test_failed_run_with_other_words_does_not_leave_its_labels_under_the_old_facts(
+    model, photos, tmp_path, monkeypatch
+):
+    out, picture, replace = tmp_path / "out", photos / "c.png", os.replace
+
+    def failing(source, target):
+        if str(target).endswith("overlay.png"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        replace(source, target)
+
+    segment(picture, out=out)
+    monkeypatch.setattr(os, "replace", failing)
+    assert segment(picture, out=out, words="blue, black") == 2
+    monkeypatch.setattr(os, "replace", replace)
+    assert segment(picture, out=out) == 0
+    assert (np.asarray(Image.open(out / "c.labels.png")) == 2).all()
+
+
+def test_results_may_go_beside_the_pictures_and_are_never_segmented(model, photos, capsys):
+    for _ in range(2):
+        assert segment(photos, out=photos) == 0
+        assert segment(photos / "*", out=photos) == 0
+    assert "0 segmented, 4 already there, 0 failed" in capsys.readouterr().out.splitlines()[-1]
+    pictures = ["a.png", "b.png", "c.png", "deep/d.png", "notes.txt"]
+    assert written(photos) == sorted([*three("a", "b", "c", "deep/d"), *pictures])
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_bar_and_tables_on_one_terminal_keep_to_their_own_lines(model, photos, tmp_path, monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    assert segment(photos, out=tmp_path / "out") == 0
+    shown = terminal.getvalue()
+    assert "segmenting" in shown
+    assert "a.png" in shown
+    assert not [line for line in re.split("[\r\n]", shown) if "segmenting" in line and ".png" in line]
+
+
 def test_interrupt_keeps_what_is_finished_and_the_next_run_goes_on(
     model, photos, tmp_path, monkeypatch, capsys
 ):
@@ -170,6 +281,14 @@ def test_full_or_read_only_folder_stops_the_run_with_one_clear_message(
     assert os.strerror(code) in message
     assert "--out" in message
     assert written(out) == three("a")
+
+
+def test_paths_are_printed_whole_and_as_they_are(model, photos, tmp_path, capsys):
+    out = tmp_path / "[bold]" / ("long" * 40)
+    segment(photos / "a.png", photos / "b" / ("missing" * 20), out=out)
+    printed = capsys.readouterr().out
+    assert f"results in {out}\n" in printed
+    assert f"{photos / 'b' / ('missing' * 20)}: no file there" in printed
 
 
 def test_out_that_is_a_file_is_explained(model, photos, tmp_path, capsys):

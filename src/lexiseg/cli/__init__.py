@@ -7,9 +7,10 @@ answers at once.
 import os
 import sys
 from collections.abc import Sequence
-from importlib import import_module
+from typing import TYPE_CHECKING
 
-from lexiseg.core.errors import LexisegError, UnknownNameError
+if TYPE_CHECKING:
+    from lexiseg.core.errors import LexisegError
 
 #: Command to where it is, and the first line of its help.
 COMMANDS = {
@@ -34,8 +35,9 @@ COMMANDS = {
     ),
 }
 
-INTERRUPTED = 130
+FAILED = 1
 CANNOT_RUN = 2
+INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -44,33 +46,53 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Exits with 0 when everything worked, 1 when some pictures failed or a check did, 2 when the
     command cannot run as given, 130 when stopped by Ctrl-C.
     """
+    try:
+        code = _main(sys.argv[1:] if arguments is None else list(arguments))
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        print("\nStopped. What was finished is kept; the same command goes on from there.", file=sys.stderr)
+        code = INTERRUPTED
+    except BrokenPipeError:  # what read our output has ended, as head does: nobody is left to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # no complaint at exit either
+        code = FAILED
+    if code is not None:
+        raise SystemExit(code)
+
+
+def _main(arguments: Sequence[str]) -> int | None:
+    # Imported where Ctrl-C is caught: until then, it prints a traceback.
+    from lexiseg.core.errors import LexisegError
+
     # Threads that wait by sleeping: where cores are shared, spinning ones make two threads ten times
     # slower than one. OpenMP reads this when torch is first imported, which is after this line.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal without a letter shows ? instead of a traceback
+            stream.reconfigure(errors="replace")
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_help())
-        raise SystemExit(0 if arguments else CANNOT_RUN)
+        return 0 if arguments else CANNOT_RUN
     if arguments[0] == "--version":
         from importlib.metadata import version
 
         print(f"lexiseg {version('lexiseg')}")
-        return
+        return None
     try:
-        code = _run(arguments[0], arguments[1:])
+        return _run(arguments[0], arguments[1:])
     except LexisegError as error:
         _explain(error)
-        code = CANNOT_RUN
-    except KeyboardInterrupt:
-        print("\nStopped. What was finished is kept; the same command goes on from there.", file=sys.stderr)
-        code = INTERRUPTED
-    raise SystemExit(code)
+        return CANNOT_RUN
 
 
 def _run(name: str, arguments: Sequence[str]) -> int:
     if name not in COMMANDS:
+        from lexiseg.core.errors import UnknownNameError
+
         raise UnknownNameError.of("command", name, COMMANDS)
+    from importlib import import_module
+
     import tyro
 
     module, _, attribute = COMMANDS[name][0].partition(":")
@@ -95,7 +117,7 @@ def _help() -> str:
     return "\n".join(lines)
 
 
-def _explain(error: LexisegError) -> None:
+def _explain(error: "LexisegError") -> None:
     """Print the four parts of a message on lines of their own."""
     print(f"error: {error.doing}", file=sys.stderr)
     print(f"  found     {error.found}", file=sys.stderr)

@@ -118,12 +118,18 @@ def _weights() -> Iterator[Check]:
         )
 
 
+def _cores() -> int:
+    import os
+
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _threads() -> Check:
     import os
 
     import torch
 
-    cores, threads = len(os.sched_getaffinity(0)), torch.get_num_threads()
+    cores, threads = _cores(), torch.get_num_threads()
     found = f"{threads} threads on {cores} cores"
     if threads > 1 and os.environ.get("OMP_WAIT_POLICY", "").upper() != "PASSIVE":
         return Check(

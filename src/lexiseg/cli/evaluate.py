@@ -1,12 +1,12 @@
 """``lexiseg evaluate``: score a model on a folder of labelled pictures."""
 
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
+from lexiseg.cli.data_options import DataOptions
 from lexiseg.cli.options import Device, InferenceOptions, ModelName, load_segmenter, option
 from lexiseg.cli.progress import progress
 
@@ -20,20 +20,7 @@ class Evaluate:
     """
 
     model: tyro.conf.Positional[ModelName]
-    data: Annotated[
-        Path, tyro.conf.arg(metavar="FOLDER", help="A folder with classes.txt, images/ and labels/.")
-    ]
-    split: Annotated[
-        str | None,
-        option("NAME", "Use the pictures listed in NAME.txt of the folder, such as val; all if left out."),
-    ] = None
-    labelled_only: Annotated[
-        bool,
-        tyro.conf.arg(
-            help="Leave out pictures without a label file instead of refusing.", help_behavior_hint=""
-        ),
-        tyro.conf.FlagCreatePairsOff,
-    ] = False
+    pictures: DataOptions
     json: Annotated[Path | None, option("FILE", "Write the report there as well.")] = None
     device: Device = "auto"
     inference: InferenceOptions = field(default_factory=InferenceOptions)
@@ -42,16 +29,13 @@ class Evaluate:
         """Score and print; give the exit code."""
         from rich.console import Console
 
-        from lexiseg.data.folder import FolderDataset
+        from lexiseg.core.atomic_write import refuse_unwritable
         from lexiseg.metrics.report import print_report, write_report
         from lexiseg.scoring.evaluate import evaluate
 
-        dataset = FolderDataset(self.data, self.split, labels="only" if self.labelled_only else "required")
-        if self.labelled_only and dataset.num_unlabelled:
-            print(
-                f"note: {dataset.num_unlabelled:,} pictures without a label file are left out",
-                file=sys.stderr,
-            )
+        dataset = self.pictures.open(needs_labels=True)
+        if self.json is not None:
+            refuse_unwritable(self.json)
         segmenter = load_segmenter(self.model, self.device)
         with progress("evaluating", len(dataset)) as advance:
             report = evaluate(segmenter, dataset, advance=advance, **self.inference.changes())

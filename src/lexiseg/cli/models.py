@@ -11,22 +11,32 @@ class Models:
     """
 
     def run(self) -> int:
-        """Print the table; give the exit code."""
+        """Print the table, or plain lines where it does not fit; give the exit code."""
         from rich.console import Console
         from rich.table import Table
 
         from lexiseg.recipes import known_models
 
-        table = Table(highlight=False)
-        for heading in ("name", "what it is", "weights", "licence", "here"):
-            table.add_column(heading)
-        for model in known_models():
-            table.add_row(
+        headings = ("name", "weights", "licence", "here", "what it is")
+        rows = [
+            (
                 model.name,
-                model.summary,
                 f"{model.megabytes:,} MB",
                 model.licence,
                 "yes" if model.is_here() else "no",
+                model.summary,
             )
-        Console().print(table)
+            for model in known_models()
+        ]
+        widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
+        console = Console()
+        framed = sum(width + 3 for width in widths) + 1
+        if console.is_terminal and framed <= console.width:
+            table = Table(*headings, highlight=False)
+            for row in rows:
+                table.add_row(*row)
+            console.print(table)
+            return 0
+        for row in (headings, *rows):  # names are copied from here: never cut, and one a line
+            print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
         return 0

@@ -48,7 +48,14 @@ class InferenceOptions:
     ] = None
     short_side: Annotated[
         int | None,
-        option("PIXELS", "Short side of the picture that the model sees; results keep the original size."),
+        option(
+            "PIXELS",
+            "Short side of the picture that the model sees, as far as --max-long-side lets it; results keep "
+            "the original size.",
+        ),
+    ] = None
+    max_long_side: Annotated[
+        int | None, option("PIXELS", "Upper bound for the long side of the picture that the model sees.")
     ] = None
     window: Annotated[
         int | None,
@@ -73,6 +80,11 @@ class InferenceOptions:
     synonyms: Annotated[
         Literal["max", "mean"] | None, option("max|mean", "Score of a class that has several names.")
     ] = None
+
+    def __post_init__(self) -> None:
+        from lexiseg.inference.settings import InferenceSettings
+
+        InferenceSettings(**self.changes())  # says what is wrong before a model is loaded
 
     def changes(self) -> dict[str, Any]:
         """Give the settings that were named on the command line."""

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import tyro
 
+from lexiseg.cli.data_options import DataOptions
 from lexiseg.cli.options import Device, InferenceOptions, ModelName, load_segmenter, option
 from lexiseg.cli.progress import progress
 from lexiseg.core.errors import InputError
@@ -20,11 +21,8 @@ class Predict:
     """
 
     model: tyro.conf.Positional[ModelName]
-    data: Annotated[Path, tyro.conf.arg(metavar="FOLDER", help="A folder with classes.txt and images/.")]
+    pictures: DataOptions
     out: Annotated[Path, tyro.conf.arg(metavar="STORE", help="Folder of the store.")]
-    split: Annotated[
-        str | None, option("NAME", "Use the pictures listed in NAME.txt of the folder, such as val.")
-    ] = None
     protocol: Annotated[
         str | None,
         option("NAME", "Take names and settings of a published protocol; options given here come on top."),
@@ -44,14 +42,13 @@ class Predict:
 
     def run(self) -> int:
         """Predict and say what is there; give the exit code."""
-        from lexiseg.data.folder import FolderDataset
         from lexiseg.scoring.protocols import find_protocol
         from lexiseg.scoring.store import PredictionStore
         from lexiseg.scoring.store_predict import predict_into
 
         number, of = _shard(self.shard)
         protocol = None if self.protocol is None else find_protocol(self.protocol)
-        dataset = FolderDataset(self.data, self.split)
+        dataset = self.pictures.open(needs_labels=False)
         segmenter = load_segmenter(self.model, self.device)
         with progress("predicting", len(range(number, len(dataset), of))) as advance:
             num_new = predict_into(

@@ -2,15 +2,27 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 @contextmanager
-def progress(what: str, total: int) -> Iterator[Callable[[], None]]:
-    """Show a progress bar on a terminal, nothing elsewhere; yield what advances it by one."""
+def progress(what: str, total: int, console: "Console | None" = None) -> Iterator[Callable[[], None]]:
+    """Show a progress bar on a terminal, nothing elsewhere; yield what advances it by one.
+
+    Args:
+        what: Stands before the bar.
+        total: Number of steps.
+        console: Where the command prints meanwhile. If that is a terminal the bar is shown there,
+            below what is printed: two consoles on one terminal would write into each other's lines.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    console = Console(stderr=True)
+    if console is None or not console.is_terminal:
+        console = Console(stderr=True)
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     hidden = not console.is_terminal or total == 1
     with Progress(*columns, console=console, transient=True, disable=hidden) as bar:

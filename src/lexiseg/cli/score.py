@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from lexiseg.data.folder import FolderDataset
+    from lexiseg.data.labelled_dataset import LabelledDataset
     from lexiseg.scoring.protocols import Protocol
     from lexiseg.scoring.store import PredictionStore
 
@@ -38,6 +38,9 @@ class Score:
         Path | None,
         option("FOLDER", "Read true label maps there instead of from the store, if they were mended since."),
     ] = None
+    dataset: Annotated[
+        str, tyro.conf.arg(metavar="NAME", help="What --data is: folder, or a published data set.")
+    ] = "folder"
     split: Annotated[str | None, option("NAME", "Split of --data; the one predicted if left out.")] = None
     threshold: Annotated[
         float | None,
@@ -118,12 +121,12 @@ class Score:
                 draw_scores(scored[-1][0]).save(temporary, format="PNG")
         return content
 
-    def _dataset(self, store: "PredictionStore") -> "FolderDataset | None":
-        from lexiseg.data.folder import FolderDataset
+    def _dataset(self, store: "PredictionStore") -> "LabelledDataset | None":
+        from lexiseg.data.datasets import open_dataset
 
         if self.data is None:
             return None
-        return FolderDataset(self.data, self.split or store.manifest.split)
+        return open_dataset(self.dataset, self.data, self.split or store.manifest.split)
 
     def _refuse_missing(self, store: "PredictionStore") -> None:
         if not store.missing or (self.partial and len(store)):

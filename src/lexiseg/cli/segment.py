@@ -1,15 +1,17 @@
 """``lexiseg segment``: pictures and words in, label maps out."""
 
+import errno
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from lexiseg.cli.jobs import is_done, plan_jobs
 from lexiseg.cli.options import Device, InferenceOptions, ModelName, load_segmenter, option
 from lexiseg.cli.progress import progress
-from lexiseg.core.errors import ImageError, InputError, LexisegError
+from lexiseg.core.errors import ImageError, InputError, LexisegError, OutputError
+from lexiseg.core.result_files import picture_facts
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 
 #: With more pictures than this, one table for all of them is printed instead of one each.
 MAX_TABLES = 8
+
+#: The file system takes no such name: too long with all its folders, or with letters it does not know.
+_BAD_NAME = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,10 +76,14 @@ class Segment:
         totals: dict[str, list[float]] = {}
         failed: list[tuple[Path, LexisegError]] = []
         skipped = 0
-        with ThreadPoolExecutor(max_workers=1) as writer, progress("segmenting", len(jobs)) as advance:
-            writing: Future[dict[str, Path]] | None = None
+        with (
+            ThreadPoolExecutor(max_workers=1) as writer,
+            progress("segmenting", len(jobs), console) as advance,
+        ):
+            writing: tuple[Path, Future[dict[str, Path]]] | None = None
             for path, stem in jobs:
-                if not self.overwrite and is_done(self.out, stem, path, request):
+                picture = picture_facts(path)  # before it is read: a later change makes it new
+                if not self.overwrite and is_done(self.out, stem, picture, request):
                     skipped += 1
                     advance()
                     continue
@@ -84,26 +93,25 @@ class Segment:
                     failed.append((path, error))
                     advance()
                     continue
-                if writing is not None:
-                    writing.result()  # at most one picture waits, and a full disk stops the run
-                writing = writer.submit(segmentation.save, self.out, stem)
+                if writing is not None:  # at most one picture waits
+                    _finish(*writing, failed)
+                writing = path, writer.submit(segmentation.save, self.out, stem, picture=picture)
                 for share in segmentation.shares():
                     totals.setdefault(share.name, []).append(share.share)
                 if len(jobs) <= MAX_TABLES:
                     print_shares(console, segmentation, path)
                 advance()
             if writing is not None:
-                writing.result()
+                _finish(*writing, failed)
         finished = len(jobs) - skipped - len(failed)
         if len(jobs) > MAX_TABLES and totals:
             _print_totals(console, totals, finished)
         kept = f", {skipped} already there" if skipped else ""
-        console.print(
-            f"{finished} segmented{kept}, {len(failed)} failed; results in {self.out}", highlight=False
-        )
+        # Soft wrap: paths are copied from here, and in a pipe a line is a line.
+        plain: dict[str, Any] = {"markup": False, "highlight": False, "soft_wrap": True}
+        console.print(f"{finished} segmented{kept}, {len(failed)} failed; results in {self.out}", **plain)
         for path, problem in failed:
-            line = f"  failed: {path}: {problem.found}. {problem.fix}"
-            console.print(line, style="red", markup=False, highlight=False)
+            console.print(f"  failed: {path}: {problem.found}. {problem.fix}", style="red", **plain)
         return 1 if failed else 0
 
     def _vocabulary(self) -> "Vocabulary":
@@ -120,6 +128,20 @@ class Segment:
             return Vocabulary.from_file(self.classes_file)
         assert self.words is not None
         return Vocabulary.parse(self.words)
+
+
+def _finish(path: Path, writing: "Future[dict[str, Path]]", failed: list[tuple[Path, LexisegError]]) -> None:
+    """Wait until a picture's results are written; a full disk stops the run, a bad name does not."""
+    try:
+        writing.result()
+    except OutputError as error:
+        cause = error.__cause__
+        if not isinstance(cause, OSError) or cause.errno not in _BAD_NAME:
+            raise
+        fix = "Rename the picture, or choose another folder with --out."
+        failed.append(
+            (path, OutputError(doing=error.doing, found=error.found, expected=error.expected, fix=fix))
+        )
 
 
 def print_shares(console: "Console", segmentation: "Segmentation", path: Path) -> None:

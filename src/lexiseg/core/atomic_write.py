@@ -27,7 +27,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         os.close(descriptor)
         temporary = Path(name)
         yield temporary
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes private files
+        os.chmod(temporary, 0o666 & ~_UMASK)  # mkstemp makes private files
         os.replace(temporary, path)
     except OSError as error:
         if isinstance(error, OutputError):
@@ -38,22 +38,40 @@ def atomic_path(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def refuse_unwritable(path: Path) -> None:
+    """Find out now whether ``path`` can be written later, before long work is done for it.
+
+    Raises:
+        OutputError: It cannot.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".lexiseg."):
+            pass
+    except OSError as error:
+        raise _output_error(path, error) from error
+
+
 def _umask() -> int:
-    mask = os.umask(0)
+    mask = os.umask(0)  # it can only be read by setting it
     os.umask(mask)
     return mask
 
 
+#: Of the process, read once: setting it for a moment would be seen by other threads.
+_UMASK = _umask()
+
+
 def _output_error(path: Path, error: OSError) -> OutputError:
     fixes = {
-        errno.ENOSPC: "Free some space or choose another folder with --out, then run the same command again: it goes on.",
-        errno.EDQUOT: "Your quota is used up: free some space or choose another folder with --out.",
-        errno.ENOTDIR: "A part of that path is a file: choose another folder with --out.",
-        errno.EEXIST: "A file has the name of that folder: choose another folder with --out.",
+        errno.ENOSPC: "Free some space or choose another folder (--out, --json), then run the same command again: it goes on.",
+        errno.EDQUOT: "Your quota is used up: free some space or choose another folder (--out, --json).",
+        errno.ENOTDIR: "A part of that path is a file: choose another folder (--out, --json).",
+        errno.EEXIST: "A file has the name of that folder: choose another folder (--out, --json).",
     }
     return OutputError(
         doing=f"writing {path}",
         found=error.strerror or str(error),
         expected="a folder that can be written to, with room for the results",
-        fix=fixes.get(error.errno or 0, "Choose another folder with --out, or change its permissions."),
+        fix=fixes.get(error.errno or 0, "Choose another folder (--out, --json), or change its permissions."),
     )

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,13 @@ from PIL import Image
 from lexiseg.core.atomic_write import atomic_path
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.drawing import draw_overlay
+from lexiseg.core.errors import InputError
+from lexiseg.core.result_files import picture_facts, result_paths
 from lexiseg.core.run_length import encode_label_map
 from lexiseg.core.vocabulary import Vocabulary
 
 MAX_LEGEND_ENTRIES = 16
+MAX_REPR_CLASSES = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +60,13 @@ class Segmentation:
     source: Path | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        height, width = self.label_map.shape
+        shares = self.shares()
+        classes = ", ".join(f"{share.name} {share.share:.1%}" for share in shares[:MAX_REPR_CLASSES])
+        more = f", {len(shares) - MAX_REPR_CLASSES} more" if len(shares) > MAX_REPR_CLASSES else ""
+        return f"<Segmentation of {self.source or 'a picture'}, {height}×{width}: {classes or 'void'}{more}>"
+
     def shares(self) -> list[ClassShare]:
         """List the classes that occur, the largest first."""
         flat = self.label_map.ravel()
@@ -73,7 +84,10 @@ class Segmentation:
         ]
 
     def masks(self) -> dict[str, Bool[np.ndarray, "H W"]]:
-        """Give one boolean mask per class that occurs, the largest first."""
+        """Give one boolean mask per class that occurs, the largest first.
+
+        A class of the vocabulary that won no pixel has no entry: ``masks().get("sofa")`` is None then.
+        """
         return {share.name: self.label_map == share.label for share in self.shares()}
 
     def overlay(self, *, opacity: float = 0.55, legend: bool = True) -> Image.Image:
@@ -82,7 +96,17 @@ class Segmentation:
         Args:
             opacity: Weight of the colours, in [0, 1].
             legend: Add a legend of the largest classes below the picture.
+
+        Raises:
+            InputError: ``opacity`` is out of range.
         """
+        if not 0 <= opacity <= 1:
+            raise InputError(
+                doing="drawing an overlay",
+                found=f"opacity = {opacity!r}",
+                expected="a number from 0 (only the picture) to 1 (only the colours)",
+                fix="Leave it out for 0.55.",
+            )
         shares = self.shares() if legend else []
         entries = [(share.label, f"{share.name}  {share.share:.1%}") for share in shares[:MAX_LEGEND_ENTRIES]]
         if len(shares) > MAX_LEGEND_ENTRIES:
@@ -116,42 +140,54 @@ class Segmentation:
             )
         return annotations
 
-    def save(self, folder: str | Path, stem: str | None = None) -> dict[str, Path]:
+    def save(
+        self, folder: str | Path, stem: str | None = None, *, picture: Mapping[str, Any] | None = None
+    ) -> dict[str, Path]:
         """Write the label map, the overlay and the facts; each file whole or not at all.
 
         Args:
             folder: Made if it does not exist.
-            stem: Start of the file names; the source's stem if left out.
+            stem: Start of the file names; the source's stem if left out. One too long for a file
+                name is cut, with a hash.
+            picture: Facts of the source's file from before it was read; taken now if left out.
 
         Returns:
             Paths of ``labels`` (16-bit grey PNG), ``overlay`` (PNG) and ``json`` (written last,
-            so that its presence says that all three are complete).
+            so that its presence says that all three are complete and belong together).
 
         Raises:
             OutputError: The folder cannot be written.
         """
-        stem = stem or (self.source.stem if self.source else "segmentation")
-        base = Path(folder) / stem
-        paths = {
-            "labels": base.with_name(base.name + ".labels.png"),
-            "overlay": base.with_name(base.name + ".overlay.png"),
-            "json": base.with_name(base.name + ".json"),
-        }
+        paths = result_paths(folder, stem or (self.source.stem if self.source else "segmentation"))
+        facts = self.to_json(picture=picture)
         with atomic_path(paths["labels"]) as temporary:
             Image.fromarray(self.label_map).save(temporary, compress_level=3)
-        with atomic_path(paths["overlay"]) as temporary:
-            self.overlay().save(
-                temporary, compress_level=1
-            )  # 15 % larger than the default, four times faster
-        with atomic_path(paths["json"]) as temporary:
-            temporary.write_text(json.dumps(self.to_json(), indent=1, ensure_ascii=False), encoding="utf-8")
+            paths["json"].unlink(missing_ok=True)  # facts of older labels must not outlive them
+        try:
+            with atomic_path(paths["overlay"]) as temporary:
+                # compress_level 1: 15 % larger than the default, four times faster
+                self.overlay().save(temporary, compress_level=1)
+            with atomic_path(paths["json"]) as temporary:
+                text = json.dumps(facts, indent=1, ensure_ascii=False)
+                # Bytes of a file name that are no text become JSON's own escapes, and read back as they were.
+                temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+        except BaseException:
+            for kind in ("labels", "overlay"):  # without facts, nobody could tell what they show
+                with suppress(OSError):
+                    paths[kind].unlink()
+            raise
         return paths
 
-    def to_json(self) -> dict[str, Any]:
-        """Give everything but the pixels: size, classes that occur, vocabulary, settings."""
+    def to_json(self, *, picture: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Give everything but the pixels: size, classes that occur, vocabulary, settings.
+
+        Args:
+            picture: Facts of the source's file from before it was read; taken now if left out.
+        """
         height, width = self.label_map.shape
         return {
             "source": str(self.source) if self.source else None,
+            "picture": picture_facts(self.source) if picture is None else dict(picture),
             "size": {"height": height, "width": width},
             "classes": [asdict(share) for share in self.shares()],
             **self.vocabulary.to_json(),

@@ -1,15 +1,14 @@
 """Vocabulary: the ordered class names a segmentation indexes."""
 
-import csv
-import io
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from lexiseg.core.constants import MAX_CLASSES
 from lexiseg.core.errors import VocabularyError
+from lexiseg.core.written_words import quoted, shortened, split_words
 
 MAX_NAME_LENGTH = 200
 
@@ -31,46 +30,71 @@ class Vocabulary:
     seen: frozenset[int] | None = None
 
     def __post_init__(self) -> None:
-        names = tuple(_clean(name, f"class {index}") for index, name in enumerate(self.names))
-        synonyms = self.synonyms or ((),) * len(names)
-        assert len(synonyms) == len(names), "synonyms need one entry a class"
+        names = tuple(
+            _clean(name, f"class {index}") for index, name in enumerate(_listed(self.names, "names"))
+        )
+        synonyms = _listed(self.synonyms, "synonyms") or ((),) * len(names)
+        if len(synonyms) != len(names):
+            raise _unusable(
+                f"synonyms of {len(synonyms)} classes for {len(names)} names",
+                "one entry a class, () where there is none",
+                "Give {name: synonyms} to Vocabulary.parse instead.",
+            )
         cleaned = tuple(
-            tuple(_clean(word, f"a synonym of {name!r}") for word in words)
+            tuple(
+                _clean(word, f"a synonym of {name!r}")
+                for word in _listed(words, f"the synonyms of {shortened(name)}")
+            )
             for name, words in zip(names, synonyms, strict=True)
         )
         object.__setattr__(self, "names", names)
         object.__setattr__(self, "synonyms", cleaned)
-        self._refuse_unusable()
         if self.background is None:
             keys = [_key(name) for name in names]
             if "background" in keys:
                 object.__setattr__(self, "background", keys.index("background"))
+        self._refuse_unusable()
 
     def _refuse_unusable(self) -> None:
         if not self.names:
-            raise VocabularyError(
-                doing="building the vocabulary",
-                found="no class name at all",
-                expected="one or more names",
-                fix='Give words such as --words "cat, grass, sky".',
+            raise _unusable(
+                "no class name at all",
+                "one or more names",
+                'Give words such as --words "cat, grass, sky".',
             )
         if len(self.names) > MAX_CLASSES:
-            raise VocabularyError(
-                doing="building the vocabulary",
-                found=f"{len(self.names)} names",
-                expected=f"at most {MAX_CLASSES}, which is what a 16-bit label map can hold",
-                fix="Split the vocabulary into several runs.",
+            raise _unusable(
+                f"{len(self.names)} names",
+                f"at most {MAX_CLASSES}, which is what a 16-bit label map can hold",
+                "Split the vocabulary into several runs.",
             )
         first: dict[str, int] = {}
         for index, name in enumerate(self.names):
             earlier = first.setdefault(_key(name), index)
             if earlier != index:
-                raise VocabularyError(
-                    doing="building the vocabulary",
-                    found=f"{name!r} as class {index}, which is already class {earlier} ({self.names[earlier]!r})",
-                    expected="every class name once (upper and lower case and spacing count as equal)",
-                    fix="Remove one of them, or list it as a synonym after a tab in a classes file.",
+                raise _unusable(
+                    f"{name!r} as class {index}, which is already class {earlier} ({self.names[earlier]!r})",
+                    "every class name once (upper and lower case and spacing count as equal)",
+                    "Remove one of them, or list it as a synonym after a tab in a classes file.",
                 )
+        # Whatever synonyms they share, classes whose names are their own can win. Words of background are
+        # the exception: published code lists among them words that are classes too (SCLIP's "bed").
+        for index, word, owner in _names_of_others(self.names, self.synonyms):
+            if index != self.background:
+                raise _unusable(
+                    f"{word!r} as a synonym of {self.names[index]!r} and as class {owner}",
+                    "every class name for one class only: where two classes share it, one can never win",
+                    "Remove the synonym or the class.",
+                )
+        labels = {"background": [self.background], "seen": self.seen or ()}
+        for field_name, given in labels.items():
+            for label in given:
+                if label is not None and label not in range(len(self)):
+                    raise _unusable(
+                        f"{field_name} = {label!r} among {len(self)} names",
+                        f"a label from 0 to {len(self) - 1}",
+                        "Count the names from 0.",
+                    )
 
     def __len__(self) -> int:
         return len(self.names)
@@ -82,30 +106,37 @@ class Vocabulary:
         Args:
             words: ``"cat, grass"`` (commas separate, double quotes protect a comma:
                 ``'"salt, pepper", cat'``), a sequence of names taken as they are, a mapping from
-                name to synonyms, or a vocabulary.
+                name to synonyms (a sequence, or one string with commas), or a vocabulary.
 
         Raises:
-            VocabularyError: A name is empty, repeated, too long or holds a line break.
+            VocabularyError: A name is empty, repeated, too long or holds a line break, a synonym is
+                the name of another class, or the words have no order, as a set has none.
         """
         match words:
             case Vocabulary():
                 return words
             case str():
-                return cls(names=tuple(_split(words)))
+                return cls(names=tuple(split_words(words)))
             case Mapping():
-                return cls(names=tuple(words), synonyms=tuple(tuple(v) for v in words.values()))
+                synonyms = tuple(
+                    _listed(split_words(more) if isinstance(more, str) else more, f"the synonyms of {name!r}")
+                    for name, more in words.items()
+                )
+                return cls(names=tuple(words), synonyms=synonyms)
             case _:
-                return cls(names=tuple(words))
+                return cls(names=_listed(words, "words"))
 
     @classmethod
     def from_file(cls, path: Path) -> "Vocabulary":
         """Read a classes file: one class a line in label order; synonyms after a tab, comma-separated.
 
+        A synonym that is another class's name is left out: the word means the class of that name.
+
         Raises:
             VocabularyError: The file cannot be read as UTF-8 text, or a line cannot be used.
         """
         try:
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
+            lines = path.read_text(encoding="utf-8-sig").split("\n")  # splitlines would cut at form feeds too
         except (OSError, UnicodeDecodeError) as error:
             raise VocabularyError(
                 doing=f"reading the classes file {path}",
@@ -115,13 +146,14 @@ class Vocabulary:
             ) from error
         while lines and not lines[-1].strip():
             lines.pop()
-        names, synonyms = [], []
-        for line in lines:  # an empty line in between is refused below: it would shift every label
-            name, _, rest = line.partition("\t")
-            names.append(name)
-            synonyms.append(tuple(_split(rest)) if rest.strip() else ())
+        names: list[str] = []
+        synonyms: list[tuple[str, ...]] = []
         try:
-            return cls(names=tuple(names), synonyms=tuple(synonyms))
+            for line in lines:  # an empty line in between is refused below: it would shift every label
+                name, _, rest = line.partition("\t")
+                names.append(name)
+                synonyms.append(tuple(split_words(rest)))
+            return cls(names=tuple(names), synonyms=without_names_of_others(names, synonyms))
         except VocabularyError as error:
             raise VocabularyError(
                 doing=f"reading the classes file {path} (class 0 is line 1)",
@@ -149,7 +181,10 @@ class Vocabulary:
             VocabularyError: No class has that name.
         """
         wanted = _key(name)
-        for label, names in enumerate(self.all_names()):
+        own = [_key(name) for name in self.names]
+        if wanted in own:  # before synonyms, which a background may share
+            return own.index(wanted)
+        for label, names in enumerate(self.synonyms):
             if wanted in map(_key, names):
                 return label
         raise VocabularyError(
@@ -160,50 +195,69 @@ class Vocabulary:
         )
 
 
-def _split(words: str) -> list[str]:
-    if not words.strip():
-        return []
-    try:
-        rows = list(csv.reader(io.StringIO(words), skipinitialspace=True, strict=True))
-    except csv.Error as error:
-        raise VocabularyError(
-            doing=f"reading the words {_short(words)}",
-            found=f"a quotation that does not close ({error})",
-            expected='names separated by commas, with double quotes only around a whole name: "salt, pepper", cat',
-            fix="Close the quotation or leave the quotes away.",
-        ) from error
-    if len(rows) > 1:
-        raise VocabularyError(
-            doing=f"reading the words {_short(words)}",
-            found=f"{len(rows)} lines",
-            expected="one line of names separated by commas",
-            fix="Put the names into a file, one a line, and give it with --classes-file (Vocabulary.from_file in Python).",
+def without_names_of_others(
+    names: Sequence[str], synonyms: Sequence[Sequence[str]]
+) -> tuple[tuple[str, ...], ...]:
+    """Leave out the synonyms that are another class's name.
+
+    Published lists share words freely: ADE20K says "stool" of its toilets, which would win every stool.
+    """
+    shared = {(label, word) for label, word, _ in _names_of_others(names, synonyms)}
+    return tuple(
+        tuple(word for word in words if (label, word) not in shared) for label, words in enumerate(synonyms)
+    )
+
+
+def _listed(value: object, what: str) -> tuple[Any, ...]:
+    """Refuse a string, which would fall apart into letters, and a set, which has no order."""
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return tuple(value)
+    raise _unusable(
+        f"{what} given as a {type(value).__name__}: {shortened(str(value))}",
+        "a list or tuple of strings, in label order",
+        'Write ["cat", "grass"], or Vocabulary.parse("cat, grass").',
+    )
+
+
+def _names_of_others(
+    names: Sequence[str], synonyms: Sequence[Sequence[str]]
+) -> Iterator[tuple[int, str, int]]:
+    """Find synonyms that are another class's name: label, synonym, label of that class."""
+    if not any(synonyms):
+        return
+    owners = {_key(name): label for label, name in enumerate(names)}
+    for label, words in enumerate(synonyms):
+        for word in words:
+            owner = owners.get(_key(word), label)
+            if owner != label:
+                yield label, word, owner
+
+
+def _clean(name: object, where: str) -> str:
+    if not isinstance(name, str):
+        raise _unusable(
+            f"{shortened(str(name))}, a {type(name).__name__}, for {where}",
+            "a string for every name",
+            "Write the class's name in words.",
         )
-    return rows[0]
-
-
-def _clean(name: str, where: str) -> str:
     cleaned = " ".join(unicodedata.normalize("NFC", name).split(" ")).strip()
     if not cleaned:
-        raise VocabularyError(
-            doing="building the vocabulary",
-            found=f"an empty name ({where})",
-            expected="a word or phrase for every class",
-            fix="Remove the stray comma or blank line, or write the missing name.",
+        raise _unusable(
+            f"an empty name ({where})",
+            "a word or phrase for every class",
+            "Remove the stray comma or blank line, or write the missing name.",
         )
     if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in cleaned):
-        raise VocabularyError(
-            doing="building the vocabulary",
-            found=f"a line break, tab or control character in {where}: {_short(cleaned)}",
-            expected="one line of plain text a name",
-            fix="Give each name as its own list entry, or one a line in a classes file.",
+        raise _unusable(
+            f"a line break, tab or control character in {where}: {shortened(cleaned)}",
+            "one line of plain text a name",
+            "Give each name as its own list entry, or one a line in a classes file.",
         )
     if len(cleaned) > MAX_NAME_LENGTH:
-        raise VocabularyError(
-            doing="building the vocabulary",
-            found=f"a name of {len(cleaned):,} characters ({where}): {_short(cleaned)}",
-            expected=f"at most {MAX_NAME_LENGTH} characters; text encoders read some 60 words and drop the rest silently",
-            fix="Use a short noun phrase; put further wordings into synonyms.",
+        raise _unusable(
+            f"a name of {len(cleaned):,} characters ({where}): {shortened(cleaned)}",
+            f"at most {MAX_NAME_LENGTH} characters; text encoders read some 60 words and drop the rest silently",
+            "Use a short noun phrase; put further wordings into synonyms.",
         )
     return " ".join(cleaned.split())
 
@@ -212,8 +266,8 @@ def _key(name: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
 
 
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 40 else text[:40] + "…")
+def _unusable(found: str, expected: str, fix: str) -> VocabularyError:
+    return VocabularyError(doing="building the vocabulary", found=found, expected=expected, fix=fix)
 
 
 #: What a person may write for a vocabulary.
@@ -223,8 +277,4 @@ Words: TypeAlias = str | Sequence[str] | Mapping[str, Sequence[str]] | Vocabular
 def as_lines(vocabulary: Vocabulary) -> Iterable[str]:
     """Give the lines of a classes file for ``vocabulary``: the inverse of ``Vocabulary.from_file``."""
     for name, more in zip(vocabulary.names, vocabulary.synonyms, strict=True):
-        yield name if not more else f"{name}\t{', '.join(_quote(word) for word in more)}"
-
-
-def _quote(word: str) -> str:
-    return '"' + word.replace('"', '""') + '"' if set(word) & {",", '"'} else word
+        yield name if not more else f"{name}\t{', '.join(quoted(word) for word in more)}"

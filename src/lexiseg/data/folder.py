@@ -82,7 +82,7 @@ class FolderDataset(LabelledDataset):
                 f"{len(unlabelled):,} of {len(stems):,} images without a label file: {first_of(unlabelled)}",
                 "a label PNG of the same stem in labels/ for every image",
                 "Add the label files, list the labelled stems in val.txt and choose that split,"
-                ' or leave the others out with labels="only".',
+                ' or leave the others out with labels="only" (--labelled-only).',
             )
         self.stems = [stem for stem in stems if stem in self._label_paths] if labels == "only" else stems
         if not self.stems:
@@ -165,9 +165,12 @@ class FolderDataset(LabelledDataset):
         folder = self.path / "labels"
         if not folder.is_dir():
             return {}
-        paths = {}
+        paths: dict[str, Path] = {}
         for file in _visible_files(folder):
             if file.suffix.lower() == ".png":
+                if file.stem in paths:
+                    found = f"2 label files of the stem {file.stem!r}: {paths[file.stem].name}, {file.name}"
+                    raise folder_error(self.path, found, "one a stem", "Remove one of them.")
                 paths[file.stem] = file
             elif file.stem in self._image_paths:
                 fix = "Write the labels again as PNG, 8 or 16 bit."

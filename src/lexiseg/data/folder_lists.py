@@ -10,6 +10,8 @@ from pathlib import Path
 from lexiseg.core.errors import DatasetError, VocabularyError
 from lexiseg.core.vocabulary import Vocabulary
 
+_LISTS_OF_CLASSES = ("classes", "seen")
+
 
 def read_vocabulary(folder: Path) -> Vocabulary:
     """Read classes.txt, and seen.txt where there is one.
@@ -39,15 +41,17 @@ def read_split(folder: Path, split: str) -> list[str]:
     """Read the stems of ``<split>.txt``, sorted, each once.
 
     Raises:
-        DatasetError: There is no such list, or it is empty.
+        DatasetError: There is no such list, it is empty, or it lists classes instead of images.
     """
-    if not (folder / f"{split}.txt").is_file():
-        lists = sorted(path.stem for path in folder.glob("*.txt") if path.stem not in ("classes", "seen"))
+    if split in _LISTS_OF_CLASSES or not (folder / f"{split}.txt").is_file():
+        lists = sorted(path.stem for path in folder.glob("*.txt") if path.stem not in _LISTS_OF_CLASSES)
         raise folder_error(
             folder,
-            f"no {split}.txt",
+            f"{split}.txt, which lists classes" if split in _LISTS_OF_CLASSES else f"no {split}.txt",
             f"one of the splits there: {', '.join(lists)}" if lists else "a file with one image stem a line",
-            f"Write {split}.txt, or leave the split out to take all images.",
+            "Leave the split out to take all images."
+            if split in _LISTS_OF_CLASSES
+            else f"Write {split}.txt, or leave the split out to take all images.",
         )
     stems = {line.strip() for line in _lines(folder, f"{split}.txt") if line.strip()}
     if not stems:

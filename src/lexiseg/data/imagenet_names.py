@@ -1,6 +1,6 @@
 """The thousand classes of ImageNet (ILSVRC 2012): what a classifier's outputs are called.
 
-Names are OpenAI's, curated for CLIP (MIT); ids, lemmas and glosses are WordNet 3.0's. The file says so.
+Names are OpenAI's, curated for CLIP (MIT); ids and lemmas are WordNet 3.0's. The file says so.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,6 @@ class ImageNetClass:
         kind: What an everyday word would call it, e.g. ``cat``; None where the name says it already.
             Our own judgement, as WordNet's hierarchy would have it.
         lemmas: WordNet's names of it.
-        gloss: WordNet's definition.
         shown_with_people: Photographs of it usually show a person: it is worn, or used in sport or
             music. Our own judgement too.
     """
@@ -27,7 +26,6 @@ class ImageNetClass:
     name: str
     kind: str | None
     lemmas: tuple[str, ...]
-    gloss: str
     shown_with_people: bool
 
 
@@ -42,8 +40,7 @@ def imagenet_classes() -> tuple[ImageNetClass, ...]:
             name=name,
             kind=None if kind == "-" else kind,
             lemmas=tuple(lemmas.split(", ")),
-            gloss=gloss,
             shown_with_people=people == "person",
         )
-        for wnid, name, kind, lemmas, gloss, people in rows
+        for wnid, name, kind, lemmas, people in rows
     )

@@ -1,6 +1,9 @@
 """Read any picture a person has as upright 8-bit RGB."""
 
+import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
@@ -16,6 +19,7 @@ from lexiseg.core.errors import ImageError
 ImageSource: TypeAlias = str | Path | Image.Image | np.ndarray | torch.Tensor
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
+_READABLE = "a picture file (jpg, png, webp, bmp, tif, gif)"
 
 
 def load_image(source: ImageSource) -> UInt8[np.ndarray, "H W 3"]:
@@ -33,7 +37,9 @@ def load_image(source: ImageSource) -> UInt8[np.ndarray, "H W 3"]:
         case torch.Tensor():
             return _from_tensor(source)
         case Image.Image():
-            return _from_pil(source, f"the {source.mode} image of {source.size[0]}×{source.size[1]}")
+            name = f"the {source.mode} image of {source.size[0]}×{source.size[1]}"
+            with _decoding(name, "Read it again from its source, and leave its file open until it is used."):
+                return _from_pil(source, name)
         case str() | Path():
             return _from_file(source)
     raise ImageError(
@@ -50,26 +56,33 @@ def _from_file(source: str | Path) -> UInt8[np.ndarray, "H W 3"]:
         raise ImageError(
             doing=doing, found="an address", expected="a file on this machine", fix="Download it first."
         )
-    path = Path(source)
-    readable = "a picture file (jpg, png, webp, bmp, tif, gif)"
-    if not path.is_file():
-        found = "a folder" if path.is_dir() else "no file there"
-        raise ImageError(doing=doing, found=found, expected=readable, fix="Check the path.")
-    if path.stat().st_size == 0:
-        raise ImageError(
-            doing=doing,
-            found="an empty file (0 bytes)",
-            expected=readable,
-            fix="Copy it again from its source.",
-        )
+    if not os.path.isfile(source):  # unlike Path.is_file, no error for names too long for the file system
+        found = "a folder" if os.path.isdir(source) else "no file there"
+        raise ImageError(doing=doing, found=found, expected=_READABLE, fix="Check the path.")
+    with _decoding(str(source), "Copy it again from its source."), warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        if os.path.getsize(source) == 0:
+            raise ImageError(
+                doing=doing,
+                found="an empty file (0 bytes)",
+                expected=_READABLE,
+                fix="Copy it again from its source.",
+            )
+        with Image.open(source) as image:
+            return _from_pil(image, str(source))
+
+
+@contextmanager
+def _decoding(name: str, fix: str) -> Iterator[None]:
+    """Turn whatever a decoder raises into an ImageError: damaged data makes them raise anything."""
+    doing = f"reading {name}"
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                return _from_pil(image, str(source))
+        yield
+    except (ImageError, Warning):  # a warning is raised only where the person made it an error
+        raise
     except UnidentifiedImageError as error:
         raise ImageError(
-            doing=doing, found="data that no image decoder recognises", expected=readable,
+            doing=doing, found="data that no image decoder recognises", expected=_READABLE,
             fix="Open it in a viewer; if it shows there, save it again as PNG.",
         ) from error  # fmt: skip
     except Image.DecompressionBombError as error:
@@ -78,12 +91,20 @@ def _from_file(source: str | Path) -> UInt8[np.ndarray, "H W 3"]:
             doing=doing, found=str(error), expected=f"at most {limit:,} pixels (a guard against files made to exhaust memory)",
             fix="Cut or shrink it first; a picture that you decode yourself and give as an array has no such limit.",
         ) from error  # fmt: skip
-    except (OSError, SyntaxError, ValueError) as error:
-        if isinstance(error, ImageError):
-            raise
+    except MemoryError as error:
+        raise ImageError(
+            doing=doing, found="more pixels than fit into memory", expected="a picture that does",
+            fix="Cut or shrink it first.",
+        ) from error  # fmt: skip
+    except PermissionError as error:
+        raise ImageError(
+            doing=doing, found=f"no permission to read it ({error.strerror})", expected=_READABLE,
+            fix="Change its permissions.",
+        ) from error  # fmt: skip
+    except Exception as error:
         raise ImageError(
             doing=doing, found=f"a damaged or incomplete picture ({error})", expected="a complete picture file",
-            fix="Copy it again from its source.",
+            fix=fix,
         ) from error  # fmt: skip
 
 
@@ -126,8 +147,8 @@ def _from_array(array: np.ndarray) -> UInt8[np.ndarray, "H W 3"]:
             expected="uint8 of shape (H, W, 3) in RGB order, or (H, W) grey", fix=hint,
         )  # fmt: skip
     if is_grey:
-        array = np.repeat(array[..., None], 3, axis=2)
-    return np.ascontiguousarray(array)
+        return np.repeat(array[..., None], 3, axis=2)
+    return np.array(array, order="C")  # a copy: results keep it, and the caller's may be read-only
 
 
 def _from_tensor(tensor: torch.Tensor) -> UInt8[np.ndarray, "H W 3"]:
@@ -147,4 +168,4 @@ def _from_tensor(tensor: torch.Tensor) -> UInt8[np.ndarray, "H W 3"]:
             expected="one image of shape (3, H, W) in RGB order, uint8 or floating point in [0, 1], not normalised",
             fix="Undo any mean and standard deviation; the model applies its own. A batch is a list of images.",
         )  # fmt: skip
-    return np.ascontiguousarray(tensor.detach().to("cpu", torch.uint8).permute(1, 2, 0).numpy())
+    return np.array(tensor.detach().to("cpu", torch.uint8).permute(1, 2, 0).numpy(), order="C")  # a copy

@@ -82,7 +82,7 @@ def check_labels(labels: UInt16[np.ndarray, "H W"], num_classes: int, path: str 
     if values == [num_classes]:
         fix += (
             " The labels may be one too high, with 0 for pixels of no class, as in ADE20K:"
-            " then read the folder with reduce_zero=True."
+            " then read the folder with reduce_zero=True (--reduce-zero)."
         )
     elif values == [254]:
         fix = "254 is what subtracting one makes of void (255): use reduce_zero_label, which keeps void."

@@ -15,11 +15,13 @@ class LabelledDataset(ABC):
 
     Attributes:
         path: The folder as it was given.
+        split: Name of the part of the data set, or None for all of it.
         vocabulary: The classes that label maps index.
         stems: The name of each sample, without folder of the split and without suffix.
     """
 
     path: Path
+    split: str | None
     vocabulary: Vocabulary
     stems: list[str]
 

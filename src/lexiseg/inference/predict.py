@@ -4,11 +4,15 @@ Class scores are resized bilinearly (half-pixel centres) to the picture's own si
 there; the label map is never resized. Scores of the whole vocabulary at full size never exist:
 classes are taken in chunks and, with windows, rows in bands, so that memory does not grow with
 the vocabulary.
+
+A picture seen whole is resized once, from the grid. Windows are resized to the picture that the model
+saw, blended there, and resized again, as mmsegmentation does (which does it for one window too).
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -26,6 +30,9 @@ from lexiseg.ops.sliding_window import Window, stitch_band, windows
 #: Images encoded in one call; more gains nothing on a CPU and costs memory.
 ENCODE_BATCH = 8
 
+#: Rows of stitched windows worked on at once, at least.
+MIN_BAND_ROWS = 64
+
 Encode = Callable[[Float[Tensor, "B 3 H W"]], PatchFeatures]
 Score = Callable[[PatchFeatures, Float[Tensor, "S D"]], Float[Tensor, "B S h w"]]
 
@@ -40,20 +47,26 @@ class EncodedImage:
         windows: Where each window lies in the resized image; one that covers it all without windows.
         features: Features of each window, batch size one.
         settings: What it was encoded with.
+        model: Name of the model whose features these are.
+        source: File the picture came from, if any.
     """
 
-    image: UInt8[np.ndarray, "H W 3"]
+    image: UInt8[np.ndarray, "H W 3"] = field(repr=False)
     resized_size: tuple[int, int]
-    windows: tuple[Window, ...]
-    features: tuple[PatchFeatures, ...]
+    windows: tuple[Window, ...] = field(repr=False)
+    features: tuple[PatchFeatures, ...] = field(repr=False)
     settings: InferenceSettings
+    model: str
+    source: Path | None = None
 
 
 @torch.inference_mode()
 def encode_images(
     encode: Encode,
     images: Sequence[UInt8[np.ndarray, "_ _ 3"]],
+    sources: Sequence[Path | None],
     *,
+    model: str,
     stride: int,
     settings: InferenceSettings,
     device: torch.device,
@@ -74,6 +87,7 @@ def encode_images(
         for w in layout
     ]
     features: list[list[PatchFeatures]] = [[] for _ in images]
+    crops.sort(key=lambda crop: crop[0].shape)  # keeps the order of one picture's windows: they are alike
     for _, same_size in groupby(crops, key=lambda crop: crop[0].shape):
         for batch in _batches(list(same_size), ENCODE_BATCH):
             encoded = encode(torch.stack([pixels for pixels, _ in batch]).to(device))
@@ -86,8 +100,10 @@ def encode_images(
             windows=tuple(layout),
             features=tuple(found),
             settings=settings,
+            model=model,
+            source=source,
         )
-        for image, (pixels, layout), found in zip(images, plans, features, strict=True)
+        for image, source, (pixels, layout), found in zip(images, sources, plans, features, strict=True)
     ]
 
 
@@ -208,7 +224,10 @@ def _over_names(
 
 def _names_per_chunk(encoded: EncodedImage, settings: InferenceSettings) -> int:
     cells = sum(features.tokens.shape[1] for features in encoded.features)
-    return max(1, settings.memory_mb * 2**20 // (4 * 2 * cells))  # scores, and a copy on the way
+    if len(encoded.windows) > 1:
+        # Room for bands of some rows: in bands of one, neighbouring rows would be stitched again and again.
+        cells = max(cells, MIN_BAND_ROWS * encoded.resized_size[1])
+    return max(1, settings.memory_mb * 2**20 // (4 * 3 * cells))  # scores, and copies on the way
 
 
 def _chunks(names_per_class: Sequence[int], max_names: int) -> Iterator[tuple[slice, slice]]:

@@ -13,14 +13,21 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lexiseg.core.errors import InputError
 from lexiseg.core.features import PatchFeatures
 from lexiseg.core.segmentation import Segmentation
 from lexiseg.core.vocabulary import Vocabulary, Words
 from lexiseg.data.images import ImageSource, load_image
 from lexiseg.inference.background import competing_classes, paint_background, with_background
-from lexiseg.inference.predict import EncodedImage, best_classes, encode_images, grid_scores
+from lexiseg.inference.predict import (
+    ENCODE_BATCH,
+    EncodedImage,
+    best_classes,
+    encode_images,
+    grid_scores,
+)
 from lexiseg.inference.refine import refine_labels
-from lexiseg.inference.settings import InferenceSettings
+from lexiseg.inference.settings import ENCODING_FIELDS, InferenceSettings
 from lexiseg.ops.resize import RunningBest
 
 
@@ -77,8 +84,12 @@ class Segmenter(nn.Module, ABC):
         Args:
             image: Path, PIL image, numpy ``H W 3`` uint8 or tensor ``3 H W``.
             changes: Fields of ``InferenceSettings`` to change (size and windows matter here).
+
+        Raises:
+            ImageError: The picture cannot be read.
+            InputError: A change cannot be used or would have no effect.
         """
-        return self._encode([image], replace(self.settings, **changes))[0]
+        return self._encode([image], self.settings.changed(**changes))[0]
 
     @overload
     def segment(self, image: ImageSource | EncodedImage, words: Words, **changes: Any) -> Segmentation: ...
@@ -96,11 +107,12 @@ class Segmenter(nn.Module, ABC):
 
         Args:
             image: Path, PIL image, numpy ``H W 3`` uint8, tensor ``3 H W``, the result of
-                ``encode``, or a list of these.
+                ``encode``, or a list of these, which are worked on a few at a time.
             words: ``"cat, grass"``, a list of names, a mapping from name to synonyms, or a
                 ``Vocabulary``.
             changes: Fields of ``InferenceSettings`` to change for this call, for example
-                ``background="threshold", threshold=0.2`` or ``refine="none"``.
+                ``background="threshold", threshold=0.2`` or ``refine="none"``. The size and windows
+                of an encoded picture stay those it was encoded with.
 
         Returns:
             One ``Segmentation`` at the picture's original size; a list for a list.
@@ -108,10 +120,15 @@ class Segmenter(nn.Module, ABC):
         Raises:
             ImageError: A picture cannot be read.
             VocabularyError: The words cannot be used.
+            InputError: A change cannot be used, would have no effect or comes too late for an encoded
+                picture, or a picture was encoded by another model.
         """
-        settings = replace(self.settings, **changes)
+        settings = self.settings.changed(**changes)
         is_batch = isinstance(image, Sequence) and not isinstance(image, str)
         images = cast(list[ImageSource | EncodedImage], list(image) if is_batch else [image])  # type: ignore[arg-type]
+        for item in images:
+            if isinstance(item, EncodedImage):
+                self._refuse_encoded_otherwise(item, changes)
         vocabulary = with_background(Vocabulary.parse(words), settings)
         competing = competing_classes(vocabulary, settings)
         names = vocabulary.all_names()
@@ -119,29 +136,33 @@ class Segmenter(nn.Module, ABC):
         embeddings = self.embed_texts(
             [name for label in competing for name in names[label]], settings.prompts
         )
-        described = self._describe(settings)
-        fresh = iter(self._encode([item for item in images if not isinstance(item, EncodedImage)], settings))
         results = []
-        for item in images:
-            encoded = item if isinstance(item, EncodedImage) else next(fresh)
-            best = self._label(encoded, embeddings, counts, settings)
-            best = RunningBest(labels=np.asarray(competing, np.uint16)[best.labels], best=best.best)
-            paint_background(best, vocabulary, settings)
-            results.append(
-                Segmentation(
-                    label_map=best.labels,
-                    score_map=best.best,
-                    vocabulary=vocabulary,
-                    image=encoded.image,
-                    source=Path(item) if isinstance(item, str | Path) else None,
-                    settings=described,
-                )
+        for start in range(0, len(images), ENCODE_BATCH):
+            block = images[start : start + ENCODE_BATCH]
+            fresh = iter(
+                self._encode([item for item in block if not isinstance(item, EncodedImage)], settings)
             )
+            for item in block:
+                encoded = item if isinstance(item, EncodedImage) else next(fresh)
+                used = _as_encoded(settings, encoded)
+                best = self._label(encoded, embeddings, counts, used)
+                best = RunningBest(labels=np.asarray(competing, np.uint16)[best.labels], best=best.best)
+                paint_background(best, vocabulary, used)
+                results.append(
+                    Segmentation(
+                        label_map=best.labels,
+                        score_map=best.best,
+                        vocabulary=vocabulary,
+                        image=encoded.image,
+                        source=encoded.source,
+                        settings=self._describe(used),
+                    )
+                )
         return results if is_batch else results[0]
 
     def describe(self, words: Words, **changes: Any) -> dict[str, Any]:
         """Give the vocabulary and settings that ``segment`` would record for the same arguments."""
-        settings = replace(self.settings, **changes)
+        settings = self.settings.changed(**changes)
         vocabulary = with_background(Vocabulary.parse(words), settings)
         return {**vocabulary.to_json(), "settings": self._describe(settings)}
 
@@ -150,9 +171,24 @@ class Segmenter(nn.Module, ABC):
         return json.loads(json.dumps(facts))  # plain values, equal to what is read back from a file
 
     def _encode(self, images: Sequence[ImageSource], settings: InferenceSettings) -> list[EncodedImage]:
-        device = next(iter(self.parameters()), torch.empty(0)).device
-        pixels = [load_image(image) for image in images]
-        return encode_images(self.encode_images, pixels, stride=self.stride, settings=settings, device=device)
+        return encode_images(
+            self.encode_images,
+            [load_image(image) for image in images],
+            [Path(image) if isinstance(image, str | Path) else None for image in images],
+            model=self.name,
+            stride=self.stride,
+            settings=settings,
+            device=next(iter(self.parameters()), torch.empty(0)).device,
+        )
+
+    def _refuse_encoded_otherwise(self, encoded: EncodedImage, changes: Mapping[str, Any]) -> None:
+        if encoded.model != self.name:
+            raise _encoded_otherwise(f"features of {encoded.model}", f"features of {self.name}")
+        for name in ENCODING_FIELDS:
+            there = getattr(encoded.settings, name)
+            if name in changes and changes[name] != there:
+                found = f"{name} = {changes[name]!r} for a picture encoded with {there!r}"
+                raise _encoded_otherwise(found, "the same, because size and windows are fixed by then")
 
     def _label(
         self,
@@ -170,3 +206,17 @@ class Segmenter(nn.Module, ABC):
         scores = grid_scores(encoded, self.class_scores, embeddings, counts, winners, **how)
         refined = refine_labels(scores, encoded.image)
         return RunningBest(labels=np.asarray(winners, np.uint16)[refined.labels], best=refined.best)
+
+
+def _as_encoded(settings: InferenceSettings, encoded: EncodedImage) -> InferenceSettings:
+    """Give the settings that really apply to an encoded picture: its own size and windows."""
+    return replace(settings, **{name: getattr(encoded.settings, name) for name in ENCODING_FIELDS})
+
+
+def _encoded_otherwise(found: str, expected: str) -> InputError:
+    return InputError(
+        doing="segmenting an encoded picture",
+        found=found,
+        expected=expected,
+        fix="Encode the picture again, with this model and these settings, or give it without encoding.",
+    )

@@ -56,7 +56,7 @@ def read_json(folder: Path, file: str) -> dict[str, Any]:
     except FileNotFoundError as error:
         present = ", ".join(sorted(entry.name for entry in folder.iterdir())) or "an empty folder"
         raise _unreadable(path, f"no such file (the folder holds: {present})") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise _unreadable(path, f"text that cannot be read ({error})") from error
     if not isinstance(content, dict):
         raise _unreadable(path, f"a JSON {type(content).__name__}")
@@ -74,7 +74,8 @@ def build_model(folder: Path, build: Callable[[], Model]) -> Model:
         The network in float32, in evaluation mode, without gradients.
 
     Raises:
-        CheckpointError: ``config.json`` describes no possible network, or see ``check_checkpoint``.
+        CheckpointError: ``config.json`` describes no possible network, a tensor holds NaN or infinity,
+            or see ``check_checkpoint``.
     """
     try:
         with _quiet_transformers(), torch.device("meta"):
@@ -88,6 +89,7 @@ def build_model(folder: Path, build: Callable[[], Model]) -> Model:
         with safe_open(file, framework="pt") as opened:
             for name in (name for name, home in files.items() if home == file):
                 tensors[name] = opened.get_tensor(name).to(torch.float32)
+    _refuse_not_finite(folder, tensors)
     model.load_state_dict(tensors, strict=True, assign=True)
     _fill_position_ids(model)
     return model.eval().requires_grad_(False)
@@ -105,17 +107,21 @@ def check_checkpoint(folder: Path, expected: Mapping[str, tuple[int, ...]]) -> d
 
     Raises:
         CheckpointError: No safetensors (a pickle is never loaded), a file is cut off or missing, a
-            link leaves the folder, or a tensor is missing, superfluous, mis-shaped or not a float.
+            link leaves the folder, or a tensor is missing, superfluous, mis-shaped, not a float or in
+            two files.
     """
     _refuse_links_that_leave(folder)
     found: dict[str, tuple[tuple[int, ...], str]] = {}
     files: dict[str, Path] = {}
+    problems = []
     for file in _weight_files(folder):
         try:
             with safe_open(file, framework="pt") as opened:
                 for name in opened.keys():  # noqa: SIM118
                     part = opened.get_slice(name)
                     found[name] = (tuple(part.get_shape()), part.get_dtype())
+                    if name in files:
+                        problems.append(f"{name}: in {files[name].name} and in {file.name}")
                     files[name] = file
         except (SafetensorError, OSError) as error:
             raise CheckpointError(
@@ -127,7 +133,6 @@ def check_checkpoint(folder: Path, expected: Mapping[str, tuple[int, ...]]) -> d
                 fix="Download or copy it again; the last attempt may have been cut off.",
             ) from error
 
-    problems = []
     for name, shape in expected.items():
         there, kind = found.get(name, (None, ""))
         if there is None:
@@ -233,13 +238,31 @@ def _refuse_links_that_leave(folder: Path) -> None:
     if root.parent.name == "snapshots" and root.parent.parent.name.startswith("models--"):
         home = root.parent.parent
     for path in sorted(folder.iterdir()):
-        if path.is_symlink() and not path.resolve().is_relative_to(home):
+        try:
+            leaves = path.is_symlink() and not path.resolve().is_relative_to(home)
+        except (OSError, RuntimeError) as error:  # the latter for a link that leads back to itself
+            raise _unreadable(path, f"a link that leads nowhere ({error})") from error
+        if leaves:
             raise CheckpointError(
                 doing=f"opening the checkpoint {folder}",
                 found=f"{path.name}, a link to {path.resolve()}",
                 expected="files inside the folder (or links inside one model's hub cache)",
                 fix="Copy the file in place of the link if you trust it.",
             )
+
+
+def _refuse_not_finite(folder: Path, tensors: Mapping[str, Tensor]) -> None:
+    # A sum is not finite if one number is not, and needs no memory; of large numbers it may overflow.
+    spoilt = [
+        name for name, value in tensors.items() if not value.sum().isfinite() and not value.isfinite().all()
+    ]
+    if spoilt:
+        raise CheckpointError(
+            doing=f"reading the tensors in {folder}",
+            found=f"numbers that are NaN or infinite in {len(spoilt)}: {', '.join(spoilt[:_SHOWN])}",
+            expected="finite numbers: others make every score NaN",
+            fix="Download the checkpoint again, or choose one from before its training diverged.",
+        )
 
 
 @contextmanager

@@ -58,7 +58,7 @@ def resolve_checkpoint(name: str) -> Path:
     if os.path.isdir(folder):  # unlike Path.is_dir, no error for names too long for the file system
         return folder
     is_file = os.path.exists(folder)
-    if is_file or not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name):
+    if is_file or not _is_hub_id(name):
         raise MissingWeightsError(
             doing=f"loading the weights of {name}",
             found="a file" if is_file else "no folder of that name",
@@ -76,6 +76,17 @@ def is_cached(name: str) -> bool:
     """Tell whether an earlier download of a hub id is complete; the hub is not asked."""
     cached = _snapshot(name)
     return cached is not None and _is_complete(cached)
+
+
+def _is_hub_id(name: str) -> bool:
+    """Tell whether the hub could have a model of that name: an owner, and what its client accepts."""
+    from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return "/" in name
 
 
 def _snapshot(name: str) -> Path | None:
@@ -96,7 +107,7 @@ def _is_complete(folder: Path) -> bool:
     if index.exists():
         try:
             shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        except (ValueError, KeyError, AttributeError):
+        except (OSError, ValueError, KeyError, AttributeError, RecursionError):
             return True
         return all((folder / str(shard)).exists() for shard in shards)
     return (folder / "model.safetensors").exists() or any(folder.glob("*.bin"))

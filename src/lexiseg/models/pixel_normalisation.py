@@ -1,5 +1,6 @@
 """The mean and standard deviation a checkpoint wants its pixels normalised with."""
 
+import math
 from pathlib import Path
 
 import torch
@@ -61,5 +62,9 @@ def load_normalisation(folder: Path) -> PixelNormalisation:
 def _colour(value: object) -> tuple[float, float, float] | None:
     match value:
         case [int() | float() as red, int() | float() as green, int() | float() as blue]:
-            return float(red), float(green), float(blue)
+            try:
+                colour = float(red), float(green), float(blue)
+            except OverflowError:  # JSON knows whole numbers of any length
+                return None
+            return colour if all(map(math.isfinite, colour)) else None
     return None

@@ -1,17 +1,8 @@
-"""Cosine similarity of patch tokens and class embeddings."""
+"""Similarity of patch tokens and class embeddings."""
 
 from einops import einsum, rearrange
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import normalize
-
-
-def cosine(left: Float[Tensor, "*batch N D"], right: Float[Tensor, "K D"]) -> Float[Tensor, "*batch N K"]:
-    """Compare every row of ``left`` with every row of ``right``; results lie in [-1, 1].
-
-    Neither side needs unit length. A zero row is similar to nothing: 0.
-    """
-    return einsum(normalize(left, dim=-1), normalize(right, dim=-1), "... n d, k d -> ... n k")
 
 
 def similarity_map(

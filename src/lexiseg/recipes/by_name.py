@@ -18,7 +18,7 @@ from lexiseg.recipes.mini import MINI_WEIGHTS, build_mini
 RECIPES: dict[str, Callable[[], Segmenter]] = {"mini": build_mini}
 
 
-def load(name: str = "mini", *, device: str = "auto") -> Segmenter:
+def load(name: str | os.PathLike[str] = "mini", *, device: str = "auto") -> Segmenter:
     """Load a model, ready to segment.
 
     Args:
@@ -28,9 +28,11 @@ def load(name: str = "mini", *, device: str = "auto") -> Segmenter:
 
     Raises:
         UnknownNameError: It is none of these.
+        InputError: It is not a name at all, or the device cannot be used.
         MissingWeightsError: The weights are not on this machine and cannot be fetched.
         CheckpointError: The weights are incomplete, mis-shaped or unsafe.
     """
+    name = _text(name)
     place = _device(device)
     if name in RECIPES:
         segmenter = RECIPES[name]()
@@ -39,6 +41,18 @@ def load(name: str = "mini", *, device: str = "auto") -> Segmenter:
     else:
         raise UnknownNameError.of("model", name, [*RECIPES, *KNOWN_WEIGHTS])
     return segmenter.to(place).eval()
+
+
+def _text(name: object) -> str:
+    path = os.fspath(name) if isinstance(name, str | os.PathLike) else name
+    if isinstance(path, str):
+        return path
+    raise InputError(
+        doing="loading a model",
+        found=f"{name!r}, a {type(name).__name__}",
+        expected="a name, a hub id or the path of a checkpoint folder",
+        fix='Call lexiseg.load("mini"), or give the path as a string or pathlib.Path.',
+    )
 
 
 def _device(name: str) -> torch.device:

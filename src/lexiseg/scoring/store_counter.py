@@ -11,7 +11,7 @@ from jaxtyping import UInt16
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.errors import DatasetError
 from lexiseg.core.label_runs import LabelRuns, decode_runs, encode_runs
-from lexiseg.data.folder import FolderDataset
+from lexiseg.data.labelled_dataset import LabelledDataset
 from lexiseg.metrics.boundary import count_bands
 from lexiseg.metrics.image_counts import ImageCounts, PairCounts, count_runs
 from lexiseg.scoring.store import PredictionStore
@@ -50,7 +50,7 @@ class StoreCounter:
     def __init__(
         self,
         store: PredictionStore,
-        dataset: FolderDataset | None = None,
+        dataset: LabelledDataset | None = None,
         *,
         threads: int = 2,
         stems: Sequence[str] | None = None,
@@ -146,7 +146,7 @@ class StoreCounter:
         return true
 
 
-def _refuse_other_data(store: PredictionStore, dataset: FolderDataset) -> None:
+def _refuse_other_data(store: PredictionStore, dataset: LabelledDataset) -> None:
     manifest = store.manifest
     if dataset.vocabulary.names != manifest.classes:
         pairs = zip(manifest.classes, dataset.vocabulary.names, strict=False)

@@ -12,7 +12,7 @@ from torch import Tensor
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.label_runs import encode_runs
 from lexiseg.core.vocabulary import Vocabulary
-from lexiseg.data.folder import FolderDataset
+from lexiseg.data.labelled_dataset import LabelledDataset
 from lexiseg.inference.background import competing_classes, with_background
 from lexiseg.inference.predict import EncodedImage, grid_scores
 from lexiseg.inference.segmenter import Segmenter
@@ -29,7 +29,7 @@ TOP = 5
 
 def predict_into(
     segmenter: Segmenter,
-    dataset: FolderDataset,
+    dataset: LabelledDataset,
     folder: Path,
     *,
     protocol: Protocol | None = None,
@@ -59,7 +59,12 @@ def predict_into(
     """
     classes = dataset.vocabulary
     if protocol is not None:
-        changes = protocol.inference_changes() | changes
+        fixed = protocol.inference_changes()
+        if changes.get("background", "threshold") != "threshold":
+            fixed.pop("threshold", None)  # left without effect by the other background asked for
+        if "window" in changes and changes["window"] is None:
+            fixed.pop("window_stride", None)
+        changes = fixed | changes
         names = names_for(protocol, classes)
     else:
         names = AskedNames(classes, tuple(range(len(classes))))

@@ -6,7 +6,7 @@ import stat
 
 import pytest
 
-from lexiseg.core.atomic_write import atomic_path
+from lexiseg.core.atomic_write import atomic_path, refuse_unwritable
 from lexiseg.core.errors import OutputError
 
 
@@ -60,3 +60,18 @@ def test_file_in_the_way_of_the_folder_is_explained(tmp_path):
     (tmp_path / "out").write_text("a file")
     with pytest.raises(OutputError, match="choose another folder"), atomic_path(tmp_path / "out" / "a.txt"):
         pass
+
+
+def test_an_error_that_is_explained_already_is_not_explained_again(tmp_path):
+    inner = OutputError(doing="a", found="b", expected="c", fix="d")
+    with pytest.raises(OutputError) as caught, atomic_path(tmp_path / "a.txt"):
+        raise inner
+    assert caught.value is inner
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(tmp_path):
+    refuse_unwritable(tmp_path / "new" / "report.json")
+    assert os.listdir(tmp_path / "new") == []
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match=r"A part of that path is a file|A file has the name"):
+        refuse_unwritable(tmp_path / "file" / "report.json")

@@ -1,12 +1,16 @@
 """A segmentation counts, draws and saves itself."""
 
+import errno
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from lexiseg.core.drawing import class_colours
+from lexiseg.core.errors import InputError, OutputError
 from lexiseg.core.segmentation import Segmentation
 from lexiseg.core.vocabulary import Vocabulary
 
@@ -105,3 +109,76 @@ def test_save_writes_three_files_and_the_label_map_reads_back_at_sixteen_bits(tm
 def test_save_names_files_after_the_source(tmp_path):
     paths = segmentation(HALVES, source=tmp_path / "holiday 1.jpg").save(tmp_path)
     assert paths["json"] == tmp_path / "holiday 1.json"
+
+
+def test_save_cuts_a_name_that_is_too_long_and_keeps_two_such_apart(tmp_path):
+    sources = [tmp_path / ("x" * 245 + end) for end in ("a.jpg", "b.jpg")]
+    saved = {segmentation(HALVES, source=source).save(tmp_path)["json"] for source in sources}
+    assert len(saved) == 2
+    assert all(path.is_file() for path in saved)
+
+
+def test_facts_tell_the_picture_from_every_other(tmp_path, monkeypatch):
+    source = tmp_path / "photo.jpg"
+    source.write_bytes(b"12345")
+    monkeypatch.chdir(tmp_path)
+    facts = segmentation(HALVES, source=Path("photo.jpg")).to_json()
+    assert facts["source"] == "photo.jpg"
+    expected = {"path": str(source.resolve()), "bytes": 5, "modified_ns": source.stat().st_mtime_ns}
+    assert facts["picture"] == expected
+    assert segmentation(HALVES).to_json()["picture"] is None
+    assert segmentation(HALVES, source=tmp_path / "gone.jpg").to_json()["picture"] is None
+
+
+def test_source_whose_bytes_are_no_text_is_recorded_and_reads_back(tmp_path):
+    source = Path(os.fsdecode(b"caf\xe9 \xe2\x82\xac.jpg"))
+    saved = segmentation(HALVES, source=source).save(tmp_path)["json"]
+    text = saved.read_bytes().decode("utf-8")
+    assert "€" in text
+    assert json.loads(text)["source"] == str(source)
+
+
+def test_facts_are_gone_before_new_labels_stand_and_a_failed_result_leaves_nothing(tmp_path, monkeypatch):
+    old = segmentation(HALVES).save(tmp_path)
+    replace = os.replace
+
+    def full(end):
+        def failing(source, target):
+            if str(target).endswith(end):
+                assert not old["json"].exists()
+                raise OSError(errno.ENOSPC, "full")
+            replace(source, target)
+
+        return failing
+
+    monkeypatch.setattr(os, "replace", full("overlay.png"))
+    with pytest.raises(OutputError):
+        segmentation(1 - HALVES // 2).save(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_labels_that_cannot_be_encoded_leave_the_old_result_whole(tmp_path, monkeypatch):
+    old = segmentation(HALVES).save(tmp_path)
+    before = {kind: path.read_bytes() for kind, path in old.items()}
+    monkeypatch.setattr(Image.Image, "save", lambda *_, **__: (_ for _ in ()).throw(OSError("full")))
+    with pytest.raises(OutputError):
+        segmentation(HALVES).save(tmp_path)
+    assert {kind: path.read_bytes() for kind, path in old.items()} == before
+
+
+def test_repr_is_one_line_of_size_classes_and_source():
+    assert repr(segmentation(HALVES)) == "<Segmentation of a picture, 2×4: sea 75.0%, cat 25.0%>"
+    many = segmentation(np.arange(8).reshape(2, 4), words="a, b, c, d, e, f, g, h", source=Path("x/y.jpg"))
+    assert repr(many).startswith("<Segmentation of x/y.jpg, 2×4: a 12.5%, b 12.5%")
+    assert repr(many).endswith(", 3 more>")
+    assert repr(segmentation(np.full((1, 1), VOID))) == "<Segmentation of a picture, 1×1: void>"
+
+
+@pytest.mark.parametrize("opacity", [2.0, -0.1, float("nan")])
+def test_an_opacity_out_of_range_is_refused(opacity):
+    with pytest.raises(InputError, match=r"opacity = .*expected a number from 0"):
+        segmentation(HALVES).overlay(opacity=opacity)
+
+
+def test_a_class_that_won_nothing_has_no_mask():
+    assert segmentation(HALVES).masks().get("sky") is None

@@ -218,3 +218,17 @@ def test_real_folders_are_read(name, num_classes, num_labelled, num_images, back
     assert (len(dataset.vocabulary), dataset.vocabulary.background) == (num_classes, background)
     sample = dataset[len(dataset) - 1]
     assert sample.label_map.shape == sample.image.shape[:2]
+
+
+def test_two_label_files_of_one_stem_are_refused(folder):
+    shutil.copy(folder / "labels" / "b.png", folder / "labels" / "a.PNG")
+    if len(list((folder / "labels").iterdir())) == 3:
+        pytest.skip("the file system takes a.png and a.PNG for one file")
+    refused(folder, "2 label files of the stem 'a': a.PNG, a.png", "Remove one of them")
+
+
+@pytest.mark.parametrize("split", ["classes", "seen"])
+def test_a_list_of_classes_is_no_split(folder, split):
+    refused(
+        folder, f"found {split}.txt, which lists classes; expected one of the splits there: val", split=split
+    )

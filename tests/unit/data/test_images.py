@@ -132,10 +132,23 @@ def float_picture(path: Path) -> Path:
         (no_picture, "no image decoder recognises", "save it again as PNG"),
         (float_picture, "32-bit pixels (mode F)", "Scale it to 8 bits"),
         (lambda path: path, "no file there", "Check the path"),
+        (lambda path: "x" * 300, "no file there", "Check the path"),
+        (lambda path: "a\0b.jpg", "no file there", "Check the path"),
         (lambda path: path.parent, "a folder", "Check the path"),
         (lambda path: "https://example.org/cat.jpg", "an address", "Download it first"),
     ],
-    ids=["bomb", "truncated", "zero bytes", "no picture", "float", "missing", "folder", "address"],
+    ids=[
+        "bomb",
+        "truncated",
+        "zero bytes",
+        "no picture",
+        "float",
+        "missing",
+        "long",
+        "null",
+        "folder",
+        "address",
+    ],
 )
 def test_bad_file_is_named_with_what_to_do(tmp_path, make, found, fix):
     source = make(tmp_path / "holiday.jpg")
@@ -166,3 +179,65 @@ def test_bad_array_says_what_shape_is_wanted(source, found, hint):
         load_image(source)
     assert found in str(caught.value)
     assert hint in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "error", [TypeError, KeyError, RecursionError, MemoryError, struct.error, IndexError]
+)
+def test_whatever_a_decoder_raises_is_an_image_error(tmp_path, monkeypatch, error):
+    path = saved(tmp_path / "a.png", Image.fromarray(RAMP))
+    monkeypatch.setattr(Image.Image, "convert", lambda *_: (_ for _ in ()).throw(error("deep inside")))
+    for source in (path, Image.fromarray(RAMP)):
+        with pytest.raises(ImageError, match=r"^reading .*: found .*(damaged|memory)"):
+            load_image(source)
+
+
+def pages_cut_short(path: Path) -> Path:
+    pages = [Image.fromarray(np.roll(RAMP, page)) for page in range(3)]
+    pages[0].save(path, save_all=True, append_images=pages[1:])
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    return path
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+def test_pages_cut_short_are_a_damaged_picture(tmp_path):
+    with pytest.raises(ImageError, match="damaged or incomplete"):
+        load_image(pages_cut_short(tmp_path / "a.tif"))
+
+
+def test_pil_images_that_fail_late_say_so(tmp_path):
+    data = truncated(tmp_path / "a.jpg").read_bytes()
+    closed = Image.open(saved(tmp_path / "b.png", Image.fromarray(RAMP)))
+    closed.close()
+    for late in (Image.open(io.BytesIO(data)), closed):
+        with pytest.raises(ImageError) as caught:
+            load_image(late)
+        assert f"reading the RGB image of {late.width}×{late.height}: found a damaged" in str(caught.value)
+        assert "leave its file open" in str(caught.value)
+
+
+def test_warning_that_was_made_an_error_stays_one(tmp_path):
+    frames = [Image.new("RGB", (6, 6), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UserWarning, match="2 frames"):
+            load_image(tmp_path / "a.gif")
+
+
+@pytest.mark.parametrize("kind", ["array", "read-only array", "grey", "tensor", "channels-last tensor"])
+def test_result_shares_no_memory_with_the_source_and_can_be_written(kind):
+    source = RAMP.copy() if kind != "grey" else RAMP[..., 0].copy()
+    given = source
+    if kind == "read-only array":
+        source.flags.writeable = False
+    if "tensor" in kind:
+        given = torch.from_numpy(source).permute(2, 0, 1)
+        given = given if kind.startswith("channels") else given.contiguous()
+        source = given.numpy()
+    image = load_image(given)
+    assert not np.shares_memory(image, source)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        torch.from_numpy(image)

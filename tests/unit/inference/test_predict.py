@@ -73,7 +73,7 @@ def test_ten_thousand_words_are_scored_in_chunks_and_equal_the_unchunked_answer(
     words = [f"word {index}" for index in range(10_000)]
     model = ColourSegmenter(short_side=64)
     chunked = model.segment(image, words, memory_mb=1)
-    assert max(model.scored_names) <= 2**20 // (4 * 2 * 16 * 16)
+    assert max(model.scored_names) <= 2**20 // (4 * 3 * 16 * 16)
     whole = model.segment(image, words, memory_mb=4096)
     assert max(model.scored_names) == 10_000
     np.testing.assert_array_equal(chunked.label_map, whole.label_map)

@@ -256,3 +256,45 @@ def test_a_broken_torchvision_is_named_with_its_cure(monkeypatch, tmp_path):
 def test_without_torchvision_there_is_no_problem(monkeypatch):
     monkeypatch.setattr(checkpoint.importlib.util, "find_spec", lambda name: None)
     assert torchvision_problem() is None
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "config.json", "unrelated"])
+def test_a_link_to_itself_is_refused(folder, file):
+    (folder / file).unlink(missing_ok=True)
+    (folder / file).symlink_to(file)
+    assert f"reading {folder / file}: found a link that leads nowhere (" in refusal(folder)
+
+
+@pytest.mark.parametrize("content", ["[" * 200_000, '{"a":' * 200_000])
+def test_settings_nested_without_end_are_refused(folder, content):
+    (folder / "config.json").write_text(content)
+    assert "config.json: found text that cannot be read (maximum recursion depth" in refusal(folder)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_tensor_with_numbers_that_are_not_finite_is_refused(folder, value):
+    tensors = load_file(folder / "model.safetensors")
+    tensors["visual_projection.weight"][3, 5] = value
+    save_file(tensors, folder / "model.safetensors")
+    assert refusal(folder).startswith(
+        f"reading the tensors in {folder}: found numbers that are NaN or infinite in 1: visual_projection.weight;"
+    )
+
+
+def test_large_finite_numbers_whose_sum_overflows_are_fine(folder):
+    tensors = load_file(folder / "model.safetensors")
+    tensors["visual_projection.weight"][:] = 3e38
+    save_file(tensors, folder / "model.safetensors")
+    assert load_clip(folder)
+
+
+def test_a_tensor_in_two_files_is_refused(folder):
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    shards = {f"model-0000{number}-of-00002.safetensors" for number in (1, 2)}
+    first, second = sorted(shards)
+    save_file(tensors, folder / first)
+    save_file({"logit_scale": tensors["logit_scale"] + 1}, folder / second)
+    index = {"weight_map": {**dict.fromkeys(tensors, first), "logit_scale": second}}
+    write_json(folder / "model.safetensors.index.json", index)
+    assert f"found 1 that do not fit:\n  logit_scale: in {first} and in {second}\n" in refusal(folder)

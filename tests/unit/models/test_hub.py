@@ -59,7 +59,24 @@ def test_a_folder_is_taken_as_it_is(folder, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "name", ["./nowhere", "nowhere", "a/b/c", "/no/such/folder", "../x", "~nobody/x", "a b/c", "x" * 5000]
+    "name",
+    [
+        "./nowhere",
+        "nowhere",
+        "a/b/c",
+        "/no/such/folder",
+        "../x",
+        "~nobody/x",
+        "a b/c",
+        "x" * 5000,
+        "a--b/c",
+        "foo..bar/x",
+        "-a/b",
+        "a/b.git",
+        f"{'x' * 150}/{'y' * 150}",
+        ".a/b",
+        "a/",
+    ],
 )
 def test_what_is_neither_a_folder_nor_a_hub_id_is_refused_at_once(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

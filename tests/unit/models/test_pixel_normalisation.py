@@ -55,3 +55,13 @@ def test_unusable_statistics_are_refused_not_guessed(tmp_path, broken):
 def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match="found no such file"):
         load_normalisation(tmp_path)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999", "1" + "0" * 400])
+@pytest.mark.parametrize("name", ["image_mean", "image_std"])
+def test_numbers_that_are_not_finite_are_refused(tmp_path, name, number):
+    (tmp_path / "preprocessor_config.json").write_text(
+        f'{{"image_mean": [0, 0, 0], "image_std": [1, 1, 1], "{name}": [0.5, 0.5, {number}]}}'
+    )
+    with pytest.raises(CheckpointError, match="expected three numbers each"):
+        load_normalisation(tmp_path)

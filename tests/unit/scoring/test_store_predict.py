@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -148,3 +149,14 @@ def test_calibration_refuses_what_is_not_for_training(tmp_path):
     predict_into(ColourSegmenter(), FolderDataset(tmp_path / "d", "train"), tmp_path / "t")
     with pytest.raises(InputError, match="no background among the scored classes"):
         calibrate(PredictionStore(tmp_path / "t"), find_protocol("without-background"))
+
+
+def test_what_a_changed_background_leaves_without_effect_is_not_taken_from_the_protocol(tmp_path):
+    dataset, protocol = make_data(tmp_path / "d", num=1), find_protocol("groupvit-voc")
+    protocol = replace(protocol, classes=None, num_classes=None, names="official", short_side=32)
+    changes = {"background": "none", "window": None}
+    predict_into(ColourSegmenter(), dataset, tmp_path / "s", protocol=protocol, **changes)
+    settings = PredictionStore(tmp_path / "s").manifest.settings
+    assert [settings[name] for name in ("background", "threshold", "window", "window_stride")] == [
+        "none", None, None, None
+    ]  # fmt: skip

@@ -7,7 +7,7 @@ release with pictures and labels shrunk to a short side of 512, so scores are at
 from pathlib import Path
 
 from lexiseg.core.errors import VocabularyError
-from lexiseg.core.vocabulary import Vocabulary
+from lexiseg.core.vocabulary import Vocabulary, without_names_of_others
 from lexiseg.data.folder_lists import folder_error
 from lexiseg.data.packaged_names import from_package
 from lexiseg.data.published.dataset_facts import DatasetFacts
@@ -127,7 +127,7 @@ def _distinct(root: Path, rows: list[list[str]]) -> Vocabulary:
         tuple(other for other in row if other != name) for name, row in zip(names, rows, strict=True)
     )
     try:
-        return Vocabulary(names=tuple(names), synonyms=synonyms)
+        return Vocabulary(names=tuple(names), synonyms=without_names_of_others(names, synonyms))
     except VocabularyError as error:
         raise folder_error(root, f"{error.found} in objects847.tsv", error.expected, error.fix) from error
 

@@ -49,7 +49,7 @@ class PublishedDataset(LabelledDataset):
     ) -> None:
         self.facts = facts
         self.path = Path(path)
-        self.split = split or facts.default_split
+        self.split: str = split or facts.default_split
         self.root, self.form = facts.find(self.path, self.split, form)
         self.vocabulary = facts.read_vocabulary(self.root)
         self.code = self.form.code_of(self.root)
