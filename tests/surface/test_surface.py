@@ -58,7 +58,20 @@ def test_mini_needs_no_model_library():
 
 @pytest.mark.parametrize(
     "command",
-    ["", "segment", "evaluate", "datasets", "datasets check", "datasets convert", "models", "doctor"],
+    [
+        "",
+        "segment",
+        "evaluate",
+        "datasets",
+        "datasets check",
+        "datasets convert",
+        "models",
+        "doctor",
+        "references",
+        "references build",
+        "references show",
+        "references merge",
+    ],
 )
 def test_help_of_every_command_reads_well(command, capsys):
     from lexiseg.cli import main

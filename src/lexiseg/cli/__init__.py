@@ -14,12 +14,14 @@ from lexiseg.cli.datasets import Datasets
 from lexiseg.cli.doctor import Doctor
 from lexiseg.cli.evaluate import Evaluate
 from lexiseg.cli.models import Models
+from lexiseg.cli.references import References
 from lexiseg.cli.segment import Segment
 from lexiseg.core.errors import LexisegError
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "segment": Segment,
     "evaluate": Evaluate,
+    "references": References,
     "datasets": Datasets,
     "models": Models,
     "doctor": Doctor,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from lexiseg.cli.jobs import is_done, plan_jobs
-from lexiseg.cli.options import Device, InferenceOptions, ModelName, load_segmenter, option
+from lexiseg.cli.options import Device, InferenceOptions, ModelName, RimOptions, load_segmenter, option
 from lexiseg.cli.progress import progress
 from lexiseg.core.errors import ImageError, InputError, LexisegError
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from lexiseg.core.segmentation import Segmentation
     from lexiseg.core.vocabulary import Vocabulary
+    from lexiseg.inference.segmenter import Segmenter
 
 #: With more pictures than this, one table for all of them is printed instead of one each.
 MAX_TABLES = 8
@@ -54,7 +55,15 @@ class Segment:
         tyro.conf.FlagCreatePairsOff,
     ] = False
     device: Device = "auto"
+    explain: Annotated[
+        bool,
+        tyro.conf.arg(
+            help="For rim: write why each region got its label, as STEM.explain.html.", help_behavior_hint=""
+        ),
+        tyro.conf.FlagCreatePairsOff,
+    ] = False
     inference: InferenceOptions = field(default_factory=InferenceOptions)
+    rim: RimOptions = field(default_factory=RimOptions)
 
     def run(self) -> int:
         """Segment every picture; give the exit code."""
@@ -63,8 +72,15 @@ class Segment:
         from rich.console import Console
 
         vocabulary = self._vocabulary()
+        if self.explain and self.model != "rim":
+            raise InputError(
+                doing="reading the options",
+                found=f"--explain with the model {self.model}",
+                expected="--model rim: the others have no regions or reference pictures to show",
+                fix="Leave --explain out, or use rim.",
+            )
         jobs = plan_jobs(self.paths, self.out)
-        segmenter = load_segmenter(self.model, self.device)
+        segmenter = load_segmenter(self.model, self.device, self.rim)
         changes = self.inference.changes()
         request = segmenter.describe(vocabulary, **changes)
         console = Console()
@@ -74,12 +90,16 @@ class Segment:
         with ThreadPoolExecutor(max_workers=1) as writer, progress("segmenting", len(jobs)) as advance:
             writing: Future[dict[str, Path]] | None = None
             for path, stem in jobs:
-                if not self.overwrite and is_done(self.out, stem, path, request):
+                sheet = self.out / f"{stem}.explain.html"
+                is_explained = not self.explain or sheet.is_file()
+                if not self.overwrite and is_explained and is_done(self.out, stem, path, request):
                     skipped += 1
                     advance()
                     continue
                 try:
                     segmentation = segmenter.segment(path, vocabulary, **changes)
+                    if self.explain:
+                        _write_explanation(segmenter, path, vocabulary, sheet)
                 except ImageError as error:
                     failed.append((path, error))
                     advance()
@@ -151,3 +171,12 @@ def _print_totals(console: "Console", totals: dict[str, list[float]], num_images
     for name, shares in sorted(totals.items(), key=lambda item: -sum(item[1])):
         table.add_row(escape(name), str(len(shares)), f"{sum(shares) / num_images:.1%}")
     console.print(table)
+
+
+def _write_explanation(segmenter: "Segmenter", path: Path, vocabulary: "Vocabulary", sheet: Path) -> None:
+    from lexiseg.methods.rim.explanation import explain
+    from lexiseg.methods.rim.explanation_sheet import save_explanation
+    from lexiseg.methods.rim.segmenter import RIM
+
+    assert isinstance(segmenter, RIM)
+    save_explanation(explain(segmenter, path, vocabulary), sheet, path.name)
