@@ -22,7 +22,7 @@ def paint_regions(
     Returns:
         Number of a region, -1 where there is none.
     """
-    keys = regions.sum(axis=(1, 2), dtype=np.int64) if costs is None else costs
+    keys = np.array([np.count_nonzero(region) for region in regions]) if costs is None else costs
     below_first = np.argsort(keys, kind="stable")[::-1].copy()
     painted = np.full(regions.shape[1:], -1, np.int32)
     work = partial(_paint, np.ascontiguousarray(regions), below_first, painted)
