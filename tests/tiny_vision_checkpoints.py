@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tiny_checkpoints import IMAGE_MEAN, IMAGE_STD, TRANSFORMER, randomised, write_json
+from tiny_checkpoints import IMAGE_MEAN, IMAGE_STD, TRANSFORMER, change_json, randomised, write_json
 
 
 def save_tiny_dinov2(folder: Path, *, registers: bool = False, swiglu: bool = False) -> Path:
@@ -38,3 +38,85 @@ def write_preprocessor(folder: Path, **more: object) -> None:
     write_json(
         folder / "preprocessor_config.json", {"image_mean": IMAGE_MEAN, "image_std": IMAGE_STD, **more}
     )
+
+
+def save_tiny_sam(folder: Path) -> Path:
+    """Save a ``SamModel`` of 2 layers that reads 64×64 and answers at 16×16."""
+    from transformers import SamConfig, SamModel
+
+    config = SamConfig(
+        vision_config={
+            "hidden_size": 16,
+            "output_channels": 16,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "image_size": 64,
+            "patch_size": 16,
+            "window_size": 2,
+            "global_attn_indexes": [1],
+            "num_pos_feats": 8,
+            "mlp_dim": 24,
+        },
+        prompt_encoder_config={
+            "hidden_size": 16,
+            "image_size": 64,
+            "patch_size": 16,
+            "mask_input_channels": 8,
+        },
+        mask_decoder_config={
+            "hidden_size": 16,
+            "mlp_dim": 24,
+            "num_attention_heads": 2,
+            "iou_head_hidden_dim": 16,
+        },
+    )
+    randomised(SamModel(config)).save_pretrained(folder)
+    write_preprocessor(folder, size={"longest_edge": 64})
+    return folder
+
+
+def save_tiny_sam2(folder: Path, *, video: bool = False) -> Path:
+    """Save a ``Sam2Model`` that reads 64×64 and answers at 16×16, or the same inside a video checkpoint."""
+    import torch
+    from safetensors.torch import load_file, save_file
+    from transformers import Sam2Config, Sam2Model
+
+    config = Sam2Config(
+        vision_config={
+            "backbone_config": {
+                "model_type": "sam2_hiera_det_model",
+                "hidden_size": 8,
+                "num_attention_heads": 1,
+                "image_size": [64, 64],
+                "blocks_per_stage": [1, 1, 2, 1],
+                "embed_dim_per_stage": [8, 16, 32, 64],
+                "num_attention_heads_per_stage": [1, 2, 4, 8],
+                "window_size_per_stage": [4, 4, 4, 2],
+                "global_attention_blocks": [3],
+                "window_positional_embedding_background_size": [2, 2],
+            },
+            "backbone_channel_list": [64, 32, 16, 8],
+            "backbone_feature_sizes": [[16, 16], [8, 8], [4, 4]],
+            "fpn_hidden_size": 16,
+        },
+        prompt_encoder_config={
+            "hidden_size": 16,
+            "image_size": 64,
+            "patch_size": 16,
+            "mask_input_channels": 8,
+        },
+        mask_decoder_config={
+            "hidden_size": 16,
+            "mlp_dim": 24,
+            "num_attention_heads": 2,
+            "iou_head_hidden_dim": 16,
+        },
+    )
+    randomised(Sam2Model(config)).save_pretrained(folder)
+    write_preprocessor(folder)
+    if video:
+        change_json(folder / "config.json", model_type="sam2_video", num_maskmem=7)
+        file = folder / "model.safetensors"
+        more = {"memory_encoder.projection.weight": torch.zeros(3), "no_object_pointer": torch.zeros(1, 16)}
+        save_file({**load_file(file), **more}, file)
+    return folder
