@@ -71,6 +71,8 @@ def test_mini_needs_no_model_library():
         "references build",
         "references show",
         "references merge",
+        "references cost",
+        "references similarity",
     ],
 )
 def test_help_of_every_command_reads_well(command, capsys):

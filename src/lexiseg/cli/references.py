@@ -9,10 +9,10 @@ import tyro
 
 from lexiseg.cli.options import Device, option
 from lexiseg.cli.progress import progress
+from lexiseg.cli.reference_planning import Cost, Similarity, read_vocabulary
 from lexiseg.core.errors import InputError
 
 if TYPE_CHECKING:
-    from lexiseg.core.vocabulary import Vocabulary
     from lexiseg.methods.rim.references.sources import ReferenceSource
 
 _BANK = tyro.conf.arg(metavar="BANK", help="A bank of reference pictures.")
@@ -61,7 +61,7 @@ class Build:
         from lexiseg.recipes.by_name import choose_device
         from lexiseg.recipes.rim import load_reference_encoder
 
-        vocabulary = self._vocabulary()
+        vocabulary = read_vocabulary(self.words, self.classes_file)
         source = self._source()
         encoder, short_side = load_reference_encoder(self.encoder)
         settings = BuildSettings(
@@ -83,20 +83,6 @@ class Build:
         for name, why in built.rejected.items():
             print(f"  no reference for {name}: {rejection_text(why)}", file=sys.stderr)
         return 1 if built.rejected else 0
-
-    def _vocabulary(self) -> "Vocabulary":
-        from lexiseg.core.vocabulary import Vocabulary
-
-        if (self.words is None) == (self.classes_file is None):
-            raise InputError(
-                doing="reading the options",
-                found="neither --words nor --classes-file" if self.words is None else "both of them",
-                expected="one of the two",
-                fix='Give the classes: --words "cat, dog", or --classes-file FILE.',
-            )
-        if self.classes_file is not None:
-            return Vocabulary.from_file(self.classes_file)
-        return Vocabulary.parse(self.words or "")
 
     def _source(self) -> "ReferenceSource":
         from lexiseg.recipes.reference_sources import build_source
@@ -172,6 +158,8 @@ class References:
         Annotated[Build, tyro.conf.subcommand("build", prefix_name=False)]
         | Annotated[Show, tyro.conf.subcommand("show", prefix_name=False)]
         | Annotated[Merge, tyro.conf.subcommand("merge", prefix_name=False)]
+        | Annotated[Cost, tyro.conf.subcommand("cost", prefix_name=False)]
+        | Annotated[Similarity, tyro.conf.subcommand("similarity", prefix_name=False)]
     )
 
     def run(self) -> int:
