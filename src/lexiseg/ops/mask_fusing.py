@@ -11,10 +11,13 @@ import numpy as np
 from jaxtyping import Bool, Int32
 from numba import njit
 
-from lexiseg.ops.packed_masks import absorb, overlap_exceeds, pack_masks
+from lexiseg.ops.packed_masks import pack_masks
 from lexiseg.ops.row_bands import for_bands
 
 Reading = Literal["greedy", "transitive", "one_pass"]
+
+_ROWS = 64  # of a tile
+_TILE = _ROWS * _ROWS
 
 
 def fuse_masks(
@@ -80,7 +83,7 @@ def fused_groups(
 def _belong(words, counts, areas, left, right, threshold, limit):
     if max(areas[left], areas[right]) > limit:
         return False
-    return overlap_exceeds(words, counts, areas, left, right, threshold)
+    return _share_exceeds(words, counts, areas, left, right, threshold)
 
 
 @njit(cache=True, nogil=True)
@@ -96,7 +99,7 @@ def _greedy(words, counts, areas, threshold, limit):
         large, small = _first_pair(words, counts, areas, threshold, limit, alive, differ)
         if large < 0:
             return owner
-        absorb(words, counts, areas, large, small)
+        _absorb(words, counts, areas, large, small)
         differ[large] = False
         differ[:, large] = False
         owner[owner == small] = large
@@ -138,6 +141,66 @@ def _one_pass(words, counts, areas, threshold, limit):
         for region in range(index):
             if owner[region] == region and _belong(words, counts, areas, region, index, threshold, limit):
                 owner[index] = region
-                absorb(words, counts, areas, region, index)
+                _absorb(words, counts, areas, region, index)
                 break
     return owner
+
+
+# In this file, not beside pack_masks: numba's cache of a kernel does not notice changes in other files.
+@njit(cache=True, nogil=True)
+@no_type_check
+def _share_exceeds(words, counts, areas, left, right, threshold):
+    """Say whether two masks share more than ``threshold`` of the smaller one; never for an empty one.
+
+    Counts of tiles bound what is shared from above, which settles most pairs. Bits are compared only in
+    tiles that are partly set in both, and only until the bound is low enough.
+    """
+    smaller = min(areas[left], areas[right])
+    if smaller == 0:
+        return False
+    num_tiles = counts.shape[1]
+    shared = np.int64(0)  # at most so many: tightened tile by tile until it is exact
+    for tile in range(num_tiles):
+        shared += min(counts[left, tile], counts[right, tile])
+    # A division, as the rule is written: its rounding agrees with a threshold written as a decimal.
+    if shared / smaller <= threshold:
+        return False
+    for tile in range(num_tiles):
+        few, many = counts[left, tile], counts[right, tile]
+        if few > many:
+            few, many = many, few
+        if few == 0 or many == _TILE:
+            continue
+        shared -= few
+        for row in range(_ROWS):
+            shared += _num_bits(words[left, tile, row] & words[right, tile, row])
+        if shared / smaller <= threshold:
+            return False
+    return True
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _absorb(words, counts, areas, into, other):
+    """Unite two masks in the place of the first."""
+    area = np.int64(0)
+    for tile in range(counts.shape[1]):
+        if counts[other, tile] > 0:
+            count = np.int64(0)
+            for row in range(_ROWS):
+                word = words[into, tile, row] | words[other, tile, row]
+                words[into, tile, row] = word
+                count += _num_bits(word)
+            counts[into, tile] = count
+        area += counts[into, tile]
+    areas[into] = area
+
+
+@njit(cache=True, nogil=True, inline="always")
+@no_type_check
+def _num_bits(word):
+    word = np.uint64(word)
+    word = word - ((word >> np.uint64(1)) & np.uint64(0x5555555555555555))
+    word = (word & np.uint64(0x3333333333333333)) + ((word >> np.uint64(2)) & np.uint64(0x3333333333333333))
+    word = (word + (word >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    return np.int64((word * np.uint64(0x0101010101010101)) >> np.uint64(56))
