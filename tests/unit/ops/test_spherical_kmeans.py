@@ -53,6 +53,13 @@ def test_more_groups_never_fit_worse_and_as_many_as_vectors_fit_exactly():
     assert len(spherical_kmeans(vectors, 50).centroids) == 9
 
 
+def test_the_best_of_many_beginnings_is_kept():
+    vectors = torch.randn(60, 4, generator=torch.Generator().manual_seed(6))
+    single = [spherical_kmeans(vectors, 8, restarts=1, seed=seed).objective for seed in range(6)]
+    many = [spherical_kmeans(vectors, 8, restarts=30, seed=seed).objective for seed in range(6)]
+    assert sum(many) / 6 > max(single)
+
+
 def test_equal_vectors_give_one_group_however_many_are_wanted():
     clusters = spherical_kmeans(torch.ones(8, 3), 5)
     assert clusters.centroids.shape == (1, 3)
