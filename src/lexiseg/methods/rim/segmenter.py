@@ -202,6 +202,9 @@ class RIM(Segmenter):
         """Match regions with competitors; give the match and the cosines it was made from."""
         cosines = reference_scores(features, chosen.references, over_references=self.method.over_references)
         scores, profiles = cosines, chosen.profiles
+        if self.method.own_score == "itself":
+            itself = torch.eye(len(profiles), dtype=torch.bool)[:, None].expand_as(profiles)
+            profiles = profiles.masked_fill(itself, 1.0)
         if self.method.standardise:
             scores, profiles = standardise(cosines), standardise(profiles)
         matched = match_regions(

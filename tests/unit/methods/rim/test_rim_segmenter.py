@@ -138,6 +138,18 @@ def test_a_region_is_explained_by_its_ranking_and_the_nearest_references(bank, t
     assert "http" not in text
 
 
+def test_a_reference_may_count_as_full_for_its_own_class(bank):
+    image, masks = quadrants()
+    model = colour_rim(bank, masks, own_score="itself", standardise=False)
+    chosen = model.competitors([[word] for word in WORDS])
+    before = chosen.profiles.clone()
+    result = model.segment(image, WORDS)
+    assert [result.label_map[mask][0] for mask in masks[:3]] == [0, 1, 2]
+    matched, _ = model.match(chosen.references[1, :1], chosen)
+    assert int(matched.labels[0]) == 1
+    torch.testing.assert_close(chosen.profiles, before)
+
+
 def test_explaining_agrees_with_segmenting(bank):
     image, masks = quadrants()
     model = colour_rim(bank, masks)
