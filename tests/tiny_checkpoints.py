@@ -39,7 +39,7 @@ def save_tiny_clip(folder: Path, *, dtype: torch.dtype = torch.float32, **save_o
     """Save a ``CLIPModel`` of 3 layers, patch 8, native 32×32, with a byte-level tokenizer of CLIP's kind."""
     from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer
 
-    tokenizer = CLIPTokenizer(**_byte_pairs())
+    tokenizer = CLIPTokenizer(**byte_pairs())
     config = CLIPConfig(
         text_config={
             **TRANSFORMER,
@@ -145,7 +145,7 @@ def randomised(model: nn.Module) -> nn.Module:
     return model.eval()
 
 
-def _byte_pairs() -> dict[str, Any]:
+def byte_pairs() -> dict[str, Any]:
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     merges = [("c", "a"), ("ca", "t</w>"), ("d", "o"), ("do", "g</w>"), ("o", "f</w>")]
     pieces = [*letters, *(f"{letter}</w>" for letter in letters), *("".join(pair) for pair in merges)]

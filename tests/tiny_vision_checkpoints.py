@@ -2,7 +2,15 @@
 
 from pathlib import Path
 
-from tiny_checkpoints import IMAGE_MEAN, IMAGE_STD, TRANSFORMER, change_json, randomised, write_json
+from tiny_checkpoints import (
+    IMAGE_MEAN,
+    IMAGE_STD,
+    TRANSFORMER,
+    byte_pairs,
+    change_json,
+    randomised,
+    write_json,
+)
 
 
 def save_tiny_dinov2(folder: Path, *, registers: bool = False, swiglu: bool = False) -> Path:
@@ -119,4 +127,55 @@ def save_tiny_sam2(folder: Path, *, video: bool = False) -> Path:
         file = folder / "model.safetensors"
         more = {"memory_encoder.projection.weight": torch.zeros(3), "no_object_pointer": torch.zeros(1, 16)}
         save_file({**load_file(file), **more}, file)
+    return folder
+
+
+def save_tiny_stable_diffusion(folder: Path) -> Path:
+    """Save a Stable Diffusion that draws 32×32 from a latent of 16×16, in the layout of diffusers."""
+    import torch
+    from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+    tokenizer = CLIPTokenizer(**byte_pairs())
+    text = CLIPTextModel(
+        CLIPTextConfig(
+            **{**TRANSFORMER, "hidden_size": 16},
+            vocab_size=len(tokenizer),
+            max_position_embeddings=77,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+        )
+    )
+    denoiser = UNet2DConditionModel(
+        sample_size=16,
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+        cross_attention_dim=16,
+        attention_head_dim=(2, 4),
+        norm_num_groups=4,
+    )
+    decoder = AutoencoderKL(
+        block_out_channels=(8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        latent_channels=4,
+        norm_num_groups=4,
+        sample_size=32,
+    )
+    scheduler = DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+    )
+    with torch.no_grad():
+        randomised(text).save_pretrained(folder / "text_encoder")
+        randomised(denoiser).save_pretrained(folder / "unet")
+        randomised(decoder).save_pretrained(folder / "vae")
+    tokenizer.save_pretrained(folder / "tokenizer")
+    scheduler.save_pretrained(folder / "scheduler")
     return folder

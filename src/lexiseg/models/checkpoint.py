@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from lexiseg.core.errors import CheckpointError, WeightsError
 
-_INDEX = "model.safetensors.index.json"
 _FLOATS = ("F64", "F32", "F16", "BF16")
 _SHOWN = 6
 
@@ -74,6 +73,7 @@ def build_model(
     *,
     targets: Callable[[str], tuple[str, ...]] = no_other_names,
     tied: Mapping[str, str] | None = None,
+    stem: str = "model",
 ) -> Model:
     """Build a network and fill every tensor from the folder's safetensors.
 
@@ -84,6 +84,7 @@ def build_model(
             parts otherwise, or keep in one tensor what are equal parts along the first axis here. No
             name at all for a tensor that the network leaves out.
         tied: From a name to the one whose tensor it shares; files may hold either or both.
+        stem: The weights are in ``<stem>.safetensors``.
 
     Returns:
         The network in float32, in evaluation mode, without gradients.
@@ -97,7 +98,7 @@ def build_model(
     except Exception as error:  # transformers checks some fields and divides by others
         raise _unreadable(folder / "config.json", f"settings that make no network ({error})") from error
     expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    files = check_checkpoint(folder, expected, targets=targets, tied=tied)
+    files = check_checkpoint(folder, expected, targets=targets, tied=tied, stem=stem)
     tensors: dict[str, Tensor] = {}
     for file in sorted(set(files.values())):
         with safe_open(file, framework="pt") as opened:
@@ -120,6 +121,7 @@ def check_checkpoint(
     *,
     targets: Callable[[str], tuple[str, ...]] = no_other_names,
     tied: Mapping[str, str] | None = None,
+    stem: str = "model",
 ) -> dict[str, Path]:
     """Compare the tensors in a folder with those a network needs, reading only the files' headers.
 
@@ -128,6 +130,7 @@ def check_checkpoint(
         expected: Shape of every tensor by name.
         targets: See ``build_model``.
         tied: See ``build_model``.
+        stem: See ``build_model``.
 
     Returns:
         The file of every tensor that is needed, by its name in the file.
@@ -139,7 +142,7 @@ def check_checkpoint(
     _refuse_links_that_leave(folder)
     found: dict[str, tuple[tuple[int, ...], str]] = {}
     files: dict[str, Path] = {}
-    for file in _weight_files(folder):
+    for file in _weight_files(folder, stem):
         try:
             with safe_open(file, framework="pt") as opened:
                 for stored in opened.keys():  # noqa: SIM118
@@ -238,18 +241,19 @@ def fingerprint(module: nn.Module, *more: str) -> str:
     return digest.hexdigest()
 
 
-def _weight_files(folder: Path) -> list[Path]:
-    if (folder / _INDEX).exists():
-        shards = read_json(folder, _INDEX).get("weight_map")
+def _weight_files(folder: Path, stem: str) -> list[Path]:
+    single, index = folder / f"{stem}.safetensors", f"{stem}.safetensors.index.json"
+    if (folder / index).exists():
+        shards = read_json(folder, index).get("weight_map")
         names = sorted({str(name) for name in shards.values()}) if isinstance(shards, dict) else []
         if not names or any(Path(name).name != name for name in names):
-            raise _unreadable(folder / _INDEX, "no weight_map from tensors to files of this folder")
+            raise _unreadable(folder / index, "no weight_map from tensors to files of this folder")
         return [folder / name for name in names]
-    if (folder / "model.safetensors").exists():
-        return [folder / "model.safetensors"]
+    if single.exists():
+        return [single]
     pickles = sorted(path for path in folder.iterdir() if path.suffix in (".bin", ".pt", ".pth", ".ckpt"))
     if not pickles:
-        raise _unreadable(folder / "model.safetensors", "no such file")
+        raise _unreadable(single, "no such file")
     convert = (
         "import sys, torch, safetensors.torch as s; w = torch.load(sys.argv[1], weights_only=True); "
         "s.save_file({k: v.clone().contiguous() for k, v in w.items()}, sys.argv[2])"
@@ -257,9 +261,9 @@ def _weight_files(folder: Path) -> list[Path]:
     raise CheckpointError(
         doing=f"looking for weights in {folder}",
         found=f"only {', '.join(path.name for path in pickles)}, which is a pickle",
-        expected="model.safetensors: a pickle can run code when it is opened and is never loaded",
+        expected=f"{single.name}: a pickle can run code when it is opened and is never loaded",
         fix="Get the checkpoint in safetensors, or convert it once where you trust its source: "
-        f'python -c "{convert}" {pickles[0]} {folder / "model.safetensors"}',
+        f'python -c "{convert}" {pickles[0]} {single}',
     )
 
 

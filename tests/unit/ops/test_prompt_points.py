@@ -1,5 +1,7 @@
 """The worked examples E1 to E6 of Algorithm 1, and its invariants."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -97,7 +99,7 @@ def test_points_are_distinct_foreground_and_ever_nearer(foreground, num_points, 
     points, squares = prompt_points(foreground, num_points, outside_is_background=outside)
     assert len({tuple(point) for point in points.tolist()}) == len(points)
     assert foreground[points[:, 0], points[:, 1]].all()
-    assert all(before >= after for before, after in zip(squares, squares[1:], strict=False))
+    assert all(before >= after for before, after in pairwise(squares))
     assert len(points) == min(num_points, np.count_nonzero(foreground))
 
 
@@ -108,18 +110,18 @@ def test_a_mask_moved_inside_a_larger_canvas_moves_its_points(foreground, down, 
     assert np.array_equal(prompt_points(moved)[0], prompt_points(framed)[0] + [down, right])
 
 
-MAP = np.array([[0, 1, 2, 1], [1, 4, 6, 2], [2, 6, 8, 3], [0, 2, 3, 1]], np.float32) / 8
+ATTENTION = np.array([[0, 1, 2, 1], [1, 4, 6, 2], [2, 6, 8, 3], [0, 2, 3, 1]], np.float32) / 8
 
 
 def test_thresholds_of_the_worked_map():
-    assert [np.count_nonzero(MAP > t) for t in (0.5, 0.4, MAP.mean())] == [3, 4, 6]
-    kept, threshold = binarise(MAP, min_pixels=3)
+    assert [np.count_nonzero(limit < ATTENTION) for limit in (0.5, 0.4, ATTENTION.mean())] == [3, 4, 6]
+    kept, threshold = binarise(ATTENTION, min_pixels=3)
     assert (np.count_nonzero(kept), threshold) == (3, 0.5)
-    kept, threshold = binarise(MAP, min_pixels=4)
+    kept, threshold = binarise(ATTENTION, min_pixels=4)
     assert (np.count_nonzero(kept), threshold) == (4, 0.4)
-    kept, threshold = binarise(MAP, min_pixels=10)
+    kept, threshold = binarise(ATTENTION, min_pixels=10)
     assert (np.count_nonzero(kept), threshold) == (10, 0.2)
-    assert binarise(MAP, min_pixels=11) is None
+    assert binarise(ATTENTION, min_pixels=11) is None
 
 
 def test_a_value_at_the_threshold_is_background():
