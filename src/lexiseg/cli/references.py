@@ -3,7 +3,7 @@
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -11,9 +11,6 @@ from lexiseg.cli.options import Device, option
 from lexiseg.cli.progress import progress
 from lexiseg.cli.reference_planning import Cost, Similarity, read_vocabulary
 from lexiseg.core.errors import InputError
-
-if TYPE_CHECKING:
-    from lexiseg.methods.rim.references.sources import ReferenceSource
 
 _BANK = tyro.conf.arg(metavar="BANK", help="A bank of reference pictures.")
 
@@ -27,10 +24,10 @@ class Build:
     """
 
     source: Annotated[
-        Literal["folder", "cutouts"],
+        Literal["generate", "folder", "cutouts"],
         tyro.conf.arg(
-            metavar="folder|cutouts",
-            help="Pictures from a folder for each class, or RGBA cut-outs with names.",
+            metavar="generate|folder|cutouts",
+            help="Pictures from Stable Diffusion, from a folder for each class, or RGBA cut-outs with names.",
         ),
     ]
     out: Annotated[Path, tyro.conf.arg(metavar="BANK", help="The file to write, or to add to.")]
@@ -50,7 +47,15 @@ class Build:
     ] = "mini"
     pictures: Annotated[int, tyro.conf.arg(metavar="K", help="Pictures a class.")] = 50
     subcategories: Annotated[int, tyro.conf.arg(metavar="J", help="References a class.")] = 5
-    seed: Annotated[int, tyro.conf.arg(metavar="SEED", help="Of k-means.")] = 0
+    seed: Annotated[int, tyro.conf.arg(metavar="SEED", help="Of k-means and of generated pictures.")] = 0
+    generator: Annotated[
+        str | None, option("FOLDER", "For generate: Stable Diffusion 1.x or 2.x in the layout of diffusers.")
+    ] = None
+    sam: Annotated[
+        str | None,
+        option("ID|FOLDER", "SAM or SAM 2: for generate, and for pictures of folder that have no mask."),
+    ] = None
+    steps: Annotated[int, tyro.conf.arg(metavar="STEPS", help="For generate: denoising steps.")] = 50
     device: Device = "auto"
 
     def run(self) -> int:
@@ -59,16 +64,26 @@ class Build:
         from lexiseg.methods.rim.references.build import BuildSettings, build_bank
         from lexiseg.models.checkpoint import fingerprint
         from lexiseg.recipes.by_name import choose_device
+        from lexiseg.recipes.reference_sources import build_source
         from lexiseg.recipes.rim import load_reference_encoder
 
         vocabulary = read_vocabulary(self.words, self.classes_file)
-        source = self._source()
+        device = choose_device(self.device)
+        source = build_source(
+            self.source,
+            self.from_,
+            generator=self.generator,
+            sam=self.sam,
+            steps=self.steps,
+            seed=self.seed,
+            device=device,
+        )
         encoder, short_side = load_reference_encoder(self.encoder)
         settings = BuildSettings(
             pictures=self.pictures, subcategories=self.subcategories, short_side=short_side, seed=self.seed
         )
         facts = {"name": self.encoder, "fingerprint": fingerprint(encoder)}
-        encoder = encoder.to(choose_device(self.device))
+        encoder = encoder.to(device)
         with progress("building references", len(vocabulary)) as advance:
             built = build_bank(
                 vocabulary.names,
@@ -83,11 +98,6 @@ class Build:
         for name, why in built.rejected.items():
             print(f"  no reference for {name}: {rejection_text(why)}", file=sys.stderr)
         return 1 if built.rejected else 0
-
-    def _source(self) -> "ReferenceSource":
-        from lexiseg.recipes.reference_sources import build_source
-
-        return build_source(self.source, self.from_)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -68,15 +68,9 @@ def load_proposer(name: str, encoder: ImageEncoder) -> MaskProposer:
 
         return RegionProposer(encoder)
     from lexiseg.models.mask_generator import MaskGenerator
+    from lexiseg.recipes.reference_sources import load_prompted
 
-    folder = resolve_checkpoint(name)
-    if read_config(folder, ("sam", "sam2"))["model_type"] == "sam2":
-        from lexiseg.models.sam2 import load_sam2
-
-        return MaskGenerator(load_sam2(folder))
-    from lexiseg.models.sam import load_sam
-
-    return MaskGenerator(load_sam(folder))
+    return MaskGenerator(load_prompted(name))
 
 
 def build_rim(

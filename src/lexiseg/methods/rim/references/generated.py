@@ -7,11 +7,10 @@ for the points, SAM. Our readings: thresholds, five points, one mask a prompt, w
 import hashlib
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Float32, UInt8
+from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
 from lexiseg.core.masks import Masks
@@ -22,29 +21,15 @@ from lexiseg.methods.rim.references.sources import (
     RejectedPicture,
     coverage_problem,
 )
+from lexiseg.models.stable_diffusion import GeneratedPicture
 from lexiseg.ops.prompt_points import binarise, points_to_pixels, prompt_points, stretch
 
 NUM_POINTS = 5
 THRESHOLD = 0.5
 #: SAM's mask must overlap the binarised attention by this intersection over union.
 MIN_AGREEMENT = 0.1
-#: A picture whose brightest value is below this is the safety filter's answer, not a picture.
-_BLACK = 8
 #: At most this many pictures are drawn for each one wanted.
 _DRAWS_EACH = 3
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class GeneratedPicture:
-    """One generated picture.
-
-    Attributes:
-        image: RGB, 0..255.
-        attention: How much each place attended to the class's words; any scale.
-    """
-
-    image: UInt8[np.ndarray, "H W 3"]
-    attention: Float32[np.ndarray, "h w"]
 
 
 @runtime_checkable
@@ -62,7 +47,7 @@ class PictureGenerator(Protocol):
 class PointSegmenter(Protocol):
     """A network that turns points into the mask of the object under them."""
 
-    def masks_at(self, image: UInt8[np.ndarray, "H W 3"], points: np.ndarray) -> Masks:
+    def masks_at(self, image: UInt8[np.ndarray, "H W 3"], points: Float[np.ndarray, "N 2"]) -> Masks:
         """Give one mask for all points, x and y in pixels."""
 
 
@@ -123,7 +108,7 @@ class GeneratedSource(ReferenceSource):
             yield found
 
     def _object(self, drawn: GeneratedPicture, origin: str) -> Drawn:
-        if drawn.image.max() < _BLACK:
+        if drawn.is_black:
             return RejectedPicture(origin=origin, reason="a black picture (the generator's filter)")
         cut = binarise(stretch(drawn.attention), threshold=THRESHOLD, min_pixels=NUM_POINTS)
         if cut is None:

@@ -8,8 +8,9 @@ from lexiseg.core.errors import DatasetError
 from lexiseg.core.masks import Masks
 from lexiseg.methods.rim.references.bank import ReferenceBank
 from lexiseg.methods.rim.references.build import build_bank
-from lexiseg.methods.rim.references.generated import GeneratedPicture, GeneratedSource
+from lexiseg.methods.rim.references.generated import GeneratedSource
 from lexiseg.methods.rim.references.sources import ReferencePicture
+from lexiseg.models.stable_diffusion import GeneratedPicture
 from rim_toys import FACTS, SETTINGS, ColourEncoder
 
 
@@ -38,7 +39,7 @@ class Squares:
                 attention[0, 3:8] = 1
             elif self.fault == "everywhere":
                 attention[:] = np.linspace(0.9, 1, 64, dtype=np.float32).reshape(8, 8)
-        return GeneratedPicture(image=image, attention=attention)
+        return GeneratedPicture(image=image, attention=attention, seed=seed)
 
 
 class RedRegion:
