@@ -51,6 +51,8 @@ from lexiseg.ops.resize import RunningBest
 _BACKGROUND_WORD = "background"
 #: Score of a class that the bank does not have: below every cosine.
 _NEVER = -2.0
+#: Vocabularies whose references are kept at hand: for regions, and for pixels outside them.
+_REMEMBERED = 4
 
 
 class RIM(Segmenter):
@@ -109,6 +111,7 @@ class RIM(Segmenter):
             "class_keys": {name: (bank.key(name) or "")[:16] for name in bank.names},
         }
         self._row_of = {_key(name): row for row, name in enumerate(bank.names)}
+        self._chosen: dict[tuple[tuple[int, ...], tuple[int, ...]], VocabularyReferences] = {}
         self._regions: WeakKeyDictionary[EncodedImage, Bool[np.ndarray, "Q H W"]] = WeakKeyDictionary()
 
     @property
@@ -201,15 +204,9 @@ class RIM(Segmenter):
     ) -> tuple[RegionMatch, Float[Tensor, "Q K"]]:
         """Match regions with competitors; give the match and the cosines it was made from."""
         cosines = reference_scores(features, chosen.references, over_references=self.method.over_references)
-        scores, profiles = cosines, chosen.profiles
-        if self.method.own_score == "itself":
-            itself = torch.eye(len(profiles), dtype=torch.bool)[:, None].expand_as(profiles)
-            profiles = profiles.masked_fill(itself, 1.0)
-        if self.method.standardise:
-            scores, profiles = standardise(cosines), standardise(profiles)
         matched = match_regions(
-            scores,
-            profiles,
+            standardise(cosines) if self.method.standardise else cosines,
+            chosen.profiles,
             ranking=self.method.ranking,
             temperature=self.method.temperature,
             num_candidates=self.method.num_candidates,
@@ -224,9 +221,13 @@ class RIM(Segmenter):
         return self._competitors(rows, [k for k, names in enumerate(names_of_classes) for _ in names])
 
     def _competitors(self, embeddings: Float[Tensor, "S 1"], labels: Sequence[int]) -> VocabularyReferences:
-        return select_references(
-            self.bank, [int(row) for row in embeddings[:, 0].tolist()], list(labels), self.method
-        )
+        rows = tuple(int(row) for row in embeddings[:, 0].tolist())
+        wanted = (rows, tuple(labels))
+        if wanted not in self._chosen:
+            if len(self._chosen) >= _REMEMBERED:
+                self._chosen.clear()
+            self._chosen[wanted] = select_references(self.bank, rows, labels, self.method)
+        return self._chosen[wanted]
 
     def _label(
         self,

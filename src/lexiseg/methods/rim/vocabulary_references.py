@@ -10,6 +10,7 @@ from torch import Tensor
 from lexiseg.methods.rim.references.bank import ReferenceBank
 from lexiseg.methods.rim.references.profiles import inter_class_scores
 from lexiseg.methods.rim.settings import RIMSettings
+from lexiseg.ops.ranking import standardise
 from lexiseg.ops.spherical_kmeans import spherical_kmeans
 
 #: Rows of a class embedding that are no class of the bank.
@@ -24,7 +25,8 @@ class VocabularyReferences:
 
     Attributes:
         references: Unit features; a class with fewer references than others repeats its own.
-        profiles: Score of every competing class for every reference.
+        profiles: Score of every competing class for every reference, standardised and with the own score
+            that the settings ask for.
         labels: Which class of the vocabulary each competitor stands for.
         bank_rows: Class of the bank each competitor is; -2 for what surrounded the objects.
     """
@@ -44,7 +46,7 @@ def select_references(
         bank: Where the references are.
         rows: Class of the bank that each name is, or ``MISSING`` or ``BACKGROUND``.
         labels: Class of the vocabulary that each name belongs to.
-        settings: What background stands for.
+        settings: What background stands for, and what is done to profiles.
 
     Returns:
         One competitor for each name that the bank has, in order; those of background at its place.
@@ -64,15 +66,21 @@ def select_references(
     if BACKGROUND in chosen:
         references, profiles = _with_negatives(bank, chosen, settings)
     else:
-        groups = [(bank.reference_classes == row).nonzero()[:, 0] for row in chosen]
+        groups = [slice(*bank.reference_rows(row)) for row in chosen]
         references = [bank.references[group] for group in groups]
         profiles = [bank.profiles[group][:, chosen] for group in groups]
     width = max((len(part) for part in references), default=1)
     stack = [_repeated(part, width) for part in references]
     relations = [_repeated(part, width) for part in profiles]
+    ready = torch.stack(relations) if relations else bank.references.new_zeros(0, 1, 0)
+    if settings.own_score == "itself":
+        itself = torch.eye(len(ready), dtype=torch.bool)[:, None].expand_as(ready)
+        ready = ready.masked_fill(itself, 1.0)
+    if settings.standardise and len(ready):
+        ready = standardise(ready)
     return VocabularyReferences(
         references=torch.stack(stack) if stack else bank.references.new_zeros(0, 1, bank.references.shape[1]),
-        profiles=torch.stack(relations) if relations else bank.references.new_zeros(0, 1, 0),
+        profiles=ready,
         labels=torch.tensor([label for _, label in pairs], dtype=torch.int64),
         bank_rows=tuple(chosen),
     )

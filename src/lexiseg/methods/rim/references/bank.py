@@ -163,11 +163,10 @@ class ReferenceBank:
         """Unit features of all sub-categories, class after class."""
         return self._file.get_tensor("references")
 
-    @cached_property
-    def reference_classes(self) -> Int[Tensor, " R"]:
-        """Which class each row of ``references`` belongs to."""
-        counts = [row["references"][1] - row["references"][0] for row in self.manifest["classes"]]
-        return torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+    def reference_rows(self, label: int) -> tuple[int, int]:
+        """Give the first row of a class in ``references``, and the one after its last."""
+        first, stop = self.manifest["classes"][label]["references"]
+        return first, stop
 
     @cached_property
     def profiles(self) -> Float[Tensor, "R C"]:

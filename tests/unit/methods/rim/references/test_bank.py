@@ -17,7 +17,7 @@ def test_a_bank_reads_back_what_was_built(tmp_path):
     bank = colour_bank(tmp_path / "a.bank", ["red", "blue"])
     assert bank.names == ("red", "blue")
     assert bank.references.shape == (4, 3)
-    assert bank.reference_classes.tolist() == [0, 0, 1, 1]
+    assert [bank.reference_rows(label) for label in (0, 1)] == [(0, 2), (2, 4)]
     assert bank.features.shape == (12, 3)
     assert bank.profiles.shape == (4, 2)
     assert bank.origins[:2] == ("seed 0", "seed 1")
