@@ -30,9 +30,9 @@ class RIMSettings:
         num_candidates: A region's best so many classes are ranked.
         over_references: A class is as far as its nearest reference, or the mean of them.
         standardise: Bring every score vector to mean 0 and deviation 1 first.
-        own_score: Score of a reference for its own class in its profile: ``leave_one_out``, measured from its
-            pictures without themselves, or ``itself``: 1. With few pictures a class the first is so low
-            that a region which ranks its class first does not resemble the class.
+        own_score: Score of a reference for its own class in its profile: ``itself``: 1, or ``leave_one_out``,
+            measured from its pictures without themselves. Measured: with few pictures a class the second is
+            so low that a region which ranks its class first does not resemble the class.
         background: What the word "background" stands for: ``words`` (the stuff of ``background_words``
             that the bank has), or ``negatives`` (what surrounded the objects in the reference pictures).
             The third policy, a threshold on the cosine, is the inference setting ``background="threshold"``.
@@ -51,7 +51,7 @@ class RIMSettings:
     num_candidates: int = 5
     over_references: Literal["nearest", "mean"] = "nearest"
     standardise: bool = True
-    own_score: Literal["leave_one_out", "itself"] = "leave_one_out"
+    own_score: Literal["itself", "leave_one_out"] = "itself"
     background: Literal["words", "negatives"] = "words"
     background_words: tuple[str, ...] = BACKGROUND_WORDS
     num_negatives: int = 10
