@@ -78,6 +78,13 @@ def test_points_are_at_the_centres_of_the_cells():
     assert torch.cat(seen)[:, 0].tolist() == [[12, 8], [36, 8], [12, 24], [36, 24]]
 
 
+def test_pictures_whose_width_is_no_multiple_of_eight_come_back_whole():
+    image = quadrants()[:, 3:]
+    found = MaskGenerator(ByColour()).propose(image)
+    assert found.masks.shape == (4, 32, 45)
+    assert (found.masks.sum(0) == 1).all()
+
+
 def test_no_mask_is_an_answer():
     found = MaskGenerator(ByColour(), MaskGeneratorSettings(min_expected_iou=2.0)).propose(quadrants())
     assert found.masks.shape == (0, 32, 48)
