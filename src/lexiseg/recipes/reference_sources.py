@@ -153,6 +153,4 @@ def _folder(name: str) -> Path:
 
 
 def _not_given(source: str, expected: str, fix: str) -> InputError:
-    return InputError(
-        doing=f"opening the source {source}", found="nothing given", expected=expected, fix=fix
-    )
+    return InputError(doing=f"opening the source {source}", found="nothing given", expected=expected, fix=fix)
