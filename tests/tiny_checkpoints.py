@@ -39,7 +39,7 @@ def save_tiny_clip(folder: Path, *, dtype: torch.dtype = torch.float32, **save_o
     """Save a ``CLIPModel`` of 3 layers, patch 8, native 32×32, with a byte-level tokenizer of CLIP's kind."""
     from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer
 
-    tokenizer = CLIPTokenizer(**_byte_pairs())
+    tokenizer = CLIPTokenizer(**byte_pairs())
     config = CLIPConfig(
         text_config={
             **TRANSFORMER,
@@ -52,7 +52,7 @@ def save_tiny_clip(folder: Path, *, dtype: torch.dtype = torch.float32, **save_o
         vision_config={**TRANSFORMER, "image_size": 32, "patch_size": 8},
         projection_dim=20,
     )
-    model = _randomised(CLIPModel(config)).to(dtype)
+    model = randomised(CLIPModel(config)).to(dtype)
     model.save_pretrained(folder, **save_options)
     tokenizer.save_pretrained(folder)
     CLIPImageProcessor(image_mean=IMAGE_MEAN, image_std=IMAGE_STD).save_pretrained(folder)
@@ -68,7 +68,7 @@ def save_tiny_siglip(folder: Path) -> Path:
         text_config={**TRANSFORMER, "vocab_size": tokenizer.get_vocab_size(), "max_position_embeddings": 16},
         vision_config={**TRANSFORMER, "image_size": 32, "patch_size": 8},
     )
-    model = _randomised(SiglipModel(config))
+    model = randomised(SiglipModel(config))
     model.save_pretrained(folder)
     SiglipImageProcessor(image_mean=IMAGE_MEAN, image_std=IMAGE_STD).save_pretrained(folder)
     # transformers writes this class only with sentencepiece; the hub's folders hold these two files.
@@ -100,7 +100,7 @@ def save_tiny_siglip2(folder: Path) -> Path:
         text_config={**TRANSFORMER, "vocab_size": len(vocab), "max_position_embeddings": 32},
         vision_config={**TRANSFORMER, "num_patches": 16, "patch_size": 8},
     )
-    model = _randomised(Siglip2Model(config))
+    model = randomised(Siglip2Model(config))
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     Siglip2ImageProcessor(image_mean=IMAGE_MEAN, image_std=IMAGE_STD, patch_size=8).save_pretrained(folder)
@@ -134,7 +134,7 @@ def change_json(path: Path, **changes: object) -> None:
     write_json(path, {key: value for key, value in content.items() if value is not None})
 
 
-def _randomised(model: nn.Module) -> nn.Module:
+def randomised(model: nn.Module) -> nn.Module:
     """Fill every parameter with noise: biases and norms too, or mistakes in them would not show."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -145,7 +145,7 @@ def _randomised(model: nn.Module) -> nn.Module:
     return model.eval()
 
 
-def _byte_pairs() -> dict[str, Any]:
+def byte_pairs() -> dict[str, Any]:
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     merges = [("c", "a"), ("ca", "t</w>"), ("d", "o"), ("do", "g</w>"), ("o", "f</w>")]
     pieces = [*letters, *(f"{letter}</w>" for letter in letters), *("".join(pair) for pair in merges)]

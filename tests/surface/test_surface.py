@@ -61,7 +61,17 @@ def test_mini_needs_no_model_library():
 
 @pytest.mark.parametrize(
     "command",
-    ["", *COMMANDS, "datasets check", "datasets convert", "datasets similarity"],
+    [
+        "",
+        *COMMANDS,
+        "datasets check",
+        "datasets convert",
+        "datasets similarity",
+        "references build",
+        "references show",
+        "references merge",
+        "references cost",
+    ],
 )
 def test_help_of_every_command_reads_well(command, capsys):
     from lexiseg.cli import main

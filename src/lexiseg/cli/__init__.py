@@ -24,6 +24,7 @@ COMMANDS = {
         "List the protocols that predict and score know, or show every choice of some.",
     ),
     "export": ("export:Export", "Write the masks of a predictions store as COCO annotations."),
+    "references": ("references:References", "Build, show and merge banks of reference pictures, for rim."),
     "datasets": (
         "datasets:Datasets",
         "List, check and convert published data sets, and compare vocabularies.",

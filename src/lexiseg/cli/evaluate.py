@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from lexiseg.cli.data_options import DataOptions
-from lexiseg.cli.options import Device, InferenceOptions, ModelName, load_segmenter, option
+from lexiseg.cli.options import Device, InferenceOptions, ModelName, RimOptions, load_segmenter, option
 from lexiseg.cli.progress import progress
 
 
@@ -24,6 +24,7 @@ class Evaluate:
     json: Annotated[Path | None, option("FILE", "Write the report there as well.")] = None
     device: Device = "auto"
     inference: InferenceOptions = field(default_factory=InferenceOptions)
+    rim: RimOptions = field(default_factory=RimOptions)
 
     def run(self) -> int:
         """Score and print; give the exit code."""
@@ -36,7 +37,7 @@ class Evaluate:
         dataset = self.pictures.open(needs_labels=True)
         if self.json is not None:
             refuse_unwritable(self.json)
-        segmenter = load_segmenter(self.model, self.device)
+        segmenter = load_segmenter(self.model, self.device, self.rim)
         with progress("evaluating", len(dataset)) as advance:
             report = evaluate(segmenter, dataset, advance=advance, **self.inference.changes())
         print_report(report, Console())

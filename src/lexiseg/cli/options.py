@@ -1,6 +1,7 @@
 """Options that more than one command takes."""
 
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
@@ -18,7 +19,7 @@ ModelName = Annotated[
     str,
     tyro.conf.arg(
         metavar="NAME|ID|FOLDER",
-        help="mini, a hub id such as openai/clip-vit-base-patch16, or a local checkpoint folder.",
+        help="mini, rim (with --references), a hub id such as openai/clip-vit-base-patch16, or a local checkpoint folder.",
     ),
 ]
 Device = Annotated[
@@ -92,13 +93,53 @@ class InferenceOptions:
         return {name: value for name, value in given.items() if value is not None}
 
 
-def load_segmenter(name: str, device: str) -> "Segmenter":
+@dataclass(frozen=True, kw_only=True)
+class RimOptions:
+    """What the model rim needs beside its name."""
+
+    references: Annotated[
+        Path | None,
+        option("BANK", "For rim: reference pictures, from lexiseg references build."),
+    ] = None
+    proposer: Annotated[
+        str | None,
+        option(
+            "classical|ID|FOLDER",
+            "For rim: what cuts pictures into regions; a SAM checkpoint, or no weights.",
+        ),
+    ] = None
+    missing_words: Annotated[
+        Literal["refuse", "leave_out"] | None,
+        option("refuse|leave_out", "For rim: what to do with words that the bank has no references for."),
+    ] = None
+
+    def arguments(self, model: str) -> dict[str, Any]:
+        """Give what ``load`` takes for ``rim``; refuse these options for another model."""
+        from lexiseg.core.errors import InputError
+
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        given = {name: value for name, value in given.items() if value is not None}
+        if given and model != "rim":
+            raise InputError(
+                doing=f"loading the model {model}",
+                found=f"--{next(iter(given)).replace('_', '-')}, which is for rim",
+                expected="--model rim with it",
+                fix="Name the model rim, or leave the option out.",
+            )
+        if "missing_words" in given:
+            from lexiseg.methods.rim.settings import RIMSettings
+
+            given["method"] = RIMSettings(missing_words=given.pop("missing_words"))
+        return given
+
+
+def load_segmenter(name: str, device: str, rim: RimOptions | None = None) -> "Segmenter":
     """Load a model and print, once, what must be known before trusting it."""
     import sys
 
     from lexiseg.recipes import load
 
-    segmenter = load(name, device=device)
+    segmenter = load(name, device=device, **(rim.arguments(name) if rim else {}))
     if segmenter.notice:
         print(f"note: {segmenter.notice}", file=sys.stderr)
     return segmenter

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from lexiseg.cli.jobs import is_done, plan_jobs
-from lexiseg.cli.options import Device, InferenceOptions, ModelName, load_segmenter, option
+from lexiseg.cli.options import Device, InferenceOptions, ModelName, RimOptions, load_segmenter, option
 from lexiseg.cli.progress import progress
 from lexiseg.core.errors import ImageError, InputError, LexisegError, OutputError
 from lexiseg.core.result_files import picture_facts
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from lexiseg.core.segmentation import Segmentation
     from lexiseg.core.vocabulary import Vocabulary
+    from lexiseg.inference.segmenter import Segmenter
 
 #: With more pictures than this, one table for all of them is printed instead of one each.
 MAX_TABLES = 8
@@ -59,7 +60,15 @@ class Segment:
         tyro.conf.FlagCreatePairsOff,
     ] = False
     device: Device = "auto"
+    explain: Annotated[
+        bool,
+        tyro.conf.arg(
+            help="For rim: write why each region got its label, as STEM.explain.html.", help_behavior_hint=""
+        ),
+        tyro.conf.FlagCreatePairsOff,
+    ] = False
     inference: InferenceOptions = field(default_factory=InferenceOptions)
+    rim: RimOptions = field(default_factory=RimOptions)
 
     def run(self) -> int:
         """Segment every picture; give the exit code."""
@@ -68,8 +77,15 @@ class Segment:
         from rich.console import Console
 
         vocabulary = self._vocabulary()
+        if self.explain and self.model != "rim":
+            raise InputError(
+                doing="reading the options",
+                found=f"--explain with the model {self.model}",
+                expected="--model rim: the others have no regions or reference pictures to show",
+                fix="Leave --explain out, or use rim.",
+            )
         jobs = plan_jobs(self.paths, self.out)
-        segmenter = load_segmenter(self.model, self.device)
+        segmenter = load_segmenter(self.model, self.device, self.rim)
         changes = self.inference.changes()
         request = segmenter.describe(vocabulary, **changes)
         console = Console()
@@ -83,12 +99,16 @@ class Segment:
             writing: tuple[Path, Future[dict[str, Path]]] | None = None
             for path, stem in jobs:
                 picture = picture_facts(path)  # before it is read: a later change makes it new
-                if not self.overwrite and is_done(self.out, stem, picture, request):
+                sheet = self.out / f"{stem}.explain.html"
+                is_explained = not self.explain or sheet.is_file()
+                if not self.overwrite and is_explained and is_done(self.out, stem, picture, request):
                     skipped += 1
                     advance()
                     continue
                 try:
                     segmentation = segmenter.segment(path, vocabulary, **changes)
+                    if self.explain:
+                        _write_explanation(segmenter, path, vocabulary, sheet)
                 except ImageError as error:
                     failed.append((path, error))
                     advance()
@@ -173,3 +193,12 @@ def _print_totals(console: "Console", totals: dict[str, list[float]], num_images
     for name, shares in sorted(totals.items(), key=lambda item: -sum(item[1])):
         table.add_row(escape(name), str(len(shares)), f"{sum(shares) / num_images:.1%}")
     console.print(table)
+
+
+def _write_explanation(segmenter: "Segmenter", path: Path, vocabulary: "Vocabulary", sheet: Path) -> None:
+    from lexiseg.methods.rim.explanation import explain
+    from lexiseg.methods.rim.explanation_sheet import save_explanation
+    from lexiseg.methods.rim.segmenter import RIM
+
+    assert isinstance(segmenter, RIM)
+    save_explanation(explain(segmenter, path, vocabulary), sheet, path.name)

@@ -9,6 +9,7 @@ LexisegError
 ├── WeightsError (OSError)               weights cannot be used
 │   ├── MissingWeightsError (FileNotFoundError)
 │   └── CheckpointError                  present, but incomplete, mis-shaped or unsafe
+├── MissingPackageError (ImportError)    an optional package is not installed
 └── OutputError (OSError)                results cannot be written
 
 A message has four parts: what was being done, what was found, what was expected, what to do.
@@ -85,6 +86,20 @@ class MissingWeightsError(WeightsError, FileNotFoundError):
 
 class CheckpointError(WeightsError):
     """Weights are present but incomplete, mis-shaped or unsafe to load."""
+
+
+class MissingPackageError(LexisegError, ImportError):
+    """An optional package is not installed."""
+
+    @classmethod
+    def of(cls, package: str, *, doing: str, extra: str) -> "MissingPackageError":
+        """Build the error that names the extra which installs ``package``."""
+        return cls(
+            doing=doing,
+            found=f"no package {package}",
+            expected=f"{package}, which comes with the extra {extra!r}",
+            fix=f'Run: pip install "lexiseg[{extra}]".',
+        )
 
 
 class OutputError(LexisegError, OSError):

@@ -1,16 +1,18 @@
 """The interfaces between the rooms. A class is either abstract or final.
 
-``ImageEncoder`` and ``TextEncoder`` are here; ``Segmenter``, which also answers to people
+``ImageEncoder``, ``TextEncoder`` and ``MaskProposer`` are here; ``Segmenter``, which also answers to people
 (``segment``), is in ``inference.segmenter`` because it runs the one inference path.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from jaxtyping import Float
+import numpy as np
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from lexiseg.core.features import PatchFeatures
+from lexiseg.core.masks import Masks
 
 
 class ImageEncoder(nn.Module, ABC):
@@ -43,3 +45,11 @@ class TextEncoder(nn.Module, ABC):
         Raises:
             VocabularyError: A text is longer than the model can read.
         """
+
+
+class MaskProposer(nn.Module, ABC):
+    """A picture to regions of it: class-agnostic, in any number. A module, so that it moves with ``to``."""
+
+    @abstractmethod
+    def propose(self, image: UInt8[np.ndarray, "H W 3"]) -> Masks:
+        """Cut one RGB picture of any size into masks of that size; none at all is an answer."""

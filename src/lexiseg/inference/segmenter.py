@@ -78,6 +78,13 @@ class Segmenter(nn.Module, ABC):
     ) -> Float[Tensor, "B S h w"]:
         """Score every name at every patch; higher wins; the scale is the method's own."""
 
+    def check_vocabulary(self, vocabulary: Vocabulary) -> None:
+        """Refuse a vocabulary the method cannot label with; any will do unless a method says otherwise.
+
+        Raises:
+            VocabularyError: It cannot.
+        """
+
     def encode(self, image: ImageSource, **changes: Any) -> EncodedImage:
         """Encode a picture once, to ask ``segment`` for many vocabularies without doing it again.
 
@@ -131,6 +138,7 @@ class Segmenter(nn.Module, ABC):
                 self._refuse_encoded_otherwise(item, changes)
         vocabulary = with_background(Vocabulary.parse(words), settings)
         competing = competing_classes(vocabulary, settings)
+        self.check_vocabulary(vocabulary)
         names = vocabulary.all_names()
         counts = [len(names[label]) for label in competing]
         embeddings = self.embed_texts(

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from lexiseg.core.errors import CheckpointError, WeightsError
 
-_INDEX = "model.safetensors.index.json"
 _FLOATS = ("F64", "F32", "F16", "BF16")
 _SHOWN = 6
 
@@ -63,12 +62,29 @@ def read_json(folder: Path, file: str) -> dict[str, Any]:
     return content
 
 
-def build_model(folder: Path, build: Callable[[], Model]) -> Model:
+def no_other_names(name: str) -> tuple[str, ...]:
+    """Say that a tensor is called the same in the file and in the network."""
+    return (name,)
+
+
+def build_model(
+    folder: Path,
+    build: Callable[[], Model],
+    *,
+    targets: Callable[[str], tuple[str, ...]] = no_other_names,
+    tied: Mapping[str, str] | None = None,
+    stem: str = "model",
+) -> Model:
     """Build a network and fill every tensor from the folder's safetensors.
 
     Args:
         folder: Checkpoint in hub layout.
         build: Makes the network; called with the meta device, so it costs no memory.
+        targets: From a tensor's name in the file to its names in the network: older files call some
+            parts otherwise, or keep in one tensor what are equal parts along the first axis here. No
+            name at all for a tensor that the network leaves out.
+        tied: From a name to the one whose tensor it shares; files may hold either or both.
+        stem: The weights are in ``<stem>.safetensors``.
 
     Returns:
         The network in float32, in evaluation mode, without gradients.
@@ -83,27 +99,43 @@ def build_model(folder: Path, build: Callable[[], Model]) -> Model:
     except Exception as error:  # transformers checks some fields and divides by others
         raise _unreadable(folder / "config.json", f"settings that make no network ({error})") from error
     expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    files = check_checkpoint(folder, expected)
+    files = check_checkpoint(folder, expected, targets=targets, tied=tied, stem=stem)
     tensors: dict[str, Tensor] = {}
     for file in sorted(set(files.values())):
         with safe_open(file, framework="pt") as opened:
-            for name in (name for name, home in files.items() if home == file):
-                tensors[name] = opened.get_tensor(name).to(torch.float32)
+            for stored in (stored for stored, home in files.items() if home == file):
+                names = targets(stored)
+                tensor = opened.get_tensor(stored).to(torch.float32)
+                parts = [part.contiguous() for part in tensor.chunk(len(names))] if names[1:] else [tensor]
+                tensors.update(zip(names, parts, strict=True))
+    for name, twin in (tied or {}).items():
+        shared = tensors[twin] if twin in tensors else tensors[name]
+        tensors[name] = tensors[twin] = shared
     _refuse_not_finite(folder, tensors)
     model.load_state_dict(tensors, strict=True, assign=True)
     _fill_position_ids(model)
     return model.eval().requires_grad_(False)
 
 
-def check_checkpoint(folder: Path, expected: Mapping[str, tuple[int, ...]]) -> dict[str, Path]:
+def check_checkpoint(
+    folder: Path,
+    expected: Mapping[str, tuple[int, ...]],
+    *,
+    targets: Callable[[str], tuple[str, ...]] = no_other_names,
+    tied: Mapping[str, str] | None = None,
+    stem: str = "model",
+) -> dict[str, Path]:
     """Compare the tensors in a folder with those a network needs, reading only the files' headers.
 
     Args:
         folder: Holds ``model.safetensors``, or several files and ``model.safetensors.index.json``.
         expected: Shape of every tensor by name.
+        targets: See ``build_model``.
+        tied: See ``build_model``.
+        stem: See ``build_model``.
 
     Returns:
-        The file of every expected tensor.
+        The file of every tensor that is needed, by its name in the file.
 
     Raises:
         CheckpointError: No safetensors (a pickle is never loaded), a file is cut off or missing, a
@@ -114,15 +146,19 @@ def check_checkpoint(folder: Path, expected: Mapping[str, tuple[int, ...]]) -> d
     found: dict[str, tuple[tuple[int, ...], str]] = {}
     files: dict[str, Path] = {}
     problems = []
-    for file in _weight_files(folder):
+    for file in _weight_files(folder, stem):
         try:
             with safe_open(file, framework="pt") as opened:
-                for name in opened.keys():  # noqa: SIM118
-                    part = opened.get_slice(name)
-                    found[name] = (tuple(part.get_shape()), part.get_dtype())
-                    if name in files:
-                        problems.append(f"{name}: in {files[name].name} and in {file.name}")
-                    files[name] = file
+                for stored in opened.keys():  # noqa: SIM118
+                    part, names = opened.get_slice(stored), targets(stored)
+                    shape = tuple(part.get_shape())
+                    if len(names) > 1 and shape[0] % len(names) == 0:
+                        shape = (shape[0] // len(names), *shape[1:])
+                    found.update(dict.fromkeys(names, (shape, part.get_dtype())))
+                    if stored in files:
+                        problems.append(f"{stored}: in {files[stored].name} and in {file.name}")
+                    if set(names) & expected.keys():
+                        files[stored] = file
         except (SafetensorError, OSError) as error:
             raise CheckpointError(
                 doing=f"reading {file}",
@@ -133,7 +169,10 @@ def check_checkpoint(folder: Path, expected: Mapping[str, tuple[int, ...]]) -> d
                 fix="Download or copy it again; the last attempt may have been cut off.",
             ) from error
 
+    twins = {**(tied or {}), **{twin: name for name, twin in (tied or {}).items()}}
     for name, shape in expected.items():
+        if name not in found and twins.get(name) in found:
+            continue
         there, kind = found.get(name, (None, ""))
         if there is None:
             problems.append(f"{name}: file nothing, model {shape}")
@@ -155,7 +194,7 @@ def check_checkpoint(folder: Path, expected: Mapping[str, tuple[int, ...]]) -> d
             fix="Download the checkpoint again, or take config.json and the weights from the same place; "
             "nothing was loaded.",
         )
-    return {name: files[name] for name in expected}
+    return files
 
 
 def transformers_class(name: str) -> Any:
@@ -207,18 +246,19 @@ def fingerprint(module: nn.Module, *more: str) -> str:
     return digest.hexdigest()
 
 
-def _weight_files(folder: Path) -> list[Path]:
-    if (folder / _INDEX).exists():
-        shards = read_json(folder, _INDEX).get("weight_map")
+def _weight_files(folder: Path, stem: str) -> list[Path]:
+    single, index = folder / f"{stem}.safetensors", f"{stem}.safetensors.index.json"
+    if (folder / index).exists():
+        shards = read_json(folder, index).get("weight_map")
         names = sorted({str(name) for name in shards.values()}) if isinstance(shards, dict) else []
         if not names or any(Path(name).name != name for name in names):
-            raise _unreadable(folder / _INDEX, "no weight_map from tensors to files of this folder")
+            raise _unreadable(folder / index, "no weight_map from tensors to files of this folder")
         return [folder / name for name in names]
-    if (folder / "model.safetensors").exists():
-        return [folder / "model.safetensors"]
+    if single.exists():
+        return [single]
     pickles = sorted(path for path in folder.iterdir() if path.suffix in (".bin", ".pt", ".pth", ".ckpt"))
     if not pickles:
-        raise _unreadable(folder / "model.safetensors", "no such file")
+        raise _unreadable(single, "no such file")
     convert = (
         "import sys, torch, safetensors.torch as s; w = torch.load(sys.argv[1], weights_only=True); "
         "s.save_file({k: v.clone().contiguous() for k, v in w.items()}, sys.argv[2])"
@@ -226,9 +266,9 @@ def _weight_files(folder: Path) -> list[Path]:
     raise CheckpointError(
         doing=f"looking for weights in {folder}",
         found=f"only {', '.join(path.name for path in pickles)}, which is a pickle",
-        expected="model.safetensors: a pickle can run code when it is opened and is never loaded",
+        expected=f"{single.name}: a pickle can run code when it is opened and is never loaded",
         fix="Get the checkpoint in safetensors, or convert it once where you trust its source: "
-        f'python -c "{convert}" {pickles[0]} {folder / "model.safetensors"}',
+        f'python -c "{convert}" {pickles[0]} {single}',
     )
 
 

@@ -9,37 +9,52 @@ import torch
 
 from lexiseg.core.errors import InputError, UnknownNameError
 from lexiseg.inference.segmenter import Segmenter
+from lexiseg.methods.rim.settings import RIMSettings
 from lexiseg.models.hub import KNOWN_WEIGHTS, is_cached
 from lexiseg.models.pip_weights import PipWeights
 from lexiseg.recipes.dense_similarity import build_dense_similarity
 from lexiseg.recipes.mini import MINI_WEIGHTS, build_mini
+from lexiseg.recipes.rim import CLASSICAL_PROPOSER, build_rim
 
-#: Our own models by name. Anything else is a checkpoint folder or a hub id.
+#: Our own models by name; ``rim`` is one more, which needs references. Anything else is a checkpoint folder or a hub id.
 RECIPES: dict[str, Callable[[], Segmenter]] = {"mini": build_mini}
 
 
-def load(name: str | os.PathLike[str] = "mini", *, device: str = "auto") -> Segmenter:
+def load(
+    name: str | os.PathLike[str] = "mini",
+    *,
+    device: str = "auto",
+    references: str | os.PathLike[str] | None = None,
+    proposer: str = CLASSICAL_PROPOSER,
+    method: RIMSettings | None = None,
+) -> Segmenter:
     """Load a model, ready to segment.
 
     Args:
-        name: ``mini``, the hub id of a CLIP, SigLIP or SigLIP 2 checkpoint such as
+        name: ``mini``, ``rim``, the hub id of a CLIP, SigLIP or SigLIP 2 checkpoint such as
             ``openai/clip-vit-base-patch16``, or a local folder in the hub's layout.
         device: ``cpu``, ``cuda``, …; ``auto`` takes a GPU when there is one.
+        references: For ``rim``: the bank that ``lexiseg references build`` wrote.
+        proposer: For ``rim``: ``classical``, or a SAM checkpoint.
+        method: For ``rim``: how regions are matched.
 
     Raises:
+        InputError: ``rim`` without references.
         UnknownNameError: It is none of these.
         InputError: It is not a name at all, or the device cannot be used.
         MissingWeightsError: The weights are not on this machine and cannot be fetched.
         CheckpointError: The weights are incomplete, mis-shaped or unsafe.
     """
     name = _text(name)
-    place = _device(device)
-    if name in RECIPES:
+    place = choose_device(device)
+    if name == "rim":
+        segmenter = build_rim(references, proposer=proposer, method=method)
+    elif name in RECIPES:
         segmenter = RECIPES[name]()
     elif "/" in name or "\\" in name or os.path.exists(os.path.expanduser(name)):
         segmenter = build_dense_similarity(name)
     else:
-        raise UnknownNameError.of("model", name, [*RECIPES, *KNOWN_WEIGHTS])
+        raise UnknownNameError.of("model", name, [*RECIPES, "rim", *KNOWN_WEIGHTS])
     return segmenter.to(place).eval()
 
 
@@ -55,7 +70,12 @@ def _text(name: object) -> str:
     )
 
 
-def _device(name: str) -> torch.device:
+def choose_device(name: str) -> torch.device:
+    """Give the device of that name; ``auto`` is a GPU when there is one.
+
+    Raises:
+        InputError: This torch cannot use it.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

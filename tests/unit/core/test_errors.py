@@ -23,6 +23,7 @@ def test_message_has_four_parts():
         (errors.UnknownNameError, LookupError),
         (errors.MissingWeightsError, FileNotFoundError),
         (errors.CheckpointError, OSError),
+        (errors.MissingPackageError, ImportError),
         (errors.OutputError, OSError),
     ],
 )

@@ -1,0 +1,176 @@
+"""``lexiseg references``: build, look at and merge banks of reference pictures."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from lexiseg.cli.options import Device, option
+from lexiseg.cli.progress import progress
+from lexiseg.cli.reference_planning import Cost, read_vocabulary
+from lexiseg.core.errors import InputError
+
+_BANK = tyro.conf.arg(metavar="BANK", help="A bank of reference pictures.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Build:
+    """Build references for classes, or add classes to a bank.
+
+    A stopped build goes on where it was when the same command is run again; classes that are in the
+    bank already, from the same pictures and with the same settings, are kept as they are.
+    """
+
+    source: Annotated[
+        Literal["generate", "folder", "cutouts"],
+        tyro.conf.arg(
+            metavar="generate|folder|cutouts",
+            help="Pictures from Stable Diffusion, from a folder for each class, or RGBA cut-outs with names.",
+        ),
+    ]
+    out: Annotated[Path, tyro.conf.arg(metavar="BANK", help="The file to write, or to add to.")]
+    words: Annotated[str | None, option("WORDS", 'Class names separated by commas: "cat, dog".')] = None
+    classes_file: Annotated[
+        Path | None, option("FILE", "Class names one a line, synonyms after a tab; instead of --words.")
+    ] = None
+    from_: Annotated[
+        Path | None,
+        tyro.conf.arg(
+            name="from", metavar="PATH", help="Where folder and cutouts find pictures.", help_behavior_hint=""
+        ),
+    ] = None
+    encoder: Annotated[
+        str,
+        tyro.conf.arg(metavar="NAME|ID|FOLDER", help="Image encoder: mini, or a DINOv2 or CLIP checkpoint."),
+    ] = "mini"
+    pictures: Annotated[int, tyro.conf.arg(metavar="K", help="Pictures a class.")] = 50
+    subcategories: Annotated[int, tyro.conf.arg(metavar="J", help="References a class.")] = 5
+    seed: Annotated[int, tyro.conf.arg(metavar="SEED", help="Of k-means and of generated pictures.")] = 0
+    generator: Annotated[
+        str | None, option("FOLDER", "For generate: Stable Diffusion 1.x or 2.x in the layout of diffusers.")
+    ] = None
+    sam: Annotated[
+        str | None,
+        option("ID|FOLDER", "SAM or SAM 2: for generate, and for pictures of folder that have no mask."),
+    ] = None
+    steps: Annotated[int, tyro.conf.arg(metavar="STEPS", help="For generate: denoising steps.")] = 50
+    device: Device = "auto"
+
+    def run(self) -> int:
+        """Build; give the exit code, 1 where a class got no reference."""
+        from lexiseg.methods.rim.references.bank import rejection_text
+        from lexiseg.methods.rim.references.build import BuildSettings, build_bank
+        from lexiseg.models.checkpoint import fingerprint
+        from lexiseg.recipes.by_name import choose_device
+        from lexiseg.recipes.reference_sources import build_source
+        from lexiseg.recipes.rim import load_reference_encoder
+
+        vocabulary = read_vocabulary(self.words, self.classes_file)
+        device = choose_device(self.device)
+        source = build_source(
+            self.source,
+            self.from_,
+            generator=self.generator,
+            sam=self.sam,
+            steps=self.steps,
+            seed=self.seed,
+            device=device,
+        )
+        encoder, short_side = load_reference_encoder(self.encoder)
+        settings = BuildSettings(
+            pictures=self.pictures, subcategories=self.subcategories, short_side=short_side, seed=self.seed
+        )
+        facts = {"name": self.encoder, "fingerprint": fingerprint(encoder)}
+        encoder = encoder.to(device)
+        with progress("building references", len(vocabulary)) as advance:
+            built = build_bank(
+                vocabulary.names,
+                source,
+                encoder,
+                self.out,
+                encoder_facts=facts,
+                settings=settings,
+                advance=advance,
+            )
+        print(f"{len(built.made)} classes built, {len(built.kept)} already there; {self.out}")
+        for name, why in built.rejected.items():
+            print(f"  no reference for {name}: {rejection_text(why)}", file=sys.stderr)
+        return 1 if built.rejected else 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Show:
+    """List the classes of a bank: pictures, references, how many pictures were rejected and why."""
+
+    bank: tyro.conf.Positional[Annotated[Path, _BANK]]
+
+    def run(self) -> int:
+        """Print; give the exit code."""
+        from rich.console import Console
+        from rich.markup import escape
+        from rich.table import Table
+
+        from lexiseg.methods.rim.references.bank import ReferenceBank, describe_encoder, rejection_text
+
+        bank = ReferenceBank(self.bank)
+        table = Table(highlight=False)
+        for heading in ("class", "source", "pictures", "references", "rejected"):
+            table.add_column(heading)
+        for row in bank.manifest["classes"]:
+            facts = row["facts"]
+            first, stop = row["references"]
+            table.add_row(
+                escape(row["name"]),
+                facts["source"],
+                str(len(row["origins"])),
+                str(stop - first),
+                rejection_text(facts),
+            )
+        for name, facts in bank.rejected.items():
+            table.add_row(escape(name), facts["source"], "0", "0", rejection_text(facts))
+        console = Console()
+        console.print(table)
+        size = self.bank.stat().st_size / 1e6
+        console.print(f"{len(bank)} classes, {size:.1f} MB; image encoder {describe_encoder(bank.encoder)}")
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Merge:
+    """Write one bank with the classes of several that were built with one image encoder."""
+
+    banks: tyro.conf.Positional[tuple[Annotated[Path, _BANK], ...]]
+    out: Annotated[Path, tyro.conf.arg(metavar="BANK", help="The file to write.")]
+
+    def run(self) -> int:
+        """Merge; give the exit code."""
+        from lexiseg.methods.rim.references.bank import ReferenceBank, merge_banks
+
+        if not self.banks:
+            raise InputError(
+                doing="merging reference banks",
+                found="none",
+                expected="two or more",
+                fix="Name them: lexiseg references merge a.bank b.bank --out both.bank",
+            )
+        count = merge_banks([ReferenceBank(path) for path in self.banks], self.out)
+        print(f"{count} classes in {self.out}")
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class References:
+    """Build, show and merge banks of reference pictures, for rim."""
+
+    action: (
+        Annotated[Build, tyro.conf.subcommand("build", prefix_name=False)]
+        | Annotated[Show, tyro.conf.subcommand("show", prefix_name=False)]
+        | Annotated[Merge, tyro.conf.subcommand("merge", prefix_name=False)]
+        | Annotated[Cost, tyro.conf.subcommand("cost", prefix_name=False)]
+    )
+
+    def run(self) -> int:
+        """Do it; give the exit code."""
+        return self.action.run()

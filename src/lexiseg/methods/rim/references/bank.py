@@ -1,0 +1,301 @@
+"""ReferenceBank: reference pictures as features, in one safetensors file that is mapped, not read.
+
+The file holds, for all classes one after the other, a unit feature a picture, the unit features of
+sub-categories (the references), unit features of what surrounded the objects (negatives), thumbnails,
+and the score profile of every reference against every class. Its header carries a manifest in JSON:
+who made the features, and for each class its content key, where its rows lie, the origins of its
+pictures, and how many were rejected and why.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from lexiseg.core.atomic_write import atomic_path
+from lexiseg.core.errors import DatasetError
+from lexiseg.methods.rim.references.profiles import inter_class_scores
+
+FORMAT = "lexiseg-references-1"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ClassReferences:
+    """What the bank keeps of one class.
+
+    Attributes:
+        name: The class.
+        key: Hash of everything that decided the rest: name, source, pictures, encoder, settings.
+        features: Unit feature of each picture's object.
+        clusters: Sub-category of each picture.
+        references: Unit feature of each sub-category.
+        negatives: Unit features of what is outside the objects, in groups; none for cut-outs.
+        thumbnails: JPEG files, one a picture.
+        origins: Where each picture came from.
+        facts: ``drawn`` pictures, ``rejected`` ones by reason, and what the source says of itself.
+    """
+
+    name: str
+    key: str
+    features: Float[Tensor, "K D"]
+    clusters: Int[Tensor, " K"]
+    references: Float[Tensor, "J D"]
+    negatives: Float[Tensor, "n D"]
+    thumbnails: tuple[bytes, ...]
+    origins: tuple[str, ...]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def save_bank(
+    path: Path,
+    classes: Sequence[ClassReferences],
+    *,
+    encoder: Mapping[str, Any],
+    rejected: Mapping[str, Mapping[str, Any]] | None = None,
+) -> None:
+    """Write a bank, whole or not at all.
+
+    Args:
+        path: The file.
+        classes: One or more, names all different.
+        encoder: ``name`` (what to load), ``fingerprint`` and ``short_side`` of the image encoder.
+        rejected: Facts of classes that got no reference, by name.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    assert classes, "a bank has a class"
+    rows: list[dict[str, Any]] = []
+    ends = {"pictures": 0, "references": 0, "negatives": 0}
+    for each in classes:
+        row: dict[str, Any] = {"name": each.name, "key": each.key, "origins": list(each.origins)}
+        for kind, tensor in (
+            ("pictures", each.features),
+            ("references", each.references),
+            ("negatives", each.negatives),
+        ):
+            row[kind] = [ends[kind], ends[kind] + len(tensor)]
+            ends[kind] += len(tensor)
+        rows.append({**row, "facts": dict(each.facts)})
+    jpegs = [jpeg for each in classes for jpeg in each.thumbnails]
+    starts = np.cumsum([0, *map(len, jpegs)])
+    tensors = {
+        "features": torch.cat([each.features for each in classes]).half(),
+        "clusters": torch.cat([each.clusters for each in classes]).to(torch.uint8),
+        "references": torch.cat([each.references for each in classes]).float(),
+        "negatives": torch.cat([each.negatives for each in classes]).half(),
+        "profiles": inter_class_scores(
+            [(each.features.float(), each.clusters, each.references.float()) for each in classes]
+        ),
+        "thumbnails": torch.frombuffer(bytearray(b"".join(jpegs) or b"\0"), dtype=torch.uint8),
+        "thumbnail_starts": torch.as_tensor(starts, dtype=torch.int64),
+    }
+    manifest = {
+        "format": FORMAT,
+        "encoder": dict(encoder),
+        "classes": rows,
+        "rejected": {name: dict(facts) for name, facts in (rejected or {}).items()},
+    }
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata={"manifest": json.dumps(manifest, ensure_ascii=False)})
+
+
+class ReferenceBank:
+    """A bank on disk. Opening reads the header; tensors are pages of the file until they are used.
+
+    Args:
+        path: The file.
+
+    Raises:
+        DatasetError: It is absent, half-written or no bank.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not path.is_file():
+            raise _absent(path)
+        try:
+            self._file = cast(Any, safe_open(path, framework="pt"))
+            manifest = json.loads((self._file.metadata() or {}).get("manifest", "null"))
+        except (SafetensorError, OSError, ValueError) as error:
+            raise DatasetError(
+                doing=f"opening the reference bank {path}",
+                found=f"{path.stat().st_size:,} bytes that are not whole ({error})",
+                expected="a file written by lexiseg references build",
+                fix="Copy it again, or delete it and run the same lexiseg references build again.",
+            ) from error
+        if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+            found = (
+                manifest.get("format")
+                if isinstance(manifest, dict)
+                else "a safetensors file of something else"
+            )
+            raise DatasetError(
+                doing=f"opening the reference bank {path}",
+                found=str(found),
+                expected=f"a bank in the format {FORMAT}",
+                fix="Build it with this version: lexiseg references build.",
+            )
+        self.manifest: dict[str, Any] = manifest
+        self.encoder: dict[str, Any] = manifest["encoder"]
+        self.names: tuple[str, ...] = tuple(row["name"] for row in manifest["classes"])
+        self._rows: dict[str, dict[str, Any]] = {row["name"]: row for row in manifest["classes"]}
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def rejected(self) -> dict[str, dict[str, Any]]:
+        """Facts of the classes that got no reference, by name."""
+        return self.manifest["rejected"]
+
+    @cached_property
+    def references(self) -> Float[Tensor, "R D"]:
+        """Unit features of all sub-categories, class after class."""
+        return self._file.get_tensor("references")
+
+    def reference_rows(self, label: int) -> tuple[int, int]:
+        """Give the first row of a class in ``references``, and the one after its last."""
+        first, stop = self.manifest["classes"][label]["references"]
+        return first, stop
+
+    @cached_property
+    def profiles(self) -> Float[Tensor, "R C"]:
+        """Score of each reference's pictures against each class, leave-one-out for its own."""
+        return self._file.get_tensor("profiles")
+
+    @cached_property
+    def negatives(self) -> Float[Tensor, "n D"]:
+        """Unit features of what surrounded the objects of all classes."""
+        return self._file.get_tensor("negatives")
+
+    @cached_property
+    def features(self) -> Float[Tensor, "P D"]:
+        """Unit features of all pictures, class after class."""
+        return self._file.get_tensor("features")
+
+    @cached_property
+    def picture_classes(self) -> Int[Tensor, " P"]:
+        """Which class each row of ``features`` belongs to."""
+        counts = [len(row["origins"]) for row in self.manifest["classes"]]
+        return torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+
+    @cached_property
+    def origins(self) -> tuple[str, ...]:
+        """Where each row of ``features`` came from."""
+        return tuple(origin for row in self.manifest["classes"] for origin in row["origins"])
+
+    def thumbnail(self, picture: int) -> bytes:
+        """Give a picture of the bank, small, as a JPEG file."""
+        start, stop = self._file.get_tensor("thumbnail_starts")[picture : picture + 2].tolist()
+        part: UInt8[np.ndarray, " n"] = self._file.get_slice("thumbnails")[start:stop].numpy()
+        return part.tobytes()
+
+    def key(self, name: str) -> str | None:
+        """Give the content key of a class; None where the bank does not have it."""
+        return self._rows[name]["key"] if name in self._rows else None
+
+    def read_class(self, name: str) -> ClassReferences:
+        """Read all of one class."""
+        row = self._rows[name]
+        (first, stop) = row["pictures"]
+
+        def part(tensor: str, kind: str) -> Tensor:
+            start, end = row[kind]
+            return self._file.get_slice(tensor)[start:end].clone()
+
+        return ClassReferences(
+            name=name,
+            key=row["key"],
+            features=part("features", "pictures").float(),
+            clusters=part("clusters", "pictures").long(),
+            references=part("references", "references"),
+            negatives=part("negatives", "negatives").float(),
+            thumbnails=tuple(self.thumbnail(picture) for picture in range(first, stop)),
+            origins=tuple(row["origins"]),
+            facts=row["facts"],
+        )
+
+
+def merge_banks(banks: Sequence[ReferenceBank], out: Path) -> int:
+    """Write one bank with the classes of several; give the number of classes.
+
+    Raises:
+        DatasetError: Their encoders differ, or they hold different references for one class.
+        OutputError: The result cannot be written.
+    """
+    merged: dict[str, ClassReferences] = {}
+    homes: dict[str, ReferenceBank] = {}
+    rejected: dict[str, Mapping[str, Any]] = {}
+    first = banks[0]
+    for bank in banks:
+        if bank.encoder != first.encoder:
+            raise DatasetError(
+                doing=f"merging {bank.path} with {first.path}",
+                found=f"features of {describe_encoder(bank.encoder)} and of {describe_encoder(first.encoder)}",
+                expected="banks built with one image encoder at one size",
+                fix="Build one of them again with the other's --encoder.",
+            )
+        rejected.update(bank.rejected)
+        for name in bank.names:
+            home = homes.setdefault(name, bank)
+            if home.key(name) != bank.key(name):
+                raise DatasetError(
+                    doing=f"merging {bank.path} with {home.path}",
+                    found=f"different references for the class {name!r} in the two",
+                    expected="a class in one bank only, or the same in both",
+                    fix="Build one of the banks again without that class.",
+                )
+            if name not in merged:
+                merged[name] = bank.read_class(name)
+    failed = {name: facts for name, facts in rejected.items() if name not in merged}
+    save_bank(out, list(merged.values()), encoder=first.encoder, rejected=failed)
+    return len(merged)
+
+
+def describe_encoder(encoder: Mapping[str, Any]) -> str:
+    """Name an encoder of a manifest in a message."""
+    return f"{encoder.get('name')} at {encoder.get('short_side')} pixels ({str(encoder.get('fingerprint'))[:12]})"
+
+
+def rejection_text(facts: Mapping[str, Any]) -> str:
+    """Tell how many pictures of a class were rejected and why; for a person."""
+    rejected: Mapping[str, int] = facts["rejected"]
+    if not facts["drawn"]:
+        return "no picture of that name"
+    if not rejected:
+        return "none"
+    why = ", ".join(f"{count} × {reason}" for reason, count in rejected.items())
+    return f"{sum(rejected.values()) / facts['drawn']:.0%} of {facts['drawn']}: {why}"
+
+
+def parts_folder(path: Path) -> Path:
+    """Give the folder where a build keeps finished classes until the bank is written."""
+    return path.with_name(f"{path.name}.parts")
+
+
+def _absent(path: Path) -> DatasetError:
+    parts = parts_folder(path)
+    finished = len(list(parts.glob("*.safetensors"))) if parts.is_dir() else 0
+    if finished:
+        return DatasetError(
+            doing=f"opening the reference bank {path}",
+            found=f"a half-written bank: {finished} finished classes in {parts}",
+            expected="a build that ran to its end",
+            fix="Run the same lexiseg references build again: it goes on where it stopped.",
+        )
+    return DatasetError(
+        doing=f"opening the reference bank {path}",
+        found="a folder" if path.is_dir() else "no such file",
+        expected="a file written by lexiseg references build",
+        fix='Build one: lexiseg references build --words "cat, dog" --source cutouts --from FOLDER --out BANK.',
+    )

@@ -1,0 +1,252 @@
+"""Build a bank: class by class, so that a stopped build goes on and a new class costs only itself."""
+
+import hashlib
+import io
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from lexiseg.core.errors import DatasetError, InputError
+from lexiseg.core.interfaces import ImageEncoder
+from lexiseg.data.transforms import fitted_size, resize_image
+from lexiseg.methods.rim.references.bank import (
+    ClassReferences,
+    ReferenceBank,
+    parts_folder,
+    save_bank,
+)
+from lexiseg.methods.rim.references.sources import ReferencePicture, ReferenceSource, RejectedPicture
+from lexiseg.ops.region_pooling import pool_regions
+from lexiseg.ops.spherical_kmeans import Clusters, spherical_kmeans
+
+THUMBNAIL_SIDE = 56
+_THUMBNAIL_QUALITY = 70
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildSettings:
+    """How pictures of a class become its references.
+
+    Attributes:
+        pictures: Pictures a class; 50 is stated in the paper.
+        subcategories: References a class, by k-means over its pictures; fewer where it has fewer pictures.
+        short_side: Short side of what the image encoder sees.
+        seed: Of k-means.
+    """
+
+    pictures: int = 50
+    subcategories: int = 5
+    short_side: int = 518
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("pictures", "subcategories", "short_side"):
+            if getattr(self, name) < 1:
+                raise InputError(
+                    doing="reading the settings of a reference bank",
+                    found=f"{name} = {getattr(self, name)}",
+                    expected="a positive number",
+                    fix="Correct it, or leave it out.",
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    """What a build did.
+
+    Attributes:
+        made: Classes built now.
+        kept: Classes that were there already.
+        rejected: Facts of the classes without a usable picture, by name.
+    """
+
+    made: tuple[str, ...]
+    kept: tuple[str, ...]
+    rejected: Mapping[str, Mapping[str, Any]]
+
+
+def build_bank(
+    names: Sequence[str],
+    source: ReferenceSource,
+    encoder: ImageEncoder,
+    out: Path,
+    *,
+    encoder_facts: Mapping[str, Any],
+    settings: BuildSettings | None = None,
+    advance: Callable[[], None] = lambda: None,
+) -> Built:
+    """Build references for some classes and write them to a bank.
+
+    Each finished class is kept beside ``out`` until the bank is written, so the same call after a stop
+    goes on with the next class. A bank that is there already keeps its classes, and those whose
+    pictures, encoder and settings have not changed are not built again.
+
+    Args:
+        names: The classes.
+        source: Gives their pictures.
+        encoder: Gives features; never trained.
+        out: The bank.
+        encoder_facts: ``name`` and ``fingerprint`` of the encoder.
+        settings: Numbers of pictures and sub-categories.
+        advance: Called after each class.
+
+    Raises:
+        DatasetError: No class has a usable picture, the bank that is there has another encoder, or a
+            picture's mask cannot be used.
+        OutputError: The bank cannot be written.
+    """
+    settings = settings or BuildSettings()
+    facts = {**encoder_facts, "short_side": settings.short_side}
+    old = ReferenceBank(out) if out.is_file() else None
+    if old is not None and old.encoder != facts:
+        raise DatasetError(
+            doing=f"adding classes to the reference bank {out}",
+            found=f"features of {old.encoder}",
+            expected=f"features of {facts}",
+            fix="Write to another file with --out, or delete the old bank.",
+        )
+    parts = parts_folder(out)
+    made, kept, done = [], [], []
+    rejected: dict[str, Mapping[str, Any]] = dict(old.rejected) if old else {}
+    for name in names:
+        key = content_key(name, source, facts, settings)
+        part = parts / f"{key}.safetensors"
+        rejected.pop(name, None)
+        if old is not None and old.key(name) == key:
+            done.append(old.read_class(name))
+            kept.append(name)
+        elif part.is_file():
+            done.append(ReferenceBank(part).read_class(name))
+            kept.append(name)
+        else:
+            built = build_class(name, key, source, encoder, settings)
+            if isinstance(built, ClassReferences):
+                save_bank(part, [built], encoder=facts)
+                done.append(built)
+                made.append(name)
+            else:
+                rejected[name] = built
+        advance()
+    if old is not None:
+        done = [old.read_class(name) for name in old.names if name not in names] + done
+    if not done:
+        raise _nothing_usable(names, source, rejected)
+    save_bank(out, done, encoder=facts, rejected=rejected)
+    shutil.rmtree(parts, ignore_errors=True)
+    return Built(
+        made=tuple(made), kept=tuple(kept), rejected={n: rejected[n] for n in names if n in rejected}
+    )
+
+
+def content_key(
+    name: str, source: ReferenceSource, encoder: Mapping[str, Any], settings: BuildSettings
+) -> str:
+    """Hash everything that decides the references of a class."""
+    what = [name, source.name, dict(source.facts()), source.content(name, settings.pictures)]
+    text = json.dumps([*what, dict(encoder), asdict(settings)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@torch.inference_mode()
+def build_class(
+    name: str, key: str, source: ReferenceSource, encoder: ImageEncoder, settings: BuildSettings
+) -> ClassReferences | dict[str, Any]:
+    """Encode the pictures of one class; give only the facts where every picture is rejected."""
+    features, outside, thumbnails, origins = [], [], [], []
+    reasons: Counter[str] = Counter()
+    for drawn in source.draw(name, settings.pictures):
+        if isinstance(drawn, RejectedPicture):
+            reasons[drawn.reason] += 1
+            continue
+        inside, around = pool_picture(drawn, encoder, settings.short_side)
+        features.append(inside)
+        if around is not None:
+            outside.append(around)
+        thumbnails.append(_thumbnail(drawn))
+        origins.append(drawn.origin)
+    facts: dict[str, Any] = {
+        "source": source.name,
+        **source.facts(),
+        "drawn": len(features) + reasons.total(),
+        "rejected": dict(reasons),
+    }
+    if not features:
+        return facts
+    stacked = torch.stack(features)
+    clustered = _cluster(stacked, settings)
+    return ClassReferences(
+        name=name,
+        key=key,
+        features=stacked,
+        clusters=clustered.assignment,
+        references=clustered.centroids,
+        negatives=_cluster(torch.stack(outside), settings).centroids if outside else stacked[:0],
+        thumbnails=tuple(thumbnails),
+        origins=tuple(origins),
+        facts=facts,
+    )
+
+
+def _cluster(features: Float[Tensor, "K D"], settings: BuildSettings) -> Clusters:
+    return spherical_kmeans(features, min(settings.subcategories, len(features)), seed=settings.seed)
+
+
+def pool_picture(
+    picture: ReferencePicture, encoder: ImageEncoder, short_side: int
+) -> tuple[Float[Tensor, " D"], Float[Tensor, " D"] | None]:
+    """Give the unit features inside and outside the mask; None for an empty backdrop."""
+    size = fitted_size(
+        picture.image.shape[:2],
+        short_side=short_side,
+        max_long_side=3 * short_side,
+        multiple_of=encoder.stride,
+    )
+    device = next(encoder.parameters()).device
+    encoded = encoder(resize_image(picture.image, size)[None].to(device))
+    both = pool_regions(encoded.tokens[0].cpu(), encoded.grid, np.stack([picture.mask, ~picture.mask]))
+    inside, outside = normalize(both, dim=-1)
+    return inside, outside if picture.has_scene else None
+
+
+def _thumbnail(picture: ReferencePicture) -> bytes:
+    """Cut the object out with a margin and make a small JPEG of it, the rest paled."""
+    rows, columns = np.flatnonzero(picture.mask.any(1)), np.flatnonzero(picture.mask.any(0))
+    margin = max(len(rows), len(columns)) // 8
+    window = (
+        slice(max(0, rows[0] - margin), rows[-1] + margin + 1),
+        slice(max(0, columns[0] - margin), columns[-1] + margin + 1),
+    )
+    pixels: UInt8[np.ndarray, "h w 3"] = picture.image[window].copy()
+    pale = ~picture.mask[window]
+    pixels[pale] = 128 + pixels[pale] // 2
+    image = Image.fromarray(pixels)
+    image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+    held = io.BytesIO()
+    image.save(held, format="JPEG", quality=_THUMBNAIL_QUALITY)
+    return held.getvalue()
+
+
+def _nothing_usable(
+    names: Sequence[str], source: ReferenceSource, rejected: Mapping[str, Mapping[str, Any]]
+) -> DatasetError:
+    reasons: Counter[str] = Counter()
+    for name in names:
+        reasons.update(rejected[name]["rejected"])
+    why = ", ".join(f"{count} × {reason}" for reason, count in reasons.most_common())
+    return DatasetError(
+        doing=f"building references for {', '.join(names)} from the source {source.name}",
+        found=f"no usable picture ({why})" if why else "no picture of that name",
+        expected="one usable picture or more for at least one class",
+        fix="Check the class names and --from, or choose another --source.",
+    )

@@ -1,0 +1,115 @@
+"""Cut-out pictures (RGBA) with names: the alpha channel is the mask."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from lexiseg.core.errors import DatasetError
+from lexiseg.data.images import IMAGE_SUFFIXES, load_image
+from lexiseg.methods.rim.references.sources import (
+    Drawn,
+    ReferencePicture,
+    ReferenceSource,
+    RejectedPicture,
+    coverage_problem,
+)
+
+#: Grey between black and white, so that neither dark nor light objects melt into it.
+BACKDROP = 127
+
+_TABLE = "names.tsv"
+
+
+class CutoutSource(ReferenceSource):
+    """A folder of RGBA pictures, and which of them show a class.
+
+    ``names.tsv`` (file, tab, name, tab, further names separated by commas; a header line is fine)
+    names them; without it a picture is named by its file, ``hot_dog.png``. Pictures whose own name is
+    the class name come first, then those with the class name among their further names.
+
+    Args:
+        folder: Holds the pictures, itself or in ``cutouts``, and perhaps ``names.tsv``.
+
+    Raises:
+        DatasetError: The folder or its pictures are not there, or the table cannot be read.
+    """
+
+    name = "cutouts"
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        pictures = folder / "cutouts" if (folder / "cutouts").is_dir() else folder
+        files = sorted(pictures.iterdir()) if pictures.is_dir() else []
+        self.files = {file.name: file for file in files if file.suffix.lower() in IMAGE_SUFFIXES}
+        if not self.files:
+            raise DatasetError(
+                doing=f"looking for cut-out pictures in {folder}",
+                found="no picture" if folder.is_dir() else "no such folder",
+                expected="RGBA pictures (png or webp) in it or in its folder cutouts",
+                fix="Check the path given with --from.",
+            )
+        self.by_name: dict[str, list[str]] = {}
+        for first in (True, False):
+            for file, own, further in self._table():
+                for word in [own] if first else further:
+                    listed = self.by_name.setdefault(_key(word), [])
+                    if file not in listed:
+                        listed.append(file)
+
+    def facts(self) -> Mapping[str, Any]:
+        """Give the backdrop's grey."""
+        return {"backdrop": BACKDROP}
+
+    def content(self, class_name: str, count: int) -> str:
+        """Hash the files that may be drawn."""
+        digest = hashlib.sha256()
+        for file in self.by_name.get(_key(class_name), [])[: 2 * count]:
+            digest.update(file.encode() + b"\n" + self.files[file].read_bytes())
+        return digest.hexdigest()
+
+    def draw(self, class_name: str, count: int) -> Iterator[Drawn]:
+        """Give the cut-outs of a class on grey; what is not see-through anywhere is rejected."""
+        usable = 0
+        for file in self.by_name.get(_key(class_name), [])[: 2 * count]:
+            if usable == count:
+                return
+            load_image(self.files[file])  # raises what is to be known about a damaged file
+            with Image.open(self.files[file]) as opened:
+                cutout = opened.convert("RGBA")
+            mask = np.asarray(cutout)[..., 3] > 127
+            backdrop = Image.new("RGBA", cutout.size, (BACKDROP, BACKDROP, BACKDROP, 255))
+            image = np.array(Image.alpha_composite(backdrop, cutout).convert("RGB"))
+            problem = coverage_problem(mask)
+            if problem:
+                yield RejectedPicture(origin=file, reason=problem)
+                continue
+            usable += 1
+            yield ReferencePicture(image=image, mask=mask, origin=file, has_scene=False)
+
+    def _table(self) -> list[tuple[str, str, list[str]]]:
+        table = self.folder / _TABLE
+        if not table.is_file():
+            return [(file, Path(file).stem.replace("_", " "), []) for file in self.files]
+        try:
+            lines = table.read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise DatasetError(
+                doing=f"reading {table}",
+                found=str(error),
+                expected="UTF-8 text: file, tab, name, tab, further names",
+                fix="Save it as UTF-8.",
+            ) from error
+        rows = [line.split("\t") for line in lines if line.strip()]
+        return [
+            (row[0], row[1], row[2].split(",") if len(row) > 2 else [])
+            for row in rows
+            if len(row) > 1 and row[0] in self.files
+        ]
+
+
+def _key(name: str) -> str:
+    return " ".join(name.split()).casefold()

@@ -1,0 +1,80 @@
+"""What every source of reference pictures is."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from jaxtyping import Bool, UInt8
+
+#: A mask outside these shares of its picture is not the object of a class but a speck, or all of it.
+MIN_COVERAGE, MAX_COVERAGE = 0.01, 0.95
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ReferencePicture:
+    """One picture of a class, and where the object is in it.
+
+    Attributes:
+        image: RGB, 0..255.
+        mask: The object.
+        origin: Where it came from: a file's path below the source's folder, or a seed.
+        has_scene: What is outside the mask is scenery, not an empty backdrop.
+    """
+
+    image: UInt8[np.ndarray, "H W 3"]
+    mask: Bool[np.ndarray, "H W"]
+    origin: str
+    has_scene: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class RejectedPicture:
+    """A picture that shows no usable object.
+
+    Attributes:
+        origin: Where it came from.
+        reason: Why, in words that are counted over the class.
+    """
+
+    origin: str
+    reason: str
+
+
+Drawn: TypeAlias = ReferencePicture | RejectedPicture
+
+
+class ReferenceSource(ABC):
+    """Class names to pictures with object masks.
+
+    Attributes:
+        name: What ``--source`` is asked for by.
+    """
+
+    name: str
+
+    @abstractmethod
+    def facts(self) -> Mapping[str, Any]:
+        """Give what decides the pictures, as plain values: model ids, hashes, thresholds. For the record."""
+
+    @abstractmethod
+    def content(self, class_name: str, count: int) -> str:
+        """Describe, cheaply, what ``draw`` would give: equal texts mean equal pictures."""
+
+    @abstractmethod
+    def draw(self, class_name: str, count: int) -> Iterator[Drawn]:
+        """Give up to ``count`` usable pictures of a class, and the rejected ones met on the way.
+
+        The same call gives the same pictures again.
+        """
+
+
+def coverage_problem(mask: Bool[np.ndarray, "H W"]) -> str | None:
+    """Tell why a mask cannot be an object; None where it can."""
+    share = float(mask.mean())
+    if share < MIN_COVERAGE:
+        return f"the object covers less than {MIN_COVERAGE:.0%} of the picture"
+    if share > MAX_COVERAGE:
+        return f"the object covers more than {MAX_COVERAGE:.0%} of the picture"
+    return None

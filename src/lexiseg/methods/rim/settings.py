@@ -1,0 +1,69 @@
+"""RIMSettings: every choice between regions and their labels."""
+
+from dataclasses import dataclass, fields
+from typing import Literal, get_args, get_origin
+
+from lexiseg.core.errors import InputError
+
+#: Stuff that surrounds things, for the background policy "words"; those a bank has are used.
+BACKGROUND_WORDS = (
+    "sky", "wall", "tree", "grass", "road", "building", "water", "mountain", "sand", "floor", "ground",
+    "field", "snow", "cloud", "sea", "river", "rock", "ceiling", "fence", "window", "curtain", "pavement",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class RIMSettings:
+    """How regions are made and matched. What the paper states is marked; the rest is our choice.
+
+    Attributes:
+        fusing: Reading of the fusing rule: ``greedy`` to a fixpoint, ``transitive``, ``one_pass``, or
+            ``none`` for no fusing.
+        fusing_threshold: Two masks become one where their overlap is more than this part of the
+            smaller (stated: 0.9).
+        largest_absorber: Masks above this part of the picture absorb none, as one mask of the whole scene
+            would swallow all; 1 lets them.
+        ranking: ``plackett_luce`` over full orders of the candidates, ``top_one``, or ``cosine``: the
+            best similarity wins, without relations.
+        divergence: How two ranking distributions are compared.
+        temperature: Divides scores before they become a distribution.
+        num_candidates: A region's best so many classes are ranked.
+        over_references: A class is as far as its nearest reference, or the mean of them.
+        standardise: Bring every score vector to mean 0 and deviation 1 first.
+        own_score: Score of a reference for its own class in its profile: ``itself``: 1, or ``leave_one_out``,
+            measured from its pictures without themselves. Measured: with few pictures a class the second is
+            so low that a region which ranks its class first does not resemble the class.
+        background: What the word "background" stands for: ``words`` (the stuff of ``background_words``
+            that the bank has), or ``negatives`` (what surrounded the objects in the reference pictures).
+            The third policy, a threshold on the cosine, is the inference setting ``background="threshold"``.
+        background_words: For ``background="words"``; names of the vocabulary are left out.
+        num_negatives: For ``background="negatives"``: references made of them.
+        missing_words: ``refuse`` a vocabulary with a class that the bank does not have, or ``leave_out``
+            such classes: they never win.
+    """
+
+    fusing: Literal["greedy", "transitive", "one_pass", "none"] = "greedy"
+    fusing_threshold: float = 0.9
+    largest_absorber: float = 1.0
+    ranking: Literal["plackett_luce", "top_one", "cosine"] = "plackett_luce"
+    divergence: Literal["kl", "reverse_kl", "jensen_shannon"] = "kl"
+    temperature: float = 0.1
+    num_candidates: int = 5
+    over_references: Literal["nearest", "mean"] = "nearest"
+    standardise: bool = True
+    own_score: Literal["itself", "leave_one_out"] = "itself"
+    background: Literal["words", "negatives"] = "words"
+    background_words: tuple[str, ...] = BACKGROUND_WORDS
+    num_negatives: int = 10
+    missing_words: Literal["refuse", "leave_out"] = "refuse"
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if get_origin(field.type) is Literal and value not in get_args(field.type):
+                raise InputError(
+                    doing="reading the settings of rim",
+                    found=f"{field.name} = {value!r}",
+                    expected=f"one of: {', '.join(get_args(field.type))}",
+                    fix="Correct it, or leave it out.",
+                )

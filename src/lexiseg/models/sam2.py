@@ -1,0 +1,81 @@
+"""SAM 2 on single pictures: masks of whatever is under a point.
+
+Ravi et al., "SAM 2: Segment Anything in Images and Videos", ICLR 2025. Unlike SAM it squeezes the picture
+into a square input, whatever its shape. Checkpoints published for video are read too, without their
+memory.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from einops import rearrange
+from jaxtyping import Float, UInt8
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from lexiseg.models.checkpoint import build_model, read_config, transformers_class
+from lexiseg.models.pixel_normalisation import PixelNormalisation, load_normalisation
+from lexiseg.models.prompted_masks import PromptedMasks, ReadPicture
+
+#: Parts of a video checkpoint that single pictures do not need.
+_VIDEO_ONLY = re.compile(
+    r"memory_|mask_downsample|object_pointer_proj|temporal_positional_encoding_projection_layer"
+    r"|no_memory_positional_encoding|no_object_pointer|occlusion_spatial_embedding_parameter"
+)
+_PARTS = ("vision_config", "prompt_encoder_config", "mask_decoder_config")
+
+
+class Sam2(PromptedMasks):
+    """SAM 2 or 2.1 of any size.
+
+    Args:
+        network: transformers' ``Sam2Model``.
+        normalisation: The checkpoint's pixel statistics.
+    """
+
+    def __init__(self, network: Any, normalisation: PixelNormalisation) -> None:
+        super().__init__()
+        self.network = network
+        self.normalisation = normalisation
+        self.input_side = int(network.prompt_encoder.input_image_size)
+
+    def read(self, image: UInt8[np.ndarray, "H W 3"]) -> ReadPicture:
+        """Encode one RGB picture of any size."""
+        seen = (self.input_side, self.input_side)
+        maps = self.network.get_image_embeddings(self._pixels(image, seen))
+        return ReadPicture(embeddings=tuple(maps), size=(image.shape[0], image.shape[1]), seen_size=seen)
+
+    def answer(
+        self, picture: ReadPicture, points: Float[Tensor, "P N 2"], *, several: bool
+    ) -> tuple[Float[Tensor, "P M h w"], Float[Tensor, "P M"]]:
+        """Give mask logits at a quarter of the input's side and the IoU expected of each."""
+        answer = self.network(
+            image_embeddings=list(picture.embeddings),
+            input_points=self._scaled(points, picture),
+            multimask_output=several,
+        )
+        return answer.pred_masks[0], answer.iou_scores[0]
+
+    def enlarge(self, logits: Float[Tensor, "P h w"], picture: ReadPicture) -> Float[Tensor, "P H W"]:
+        """Resize straight to the picture."""
+        maps = rearrange(logits, "p h w -> 1 p h w")
+        return interpolate(maps, size=picture.size, mode="bilinear", align_corners=False)[0]
+
+
+def load_sam2(folder: Path) -> Sam2:
+    """Load any transformers SAM 2 checkpoint, for pictures or for video: a folder in hub layout.
+
+    Raises:
+        CheckpointError: The folder is incomplete, contradicts itself or is unsafe to load.
+    """
+    config = read_config(folder, ("sam2", "sam2_video"))
+    parts = {part: config[part] for part in _PARTS if part in config}
+    config_class, model_class = transformers_class("Sam2Config"), transformers_class("Sam2Model")
+    model = build_model(folder, lambda: model_class(config_class(**parts)), targets=_targets)
+    return Sam2(model, load_normalisation(folder)).eval()
+
+
+def _targets(name: str) -> tuple[str, ...]:
+    return () if _VIDEO_ONLY.match(name) else (name,)

@@ -1,0 +1,99 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from lexiseg.core.errors import DatasetError, InputError
+from lexiseg.methods.rim.references.bank import ReferenceBank, parts_folder
+from lexiseg.methods.rim.references.build import BuildSettings, build_bank, pool_picture
+from lexiseg.methods.rim.references.sources import ReferencePicture
+from rim_toys import COLOURS, FACTS, SETTINGS, ColourEncoder, ColourSource, colour_bank
+
+
+def build(words, out, source=None, **changes):
+    settings = replace(SETTINGS, **changes)
+    source = source or ColourSource()
+    return source, build_bank(words, source, ColourEncoder(), out, encoder_facts=FACTS, settings=settings)
+
+
+def test_adding_a_class_builds_only_that_class(tmp_path):
+    out = tmp_path / "a.bank"
+    build(["red", "blue"], out)
+    before = ReferenceBank(out).read_class("red")
+    source, built = build(["red", "green"], out)
+    assert source.asked == ["green"]
+    assert (built.made, built.kept) == (("green",), ("red",))
+    bank = ReferenceBank(out)
+    assert bank.names == ("blue", "red", "green")
+    assert torch.equal(bank.read_class("red").features, before.features)
+
+
+def test_other_settings_build_a_class_again(tmp_path):
+    out = tmp_path / "a.bank"
+    build(["red"], out)
+    _, built = build(["red"], out, pictures=3)
+    assert built.made == ("red",)
+    assert len(ReferenceBank(out).origins) == 3
+
+
+def test_a_stopped_build_goes_on_with_the_next_class(tmp_path):
+    class Stopping(ColourSource):
+        def draw(self, class_name, count):
+            if class_name == "blue":
+                raise KeyboardInterrupt
+            return super().draw(class_name, count)
+
+    out = tmp_path / "a.bank"
+    with pytest.raises(KeyboardInterrupt):
+        build(["red", "blue"], out, Stopping())
+    assert not out.exists()
+    source, built = build(["red", "blue"], out)
+    assert source.asked == ["blue"]
+    assert built.kept == ("red",)
+    assert not parts_folder(out).exists()
+    whole = colour_bank(tmp_path / "b.bank", ["red", "blue"])
+    torch.testing.assert_close(ReferenceBank(out).references, whole.references, atol=1e-3, rtol=0)
+
+
+def test_a_class_whose_pictures_are_all_rejected_is_left_out_and_recorded(tmp_path):
+    _, built = build(["red", "ghost"], tmp_path / "a.bank")
+    assert built.rejected["ghost"]["rejected"] == {"a black picture": 1}
+    bank = ReferenceBank(tmp_path / "a.bank")
+    assert bank.names == ("red",)
+    assert bank.rejected["ghost"]["drawn"] == 1
+    with pytest.raises(DatasetError, match="no usable picture \\(1 × a black picture\\)"):
+        build(["ghost"], tmp_path / "b.bank")
+    assert not (tmp_path / "b.bank").exists()
+
+
+def test_one_picture_a_class_is_enough(tmp_path):
+    build(["red", "blue"], tmp_path / "a.bank", pictures=1)
+    bank = ReferenceBank(tmp_path / "a.bank")
+    assert bank.references.shape == (2, 3)
+    assert torch.isfinite(bank.profiles).all()
+
+
+def test_a_bank_of_another_encoder_is_not_added_to(tmp_path):
+    colour_bank(tmp_path / "a.bank", ["red"])
+    other = {"name": "other", "fingerprint": "beef"}
+    with pytest.raises(DatasetError, match=r"adding classes.*'colours'.*'other'"):
+        build_bank(["blue"], ColourSource(), ColourEncoder(), tmp_path / "a.bank", encoder_facts=other)
+
+
+def test_features_are_pooled_inside_the_mask_and_outside_where_there_is_a_scene():
+    image = np.full((16, 16, 3), 255, np.uint8)
+    mask = np.zeros((16, 16), bool)
+    mask[4:12, 4:12] = True
+    image[mask] = COLOURS["red"]
+    inside, outside = pool_picture(ReferencePicture(image=image, mask=mask, origin="x"), ColourEncoder(), 16)
+    red = torch.tensor(COLOURS["red"], dtype=torch.float32)
+    torch.testing.assert_close(inside, red / red.norm(), atol=1e-4, rtol=0)
+    torch.testing.assert_close(outside, torch.full((3,), 3**-0.5), atol=1e-4, rtol=0)
+    bare = ReferencePicture(image=image, mask=mask, origin="x", has_scene=False)
+    assert pool_picture(bare, ColourEncoder(), 16)[1] is None
+
+
+def test_settings_must_be_positive():
+    with pytest.raises(InputError, match="pictures = 0"):
+        BuildSettings(pictures=0)

@@ -1,0 +1,136 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from lexiseg.models.mask_generator import MaskGenerator, MaskGeneratorSettings
+from lexiseg.models.pixel_normalisation import PixelNormalisation
+from lexiseg.models.prompted_masks import PromptedMasks, ReadPicture
+from lexiseg.models.sam import load_sam
+from lexiseg.models.sam2 import load_sam2
+from tiny_vision_checkpoints import save_tiny_sam, save_tiny_sam2
+
+
+class ByColour(PromptedMasks):
+    """Answers with the colour under the point (sure), its left half (unsure) and a blurred one (unstable)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = nn.Identity()
+        self.normalisation = PixelNormalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+        self.input_side = 32
+        self.asked: list[int] = []
+
+    def read(self, image):
+        size = (image.shape[0], image.shape[1])
+        return ReadPicture(embeddings=(torch.from_numpy(image[..., 0].copy()),), size=size, seen_size=size)
+
+    def answer(self, picture, points, *, several):
+        assert several
+        (colours,) = picture.embeddings
+        self.asked.append(len(points))
+        x, y = points[:, 0].long().unbind(1)
+        same = colours[None] == colours[y, x][:, None, None]
+        half = same & (torch.arange(colours.shape[1]) < 8)
+        sure, weak = torch.where(same, 10.0, -10.0), torch.where(same, 0.5, -10.0)
+        scores = torch.tensor([0.95, 0.88, 0.99]).repeat(len(points), 1)
+        scores[:, 0] += points[:, 0, 0] * 1e-5
+        return torch.stack([sure, torch.where(half, 10.0, -10.0), weak], dim=1), scores
+
+    def enlarge(self, logits, picture):
+        return logits
+
+
+def quadrants() -> np.ndarray:
+    image = np.zeros((32, 48, 3), np.uint8)
+    image[:16, 24:], image[16:, :24], image[16:, 24:] = 60, 120, 180
+    return image
+
+
+def test_each_thing_is_found_once_whatever_the_number_of_points():
+    network = ByColour()
+    found = MaskGenerator(network).propose(quadrants())
+    assert network.asked == [64] * 16
+    assert len(found) == 4
+    assert found.masks.shape == (4, 32, 48)
+    assert (found.masks.sum(0) == 1).all()
+    assert found.scores.tolist() == sorted(found.scores.tolist(), reverse=True)
+
+
+def test_an_expected_iou_at_the_limit_is_too_low_and_an_unstable_mask_is_dropped():
+    image = quadrants()
+    lower = MaskGenerator(ByColour(), MaskGeneratorSettings(min_expected_iou=0.87)).propose(image)
+    assert len(lower) == 6  # the left halves of the two quadrants on the left
+    unstable = MaskGenerator(ByColour(), MaskGeneratorSettings(min_stability=0.0)).propose(image)
+    assert len(unstable) == 4
+    assert unstable.scores.max() == pytest.approx(0.99)
+
+
+def test_points_are_at_the_centres_of_the_cells():
+    seen = []
+
+    class Recording(ByColour):
+        def answer(self, picture, points, *, several):
+            seen.append(points)
+            return super().answer(picture, points, several=several)
+
+    MaskGenerator(Recording(), MaskGeneratorSettings(points_per_side=2)).propose(quadrants())
+    assert torch.cat(seen)[:, 0].tolist() == [[12, 8], [36, 8], [12, 24], [36, 24]]
+
+
+def test_pictures_whose_width_is_no_multiple_of_eight_come_back_whole():
+    image = quadrants()[:, 3:]
+    found = MaskGenerator(ByColour()).propose(image)
+    assert found.masks.shape == (4, 32, 45)
+    assert (found.masks.sum(0) == 1).all()
+
+
+def test_no_mask_is_an_answer():
+    found = MaskGenerator(ByColour(), MaskGeneratorSettings(min_expected_iou=2.0)).propose(quadrants())
+    assert found.masks.shape == (0, 32, 48)
+    assert found.scores.shape == (0,)
+
+
+@pytest.mark.parametrize(("save", "load"), [(save_tiny_sam, load_sam), (save_tiny_sam2, load_sam2)])
+def test_filters_agree_with_transformers_own(tmp_path, save, load):
+    from transformers import SamImageProcessorPil
+
+    network = load(save(tmp_path))
+    image = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
+    picture = network.read(image)
+    x, y = np.meshgrid((np.arange(4) + 0.5) / 4 * 70, (np.arange(4) + 0.5) / 4 * 50)
+    points = torch.from_numpy(np.stack([x.ravel(), y.ravel()], 1).astype(np.float32))[:, None]
+    with torch.no_grad():
+        logits, scores = network.answer(picture, points, several=True)
+        maps = network.enlarge(logits.flatten(0, 1), picture)
+    offset = 0.02  # small, as the logits of random weights are
+    stability = (maps > offset).sum((1, 2)) / (maps > -offset).sum((1, 2))
+    # transformers takes a limit of zero or less for none
+    limits = {"iou": float(scores[scores > 0].quantile(0.2)), "stability": float(stability.quantile(0.4))}
+    settings = MaskGeneratorSettings(
+        points_per_side=4,
+        points_per_batch=5,
+        min_expected_iou=limits["iou"],
+        min_stability=limits["stability"],
+        stability_offset=offset,
+        max_box_iou=1.0,
+    )
+    found = MaskGenerator(network, settings).propose(image)
+    _, expected_scores, boxes = SamImageProcessorPil().filter_masks(
+        maps.unflatten(0, (16, 3)),
+        scores,
+        (50, 70),
+        [0, 0, 70, 50],
+        pred_iou_thresh=limits["iou"],
+        stability_score_thresh=limits["stability"],
+        stability_score_offset=offset,
+    )
+    assert 5 < len(expected_scores) < 40
+    assert sorted(found.scores.tolist()) == pytest.approx(sorted(expected_scores.tolist()), abs=1e-5)
+    inclusive = found.boxes - np.array([0, 0, 1, 1])
+    assert sorted(map(tuple, inclusive.tolist())) == sorted(map(tuple, boxes.int().tolist()))
+
+
+def test_it_moves_with_its_network():
+    generator = MaskGenerator(ByColour())
+    assert "network.normalisation.mean" in generator.state_dict()
