@@ -103,14 +103,3 @@ def test_the_work_of_generating_references_is_counted_as_in_the_published_table(
     (tmp_path / "classes.txt").write_text("".join(f"thing {k}\n" for k in range(150)))
     assert run("references", "cost", "--classes-file", tmp_path / "classes.txt") == 0
     assert "7,500 pictures, 375,000 denoising steps, 750,000 passes" in capsys.readouterr().out
-
-
-def test_two_vocabularies_are_compared_by_their_worst_covered_class(tmp_path, capsys):
-    (tmp_path / "asked.txt").write_text("cat\nviolin\n")
-    (tmp_path / "known.txt").write_text("cat\ndog\nkitten\n")
-    files = ("--evaluated", tmp_path / "asked.txt", "--training", tmp_path / "known.txt")
-    assert run("references", "similarity", *files) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert "violin" in lines[1]
-    assert "1.000  cat → cat" in lines[2]
-    assert lines[0].split()[1] == lines[1].split()[0]

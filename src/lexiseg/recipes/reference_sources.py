@@ -131,7 +131,7 @@ def load_prompted(name: str) -> PromptedMasks:
         CheckpointError: They are here and cannot be used.
     """
     folder = resolve_checkpoint(name)
-    if read_config(folder, ("sam", "sam2"))["model_type"] == "sam2":
+    if read_config(folder, ("sam", "sam2", "sam2_video"))["model_type"] != "sam":
         from lexiseg.models.sam2 import load_sam2
 
         return load_sam2(folder)
