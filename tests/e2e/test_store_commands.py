@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import dataset_trees as trees
 from lexiseg.cli import main
+from lexiseg.data.datasets import open_dataset
 from lexiseg.recipes import RECIPES
 from lexiseg.scoring.protocol_table import PROTOCOLS
 from lexiseg.scoring.store import PredictionStore
@@ -107,7 +109,7 @@ def test_partial_store_is_scored_only_when_asked_for_and_the_report_says_so(stor
     assert run("score", store) == 2
     text = message(capsys)
     assert "1 of 8 images missing (7)" in text
-    assert "shard-000.runs ends in half a block" in text
+    assert "shard-000.runs has half a block at its end" in text
     assert "Run the same lexiseg predict command again" in text
     assert "--partial" in text
     assert run("score", store, "--partial", "--json", tmp_path / "r.json") == 0
@@ -216,3 +218,72 @@ def test_a_killed_prediction_keeps_whole_blocks_and_the_same_command_goes_on(tmp
     assert f"{300 - len(finished)} predicted now, 300 of 300 images" in done.stdout
     assert shard.read_bytes().startswith(kept)
     assert not PredictionStore(out).missing
+
+
+def test_data_is_opened_anew_as_it_was_predicted_and_named_in_the_json(data, tmp_path, capsys):
+    """Label files that start at one, one picture without a label file."""
+    (data / "classes.txt").write_text("red\ngreen\nblue\n")
+    (data / "labels/7.png").unlink()
+    out, moved = tmp_path / "reduced", tmp_path / "moved"
+    options = ("--data", data, "--labelled-only", "--reduce-zero")
+    assert run("predict", "colours", *options, "--out", out) == 0
+    data.rename(moved)
+    for name, more in (("stored", ()), ("read", ("--data", moved))):
+        assert run("score", out, *more, "--json", tmp_path / name) == 0
+    stored, read = (json.loads((tmp_path / name).read_text()) for name in ("stored", "read"))
+    assert stored["num_images"] == 7
+    assert [entry["per_class"] for entry in stored["protocols"]] == [
+        entry["per_class"] for entry in read["protocols"]
+    ]
+    assert stored["settings"]["data_fingerprint"] == read["settings"]["data_fingerprint"]
+    Image.fromarray(np.full((27, 40), 1, np.uint8)).save(moved / "labels/0.png")
+    capsys.readouterr()
+    assert run("score", out, "--data", moved, "--json", tmp_path / "mended") == 0
+    assert f"true label maps read in {moved}" in capsys.readouterr().out
+    settings = json.loads((tmp_path / "mended").read_text())["settings"]
+    assert (settings["data"], settings["predicted_data"]) == (str(moved), str(data))
+    assert settings["dataset"] == "folder"
+    assert settings["predicted_data_fingerprint"] == stored["settings"]["data_fingerprint"]
+    assert settings["data_fingerprint"] != stored["settings"]["data_fingerprint"]
+
+
+def test_a_published_copy_is_opened_anew_by_name_and_form(tmp_path):
+    copy = trees.voc(tmp_path / "voc", background=True).path
+    out = tmp_path / "store"
+    assert run("predict", "colours", "--data", copy, "--dataset", "voc21", "--out", out) == 0
+    opened = PredictionStore(out).manifest.opened_with
+    assert opened == {"dataset": "voc21", "form": open_dataset("voc21", copy).form.name}
+    for name, more in (("stored", ()), ("read", ("--data", copy))):
+        assert run("score", out, *more, "--json", tmp_path / name) == 0
+    stored, read = (json.loads((tmp_path / name).read_text()) for name in ("stored", "read"))
+    assert stored["settings"]["dataset"] == read["settings"]["dataset"] == "voc21"
+    assert stored["protocols"] == read["protocols"]
+
+
+@pytest.mark.parametrize("option", ["--dataset", "--split"])
+def test_options_of_data_that_is_not_named_are_refused(store, option, capsys):
+    assert run("score", store, option, "val") == 2
+    text = message(capsys)
+    assert "--dataset or --split without --data" in text
+    assert "name the folder of the data set with --data" in text
+
+
+def test_calibrate_takes_a_partial_store_only_when_asked_to(data, tmp_path, capsys):
+    out = tmp_path / "train"
+    run("predict", "colours", "--data", data, "--split", "train", "--out", out, "--shard", "0/2")
+    capsys.readouterr()
+    assert run("calibrate", out) == 2
+    text = message(capsys)
+    assert "2 of 4 images missing (1, 3)" in text
+    assert "--partial takes what is there" in text
+    assert run("calibrate", out, "--partial") == 0
+    assert "2 images of train" in capsys.readouterr().out
+
+
+def test_a_store_that_does_not_know_its_data_set_asks_for_the_name(data, store, capsys):
+    manifest = json.loads((store / "manifest.json").read_text())
+    assert manifest.pop("opened_with") == {"dataset": "folder", "labels": "optional", "reduce_zero": False}
+    (store / "manifest.json").write_text(json.dumps(manifest))
+    assert run("score", store, "--data", data) == 2
+    assert "a store that does not say which data set was predicted" in message(capsys)
+    assert run("score", store, "--data", data, "--dataset", "folder") == 0

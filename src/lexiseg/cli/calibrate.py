@@ -21,6 +21,11 @@ class Calibrate:
         Annotated[Path, tyro.conf.arg(metavar="STORE", help="What lexiseg predict wrote for the split.")]
     ]
     protocol: Annotated[str, tyro.conf.arg(metavar="NAME", help="Whose mean is to be highest.")] = "mmseg"
+    partial: Annotated[
+        bool,
+        tyro.conf.arg(help="Choose on what is there though images are missing.", help_behavior_hint=""),
+        tyro.conf.FlagCreatePairsOff,
+    ] = False
 
     def run(self) -> int:
         """Sweep and print; give the exit code."""
@@ -31,7 +36,7 @@ class Calibrate:
         from lexiseg.scoring.protocols import find_protocol
         from lexiseg.scoring.store import PredictionStore
 
-        found = calibrate(PredictionStore(self.store), find_protocol(self.protocol))
+        found = calibrate(PredictionStore(self.store), find_protocol(self.protocol), partial=self.partial)
         table = Table(title=f"{found.num_images:,} images of {found.split}, {self.protocol}", highlight=False)
         table.add_column("threshold", justify="right")
         table.add_column("IoU %", justify="right")

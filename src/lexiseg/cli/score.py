@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from lexiseg.cli.options import option
-from lexiseg.core.errors import DatasetError, InputError
+from lexiseg.core.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,8 +39,13 @@ class Score:
         option("FOLDER", "Read true label maps there instead of from the store, if they were mended since."),
     ] = None
     dataset: Annotated[
-        str, tyro.conf.arg(metavar="NAME", help="What --data is: folder, or a published data set.")
-    ] = "folder"
+        str | None,
+        option(
+            "NAME",
+            "What --data is: folder, or a published data set. What was predicted if left out, with the same"
+            " rules for its label files.",
+        ),
+    ] = None
     split: Annotated[str | None, option("NAME", "Split of --data; the one predicted if left out.")] = None
     threshold: Annotated[
         float | None,
@@ -77,10 +82,17 @@ class Score:
                 expected="one store or two, one protocol or more, one resample or more",
                 fix="lexiseg score STORE --protocol mmseg present-only",
             )
+        if self.data is None and (self.dataset is not None or self.split is not None):
+            raise InputError(
+                doing="reading the arguments",
+                found="--dataset or --split without --data",
+                expected="either only with --data: without it, true label maps are those in the store",
+                fix="Leave them out, or name the folder of the data set with --data.",
+            )
         protocols = [find_protocol(name) for name in self.protocol]
         stores = [PredictionStore(path) for path in self.stores]
         for store in stores:
-            self._refuse_missing(store)
+            store.refuse_missing("scoring", partial=self.partial)
         content = self._score(stores, protocols, console)
         if self.json is not None:
             _write_json(self.json, content)
@@ -97,21 +109,24 @@ class Score:
             refuse_incomparable,
         )
         from lexiseg.scoring.score_picture import draw_scores
-        from lexiseg.scoring.score_report import as_json, print_scores
+        from lexiseg.scoring.score_print import print_scores
+        from lexiseg.scoring.score_report import as_json
         from lexiseg.scoring.score_store import score
         from lexiseg.scoring.store_counter import StoreCounter
 
         if len(stores) == 2:
             refuse_incomparable(*stores)
         how: dict[str, Any] = {"threshold": self.threshold, "resamples": self.resamples, "seed": self.seed}
-        scored = []
+        scored, contents = [], []
         for store in stores:
-            counter = StoreCounter(store, self._dataset(store))
+            truth = self._dataset(store)
+            counter = StoreCounter(store, truth)
             scored.append([score(counter, protocol, **how) for protocol in protocols])
-            print_scores(scored[-1], store, console)
-        content = as_json(scored[0], stores[0])
+            print_scores(scored[-1], store, console, truth)
+            contents.append(as_json(scored[-1], store, truth))
+        content = contents[0]
         if len(stores) == 2:
-            content = {"first": content, "second": as_json(scored[1], stores[1]), "differences": []}
+            content = {"first": content, "second": contents[1], "differences": []}
             for first, second in zip(*scored, strict=True):
                 found = difference(first, second, resamples=self.resamples, seed=self.seed)
                 print_difference(found, console)
@@ -122,24 +137,21 @@ class Score:
         return content
 
     def _dataset(self, store: "PredictionStore") -> "LabelledDataset | None":
-        from lexiseg.data.datasets import open_dataset
+        from lexiseg.data.datasets import open_dataset, reopen_dataset
 
         if self.data is None:
             return None
-        return open_dataset(self.dataset, self.data, self.split or store.manifest.split)
-
-    def _refuse_missing(self, store: "PredictionStore") -> None:
-        if not store.missing or (self.partial and len(store)):
-            return
-        damage = "".join(f"; {place.shard} ends in {place.found}" for place in store.damage)
-        raise DatasetError(
-            doing=f"scoring the store {store.folder}",
-            found=f"{len(store.missing):,} of {len(store.manifest.stems):,} images missing "
-            f"({', '.join(store.missing[:3])}{', …' if len(store.missing) > 3 else ''}){damage}",
-            expected="a prediction of every image of the data set",
-            fix="Run the same lexiseg predict command again: it does only these."
-            + (" --partial scores what is there." if len(store) else ""),
-        )
+        predicted, split = store.manifest.opened_with, self.split or store.manifest.split
+        if self.dataset is not None and self.dataset != predicted.get("dataset"):
+            return open_dataset(self.dataset, self.data, split)
+        if not predicted:
+            raise InputError(
+                doing=f"opening {self.data} for the store {store.folder}",
+                found="a store that does not say which data set was predicted",
+                expected="its name",
+                fix="Say with --dataset whether it is a folder or which published data set.",
+            )
+        return reopen_dataset(predicted, self.data, split)
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

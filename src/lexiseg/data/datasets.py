@@ -5,7 +5,9 @@
 >>> sample = dataset[0]
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from lexiseg.core.errors import UnknownNameError
 from lexiseg.data.folder import FolderDataset
@@ -71,3 +73,23 @@ def open_dataset(
     if name == FOLDER:
         return FolderDataset(path, split, labels="required")
     return PublishedDataset(dataset_facts(name), path, split, form=form)
+
+
+def reopen_dataset(
+    opened_with: Mapping[str, Any], path: str | Path, split: str | None = None
+) -> LabelledDataset:
+    """Open a copy by the same rules as another was opened by, so that its labels mean the same.
+
+    Args:
+        opened_with: What ``LabelledDataset.opened_with`` gave, with a ``dataset``.
+        path: The folder of the copy.
+        split: As in ``open_dataset``.
+
+    Raises:
+        DatasetError: The copy is incomplete or of another kind.
+    """
+    rules = dict(opened_with)
+    name = rules.pop("dataset")
+    if name == FOLDER:
+        return FolderDataset(path, split, **rules)
+    return open_dataset(name, path, split, **rules)

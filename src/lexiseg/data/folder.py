@@ -16,7 +16,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Collection
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from lexiseg.core.sample import Sample
 from lexiseg.data.folder_lists import (
@@ -66,6 +66,7 @@ class FolderDataset(LabelledDataset):
     ) -> None:
         self.path = Path(path)
         self.split = split
+        self.labels = labels
         self.reduce_zero = reduce_zero
         self.vocabulary = read_vocabulary(self.path)
         self._image_paths = self._find_images()
@@ -118,6 +119,10 @@ class FolderDataset(LabelledDataset):
             tags=self._tags.get(stem),
             captions=self._captions.get(stem, ()),
         )
+
+    def opened_with(self) -> dict[str, Any]:
+        """Give the rules that label files were read by."""
+        return {"dataset": "folder", "labels": self.labels, "reduce_zero": self.reduce_zero}
 
     def fingerprint(self) -> str:
         """Hash what scores depend on: lists, stems, label files (content), pictures (name and size).

@@ -4,6 +4,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from lexiseg.core.errors import DatasetError
 from lexiseg.core.sample import Sample
@@ -31,6 +32,10 @@ class LabelledDataset(ABC):
     @abstractmethod
     def __getitem__(self, index: int) -> Sample:
         """Read one sample."""
+
+    def opened_with(self) -> dict[str, Any]:
+        """Give what ``data.datasets.reopen_dataset`` needs to read labels in the same way; empty if it cannot."""
+        return {}
 
     def __iter__(self) -> Iterator[Sample]:
         return (self[index] for index in range(len(self)))

@@ -20,6 +20,11 @@ def packaged_names() -> list[str]:
     return sorted(file.name[:-4] for file in folder.iterdir() if file.name.endswith(".txt"))
 
 
+def spelling_key(name: str) -> str:
+    """Reduce a name to what its spellings share: ``Potted plant`` and ``pottedplant`` have one key."""
+    return "".join(c for c in name.casefold() if c.isalnum())
+
+
 def from_package(name: str, zeroth: str | None = None) -> Callable[[Path], Vocabulary]:
     """Make a reader of a list of this package, which looks at no copy.
 

@@ -6,6 +6,7 @@ from importlib.resources import files
 
 from lexiseg.core.errors import UnknownNameError
 from lexiseg.core.vocabulary import Vocabulary
+from lexiseg.data.packaged_names import spelling_key
 
 #: The class names of the data set, unchanged.
 OFFICIAL = "official"
@@ -13,6 +14,8 @@ OFFICIAL = "official"
 
 def rename(vocabulary: Vocabulary, naming: str, class_list: str | None) -> Vocabulary:
     """Give the classes the names that somebody's code uses; labels stay.
+
+    A class is found under every spelling of its official name (``potted plant`` for ``pottedplant``).
 
     Args:
         vocabulary: With official names.
@@ -27,9 +30,9 @@ def rename(vocabulary: Vocabulary, naming: str, class_list: str | None) -> Vocab
     table = _renamings()
     if naming not in {who for who, _ in table}:
         raise UnknownNameError.of("naming", naming, {OFFICIAL, *(who for who, _ in table)})
-    used = table.get((naming, class_list), {})
+    used = {spelling_key(name): names for name, names in table.get((naming, class_list), {}).items()}
     pairs = [
-        used.get(name, (name, *more))
+        used.get(spelling_key(name), (name, *more))
         for name, more in zip(vocabulary.names, vocabulary.synonyms, strict=True)
     ]
     return dataclasses.replace(

@@ -4,6 +4,7 @@ A threshold that was chosen on the pictures it is then scored on makes a number 
 so stores of a test or validation split are refused.
 """
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -23,7 +24,13 @@ from lexiseg.scoring.store_redecide import best_scores, without_background
 #: Thresholds tried: this many quantiles of the scores of all pixels.
 STEPS = 64
 
-_HELD_OUT = ("val", "test", "dev", "holdout")
+#: Words in the name of a split that is kept for scoring.
+_HELD_OUT = {
+    "val", "valid", "validation", "minival", "test", "testing", "dev", "devel", "eval", "evaluation", "holdout", "heldout",
+}  # fmt: skip
+
+#: Words in the name of a split that holds such pictures among others.
+_MIXED = {"trainval": "val", "traintest": "test", "traindev": "dev", "all": "val and test"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,20 +52,24 @@ class Calibration:
     num_images: int
 
 
-def calibrate(store: PredictionStore, protocol: Protocol, *, threads: int = 2) -> Calibration:
+def calibrate(
+    store: PredictionStore, protocol: Protocol, *, partial: bool = False, threads: int = 2
+) -> Calibration:
     """Sweep the background threshold over the pictures of a store.
 
     Args:
         store: Predictions of a training split, with scores.
         protocol: Whose mean is to be highest; background must be one of its classes.
+        partial: Take a store that lacks images.
         threads: Images at a time.
 
     Raises:
         InputError: The split is not for training, or background is not scored.
-        DatasetError: The store has no scores, or other classes than the protocol.
+        DatasetError: The store lacks images, has no scores, or other classes than the protocol.
     """
     classes = store.manifest.data_vocabulary()
     _refuse_held_out(store)
+    store.refuse_missing("choosing a background threshold on", partial=partial)
     check_classes(protocol, classes)
     if classes.background is None or protocol.true_background == "ignored":
         raise InputError(
@@ -137,8 +148,10 @@ def _thresholds(store: PredictionStore, background: int) -> Float32[np.ndarray, 
 
 def _refuse_held_out(store: PredictionStore) -> None:
     split = store.manifest.split
-    if split is None or any(word in split.lower() for word in _HELD_OUT):
-        found = "all images of a folder" if split is None else f"the split {split!r}"
+    words = re.findall("[a-z]+", (split or "").lower())
+    mixed = [f"which contains the pictures of {_MIXED[word]}" for word in words if word in _MIXED]
+    if split is None or mixed or not _HELD_OUT.isdisjoint(words):
+        found = "all images of a folder" if split is None else ", ".join([f"the split {split!r}", *mixed])
         raise InputError(
             doing="choosing a background threshold",
             found=f"a store of {found}",

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from lexiseg.core.errors import DatasetError
 from lexiseg.core.vocabulary import Vocabulary
-from lexiseg.data.packaged_names import packaged_vocabulary
+from lexiseg.data.packaged_names import packaged_vocabulary, spelling_key
 from lexiseg.data.renamings import namings, rename
 from lexiseg.scoring.protocols import Protocol
 
@@ -70,7 +70,7 @@ def check_classes(protocol: Protocol, classes: Vocabulary) -> None:
         return
     wanted = packaged_vocabulary(protocol.classes)
     for name, right in zip(things, wanted.names, strict=False):
-        if _key(name) != _key(right):
+        if spelling_key(name) != spelling_key(right):
             raise _other_classes(
                 protocol, f"class {name!r}", f"{right!r} in its place, as in {protocol.classes}"
             )
@@ -117,7 +117,3 @@ def as_run(
 
 def _things(vocabulary: Vocabulary) -> list[tuple[str, ...]]:
     return [names for label, names in enumerate(vocabulary.all_names()) if label != vocabulary.background]
-
-
-def _key(name: str) -> str:
-    return "".join(c for c in name.casefold() if c.isalnum())

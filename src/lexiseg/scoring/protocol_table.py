@@ -12,22 +12,36 @@ _VOC = "PASCAL VOC 2012 val, 1,449 images"
 _CONTEXT = "PASCAL Context val, 5,105 images"
 _OBJECT = "COCO-Object: COCO val2017, 5,000 images, labels from the stuff-thing maps (void became background)"
 _STUFF = "COCO-Stuff 164k, val2017, 5,000 images"
+_STUFF_10K = "COCO-Stuff 10k, test, 1,000 images"
 _IGNORED: dict[str, Any] = {"true_background": "ignored"}
 _SCORED: dict[str, Any] = {"true_background": "class"}
-_VOC20: dict[str, Any] = {"benchmark": _VOC, "classes": "voc20", "num_classes": 20, **_IGNORED}
-_VOC21: dict[str, Any] = {"benchmark": _VOC, "classes": "voc20", "num_classes": 21, **_SCORED}
-_CONTEXT59: dict[str, Any] = {"benchmark": _CONTEXT, "classes": "context59", "num_classes": 59, **_IGNORED}
-_CONTEXT60: dict[str, Any] = {"benchmark": _CONTEXT, "classes": "context59", "num_classes": 60, **_SCORED}
-_OBJECT80: dict[str, Any] = {"benchmark": _OBJECT, "classes": "coco_object80", "num_classes": 80, **_IGNORED}
-_OBJECT81: dict[str, Any] = {"benchmark": _OBJECT, "classes": "coco_object80", "num_classes": 81, **_SCORED}
-_STUFF171: dict[str, Any] = {"benchmark": _STUFF, "classes": "coco_stuff171", "num_classes": 171}
+_VOC20: dict[str, Any] = {
+    "benchmark": _VOC, "datasets": ("voc20", "voc21"), "classes": "voc20", "num_classes": 20, **_IGNORED,
+}  # fmt: skip
+_VOC21: dict[str, Any] = {
+    "benchmark": _VOC, "datasets": ("voc21",), "classes": "voc20", "num_classes": 21, **_SCORED,
+}  # fmt: skip
+_CONTEXT59: dict[str, Any] = {
+    "benchmark": _CONTEXT, "datasets": ("context59", "context60"), "classes": "context59", "num_classes": 59, **_IGNORED,
+}  # fmt: skip
+_CONTEXT60: dict[str, Any] = {
+    "benchmark": _CONTEXT, "datasets": ("context60",), "classes": "context59", "num_classes": 60, **_SCORED,
+}  # fmt: skip
+_OBJECT80: dict[str, Any] = {
+    "benchmark": _OBJECT, "datasets": ("coco-object80", "coco-object81"), "classes": "coco_object80", "num_classes": 80,
+    **_IGNORED,
+}  # fmt: skip
+_OBJECT81: dict[str, Any] = {
+    "benchmark": _OBJECT, "datasets": ("coco-object81",), "classes": "coco_object80", "num_classes": 81, **_SCORED,
+}  # fmt: skip
+_STUFF171: dict[str, Any] = {
+    "benchmark": _STUFF, "datasets": ("coco-stuff164k",), "classes": "coco_stuff171", "num_classes": 171,
+}  # fmt: skip
 _ADE150: dict[str, Any] = {
-    "benchmark": "ADE20K val, 2,000 images",
-    "classes": "ade20k150",
-    "num_classes": 150,
-}
+    "benchmark": "ADE20K val, 2,000 images", "datasets": ("ade20k-150",), "classes": "ade20k150", "num_classes": 150,
+}  # fmt: skip
 _CITY19: dict[str, Any] = {
-    "benchmark": "Cityscapes val, 500 images", "classes": "cityscapes19", "num_classes": 19,
+    "benchmark": "Cityscapes val, 500 images", "datasets": ("cityscapes19",), "classes": "cityscapes19", "num_classes": 19,
 }  # fmt: skip
 
 _MMSEG = "mmsegmentation: classes that occur or are predicted"
@@ -48,16 +62,27 @@ _HOUSE = (
     Protocol(name="context59", source=_MMSEG, **_CONTEXT59),
     Protocol(name="context60", source=_MMSEG, **_CONTEXT60),
     Protocol(
-        name="context459", source="detectron2 family", benchmark=_CONTEXT, num_classes=459, averaging="occurs"
+        name="context459",
+        source="detectron2 family",
+        benchmark=_CONTEXT,
+        datasets=("context459",),
+        num_classes=459,
+        averaging="occurs",
     ),
     Protocol(name="coco-object80", source=_MMSEG, **_OBJECT80),
     Protocol(name="coco-object81", source=_MMSEG, **_OBJECT81),
     Protocol(name="coco-stuff171", source=_MMSEG, **_STUFF171),
+    Protocol(
+        name="coco-stuff10k",
+        source=_MMSEG,
+        **{**_STUFF171, "benchmark": _STUFF_10K, "datasets": ("coco-stuff10k",)},
+    ),
     Protocol(name="ade20k-150", source=_MMSEG, **_ADE150),
     Protocol(
         name="ade20k-847",
         source="detectron2 family",
         benchmark="ADE20K full val, 2,000 images, short side at most 512",
+        datasets=("ade20k-847",),
         num_classes=847,
         averaging="occurs",
     ),
@@ -70,6 +95,7 @@ def _imagenet_s(number: int, images: str, **more: Any) -> Protocol:
         name=f"imagenet-s{number}",
         source="ImageNet-S evaluator: mean over the classes and other, absent ones 0",
         benchmark=f"ImageNet-S-{number} {images}",
+        datasets=(f"imagenet-s{number}",),
         num_classes=number + 1,
         averaging="all",
         imagenet_s=True,

@@ -21,7 +21,7 @@ INFERENCE_FIELDS = (
 )  # fmt: skip
 
 #: Fields that describe a protocol without deciding anything.
-_DESCRIPTIONS = ("name", "source", "benchmark", "uncertain")
+_DESCRIPTIONS = ("name", "source", "benchmark", "datasets", "uncertain")
 
 #: Every protocol made so far that was not made by changing another.
 _ORIGINALS: "dict[str, Protocol]" = {}
@@ -35,6 +35,7 @@ class Protocol:
         name: Unique; recomputed when anything else is changed.
         source: Paper or evaluator whose numbers these are.
         benchmark: Pictures and labels it is meant for.
+        datasets: Names in ``data.datasets`` of what holds these; empty for any data.
         classes: List of this package that is scored, without background; None for whatever the data has.
         num_classes: Classes scored, background included where it is; None for whatever the data has.
         names: Whose class names the text encoder reads (``data.renamings``).
@@ -65,6 +66,7 @@ class Protocol:
     name: str
     source: str
     benchmark: str = "any"
+    datasets: tuple[str, ...] = ()
     classes: str | None = None
     num_classes: int | None = None
     names: str = OFFICIAL

@@ -8,7 +8,7 @@ from jaxtyping import Float64
 
 from lexiseg.core.errors import DatasetError
 from lexiseg.metrics.bootstrap import RESAMPLES, SEED, Intervals, paired_intervals
-from lexiseg.scoring.score_report import percent
+from lexiseg.scoring.score_print import percent, print_whole
 from lexiseg.scoring.score_store import ProtocolScores, class_intervals, make_statistic
 from lexiseg.scoring.store import PredictionStore
 
@@ -123,7 +123,7 @@ def print_difference(found: ScoreDifference, console: "Console") -> None:
             _signed(found.iou[label]),
             "one image" if np.isnan(ends[0]) else " to ".join(_signed(end) for end in ends),
         )
-    console.print(table)
+    print_whole(table, console)
 
 
 def _signed(value: float) -> str:

@@ -5,7 +5,8 @@ import math
 from PIL import Image, ImageDraw, ImageFont
 
 from lexiseg.core.drawing import class_colours
-from lexiseg.scoring.score_report import percent, worst_confusions
+from lexiseg.scoring.score_print import percent
+from lexiseg.scoring.score_report import worst_confusions
 from lexiseg.scoring.score_store import ProtocolScores
 
 MAX_BARS = 30

@@ -1,25 +1,19 @@
-"""Scores under several protocols, side by side: for people and for machines."""
+"""What a score says, as plain values and short texts: for machines, tables and pictures."""
 
 import dataclasses
 import hashlib
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from lexiseg.core.constants import IGNORE_INDEX
+from lexiseg.data.labelled_dataset import LabelledDataset
 from lexiseg.metrics.image_counts import OUTSIDE
 from lexiseg.scoring.protocols import Protocol
 from lexiseg.scoring.score_store import ProtocolScores
 from lexiseg.scoring.store import PredictionStore
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-MAX_CLASS_ROWS = 40
-
-_AVERAGED = {"occurs_or_predicted": "mmseg", "occurs": "detectron2", "all": "ImageNet-S"}
 
 
 def store_notes(store: PredictionStore) -> list[str]:
@@ -63,21 +57,34 @@ def worst_confusions(result: ProtocolScores, count: int = 12) -> list[tuple[str,
     return worst
 
 
-def as_json(results: Sequence[ProtocolScores], store: PredictionStore) -> dict[str, Any]:
-    """Give everything as plain values: fractions in [0, 1], None where undefined."""
+def as_json(
+    results: Sequence[ProtocolScores], store: PredictionStore, truth: LabelledDataset | None = None
+) -> dict[str, Any]:
+    """Give everything as plain values: fractions in [0, 1], None where undefined.
+
+    Args:
+        results: Of one store.
+        store: The predictions.
+        truth: Where true label maps were read; None for the store itself.
+    """
     manifest = store.manifest
+    predicted = {"data": manifest.data, "data_fingerprint": manifest.data_fingerprint}
+    scored: dict[str, Any] = {"dataset": manifest.opened_with.get("dataset"), **predicted}
+    if truth is not None:
+        scored = {
+            "dataset": truth.opened_with().get("dataset"),
+            "data": str(truth.path),
+            "data_fingerprint": truth.fingerprint(),
+            **{f"predicted_{name}": value for name, value in predicted.items()},
+        }
     return {
         "store": str(store.folder),
-        "split": manifest.split,
+        "split": manifest.split if truth is None else truth.split,
         "names_checksum": names_checksum(store),
         "num_images": results[0].num_images,
         "num_missing": len(store.missing),
         "num_duplicates": len(store.duplicates),
-        "settings": {
-            **manifest.settings,
-            "data": manifest.data,
-            "data_fingerprint": manifest.data_fingerprint,
-        },
+        "settings": {**manifest.settings, **scored},
         "protocols": [_one(result) for result in results],
     }
 
@@ -108,7 +115,10 @@ def _one(result: ProtocolScores) -> dict[str, Any]:
             )
         )
     if result.imagenet_s is not None:
-        values["imagenet_s"] = dataclasses.asdict(result.imagenet_s)
+        more = dataclasses.asdict(result.imagenet_s)
+        by_size = [_number(value) for value in more.pop("mean_iou_by_size")]
+        values["imagenet_s"] = {name: _number(value) for name, value in more.items()}
+        values["imagenet_s"]["mean_iou_by_size"] = by_size
     values["per_class"] = [
         {
             "name": name,
@@ -132,86 +142,6 @@ def choices(protocol: Protocol) -> dict[str, Any]:
     names = [item.name for item in dataclasses.fields(protocol) if item.name not in ("name", "original")]
     values = {name: getattr(protocol, name) for name in names}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
-
-
-def print_scores(results: Sequence[ProtocolScores], store: PredictionStore, console: "Console") -> None:
-    """Print the protocols side by side, what must be known to read them, and the classes."""
-    from rich.markup import escape
-    from rich.table import Table
-
-    with_split = any(result.split_means is not None for result in results)
-    table = Table(title=f"{store.folder}: {results[0].num_images:,} images", highlight=False)
-    table.add_column("protocol", overflow="fold", min_width=20)
-    for heading in ("IoU %", "95 % over images", "classes"):
-        table.add_column(heading, justify="right")
-    table.add_column("averaged as")
-    table.add_column("pixels %", justify="right")
-    for heading in ("seen", "unseen", "harmonic") if with_split else ():
-        table.add_column(heading, justify="right")
-    for result in results:
-        row = [
-            escape(result.protocol.name),
-            percent(result.headline),
-            _range(result.intervals.low[0], result.intervals.high[0]),
-            f"{result.num_averaged} of {len(result.names)}",
-            _AVERAGED[result.protocol.averaging],
-            percent(result.scores.pixel_accuracy),
-        ]
-        means = result.split_means or (float("nan"),) * 3
-        table.add_row(*row, *(percent(mean) for mean in means if with_split))
-    console.print(table)
-    console.print(_made_with(store), style="dim", markup=False, highlight=False)
-    for note in store_notes(store):
-        console.print(f"note: {note}", style="yellow", markup=False, highlight=False)
-    for result in results:
-        if (more := result.imagenet_s) is not None:
-            sizes = ", ".join(percent(value) for value in more.mean_iou_by_size)
-            text = f"image accuracy {percent(more.image_accuracy)}, F-measure {percent(more.f_measure)}, IoU by size {sizes}"
-            console.print(f"{result.asked.name}: {text}", markup=False, highlight=False)
-        for note in result.notes:
-            console.print(f"{result.asked.name}: {note}", style="dim", markup=False, highlight=False)
-    _print_classes(results, console)
-
-
-def _made_with(store: PredictionStore) -> str:
-    """Say in a line what the predictions were made with."""
-    settings = store.manifest.settings
-    wanted = ("model", "prompts", "short_side", "window", "background", "threshold", "refine")
-    facts = [f"{key} {settings[key]}" for key in wanted if settings.get(key) is not None]
-    return ", ".join([*facts, f"split {store.manifest.split or 'none'}", f"names {names_checksum(store)}"])
-
-
-def _print_classes(results: Sequence[ProtocolScores], console: "Console") -> None:
-    """Print IoU of every class under every protocol, the best first."""
-    from rich.markup import escape
-    from rich.table import Table
-
-    first = results[0]
-    table = Table(title="IoU % of classes, best first", highlight=False)
-    table.add_column("class")
-    for result in results:
-        table.add_column(escape(result.asked.name), justify="right", overflow="fold")
-    table.add_column("95 %", justify="right")
-    columns = [dict(zip(result.names, result.scores.iou.tolist(), strict=True)) for result in results]
-    iou = np.nan_to_num(first.scores.iou, nan=-1)
-    order = [label for label in np.argsort(-iou, kind="stable").tolist() if iou[label] >= 0]
-    for label in order[:MAX_CLASS_ROWS]:
-        name = first.names[label]
-        cells = [percent(column.get(name, float("nan"))) for column in columns]
-        interval = _range(first.class_intervals.low[label], first.class_intervals.high[label])
-        table.add_row(escape(name), *cells, interval)
-    if len(order) > MAX_CLASS_ROWS:
-        table.caption = f"{len(order) - MAX_CLASS_ROWS} more: --json FILE has them"
-    console.print(table)
-
-
-def percent(value: float) -> str:
-    """Write a fraction in per cent with two decimals; a dash where undefined."""
-    return "–" if math.isnan(value) else f"{100 * value:.2f}"
-
-
-def _range(low: float, high: float) -> str:
-    return "–" if math.isnan(low) else f"{100 * low:.1f} to {100 * high:.1f}"
 
 
 def _number(value: float) -> float | None:

@@ -8,6 +8,8 @@ from jaxtyping import Bool, Float64, Int64
 
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.vocabulary import Vocabulary
+from lexiseg.data.datasets import dataset_facts
+from lexiseg.data.packaged_names import spelling_key
 from lexiseg.metrics.bootstrap import RESAMPLES, SEED, Intervals, Statistic, intervals
 from lexiseg.metrics.image_counts import OUTSIDE, ImageCounts, ImageMargins
 from lexiseg.metrics.imagenet_s import ImageNetSScores, imagenet_s_scores
@@ -15,6 +17,7 @@ from lexiseg.metrics.iou import Scores, harmonic_mean, iou_of_pixels, scores_of_
 from lexiseg.scoring.protocol_match import as_run, check_classes
 from lexiseg.scoring.protocols import Protocol
 from lexiseg.scoring.store_counter import Redecision, StoreCounter
+from lexiseg.scoring.store_manifest import Manifest
 
 #: Seen and unseen labels.
 Sides: TypeAlias = tuple[frozenset[int], frozenset[int]]
@@ -88,6 +91,7 @@ def score(
     settings: dict[str, Any] = dict(manifest.settings)
     notes = [f"not applied by this run: {choice}" for choice in asked.beyond]
     notes += [f"not known of the source: {doubt}" for doubt in asked.uncertain]
+    notes += _benchmark_notes(asked, manifest, len(counter.stems))
     if threshold is not None:
         settings |= {"background": "threshold", "threshold": threshold}
         notes.append(f"background decided again at {threshold:g} from the stored scores")
@@ -128,6 +132,21 @@ def score(
     )
 
 
+def _benchmark_notes(protocol: Protocol, manifest: Manifest, num_images: int) -> list[str]:
+    """Say where the pictures are not, or not surely, those that the protocol is published for."""
+    if not protocol.datasets:
+        return []
+    name, facts = manifest.opened_with.get("dataset"), dataset_facts(protocol.datasets[0])
+    differing = [] if name in protocol.datasets else [f"data set {name or 'not recorded'}"]
+    if manifest.split != facts.default_split:
+        differing.append(f"split {manifest.split or 'none'}")
+    if num_images not in facts.splits[facts.default_split]:
+        differing.append(f"{num_images:,} images")
+    if not differing:
+        return []
+    return [f"not the pictures of its benchmark ({protocol.benchmark}): {', '.join(differing)}"]
+
+
 def class_intervals(margins: ImageMargins, spread: Intervals, num_classes: int) -> Intervals:
     """Take the classes' part of intervals; a class in a single image has none, for nothing varies."""
     alone = np.bincount(margins.label, minlength=num_classes) < 2
@@ -149,7 +168,7 @@ def make_statistic(protocol: Protocol, sides: Sides | None) -> Statistic:
         averaged = _averaged(protocol, pixels)
         means = [_mean(iou[averaged])]
         for part in parts:
-            undefined = protocol.absent_unseen == "undefined" and not averaged[part].all()
+            undefined = protocol.absent_unseen == "undefined" and not (pixels[0][part] > 0).all()
             means.append(float("nan") if undefined else _mean(iou[part][averaged[part]]))
         if parts:
             means.append(harmonic_mean(means[1], means[2]))
@@ -172,7 +191,8 @@ def _scored_labels(counts: ImageCounts, labels: list[int]) -> ImageCounts:
 
 def _sides(protocol: Protocol, classes: Vocabulary, labels: list[int]) -> Sides | None:
     if protocol.unseen:
-        unseen = {classes.index(name) for name in protocol.unseen}
+        keys = set(map(spelling_key, protocol.unseen))
+        unseen = {label for label, name in enumerate(classes.names) if spelling_key(name) in keys}
     elif classes.seen is not None:
         unseen = set(range(len(classes))) - classes.seen
     else:

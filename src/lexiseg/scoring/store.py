@@ -99,7 +99,7 @@ class PredictionStore:
         manifest: What the predictions mean.
         missing: Stems of the data set that are not in the store, in order.
         duplicates: Stems that are there more than once, with the same bytes each time; they count once.
-        damage: Shards that end in half a block.
+        damage: Shards that end in half a block, and blocks whose damaged bytes name no image.
 
     Raises:
         DatasetError: There is no manifest, an image is there twice with different predictions, or an
@@ -116,15 +116,8 @@ class PredictionStore:
             for place in shard.places:
                 by_stem[place.stem].append(place)
         known = set(self.manifest.stems)
-        strangers = [stem for stem in by_stem if stem not in known]
-        if strangers:
-            place = by_stem[strangers[0]][0]
-            raise DatasetError(
-                doing=f"reading {place.shard}",
-                found=f"a prediction of {strangers[0]!r}, which is no image of the data set",
-                expected=f"the {len(known):,} images of {self.folder / MANIFEST}",
-                fix="The shard belongs to another store: move it away and run lexiseg predict again.",
-            )
+        for stem in [stem for stem in by_stem if stem not in known]:
+            self._refuse_stranger(by_stem.pop(stem))
         self.duplicates: list[str] = []
         self._places = {stem: self._one_of(places) for stem, places in by_stem.items()}
         self.missing = [stem for stem in self.manifest.stems if stem not in self._places]
@@ -152,6 +145,41 @@ class PredictionStore:
     def where(self, stem: str) -> Path:
         """Give the shard an image is in."""
         return self._places[stem].shard
+
+    def refuse_missing(self, doing: str, *, partial: bool) -> None:
+        """Refuse a store that lacks images.
+
+        Args:
+            doing: What was asked for, for the message.
+            partial: Take a store that has at least one.
+
+        Raises:
+            DatasetError: Images are missing.
+        """
+        if not self.missing or (partial and len(self)):
+            return
+        damage = "".join(f"; {place.shard} has {place.found}" for place in self.damage)
+        raise DatasetError(
+            doing=f"{doing} the store {self.folder}",
+            found=f"{len(self.missing):,} of {len(self.manifest.stems):,} images missing "
+            f"({', '.join(self.missing[:3])}{', …' if len(self.missing) > 3 else ''}){damage}",
+            expected="a prediction of every image of the data set",
+            fix="Run the same lexiseg predict command again: it does only these."
+            + (" --partial takes what is there." if len(self) else ""),
+        )
+
+    def _refuse_stranger(self, places: list[BlockPlace]) -> None:
+        """Drop blocks whose name is that of no image because of damage, and refuse intact ones."""
+        for place in places:
+            if self._shards[place.shard].is_intact(place):
+                raise DatasetError(
+                    doing=f"reading {place.shard}",
+                    found=f"a prediction of {place.stem!r}, which is no image of the data set",
+                    expected=f"the {len(self.manifest.stems):,} images of {self.folder / MANIFEST}",
+                    fix="The shard belongs to another store: move it away and run lexiseg predict again.",
+                )
+            found = f"a damaged block at offset {place.offset:,}"
+            self.damage.append(ShardDamage(place.shard, place.offset, found))
 
     def _one_of(self, places: list[BlockPlace]) -> BlockPlace:
         if len(places) == 1:

@@ -31,6 +31,8 @@ class Manifest:
         protocol: Name of the protocol asked for at prediction time, or None.
         settings: Model and every inference setting.
         data: Path of the data set, as given.
+        opened_with: Its name and the rules its label files were read by (``LabelledDataset.opened_with``); empty
+            for a data set that cannot be opened by name.
         split: Its split, or None for all images.
         data_fingerprint: Of pictures, label files and classes.
         stems: Its images.
@@ -51,6 +53,7 @@ class Manifest:
     split: str | None
     data_fingerprint: str
     stems: tuple[str, ...] = field(repr=False)
+    opened_with: Mapping[str, Any] = field(default_factory=dict)
     format: int = FORMAT
 
     def to_vocabulary(self) -> Vocabulary:
@@ -102,7 +105,7 @@ def refuse_other(folder: Path, there: Manifest, wanted: Manifest) -> None:
         if item.name == "settings":
             keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
             differing += [f"{key} = {old.get(key)!r} instead of {new.get(key)!r}" for key in keys]
-        elif item.name != "data" and old != new:
+        elif item.name not in ("data", "opened_with") and old != new:
             differing.append(f"another {item.name.replace('_', ' ')}")
     if differing:
         raise InputError(

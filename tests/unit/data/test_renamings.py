@@ -1,8 +1,10 @@
+import dataclasses
+
 import pytest
 
 from lexiseg.core.errors import UnknownNameError
-from lexiseg.data.packaged_names import packaged_vocabulary
-from lexiseg.data.renamings import _renamings, rename
+from lexiseg.data.packaged_names import packaged_names, packaged_vocabulary, spelling_key
+from lexiseg.data.renamings import _renamings, namings, rename
 
 
 def test_every_renamed_class_is_in_its_list():
@@ -17,6 +19,24 @@ def test_renaming_keeps_labels_and_other_names():
     assert [(a, b) for a, b in zip(official.names, renamed.names, strict=True) if a != b] == [
         ("diningtable", "table"), ("pottedplant", "plant"), ("tvmonitor", "monitor"),
     ]  # fmt: skip
+
+
+def test_other_spellings_of_a_class_are_renamed_alike():
+    official = packaged_vocabulary("voc20")
+    spelt = {"pottedplant": "Potted plant", "tvmonitor": "TV-monitor", "diningtable": "dining table"}
+    ours = dataclasses.replace(official, names=tuple(spelt.get(name, name) for name in official.names))
+    for who in namings()[1:]:
+        theirs = rename(official, who, "voc20")
+        renamed = rename(ours, who, "voc20")
+        differing = {a for a, b in zip(renamed.all_names(), theirs.all_names(), strict=True) if a != b}
+        assert differing <= {(name,) for name in spelt.values()}, who  # those that nobody renames
+    assert rename(ours, "groupvit", "voc20").names == rename(official, "groupvit", "voc20").names
+
+
+@pytest.mark.parametrize("class_list", packaged_names())
+def test_no_two_classes_of_a_list_differ_in_spelling_alone(class_list):
+    names = packaged_vocabulary(class_list).names
+    assert len(set(map(spelling_key, names))) == len(names)
 
 
 def test_further_names_become_synonyms():

@@ -5,6 +5,7 @@ import pytest
 
 from lexiseg.core.errors import DatasetError, InputError, UnknownNameError
 from lexiseg.core.vocabulary import Vocabulary
+from lexiseg.data.datasets import DATASETS
 from lexiseg.data.packaged_names import packaged_vocabulary
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.ops.prompts import PROMPT_SETS
@@ -26,6 +27,8 @@ def test_every_protocol_is_complete_and_consistent(name):
     protocol = PROTOCOLS[name]
     assert protocol.name == name
     assert protocol.source
+    assert bool(protocol.datasets) == (protocol.benchmark != "any")
+    assert set(protocol.datasets) <= set(DATASETS)
     InferenceSettings(**protocol.inference_changes())
     assert protocol.prompts is None or protocol.prompts in PROMPT_SETS
     if protocol.classes is not None:
@@ -42,6 +45,7 @@ def test_changing_any_choice_changes_the_name_and_changing_it_back_restores_it()
         "name",
         "source",
         "benchmark",
+        "datasets",
         "uncertain",
         "original",
     }
@@ -128,3 +132,14 @@ def test_a_run_that_differs_carries_it_in_its_name():
 def test_synonyms_of_the_data_set_are_its_own_names():
     classes = Vocabulary(names=("cat", "dog"), synonyms=(("kitty",), ()))
     assert as_run(find_protocol("mmseg"), {}, classes, classes).name == "mmseg"
+
+
+def test_names_that_others_use_are_asked_for_under_every_spelling_of_the_official_ones():
+    spelt = {"pottedplant": "potted plant", "tvmonitor": "tv/monitor", "diningtable": "dining table"}
+    official = packaged_vocabulary("voc21")
+    ours = replace(official, names=tuple(spelt.get(name, name) for name in official.names))
+    protocol = find_protocol("groupvit-voc")
+    asked = names_for(protocol, ours).vocabulary
+    assert asked.names == names_for(protocol, official).vocabulary.names
+    assert {"plant", "monitor", "table"} <= set(asked.names)
+    assert as_run(protocol, {}, asked, ours).names == protocol.names

@@ -1,11 +1,16 @@
+import io
+import json
+
 import numpy as np
 import pytest
+from rich.console import Console
 
 from lexiseg.core.errors import DatasetError
 from lexiseg.data.packaged_names import packaged_vocabulary
 from lexiseg.scoring.protocols import Protocol, find_protocol
 from lexiseg.scoring.score_difference import difference, refuse_incomparable
 from lexiseg.scoring.score_picture import draw_scores
+from lexiseg.scoring.score_print import print_scores
 from lexiseg.scoring.score_report import as_json, store_notes, worst_confusions
 from lexiseg.scoring.score_store import score
 from lexiseg.scoring.store_blocks import TopScores
@@ -46,6 +51,19 @@ def test_hand_example_m1_with_a_split(tmp_path):
     strict = Protocol(name="m1-strict", source="test", unseen=("tree",), absent_unseen="undefined")
     assert np.isnan(scored(store, strict).split_means[0])
     assert scored(store, strict).split_means[1] == 1
+
+
+def test_unseen_classes_are_found_under_another_spelling(tmp_path):
+    official = packaged_vocabulary("voc20").names
+    spelt = {"pottedplant": "Potted plant", "tvmonitor": "TV-monitor"}
+    image = image_of("a", [list(range(20))], [[*range(15), 0, 1, 17, 18, 19]])
+    ours = scored(
+        make_store(tmp_path / "s", [spelt.get(name, name) for name in official], [image]), "zegclip-voc"
+    )
+    theirs = scored(make_store(tmp_path / "t", official, [image]), "zegclip-voc")
+    assert ours.sides == theirs.sides
+    assert ours.sides[1] == {15, 16, 17, 18, 19}
+    assert ours.split_means == theirs.split_means
 
 
 def voc_top(width, order):
@@ -223,3 +241,75 @@ def test_bad_blocks_are_named_with_image_file_and_remedy(tmp_path, image, messag
     store = make_store(tmp_path / "s", FIVE, [image])
     with pytest.raises(DatasetError, match=message):
         scored(store, "mmseg")
+
+
+def test_a_class_that_is_only_predicted_makes_a_strict_mean_undefined(tmp_path):
+    image = image_of("a", [[0, 0, 1, 1]], [[0, 2, 1, 1]])  # 2 is never true, but predicted
+    store = make_store(tmp_path / "s", FIVE[:3], [image])
+    for side in ("skip", "undefined"):
+        protocol = Protocol(name=f"wrongly-{side}", source="test", unseen=("tree",), absent_unseen=side)
+        seen, unseen, _ = scored(store, protocol).split_means
+        assert seen == pytest.approx(0.75)
+        assert np.isnan(unseen) if side == "undefined" else unseen == 0
+
+
+def test_imagenet_s_with_an_empty_size_bin_can_be_written(tmp_path):
+    names = ("other", *packaged_vocabulary("imagenet_s50").names)
+    store = make_store(
+        tmp_path / "s",
+        names,
+        [image_of("a", [[0, 0, 1, 1]], [[0, 1, 1, 1]])],
+        classes_background=0,
+        background=0,
+    )
+    (one,) = as_json([scored(store, "imagenet-s50")], store)["protocols"]
+    written = json.loads(json.dumps(one, allow_nan=False))["imagenet_s"]
+    assert written["mean_iou_by_size"] == [None, None, pytest.approx((1 / 2 + 2 / 3) / 2), None]
+    assert written["image_accuracy"] == 1
+
+
+def stuff_store(folder, *, num=1, **more):
+    images = [image_of(str(index), [[0, 1]], [[0, 1]]) for index in range(num)]
+    return make_store(folder, packaged_vocabulary("coco_stuff171").names, images, **more)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "split", "num", "protocol", "differing"),
+    [
+        ("coco-stuff10k", "test", 3, "coco-stuff171", "data set coco-stuff10k, split test, 3 images"),
+        ("coco-stuff10k", "test", 1000, "coco-stuff10k", None),
+        ("coco-stuff10k", "test", 999, "coco-stuff10k", "999 images"),
+        ("coco-stuff10k", "train", 1000, "coco-stuff10k", "split train"),
+        (None, None, 1000, "coco-stuff10k", "data set not recorded, split none"),
+        ("folder", "test", 1000, "coco-stuff10k", "data set folder"),
+        ("coco-stuff10k", "train", 2, "mmseg", None),
+    ],
+)
+def test_pictures_that_are_not_the_benchmarks_are_told(tmp_path, dataset, split, num, protocol, differing):
+    opened = {} if dataset is None else {"dataset": dataset}
+    store = stuff_store(tmp_path / "s", num=num, opened_with=opened, split=split)
+    notes = [note for note in scored(store, protocol).notes if "benchmark" in note]
+    benchmark = find_protocol(protocol).benchmark
+    expected = [f"not the pictures of its benchmark ({benchmark}): {differing}"] if differing else []
+    assert notes == expected
+
+
+def test_nothing_is_cut_at_80_columns(tmp_path):
+    names = ("mmseg", "zegclip-coco", "coco-stuff171", "boundary-imagenet-s")
+    store = stuff_store(tmp_path / "s", num=3, seen=tuple(range(9)))
+    results = [scored(store, name) for name in names]
+    for width in (80, 40):
+        file = io.StringIO()
+        print_scores(results, store, Console(width=width, file=file))
+        printed = file.getvalue()
+        tables = printed[: printed.index("model hand")]
+        assert "…" not in printed.replace("images are missing", "")
+        assert width == 40 or max(map(len, tables.splitlines())) <= 80
+        rows = [line.split("  ") for line in tables.splitlines()]
+        cells = [cell.strip() for row in rows for cell in row]
+        assert cells.count("100.0 to 100.0") == 3  # of four means; the last counts absent classes 0
+        for heading in ("seen", "unseen", "harmonic"):
+            assert heading in cells
+        column = "".join(row[0].strip() for row in rows)
+        assert "zegclip-coco+beyond=none" in column
+        assert "boundary-imagenet-s" in column

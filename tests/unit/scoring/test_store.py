@@ -151,3 +151,20 @@ def test_a_folder_that_is_no_store_is_refused(tmp_path, content, message):
         DatasetError, match=rf"manifest.json: found {message}.*Name the folder given to lexiseg predict"
     ):
         PredictionStore(tmp_path)
+
+
+@pytest.mark.parametrize("flip", [0x01, 0xFF])
+def test_a_changed_byte_in_a_name_loses_that_image_alone_and_is_mended_by_going_on(tmp_path, flip):
+    store = make_store(tmp_path / "s", NAMES, IMAGES)
+    path, place = store.where("last"), store._places["last"]
+    damage(path, path.read_bytes().index(b"last", place.offset), flip)
+    broken = PredictionStore(tmp_path / "s")
+    assert broken.missing == ["last"]
+    assert [found.found for found in broken.damage] == [f"a damaged block at offset {place.offset:,}"]
+    with pytest.raises(DatasetError, match=r"1 of 3 images missing .last.; .*000.runs has a damaged block"):
+        broken.refuse_missing("scoring", partial=False)
+    with StoreWriter(tmp_path / "s", store.manifest) as writer:
+        assert writer.done >= {"plain", "ünlabelled"}
+        assert "last" not in writer.done
+        writer.append(IMAGES[2])
+    assert not PredictionStore(tmp_path / "s").missing

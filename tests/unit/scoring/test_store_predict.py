@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lexiseg.core.errors import InputError
+from lexiseg.core.errors import DatasetError, InputError
 from lexiseg.core.label_runs import decode_runs
 from lexiseg.data.folder import FolderDataset
 from lexiseg.scoring.calibrate import calibrate
@@ -137,16 +137,21 @@ def test_calibration_finds_the_threshold_that_segmenting_again_confirms(tmp_path
 
 def test_calibration_refuses_what_is_not_for_training(tmp_path):
     make_data(tmp_path / "d")
-    (tmp_path / "d/val.txt").write_text("4\n5\n")
+    for name in ("val", "val2017", "trainval", "intervals"):
+        (tmp_path / f"d/{name}.txt").write_text("4\n5\n")
     for split, message in (
         ("val", "a store of the split 'val'"),
         (None, "a store of all images of a folder"),
+        ("val2017", "a store of the split 'val2017'"),
+        ("trainval", "a store of the split 'trainval', which contains the pictures of val"),
     ):
         folder = tmp_path / f"s{split}"
         predict_into(ColourSegmenter(), FolderDataset(tmp_path / "d", split), folder)
         with pytest.raises(InputError, match=f"{message}; expected a training split"):
             calibrate(PredictionStore(folder), find_protocol("mmseg"))
     predict_into(ColourSegmenter(), FolderDataset(tmp_path / "d", "train"), tmp_path / "t")
+    predict_into(ColourSegmenter(), FolderDataset(tmp_path / "d", "intervals"), tmp_path / "i")
+    assert calibrate(PredictionStore(tmp_path / "i"), find_protocol("mmseg")).num_images == 2
     with pytest.raises(InputError, match="no background among the scored classes"):
         calibrate(PredictionStore(tmp_path / "t"), find_protocol("without-background"))
 
@@ -160,3 +165,20 @@ def test_what_a_changed_background_leaves_without_effect_is_not_taken_from_the_p
     assert [settings[name] for name in ("background", "threshold", "window", "window_stride")] == [
         "none", None, None, None
     ]  # fmt: skip
+
+
+def test_calibration_takes_a_store_that_lacks_images_only_when_asked_to(tmp_path):
+    make_data(tmp_path / "d")
+    dataset = FolderDataset(tmp_path / "d", "train")
+    predict_into(ColourSegmenter(), dataset, tmp_path / "s", shard=(0, 2))
+    store = PredictionStore(tmp_path / "s")
+    with pytest.raises(DatasetError, match=r"choosing a background threshold on the store .*2 of 4 images"):
+        calibrate(store, find_protocol("mmseg"))
+    assert calibrate(store, find_protocol("mmseg"), partial=True).num_images == 2
+
+
+def test_going_on_with_another_number_of_kept_scores_is_refused(tmp_path):
+    dataset = make_data(tmp_path / "d", num=2)
+    predict_into(ColourSegmenter(), dataset, tmp_path / "s", top=2, shard=(0, 2))
+    with pytest.raises(InputError, match="top = 2 instead of 3"):
+        predict_into(ColourSegmenter(), dataset, tmp_path / "s", top=3, shard=(1, 2))

@@ -75,7 +75,7 @@ ADE20K_150 = DatasetFacts(
         Form(
             name="detectron2", images="images/{folder}/{stem}.jpg",
             labels="annotations_detectron2/{folder}/{stem}.png", folders=_FOLDERS, code=identity(150),
-            hint=_hint_150_reduced,
+            hint=_hint_150_reduced, last=149,
         ),
     ),
     read_vocabulary=from_package("ade20k150"),

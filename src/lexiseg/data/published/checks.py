@@ -98,7 +98,8 @@ def _check_split(
     report.num_label_files += len(there)
     report_errors(report, split, results)
     total = add_up(results)
-    report_values(report, form, code, split, total, results)
+    is_whole = len(there) in facts.splits[split] and len(there) == len(pairs)
+    report_values(report, form, code, split, total, results, is_whole=is_whole)
     report_classes(report, split, code, vocabulary, total, is_reported=split == facts.default_split)
     if class_split is not None and _is_training(split):
         report_unseen(report, facts, split, class_split, code, results)

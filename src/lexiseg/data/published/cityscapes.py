@@ -52,6 +52,7 @@ CITYSCAPES19 = DatasetFacts(
             hint=_hint,
             always=frozenset({0}),
             absence="no pixel of road (0) at all: zero was probably reduced; Cityscapes is read as it is",
+            last=18,
         ),
         Form(
             name="labelIds",

@@ -86,16 +86,16 @@ STUFF164K = DatasetFacts(
     forms=(
         Form(
             name="labelTrainIds", images=_IMAGES, labels="annotations/{folder}/{stem}_labelTrainIds.png",
-            folders=_FOLDERS, code=identity(171), hint=_hint_train_ids, always=frozenset({0}), absence=_NO_PERSON,
+            folders=_FOLDERS, code=identity(171), hint=_hint_train_ids, always=frozenset({0}), absence=_NO_PERSON, last=170,
         ),
         Form(
             name="published", images=_IMAGES, labels="annotations/{folder}/{stem}.png", folders=_FOLDERS,
             not_stems=_OTHER_FORMS, code=_PUBLISHED_STUFF, hint=_hint_published, always=frozenset({0}),
-            absence=_NO_PERSON,
+            absence=_NO_PERSON, last=STUFF_VALUES[-1],
         ),
         Form(
             name="detectron2", images="{folder}/{stem}.jpg", labels="stuffthingmaps_detectron2/{folder}/{stem}.png",
-            folders=_FOLDERS, code=identity(171), hint=_hint_train_ids, always=frozenset({0}), absence=_NO_PERSON,
+            folders=_FOLDERS, code=identity(171), hint=_hint_train_ids, always=frozenset({0}), absence=_NO_PERSON, last=170,
         ),
     ),
     read_vocabulary=from_package("coco_stuff171"),
@@ -122,6 +122,7 @@ def _object_forms(*, scored: bool) -> tuple[Form, ...]:
         Form(
             name="published", images=_IMAGES, labels="annotations/{folder}/{stem}.png", folders=_FOLDERS,
             not_stems=_OTHER_FORMS, code=published, hint=_hint_published,
+            last=STUFF_VALUES[-1],
         ),
     )  # fmt: skip
 

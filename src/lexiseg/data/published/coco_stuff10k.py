@@ -2,7 +2,8 @@
 
 Two versions of the .mat files are about, with the same names: 1.0 holds 1 = void and classes from 2;
 1.1 holds the official ids, 0 = void. One read as the other shifts every class and still runs. They are
-told apart by their list of names (172 or 182), or by the largest value where there is no such list.
+told apart by their list of names (172 or 182). Where there is no such list, HDF5 files (MATLAB 7.3) are
+taken for 1.0 and older ones for 1.1; values that the version does not know are an error.
 """
 
 import functools

@@ -79,15 +79,15 @@ def _forms(*, scored: bool) -> tuple[Form, ...]:
     return (
         Form(
             name="SegmentationClassContext", images=_IMAGES, labels="SegmentationClassContext/{stem}.png",
-            lists=_LISTS, code=full, hint=_hint, always=_ALWAYS, absence=absence,
+            lists=_LISTS, code=full, hint=_hint, always=_ALWAYS, absence=absence, last=59,
         ),
         Form(
             name="pcontext", images="pcontext/{folder}/image/{stem}.jpg",
-            labels="pcontext/{folder}/label/{stem}.png", code=reduced, hint=_hint,
+            labels="pcontext/{folder}/label/{stem}.png", code=reduced, hint=_hint, last=58,
         ),
         Form(
             name="pc59", images=_IMAGES, labels="annotations_detectron2/pc59_{folder}/{stem}.png",
-            lists=_LISTS, code=reduced, hint=_hint,
+            lists=_LISTS, code=reduced, hint=_hint, last=58,
         ),
         Form(
             name="json", images=_IMAGES, labels="trainval_merged.json", lists=_LISTS, code=ids,

@@ -1,7 +1,8 @@
 """Write the label maps of a published data set in another form, or everything as a data folder.
 
 Nothing is written into the source. Files that are there already are kept, so an interrupted conversion
-goes on where it stopped; conversion.json says what made them, and another conversion is refused there.
+goes on where it stopped; conversion.json says what made them from which files, and another conversion, or
+one of another copy, is refused there.
 """
 
 import json
@@ -10,15 +11,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Bool, UInt16
 from PIL import Image
 
 from lexiseg.core.atomic_write import atomic_path
+from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.errors import InputError
 from lexiseg.core.vocabulary import as_lines
 from lexiseg.data.published.forms import Form
-from lexiseg.data.published.label_codes import TOP
+from lexiseg.data.published.label_codes import TOP, LabelCode
 from lexiseg.data.published.label_encodings import write_values
-from lexiseg.data.published.reader import PublishedDataset
+from lexiseg.data.published.reader import PublishedDataset, is_turned, load_as_stored
 from lexiseg.data.splits import Split, hide_classes
 
 #: The target that is no published form: classes.txt, images/, labels/ and a list of the split.
@@ -79,22 +82,40 @@ def _write_one(
 ) -> None:
     pair = dataset.pairs[index]
     if dataset.form.shrink_to is None:
-        labels = dataset.read_labels(pair)
+        numbers = dataset.read_numbers(pair)
+        labels = dataset.to_classes(numbers, pair)
+        strict_void = (numbers == TOP) & (labels == IGNORE_INDEX)
     else:
         sample = dataset[index]
         assert sample.label_map is not None
         labels = sample.label_map
+        strict_void = labels == IGNORE_INDEX
     if image_path is not None:
         with atomic_path(image_path) as temporary:
-            if dataset.form.shrink_to is None:
-                shutil.copyfile(pair.image, temporary)
-            else:
+            if dataset.form.shrink_to is not None:
                 Image.fromarray(sample.image).save(temporary, quality=95)
+            elif is_turned(pair.image):  # a folder's pictures are turned upright, its label files are not
+                Image.fromarray(load_as_stored(pair.image)).save(temporary)
+            else:
+                shutil.copyfile(pair.image, temporary)
     if hide is not None:
+        shown = labels
         labels = hide_classes(labels, hide.unseen)
-    values = labels if form is None else form.code_of(dataset.root).from_classes(labels)
+        strict_void |= labels != shown
+    values = labels if form is None else _values_in(form.code_of(dataset.root), labels, strict_void)
     top = dataset.facts.num_classes if form is None else int(_values_of(dataset, form).max(initial=0)) + 1
     write_values(label_path, values, 8 if top <= _MOST_CLASSES_IN_8_BITS else 16)
+
+
+def _values_in(
+    code: LabelCode, labels: UInt16[np.ndarray, "H W"], strict_void: Bool[np.ndarray, "H W"]
+) -> UInt16[np.ndarray, "H W"]:
+    """Turn class indices into file values; what must stay void for everyone is 255 where the code has it.
+
+    With 0 and 255 for void, 0 is background to those who score it, so hidden classes must not become 0.
+    """
+    values = code.from_classes(labels)
+    return np.where(strict_void, np.uint16(TOP), values) if TOP in code.void else values
 
 
 def _values_of(dataset: PublishedDataset, form: Form) -> np.ndarray:
@@ -109,7 +130,7 @@ def _places(
     shrunk = dataset.form.shrink_to is not None
     if form is None:
         flat = stem.replace("/", "--")  # the folder has one level
-        suffix = ".png" if shrunk else image.suffix
+        suffix = ".png" if shrunk or is_turned(image) else image.suffix
         return out / "images" / f"{flat}{suffix}", out / "labels" / f"{flat}.png"
     return (
         form.image_path(out, dataset.split, stem) if shrunk else None,
@@ -134,6 +155,7 @@ def _record(dataset: PublishedDataset, out: Path, target: str, hide: Split | Non
         "from": dataset.form.name,
         "to": target,
         "hidden": None if hide is None else hide.name,
+        "fingerprint": dataset.fingerprint(),
     }
     done: dict[str, dict[str, str | None]] = {}
     if path.is_file():
@@ -142,6 +164,9 @@ def _record(dataset: PublishedDataset, out: Path, target: str, hide: Split | Non
         except ValueError as error:
             raise _other_conversion(out, f"a damaged {path.name} ({error})", request) from error
     before = done.setdefault(dataset.split, request)
+    if {**before, "fingerprint": request["fingerprint"]} == request != before:
+        found = f"the split {dataset.split} of another copy: made from label files or pictures that differ"
+        raise _other_conversion(out, found, request)
     if before != request:
         raise _other_conversion(out, f"label files of the split {dataset.split} made by {before}", request)
     with atomic_path(path) as temporary:

@@ -41,6 +41,8 @@ class Form:
         hint: Says what unknown values mean, e.g. that the files are of another version.
         always: File values that every whole copy has; their absence is suspicious.
         absence: What the absence of one of ``always`` means.
+        last: The highest class value, where every whole copy has pixels of it: files with zero reduced in
+            place lack it.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Form:
     hint: Callable[[list[int]], str] = lambda values: ""
     always: frozenset[int] = frozenset()
     absence: str = ""
+    last: int | None = None
 
     def code_of(self, root: Path) -> LabelCode:
         """Give the code of the copy at ``root``."""

@@ -18,6 +18,9 @@ from lexiseg.data.published.label_encodings import read_values
 from lexiseg.data.published.reader import TURNED
 from lexiseg.data.splits import Split
 
+#: Well above the void of published files, well below what is left where zero became 255.
+_SUSPICIOUS_SHARE_OF_255 = 1 / 3
+
 
 class FileCheck(NamedTuple):
     """What one label file holds: its values and their pixels, or why it cannot be used."""
@@ -69,7 +72,14 @@ def report_errors(report: CheckReport, split: str, results: list[FileCheck]) -> 
 
 
 def report_values(
-    report: CheckReport, form: Form, code: LabelCode, split: str, total: np.ndarray, results: list[FileCheck]
+    report: CheckReport,
+    form: Form,
+    code: LabelCode,
+    split: str,
+    total: np.ndarray,
+    results: list[FileCheck],
+    *,
+    is_whole: bool,
 ) -> None:
     """Say which values the form does not know, which it should have, and which files hold no class."""
     unknown = code.unknown(np.flatnonzero(total).tolist())
@@ -84,6 +94,7 @@ def report_values(
         )
     if total.any() and not total[list(form.always)].all():
         report.doubt(split, form.absence, "Compare one label map with its picture, class by class.")
+    _report_last(report, form, code, split, total, is_whole=is_whole)
     whole_void = [
         result.pair.label.name
         for result in results
@@ -91,6 +102,27 @@ def report_values(
     ]
     if whole_void:
         report.note(split, f"{_files(len(whole_void))} without one scored pixel: {first_of(whole_void)}")
+
+
+def _report_last(
+    report: CheckReport, form: Form, code: LabelCode, split: str, total: np.ndarray, *, is_whole: bool
+) -> None:
+    """Say that zero was reduced in place: every class one less, the highest value gone, zero at 255.
+
+    A whole copy has its highest class; a part may lack it, and is doubted only where 255 is very frequent.
+    """
+    if form.last is None or not total[TOP] or total[form.last]:
+        return
+    share = total[TOP] / total.sum()
+    if not is_whole and share < _SUSPICIOUS_SHARE_OF_255:
+        return
+    add = report.bad if is_whole else report.doubt
+    add(
+        split,
+        f"no pixel of {form.last}, the highest class, and {share:.1%} of 255: zero was probably reduced in"
+        " place, which turns every class into its neighbour",
+        "Use the original files; one label map beside its picture, class by class, shows it.",
+    )
 
 
 def report_classes(

@@ -1,7 +1,9 @@
 """PublishedDataset: samples of a benchmark, read from the layout a person has."""
 
 import hashlib
+import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from einops import rearrange
@@ -97,10 +99,25 @@ class PublishedDataset(LabelledDataset):
         Raises:
             DatasetError: The file cannot be read, or holds numbers that the form does not know.
         """
-        values = read_values(pair.label, self.form.encoding, self.facts.num_classes, pair.stem)
-        labels = self.code.table[values]
+        return self.to_classes(self.read_numbers(pair), pair)
+
+    def read_numbers(self, pair: Pair) -> UInt16[np.ndarray, "H W"]:
+        """Read the numbers in the label file of one image, whatever they mean; 255 of 8 bits as 65535.
+
+        Raises:
+            DatasetError: The file cannot be read.
+        """
+        return read_values(pair.label, self.form.encoding, self.facts.num_classes, pair.stem)
+
+    def to_classes(self, numbers: UInt16[np.ndarray, "H W"], pair: Pair) -> UInt16[np.ndarray, "H W"]:
+        """Turn the numbers of a label file into class indices.
+
+        Raises:
+            DatasetError: There are numbers that the form does not know; the message names the file.
+        """
+        labels = self.code.table[numbers]
         if (labels < 0).any():
-            unknown = self.code.unknown(np.unique(values).tolist())
+            unknown = self.code.unknown(np.unique(numbers).tolist())
             raise DatasetError(
                 doing=f"reading the label file {pair.label}",
                 found=f"{int((labels < 0).sum()):,} pixels with the value {first_of(list(map(str, unknown)), 5)}",
@@ -108,6 +125,10 @@ class PublishedDataset(LabelledDataset):
                 fix=self.form.hint(unknown) or "Use the label files as they were published.",
             )
         return labels.astype(np.uint16)
+
+    def opened_with(self) -> dict[str, Any]:
+        """Give the data set's name and the form of its label files."""
+        return {"dataset": self.facts.name, "form": self.form.name}
 
     def fingerprint(self) -> str:
         """Hash classes, stems, label files (content), what their numbers mean, pictures (name and size).
@@ -135,10 +156,21 @@ def load_as_stored(path: Path) -> UInt8[np.ndarray, "H W 3"]:
         ImageError: The picture cannot be read.
     """
     upright = load_image(path)
+    if not is_turned(path):
+        return upright
     with Image.open(path) as picture:
-        if picture.getexif().get(_EXIF_ORIENTATION, 1) == 1:
-            return upright
         return np.array(picture.convert("RGB"))
+
+
+def is_turned(path: Path) -> bool:
+    """Tell whether the EXIF data of a picture asks for a turn; False where the file cannot be read."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as picture:
+                return bool(picture.getexif().get(_EXIF_ORIENTATION, 1) != 1)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return False  # whoever needs the pixels says what is wrong with them
 
 
 def shrink(

@@ -44,15 +44,15 @@ def _forms(code: LabelCode) -> tuple[Form, ...]:
     return (
         Form(
             name="SegmentationClass", images=images, labels="SegmentationClass/{stem}.png", lists=_LISTS,
-            splits=frozenset({"train", "val"}), code=code, hint=_hint, always=always, absence=absence,
+            splits=frozenset({"train", "val"}), code=code, hint=_hint, always=always, absence=absence, last=20,
         ),
         Form(
             name="SegmentationClassAug", images=images, labels="SegmentationClassAug/{stem}.png",
-            lists=_LISTS, code=code, hint=_hint, always=always, absence=absence,
+            lists=_LISTS, code=code, hint=_hint, always=always, absence=absence, last=20,
         ),
         Form(
             name="VOCaug", images=images, labels="../VOCaug/dataset/cls/{stem}.mat", encoding="matlab:GTcls",
-            lists=_LISTS, splits=aug, code=code, hint=_hint, always=always, absence=absence,
+            lists=_LISTS, splits=aug, code=code, hint=_hint, always=always, absence=absence, last=20,
         ),
     )  # fmt: skip
 

@@ -1,5 +1,6 @@
 """Each trap of the published data sets is built, and the check's words are read."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +95,67 @@ def test_zero_already_reduced_is_doubted(tmp_path):
     report = check("voc21", tree.path)
     assert report.is_good
     assert "zero was probably reduced already" in "\n".join(report.lines())
+
+
+def reduced_in_place(values: np.ndarray) -> np.ndarray:
+    return np.where((values == 0) | (values == 255), 255, values - 1)
+
+
+REDUCED_IN_PLACE = [
+    ("voc21", lambda path: trees.voc(path, background=True), "SegmentationClass/*.png", 20),
+    ("voc20", lambda path: trees.voc(path, background=True), "SegmentationClass/*.png", 20),
+    ("context60", lambda path: trees.context(path, "SegmentationClassContext", scored=True),
+     "SegmentationClassContext/*.png", 59),
+    ("context59", lambda path: trees.context(path, "pc59", scored=False),
+     "annotations_detectron2/*/*.png", 58),
+    ("coco-stuff164k", lambda path: trees.coco(path, "labelTrainIds", "stuff171"),
+     "annotations/*/*.png", 170),
+    ("coco-stuff164k", lambda path: trees.coco(path, "detectron2", "stuff171"),
+     "stuffthingmaps_detectron2/*/*.png", 170),
+    ("coco-stuff164k", lambda path: trees.coco(path, "published", "stuff171"), "annotations/*/*.png", 181),
+    ("coco-object81", lambda path: trees.coco(path, "published", "stuff171"), "annotations/*/*.png", 181),
+    ("cityscapes19", lambda path: trees.cityscapes(path, "labelTrainIds"),
+     "gtFine/*/*/*_labelTrainIds.png", 18),
+    ("ade20k-150", lambda path: trees.ade150(path, "detectron2"), "annotations_detectron2/*/*.png", 149),
+]  # fmt: skip
+
+
+def whole(name: str, path: Path) -> CheckReport:
+    """Check a tree as if so few images were the published number."""
+    facts = replace(DATASETS[name], splits={"train": (trees.TRAIN,), "val": (trees.VAL,)})
+    return check_dataset(facts, path)
+
+
+@pytest.mark.parametrize(("name", "make", "pattern", "last"), REDUCED_IN_PLACE)
+def test_zero_reduced_in_place_is_bad_in_a_whole_copy(tmp_path, name, make, pattern, last):
+    tree = make(tmp_path)
+    assert whole(name, tree.path).is_good
+    for path in labels_of(tree, pattern):
+        rewrite(path, reduced_in_place)
+    text = bad(whole(name, tree.path))
+    assert f"no pixel of {last}, the highest class" in text
+    assert "zero was probably reduced in place" in text
+    assert "Use the original files" in text
+
+
+def test_part_without_the_highest_class_is_doubted_only_where_255_is_very_frequent(tmp_path):
+    tree = trees.voc(tmp_path, background=True)
+    for path in labels_of(tree, "SegmentationClass/*.png"):
+        rewrite(path, lambda values: np.where(values == 20, 1, values))
+        rewrite(path, lambda values: np.kron(np.where(values == 255, 0, values), np.ones((4, 4))))
+        rewrite(path, lambda values: np.where(np.arange(values.size).reshape(values.shape) == 3, 255, values))
+        with Image.open(tmp_path / f"JPEGImages/{path.stem}.jpg") as picture:
+            larger = picture.resize((picture.width * 4, picture.height * 4))
+        larger.save(tmp_path / f"JPEGImages/{path.stem}.jpg")
+    report = check("voc21", tree.path)
+    assert not [f for f in report.findings if f.level != "note"], report.lines()
+    for path in labels_of(tree, "SegmentationClass/*.png"):
+        rewrite(
+            path, lambda values: np.where(np.arange(values.size).reshape(values.shape) % 4 > 1, 255, values)
+        )
+    report = check("voc21", tree.path)
+    assert report.is_good
+    assert "reduced in place" in "\n".join(f.what for f in report.findings if f.level == "doubt")
 
 
 def test_label_of_another_size_and_turned(tmp_path):

@@ -107,6 +107,45 @@ def test_unseen_classes_are_hidden(tmp_path):
         np.testing.assert_array_equal(ours.label_map, expected)
 
 
+def test_hidden_classes_and_void_are_255_and_never_background(tmp_path):
+    tree = trees.voc(tmp_path / "source", background=True)
+    dataset = PublishedDataset(DATASETS["voc20"], tree.path, "train")
+    convert_dataset(dataset, tmp_path / "out", "SegmentationClass", hide=load_split("zero-shot-voc"))
+    for stem, truth in tree.truth["train"].items():
+        written = np.array(Image.open(tmp_path / f"out/SegmentationClass/{stem}.png"))
+        assert {0, 20, trees.VOID} <= set(truth.ravel().tolist())
+        expected = np.where((truth > 15) | (truth == trees.VOID), 255, truth)
+        np.testing.assert_array_equal(written, expected)
+
+
+def test_pictures_with_a_turn_in_their_exif_data_stay_as_their_labels_are(tmp_path):
+    tree = trees.voc(tmp_path / "source", background=True)
+    dataset = PublishedDataset(DATASETS["voc21"], tree.path)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for pair in dataset.pairs:
+        with Image.open(pair.image) as picture:
+            picture.load()
+        picture.save(pair.image, exif=exif)
+    dataset = PublishedDataset(DATASETS["voc21"], tree.path)
+    convert_dataset(dataset, tmp_path / "out")
+    for ours, theirs in zip(FolderDataset(tmp_path / "out", "val"), dataset, strict=True):
+        np.testing.assert_array_equal(ours.image, theirs.image)
+        np.testing.assert_array_equal(ours.label_map, theirs.label_map)
+    assert convert_dataset(dataset, tmp_path / "out") == 0
+
+
+def test_conversion_of_another_copy_is_not_mixed_in(tmp_path):
+    tree = trees.voc(tmp_path / "source", background=True)
+    dataset = PublishedDataset(DATASETS["voc21"], tree.path)
+    convert_dataset(dataset, tmp_path / "out")
+    trees.save_grey(dataset.pairs[0].label, np.zeros_like(dataset[0].label_map))
+    with pytest.raises(InputError) as caught:
+        convert_dataset(PublishedDataset(DATASETS["voc21"], tree.path), tmp_path / "out")
+    assert "from label files or pictures that differ" in str(caught.value)
+    assert "Choose another folder with --out" in str(caught.value)
+
+
 def test_conversion_goes_on_where_it_stopped(tmp_path):
     tree = trees.voc(tmp_path / "source", background=True)
     dataset = PublishedDataset(DATASETS["voc21"], tree.path)
