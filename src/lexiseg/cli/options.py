@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from lexiseg.core.errors import InputError
+
 if TYPE_CHECKING:
+    from lexiseg.core.vocabulary import Vocabulary
     from lexiseg.inference.segmenter import Segmenter
 
 
@@ -143,3 +146,25 @@ def load_segmenter(name: str, device: str, rim: RimOptions | None = None) -> "Se
     if segmenter.notice:
         print(f"note: {segmenter.notice}", file=sys.stderr)
     return segmenter
+
+
+def read_vocabulary(words: str | None, classes_file: Path | None) -> "Vocabulary":
+    """Read the class names from --words or --classes-file.
+
+    Raises:
+        InputError: Both or neither is given.
+        VocabularyError: They cannot be used.
+    """
+    from lexiseg.core.vocabulary import Vocabulary
+
+    if (words is None) == (classes_file is None):
+        raise InputError(
+            doing="reading the class names",
+            found="both --words and --classes-file" if words is not None else "no words",
+            expected="one of the two",
+            fix='Give --words "cat, grass, sky" or --classes-file FILE.',
+        )
+    if classes_file is not None:
+        return Vocabulary.from_file(classes_file)
+    assert words is not None
+    return Vocabulary.parse(words)

@@ -2,15 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import tyro
 
-from lexiseg.cli.options import option
-from lexiseg.core.errors import InputError
-
-if TYPE_CHECKING:
-    from lexiseg.core.vocabulary import Vocabulary
+from lexiseg.cli.options import option, read_vocabulary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,24 +31,3 @@ class Cost:
             f"{cost.passes:,} passes with guidance"
         )
         return 0
-
-
-def read_vocabulary(words: str | None, classes_file: Path | None) -> "Vocabulary":
-    """Read the classes from one of the two options.
-
-    Raises:
-        InputError: Both or neither is given.
-        VocabularyError: They cannot be used.
-    """
-    from lexiseg.core.vocabulary import Vocabulary
-
-    if (words is None) == (classes_file is None):
-        raise InputError(
-            doing="reading the options",
-            found="neither --words nor --classes-file"
-            if words is None
-            else "both --words and --classes-file",
-            expected="one of the two",
-            fix='Give the classes: --words "cat, dog", or --classes-file FILE.',
-        )
-    return Vocabulary.parse(words or "") if classes_file is None else Vocabulary.from_file(classes_file)

@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 
 import tyro
 
-from lexiseg.cli.options import Device, option
+from lexiseg.cli.options import Device, option, read_vocabulary
 from lexiseg.cli.progress import progress
-from lexiseg.cli.reference_planning import Cost, read_vocabulary
+from lexiseg.cli.reference_planning import Cost
 from lexiseg.core.errors import InputError
 
 _BANK = tyro.conf.arg(metavar="BANK", help="A bank of reference pictures.")

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from lexiseg.cli.jobs import is_done, plan_jobs
-from lexiseg.cli.options import Device, InferenceOptions, ModelName, RimOptions, load_segmenter, option
+from lexiseg.cli.options import (
+    Device,
+    InferenceOptions,
+    ModelName,
+    RimOptions,
+    load_segmenter,
+    option,
+    read_vocabulary,
+)
 from lexiseg.cli.progress import progress
 from lexiseg.core.errors import ImageError, InputError, LexisegError, OutputError
 from lexiseg.core.result_files import picture_facts
@@ -76,7 +84,7 @@ class Segment:
 
         from rich.console import Console
 
-        vocabulary = self._vocabulary()
+        vocabulary = read_vocabulary(self.words, self.classes_file)
         if self.explain and self.model != "rim":
             raise InputError(
                 doing="reading the options",
@@ -133,21 +141,6 @@ class Segment:
         for path, problem in failed:
             console.print(f"  failed: {path}: {problem.found}. {problem.fix}", style="red", **plain)
         return 1 if failed else 0
-
-    def _vocabulary(self) -> "Vocabulary":
-        from lexiseg.core.vocabulary import Vocabulary
-
-        if (self.words is None) == (self.classes_file is None):
-            raise InputError(
-                doing="reading the class names",
-                found="both --words and --classes-file" if self.words is not None else "no words",
-                expected="one of the two",
-                fix='Give --words "cat, grass, sky" or --classes-file FILE.',
-            )
-        if self.classes_file is not None:
-            return Vocabulary.from_file(self.classes_file)
-        assert self.words is not None
-        return Vocabulary.parse(self.words)
 
 
 def _finish(path: Path, writing: "Future[dict[str, Path]]", failed: list[tuple[Path, LexisegError]]) -> None:
