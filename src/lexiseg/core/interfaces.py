@@ -1,17 +1,20 @@
 """The interfaces between the rooms. A class is either abstract or final.
 
-``ImageEncoder``, ``TextEncoder`` and ``MaskProposer`` are here; ``Segmenter``, which also answers to people
-(``segment``), is in ``inference.segmenter`` because it runs the one inference path.
+``ImageEncoder``, ``TextEncoder``, ``MaskProposer`` and ``Trainable`` are here; ``Segmenter``, which also answers
+to people (``segment``), is in ``inference.segmenter`` because it runs the one inference path.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from lexiseg.core.batch import Batch
 from lexiseg.core.features import PatchFeatures
+from lexiseg.core.loss_terms import LossTerms
 from lexiseg.core.masks import Masks
 
 
@@ -53,3 +56,59 @@ class MaskProposer(nn.Module, ABC):
     @abstractmethod
     def propose(self, image: UInt8[np.ndarray, "H W 3"]) -> Masks:
         """Cut one RGB picture of any size into masks of that size; none at all is an answer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParameterGroup:
+    """Parameters that an optimiser treats alike.
+
+    Attributes:
+        parameters: Names (as in ``named_parameters``) and parameters.
+        lr_factor: Multiplies the learning rate.
+        decayed: Whether weight decay applies to them.
+    """
+
+    parameters: Sequence[tuple[str, nn.Parameter]]
+    lr_factor: float = 1.0
+    decayed: bool = True
+
+
+class Trainable(nn.Module, ABC):
+    """What the training engine trains: a batch to a loss.
+
+    ``forward`` is the loss, so that wrappers for many devices see every use of the parameters.
+    """
+
+    @abstractmethod
+    def loss(self, batch: Batch) -> LossTerms:
+        """Compute the loss of this device's share of the batch.
+
+        Averages over samples are averages over the share; where another normaliser is used (a count
+        of masks, say), it is the mean count over devices, so that the mean of all devices' gradients is the
+        gradient of the whole batch.
+        """
+
+    def forward(self, batch: Batch) -> LossTerms:
+        """Compute the loss."""
+        return self.loss(batch)
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Give every parameter that is to be trained, once; by default those that require a gradient."""
+        trained = [(name, value) for name, value in self.named_parameters() if value.requires_grad]
+        return [ParameterGroup(parameters=trained)]
+
+
+class ContrastiveTrainable(Trainable):
+    """A trainable whose loss compares every image of the batch with every text of it.
+
+    The two halves are apart so that the engine can accumulate gradients over parts of a batch without
+    making the comparison smaller.
+    """
+
+    @abstractmethod
+    def embed(self, batch: Batch) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B D"]]:
+        """Embed images and captions, one row each, as ``contrast`` takes them."""
+
+    @abstractmethod
+    def contrast(self, images: Float[Tensor, "B D"], texts: Float[Tensor, "B D"]) -> LossTerms:
+        """Compare the embeddings of a whole batch, all devices' together."""

@@ -1,0 +1,59 @@
+"""Batch: several samples of one size, as a training step takes them."""
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int64, UInt8
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Images of one size and whatever labels they have; words stay words, for the model to tokenise.
+
+    Attributes:
+        images: RGB, ``B 3 H W``, 0..255. ``pixels`` gives what an encoder takes.
+        sources: Where each image came from, for messages.
+        captions: One sentence an image.
+        label_maps: Class index per pixel, ``B H W``, ``IGNORE_INDEX`` = void.
+        tags: Whether each of ``K`` classes is said to be in the image, ``B K``.
+        padding: True where a pixel was added to fill the image up, ``B H W``; None where none was.
+    """
+
+    images: UInt8[Tensor, "B 3 H W"]
+    sources: tuple[str, ...]
+    captions: tuple[str, ...] | None = None
+    label_maps: Int64[Tensor, "B H W"] | None = None
+    tags: Bool[Tensor, "B K"] | None = None
+    padding: Bool[Tensor, "B H W"] | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in self._given():
+            assert len(value) == len(self.images), f"{name} does not fit the images"
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def pixels(self) -> Float[Tensor, "B 3 H W"]:
+        """Give the images as floating-point numbers in [0, 1]."""
+        return self.images.float().div_(255)
+
+    def part(self, start: int, stop: int) -> "Batch":
+        """Give the samples from ``start`` up to ``stop``, without copying pixels."""
+        return replace(self, **{name: value[start:stop] for name, value in self._given()})
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """Move the tensors to a device; from pinned memory without waiting."""
+        return replace(self, **{name: t.to(device, non_blocking=True) for name, t in self._tensors()})
+
+    def pin_memory(self) -> "Batch":
+        """Copy the tensors to pinned memory, from which a GPU reads while the CPU works on."""
+        return replace(self, **{name: tensor.pin_memory() for name, tensor in self._tensors()})
+
+    def _given(self) -> list[tuple[str, Any]]:
+        values = [(field.name, getattr(self, field.name)) for field in fields(self)]
+        return [(name, value) for name, value in values if value is not None]
+
+    def _tensors(self) -> list[tuple[str, Any]]:
+        return [(name, value) for name, value in self._given() if isinstance(value, Tensor)]

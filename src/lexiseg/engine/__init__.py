@@ -1,0 +1,1 @@
+"""The training engine: a thin layer on accelerate and torch.distributed."""

@@ -1,0 +1,1 @@
+"""Trainable parts that networks and methods are put together from."""
