@@ -1,0 +1,168 @@
+"""WorldSettings, SceneSettings: every choice in how scenes are made."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields
+from typing import Any, Literal, get_args, get_origin
+
+from lexiseg.core.errors import InputError
+from lexiseg.data.scenes.class_table import STUFFS, THINGS
+
+#: Places for things and stuffs in one scene.
+MAX_THINGS, MAX_STUFFS = 8, 4
+
+_SHARES = (
+    *("overlap", "common_frequency", "naming", "stuff_naming", "adjective_rate", "closing_rate"),
+    *("synonym_rate", "unseen_share", "void_share", "noise"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorldSettings(ABC):
+    """What procedural scenes and paste scenes have in common. All shares and rates are in [0, 1].
+
+    Attributes:
+        size: Height and width in pixels, 32 to 256.
+        num_stuffs: The first so many of ``class_table.STUFFS`` (12).
+        things_per_scene: Fewest and most things; each of another class.
+        stuffs_per_scene: Fewest and most stuffs, which tile the picture.
+        thing_size: Smallest and largest diameter of a thing as a share of the picture's side.
+        overlap: How far things may cover each other: 0 hardly, 1 freely. A later thing is in front.
+        common_class: A thing that is in almost all scenes, as people are in photographs.
+        common_frequency: The share of scenes it is in.
+        pairs: Two things, and the chance that both are there when either is.
+        naming: Chance that a thing that is there is named in a caption.
+        stuff_naming: The same of a stuff.
+        naming_of: Class and chance, where a class has its own.
+        min_named: A caption names at least so many classes; the largest are added.
+        max_named: A caption names at most so many classes; the largest are kept.
+        captions_per_scene: Captions of one scene, each drawn on its own.
+        openings: ``varied`` begins captions with many wordings, ``photo`` with "a photo of", ``none`` with
+            the first class.
+        adjective_rate: Chance of an adjective that says nothing of the picture before a class name.
+        closing_rate: Chance of a closing phrase that says nothing of the picture.
+        synonym_rate: Chance that a class is named by a synonym.
+        unseen: Names of unseen classes; empty for ``unseen_share``.
+        unseen_share: The share of classes that is unseen; larger shares contain smaller ones. 0 for no split.
+        unseen_in_training: In training data, unseen classes are ``hidden`` (their pixels are void; captions
+            and tags still name them), ``labelled``, or ``absent`` (never drawn).
+        stuff_as: Stuffs are ``classes``, all one class ``background`` (label 0), or ``void``.
+        void_share: Share of pixels that are void: small squares at random places.
+        min_pixels: A class with fewer visible pixels is void there, and in neither tags nor captions.
+        noise: Grain over the whole picture, as a share of full contrast.
+    """
+
+    size: int = 64
+    num_stuffs: int = 6
+    things_per_scene: tuple[int, int] = (1, 3)
+    stuffs_per_scene: tuple[int, int] = (1, 2)
+    thing_size: tuple[float, float] = (0.3, 0.5)
+    overlap: float = 0.25
+    common_class: str | None = None
+    common_frequency: float = 0.9
+    pairs: tuple[tuple[str, str, float], ...] = ()
+    naming: float = 0.8
+    stuff_naming: float = 0.4
+    naming_of: tuple[tuple[str, float], ...] = ()
+    min_named: int = 1
+    max_named: int = 4
+    captions_per_scene: int = 1
+    openings: Literal["varied", "photo", "none"] = "varied"
+    adjective_rate: float = 0.3
+    closing_rate: float = 0.3
+    synonym_rate: float = 0.0
+    unseen: tuple[str, ...] = ()
+    unseen_share: float = 0.0
+    unseen_in_training: Literal["hidden", "labelled", "absent"] = "hidden"
+    stuff_as: Literal["classes", "background", "void"] = "classes"
+    void_share: float = 0.0
+    min_pixels: int = 12
+    noise: float = 0.04
+
+    @property
+    @abstractmethod
+    def subject(self) -> str:
+        """What an error says was being read."""
+
+    def refuse(self, found: str, expected: str, fix: str) -> InputError:
+        """Build the error of settings that cannot be used."""
+        return InputError(
+            doing=f"reading the settings of {self.subject}", found=found, expected=expected, fix=fix
+        )
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if get_origin(field.type) is Literal and value not in get_args(field.type):
+                choices = ", ".join(get_args(field.type))
+                raise self.refuse(
+                    f"{field.name} = {value!r}", f"one of: {choices}", "Correct it, or leave it out."
+                )
+        for name in _SHARES:
+            self._bound(name, getattr(self, name), 0.0, 1.0)
+        self._bound("size", self.size, 32, 256)
+        self._bound("num_stuffs", self.num_stuffs, 1, len(STUFFS))
+        self._bound("captions_per_scene", self.captions_per_scene, 1, 100)
+        self._bound("min_pixels", self.min_pixels, 1, self.size**2)
+        self._bound("min_named", self.min_named, 0, self.max_named)
+        self._range("things_per_scene", self.things_per_scene, 0, MAX_THINGS)
+        self._range("stuffs_per_scene", self.stuffs_per_scene, 1, min(MAX_STUFFS, self.num_stuffs))
+        self._range("thing_size", self.thing_size, 0.05, 1.0)
+        for _, _, chance in self.pairs:
+            self._bound("the chance of a pair", chance, 0.0, 1.0)
+        for name, chance in self.naming_of:
+            self._bound(f"the naming of {name!r}", chance, 0.0, 1.0)
+        if self.unseen and self.unseen_share:
+            found = f"unseen = {', '.join(self.unseen)} and unseen_share = {self.unseen_share}"
+            raise self.refuse(found, "one of the two", "Give the names of unseen classes, or their share.")
+        needed = 2 + (self.common_class is not None)
+        if self.pairs and self.things_per_scene[1] < needed:
+            raise self.refuse(
+                f"pairs of things, and at most {self.things_per_scene[1]} things in a scene",
+                f"room for both and for the common class: {needed}",
+                f"Set things_per_scene to (1, {needed}) or more.",
+            )
+
+    def _bound(self, name: str, value: float | int, low: float | int, high: float | int) -> None:
+        if not low <= value <= high:  # not a number is refused too
+            fix = "Correct it, or leave it out."
+            raise self.refuse(f"{name} = {value!r}", f"a number from {low} to {high}", fix)
+
+    def _range(self, name: str, pair: tuple[Any, Any], low: float | int, high: float | int) -> None:
+        if not low <= pair[0] <= pair[1] <= high:
+            raise self.refuse(
+                f"{name} = {pair!r}",
+                f"the lowest and the highest number, from {low} to {high}",
+                "Correct it, or leave it out.",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneSettings(WorldSettings):
+    """How procedural scenes are made.
+
+    Attributes:
+        num_things: The first so many of ``class_table.THINGS`` (24).
+        colour_jitter: How far colours move from instance to instance.
+        odd_colour_rate: Chance that a thing has the colour of any other class, so that shapes matter.
+    """
+
+    num_things: int = 12
+    colour_jitter: float = 0.5
+    odd_colour_rate: float = 0.15
+
+    @property
+    def subject(self) -> str:
+        """What an error says was being read."""
+        return "synthetic scenes"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._bound("num_things", self.num_things, 1, len(THINGS))
+        self._bound("colour_jitter", self.colour_jitter, 0.0, 1.0)
+        self._bound("odd_colour_rate", self.odd_colour_rate, 0.0, 1.0)
+        if self.things_per_scene[1] > self.num_things:
+            raise self.refuse(
+                f"up to {self.things_per_scene[1]} things in a scene of {self.num_things} classes of things",
+                "at least as many classes, because every thing of a scene is of another class",
+                "Raise num_things or lower things_per_scene.",
+            )

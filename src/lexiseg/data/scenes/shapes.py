@@ -1,0 +1,155 @@
+"""The outlines of things: whether a point is inside, on the square from -1 to 1 (y points down).
+
+Only sums, products and comparisons: the masks are the same on every machine.
+"""
+
+from typing import no_type_check
+
+from numba import njit
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _circle(x, y, centre_x, centre_y, radius):
+    return (x - centre_x) ** 2 + (y - centre_y) ** 2 < radius * radius
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _oval(x, y, centre_x, centre_y, half_width, half_height):
+    return ((x - centre_x) / half_width) ** 2 + ((y - centre_y) / half_height) ** 2 < 1.0
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _star(x, y):
+    # A pentagram: inside of at least four of its five lines, each 0.309 from the centre.
+    count = 0
+    for tip_x, tip_y in ((0.0, -1.0), (0.951, -0.309), (0.588, 0.809), (-0.588, 0.809), (-0.951, -0.309)):
+        count += -(x * tip_x + y * tip_y) < 0.36
+    return count >= 4 and x * x + y * y < 1.1
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _heart(x, y):
+    x, up = 1.15 * x, 0.12 - 1.12 * y
+    part = x * x + up * up - 1.0
+    return part * part * part - x * x * up * up * up < 0.0
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _flower(x, y):
+    if _circle(x, y, 0.0, 0.0, 0.4):
+        return True
+    for petal_x, petal_y in ((0.6, 0.0), (0.3, 0.52), (-0.3, 0.52), (-0.6, 0.0), (-0.3, -0.52), (0.3, -0.52)):
+        if _circle(x, y, petal_x, petal_y, 0.36):
+            return True
+    return False
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _gear(x, y):
+    radius = x * x + y * y
+    if radius < 0.09 or radius > 1.0:
+        return False
+    if radius < 0.5:
+        return True
+    for normal_x, normal_y in ((1.0, 0.0), (0.707, 0.707), (0.0, 1.0), (-0.707, 0.707)):
+        if abs(x * normal_x + y * normal_y) < 0.19:
+            return True
+    return False
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _boat(x, y):
+    hull = 0.3 < y < 0.85 and abs(x) < 0.98 - (y - 0.3) * 0.8
+    mast = abs(x) < 0.08 and -1.0 < y <= 0.3
+    right = -1.0 < y <= 0.3 and 0.0 < x < (y + 1.0) * 0.65
+    left = -0.7 < y <= 0.3 and -(y + 0.7) * 0.65 < x < 0.0
+    return hull or mast or right or left
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _tree(x, y):
+    top = -1.0 < y < 0.0 and abs(x) < (y + 1.0) * 0.6
+    crown = -0.5 < y < 0.65 and abs(x) < (y + 0.5) * 0.72
+    return top or crown or (abs(x) < 0.18 and 0.6 < y < 1.0)
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _butterfly(x, y):
+    x = abs(x)
+    return (
+        _oval(x, y, 0.52, -0.38, 0.46, 0.5)
+        or _oval(x, y, 0.42, 0.45, 0.38, 0.4)
+        or (x < 0.1 and abs(y) < 0.75)
+    )
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _key(x, y):
+    bow = _circle(x, y, 0.0, -0.5, 0.5) and not _circle(x, y, 0.0, -0.5, 0.2)
+    shaft = abs(x) < 0.17 and -0.1 < y < 1.0
+    teeth = 0.0 < x < 0.5 and (0.4 < y < 0.62 or 0.78 < y < 1.0)
+    return bow or shaft or teeth
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def inside(shape, x, y):
+    """Tell whether a point is inside of a shape, by its number in ``class_table.THINGS``."""
+    if shape == 0:  # person: a head and shoulders
+        return _circle(x, y, 0.0, -0.58, 0.38) or (y < 0.95 and _oval(x, y, 0.0, 0.98, 0.74, 1.12))
+    if shape == 1:
+        return _star(x, y)
+    if shape == 2:  # ring
+        return 0.27 < x * x + y * y < 1.0
+    if shape == 3:  # house
+        return (abs(x) < 0.72 and -0.15 < y < 0.95) or (-1.0 < y <= -0.15 and abs(x) < (y + 1.0) * 1.15)
+    if shape == 4:
+        return _heart(x, y)
+    if shape == 5:  # fish
+        return _oval(x, y, -0.22, 0.0, 0.76, 0.52) or (0.3 < x < 1.0 and abs(y) < (x - 0.2) * 0.75)
+    if shape == 6:
+        return _tree(x, y)
+    if shape == 7:  # cross
+        return (abs(x) < 0.32 and abs(y) < 0.95) or (abs(y) < 0.32 and abs(x) < 0.95)
+    if shape == 8:  # moon
+        return x * x + y * y < 1.0 and not _circle(x, y, 0.48, -0.12, 0.78)
+    if shape == 9:
+        return _boat(x, y)
+    if shape == 10:
+        return _flower(x, y)
+    if shape == 11:  # diamond
+        return abs(x) / 0.66 + abs(y) < 1.0
+    if shape == 12:  # mushroom
+        return (y < 0.1 and _oval(x, y, 0.0, 0.1, 1.0, 1.0)) or (abs(x) < 0.34 and 0.0 < y < 0.95)
+    if shape == 13:  # arrow
+        return (-1.0 < x < 0.15 and abs(y) < 0.27) or (0.1 < x < 1.0 and abs(y) < (1.0 - x) * 0.85)
+    if shape == 14:  # leaf
+        return (abs(x) + 0.6) ** 2 + y * y < 1.36
+    if shape == 15:  # cup
+        handle = x > 0.3 and _circle(x, y, 0.45, 0.0, 0.5) and not _circle(x, y, 0.45, 0.0, 0.24)
+        return handle or (-0.85 < x < 0.45 and abs(y) < 0.75)
+    if shape == 16:
+        return _butterfly(x, y)
+    if shape == 17:  # drop
+        return _circle(x, y, 0.0, 0.35, 0.62) or (-1.0 < y < 0.07 and abs(x) < (y + 1.0) * 0.517)
+    if shape == 18:
+        return _gear(x, y)
+    if shape == 19:  # hourglass
+        return abs(y) < 0.95 and abs(x) < 0.14 + abs(y) * 0.62
+    if shape == 20:
+        return _key(x, y)
+    if shape == 21:  # circle
+        return x * x + y * y < 0.92
+    if shape == 22:  # triangle
+        return -0.95 < y < 0.75 and abs(x) < (y + 0.95) * 0.58
+    return abs(x) < 0.78 and abs(y) < 0.78  # square
