@@ -152,7 +152,7 @@ def _accelerator() -> Check:
 def _cache() -> Check:
     import os
 
-    from lexiseg.inference.text_embeddings import default_cache
+    from lexiseg.core.cache_folder import default_cache
 
     folder = default_cache()
     nearest = next(parent for parent in (folder, *folder.parents) if parent.exists())

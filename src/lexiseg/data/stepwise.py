@@ -6,6 +6,7 @@ from typing import Any
 from torch.utils.data import DataLoader, Dataset
 
 from lexiseg.core.batch import Batch
+from lexiseg.core.errors import LexisegError
 from lexiseg.data.training_data import TrainingData
 
 #: Step, first row, row after the last: the samples of those rows of the batch of that step.
@@ -46,17 +47,15 @@ class StepwiseData(TrainingData):
         num_workers: int = 0,
     ) -> Iterator[Batch]:
         """Give this device's share of each batch; worker processes each make whole batches, in order."""
-        assert self.batch_size % world_size == 0, f"{self.batch_size} rows on {world_size} devices"
-        share = self.batch_size // world_size
-        steps = _Steps(self.make_batch, rank * share, (rank + 1) * share, stop_step)
-        loader = DataLoader(
-            steps,
-            batch_size=None,
-            sampler=range(start_step, stop_step),
+        yield from stepwise_batches(
+            self.make_batch,
+            batch_size=self.batch_size,
+            start_step=start_step,
+            stop_step=stop_step,
+            rank=rank,
+            world_size=world_size,
             num_workers=num_workers,
-            prefetch_factor=4 if num_workers else None,
         )
-        return iter(loader)
 
     def fingerprint(self) -> str:
         """Give the hash that the data was made with."""
@@ -67,12 +66,43 @@ class StepwiseData(TrainingData):
         return self._facts
 
 
-class _Steps(Dataset[Batch]):
+def stepwise_batches(
+    make_batch: MakeBatch,
+    *,
+    batch_size: int,
+    start_step: int,
+    stop_step: int,
+    rank: int,
+    world_size: int,
+    num_workers: int,
+) -> Iterator[Batch]:
+    """Make one device's share of the batches of ``TrainingData.batches``, in order, in any number of processes."""
+    assert batch_size % world_size == 0, f"{batch_size} rows on {world_size} devices"
+    share = batch_size // world_size
+    loader = DataLoader(
+        _Steps(make_batch, rank * share, (rank + 1) * share, stop_step),
+        batch_size=None,
+        sampler=range(start_step, stop_step),
+        num_workers=num_workers,
+        prefetch_factor=4 if num_workers else None,
+    )
+    for made in loader:
+        if isinstance(made, LexisegError):
+            raise made
+        yield made
+
+
+class _Steps(Dataset["Batch | LexisegError"]):
+    """The batches of one device. An error is given, not raised: a loader would make another error of it."""
+
     def __init__(self, make_batch: MakeBatch, start: int, stop: int, num_steps: int) -> None:
         self.make_batch, self.start, self.stop, self.num_steps = make_batch, start, stop, num_steps
 
     def __len__(self) -> int:
         return self.num_steps
 
-    def __getitem__(self, step: int) -> Batch:
-        return self.make_batch(step, self.start, self.stop)
+    def __getitem__(self, step: int) -> Batch | LexisegError:
+        try:
+            return self.make_batch(step, self.start, self.stop)
+        except LexisegError as error:
+            return error

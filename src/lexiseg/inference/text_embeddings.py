@@ -1,9 +1,7 @@
 """Class embeddings from words: fill the templates, encode, average, normalise, remember on disk."""
 
 import hashlib
-import os
 import sqlite3
-import sys
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
@@ -19,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from lexiseg.core.cache_folder import default_cache
 from lexiseg.core.interfaces import TextEncoder
 from lexiseg.ops.prompts import PromptSet, fill, find_prompt_set
 
@@ -30,25 +29,6 @@ NAMES_PER_WRITE = 256
 _KEYS_PER_QUERY = 500
 
 _warned: set[Path] = set()
-
-
-def default_cache() -> Path:
-    r"""Give the folder for things that can be computed again.
-
-    ``$LEXISEG_CACHE``, else the platform's cache folder: ``$XDG_CACHE_HOME/lexiseg`` or
-    ``~/.cache/lexiseg``; ``~/Library/Caches/lexiseg`` on macOS; ``%LOCALAPPDATA%\lexiseg`` on
-    Windows.
-
-    Raises:
-        RuntimeError: None of these is set and the user has no home folder.
-    """
-    if chosen := os.environ.get("LEXISEG_CACHE"):
-        return Path(chosen)
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path("~").expanduser()) / "lexiseg"
-    if sys.platform == "darwin":
-        return Path("~/Library/Caches/lexiseg").expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "lexiseg"
 
 
 def embed_names(

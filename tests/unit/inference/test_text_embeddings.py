@@ -1,5 +1,4 @@
 import hashlib
-import os
 import sqlite3
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from lexiseg.core.errors import UnknownNameError
 from lexiseg.core.interfaces import TextEncoder
 from lexiseg.inference import text_embeddings
-from lexiseg.inference.text_embeddings import default_cache, embed_names
+from lexiseg.inference.text_embeddings import embed_names
 from lexiseg.ops.prompts import PROMPT_SETS, PromptSet, fill
 
 DIM = 12
@@ -247,18 +246,6 @@ def test_nothing_is_written_without_a_cache(tmp_path, monkeypatch):
     assert not (tmp_path / "cache").exists()
     embed_names(HashedTexts(), ["cat"], "single")
     assert (tmp_path / "cache" / "text_embeddings").is_dir()
-
-
-@pytest.mark.skipif(os.name == "nt" or sys.platform == "darwin", reason="the XDG folders are Linux's")
-def test_the_cache_folder_follows_the_environment(monkeypatch):
-    monkeypatch.setenv("HOME", "/home/someone")
-    monkeypatch.delenv("LEXISEG_CACHE", raising=False)
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    assert default_cache() == Path("/home/someone/.cache/lexiseg")
-    monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
-    assert default_cache() == Path("/xdg/lexiseg")
-    monkeypatch.setenv("LEXISEG_CACHE", "/mine")
-    assert default_cache() == Path("/mine")
 
 
 def test_a_user_without_a_home_gets_results(monkeypatch):

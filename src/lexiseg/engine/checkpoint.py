@@ -1,0 +1,145 @@
+"""Checkpoints: a folder a step, whole or not there at all.
+
+``checkpoints/step-000123/`` holds ``model.safetensors``, ``optimizer.safetensors``, ``average.safetensors`` where
+a running mean of the weights is kept, and ``state.json``. It is written under a hidden name and renamed when
+every byte is on the disk.
+"""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from lexiseg.core.errors import CheckpointError, OutputError
+
+FOLDER, STATE = "checkpoints", "state.json"
+FORMAT = 1
+_STEP = re.compile(r"step-(\d{6,})")
+
+
+def checkpoint_path(run: Path, step: int) -> Path:
+    """Give where the checkpoint after a step belongs."""
+    return run / FOLDER / f"step-{step:06d}"
+
+
+def checkpoint_steps(run: Path) -> list[int]:
+    """List the steps that a run has checkpoints of, in order; half-written ones are not seen."""
+    if not (run / FOLDER).is_dir():
+        return []
+    found = (_STEP.fullmatch(entry.name) for entry in (run / FOLDER).iterdir() if entry.is_dir())
+    return sorted(int(match[1]) for match in found if match)
+
+
+def write_checkpoint(
+    run: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any], keep: int
+) -> None:
+    """Write the checkpoint after a step, then delete all but the newest ``keep``.
+
+    Args:
+        run: The run's folder.
+        step: Updates done.
+        tensors: Name of a file without ending to the tensors in it, by name.
+        state: Plain values that go with them.
+        keep: How many checkpoints stay.
+
+    Raises:
+        OutputError: The disk is full or the folder cannot be written.
+    """
+    path = checkpoint_path(run, step)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        for left in partial.parent.glob(".step-*"):
+            shutil.rmtree(left)
+        partial.mkdir()
+        for name, values in tensors.items():
+            write_tensors(partial / f"{name}.safetensors", values, step=step)
+        text = json.dumps({"format": FORMAT, "step": step, "files": sorted(tensors), **state}, indent=1)
+        (partial / STATE).write_text(text + "\n", encoding="utf-8")
+        _to_disk(partial / STATE)
+        _to_disk(partial)
+        if path.exists():
+            _delete(path)
+        os.rename(partial, path)
+        _to_disk(path.parent)
+        for old in checkpoint_steps(run)[:-keep]:
+            _delete(checkpoint_path(run, old))
+    except (OSError, SafetensorError) as error:
+        raise OutputError(
+            doing=f"writing the checkpoint {path}",
+            found=getattr(error, "strerror", None) or str(error),
+            expected="a folder that can be written to, with room for the weights and the optimiser's state",
+            fix="Free some space or keep fewer checkpoints (--run.keep-checkpoints), then go on with --resume. "
+            "Earlier checkpoints are whole.",
+        ) from error
+
+
+def read_checkpoint(run: Path, step: int) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+    """Read the checkpoint after a step: tensors by file and name, and the plain values.
+
+    Raises:
+        CheckpointError: A part is missing, damaged or not ours.
+    """
+    path = checkpoint_path(run, step)
+    try:
+        state = json.loads((path / STATE).read_text(encoding="utf-8"))
+        if state["format"] != FORMAT or state["step"] != step:
+            raise ValueError(f"format {state['format']}, step {state['step']}")
+        files = {name: load_file(path / f"{name}.safetensors") for name in state["files"]}
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise CheckpointError(
+            doing=f"reading the checkpoint {path}",
+            found=f"{type(error).__name__}: {error}",
+            expected=f"format {FORMAT} with {STATE} and every file that it lists, as lexiseg train wrote it",
+            fix=f"Delete the folder {path.name} to go on from the checkpoint before it.",
+        ) from error
+    return files, state
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], **facts: object) -> None:
+    """Write tensors with a few facts in the header, and wait until they are on the disk."""
+    values = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    # One entry: the header holds several in an order that changes, and equal runs write equal files.
+    save_file(values, path, metadata={"lexiseg": json.dumps(facts)})
+    _to_disk(path)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read tensors by name.
+
+    Raises:
+        CheckpointError: The file is missing or damaged.
+    """
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            doing=f"reading {path}",
+            found=str(error),
+            expected="weights that lexiseg train wrote",
+            fix="Delete the file and go on with the run (--resume): it is written again from the last checkpoint.",
+        ) from error
+
+
+def _delete(folder: Path) -> None:
+    """Delete a checkpoint so that no half of it can be taken for one."""
+    hidden = folder.with_name(f".{folder.name}.deleted")
+    os.rename(folder, hidden)
+    shutil.rmtree(hidden)
+
+
+def _to_disk(path: Path) -> None:
+    if os.name != "posix" and path.is_dir():
+        return  # elsewhere folders cannot be synchronised
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,113 @@
+"""How a model is optimised and how a run goes."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from lexiseg.core.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimSettings:
+    """The optimiser and the learning rate over the steps.
+
+    Attributes:
+        optimizer: AdamW, or LARS for very large batches.
+        lr: Highest learning rate.
+        weight_decay: Decoupled for AdamW; added to the gradient for LARS.
+        betas: Of AdamW.
+        eps: Of AdamW.
+        momentum: Of LARS.
+        schedule: Shape after the warm-up: half a cosine, a polynomial, or none.
+        warmup_fraction: Share of all steps in which the rate rises linearly.
+        warmup_start: The rate at the first step of the warm-up, as a factor of lr.
+        final_factor: The rate after the last step, as a factor of lr.
+        poly_power: Exponent of the polynomial.
+        clip_norm: Largest norm of the gradient, all parameters together; none leaves it.
+        ema_decay: Keep a running mean of the weights with this decay, and use it in the end; none keeps none.
+    """
+
+    optimizer: Literal["adamw", "lars"] = "adamw"
+    lr: float = 3e-4
+    weight_decay: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    momentum: float = 0.9
+    schedule: Literal["cosine", "poly", "constant"] = "cosine"
+    warmup_fraction: float = 0.0
+    warmup_start: float = 0.0
+    final_factor: float = 0.0
+    poly_power: float = 0.9
+    clip_norm: float | None = None
+    ema_decay: float | None = None
+
+    def __post_init__(self) -> None:
+        _check(self, "lr", self.lr > 0, "a number above 0")
+        _check(self, "weight_decay", self.weight_decay >= 0, "0 or more")
+        _check(self, "betas", all(0 <= beta < 1 for beta in self.betas), "two numbers from 0 to below 1")
+        _check(self, "eps", self.eps > 0, "a number above 0")
+        _check(self, "momentum", 0 <= self.momentum < 1, "a number from 0 to below 1")
+        for name in ("warmup_fraction", "warmup_start", "final_factor"):
+            _check(self, name, 0 <= getattr(self, name) <= 1, "a number from 0 to 1")
+        _check(self, "poly_power", self.poly_power > 0, "a number above 0")
+        _check(self, "clip_norm", self.clip_norm is None or self.clip_norm > 0, "a number above 0, or none")
+        decay = self.ema_decay
+        _check(self, "ema_decay", decay is None or 0 < decay < 1, "a number between 0 and 1, or none")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """How long a run goes, on what, and what it leaves.
+
+    Attributes:
+        num_steps: Updates of the weights.
+        batch_size: Samples a step, all devices together.
+        sub_batch_size: Most samples that a device works on at once; none takes its whole share.
+            A contrastive loss still compares the whole batch; other losses are averaged over the parts.
+        seed: Of weights, data and dropout.
+        precision: Of the forward pass; weights and optimiser stay in fp32.
+        num_workers: Processes that make batches ahead; 0 makes them in the training process.
+        save_every: Steps between checkpoints; there is one at the end in any case.
+        keep_checkpoints: How many of the newest checkpoints stay.
+        log_every: Steps between lines of the log.
+        evaluate_every: Steps between evaluations; none evaluates at the end only.
+        device: cpu, cuda, cuda:1, …; auto takes a GPU when there is one.
+        parallel: On several devices: ddp has all weights on each, fsdp a part on each.
+    """
+
+    num_steps: int
+    batch_size: int
+    sub_batch_size: int | None = None
+    seed: int = 0
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    num_workers: int = 0
+    save_every: int = 1000
+    keep_checkpoints: int = 2
+    log_every: int = 10
+    evaluate_every: int | None = None
+    device: str = "auto"
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+
+    def __post_init__(self) -> None:
+        for name in ("num_steps", "batch_size", "save_every", "keep_checkpoints", "log_every"):
+            _check(self, name, getattr(self, name) >= 1, "1 or more")
+        for name in ("sub_batch_size", "evaluate_every"):
+            value = getattr(self, name)
+            _check(self, name, value is None or value >= 1, "1 or more, or none")
+        for name in ("num_workers", "seed"):
+            _check(self, name, getattr(self, name) >= 0, "0 or more")
+        unscaled = not (self.precision == "fp16" and self.parallel == "fsdp")
+        _check(self, "precision", unscaled, "bf16 or fp32 with parallel fsdp")
+
+
+#: Fields of RunSettings that may differ between a run and its continuation: no result depends on them.
+RESUMABLE = frozenset({"num_workers", "save_every", "keep_checkpoints"})
+
+
+def _check(settings: Any, name: str, holds: bool, expected: str) -> None:
+    if not holds:
+        raise InputError(
+            doing=f"reading the training setting {name}",
+            found=f"{name} = {getattr(settings, name)!r}",
+            expected=expected,
+            fix=f"Change {name}.",
+        )

@@ -1,0 +1,81 @@
+"""Two processes do what one does on the same batches."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import toy_runs
+from lexiseg.core.errors import InputError, MissingPackageError
+from lexiseg.engine import devices
+from lexiseg.engine.devices import open_devices
+from lexiseg.engine.log import read_log
+
+TESTS = Path(__file__).parents[2]
+needs_accelerate = pytest.mark.skipif(
+    importlib.util.find_spec("accelerate") is None, reason="accelerate is not installed (extra train)"
+)
+
+
+@pytest.fixture(scope="module")
+def on_two(tmp_path_factory):
+    out = tmp_path_factory.mktemp("two")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1"]
+    command += ["--nproc-per-node", "2", str(TESTS / "toy_runs.py"), str(out)]
+    paths = os.pathsep.join([str(TESTS.parent / "src"), str(TESTS)])
+    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return out
+
+
+def numbers(run: Path) -> dict[str, float]:
+    """Every number of a log by where it stands."""
+    found = {}
+    for index, line in enumerate(read_log(run)):
+        for key, value in line.items():
+            values = value if isinstance(value, dict) else {"": value}
+            found |= {f"{index} {key} {name}": number for name, number in values.items()}
+    return found
+
+
+@needs_accelerate
+@pytest.mark.parametrize("name", toy_runs.RUNS)
+def test_two_processes_equal_one_on_the_same_global_batch(on_two, tmp_path, name):
+    toy_runs.make(name, tmp_path)
+    one, two = (load_file(out / name / "model.safetensors") for out in (tmp_path, on_two))
+    assert one.keys() == two.keys()
+    for key in one:
+        torch.testing.assert_close(two[key], one[key], rtol=0, atol=1e-6)
+    assert numbers(on_two / name) == pytest.approx(numbers(tmp_path / name), abs=1e-5)
+
+
+@needs_accelerate
+def test_two_processes_with_shards_stopped_and_resumed_end_the_same(on_two):
+    whole = load_file(on_two / "contrast in shards" / "model.safetensors")
+    resumed = load_file(on_two / "resumed" / "contrast in shards" / "model.safetensors")
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole | resumed)
+
+
+def test_several_processes_without_accelerate_name_the_extra(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(devices.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(MissingPackageError, match=r'pip install "lexiseg\[train\]"'):
+        open_devices("auto", "ddp")
+
+
+def test_one_process_needs_no_accelerate(monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    monkeypatch.setattr(devices.importlib.util, "find_spec", lambda name: None)
+    found = open_devices("cpu", "fsdp")
+    assert (found.world_size, found.is_main, found.is_sharded) == (1, True, False)
+
+
+def test_a_device_that_is_not_there_is_refused():
+    with pytest.raises(InputError, match="choosing the device 'cuda:99'"):
+        open_devices("cuda:99", "ddp")
