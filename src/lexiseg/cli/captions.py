@@ -1,0 +1,212 @@
+"""``lexiseg captions``: look through pictures with captions, and pack them into shards."""
+
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from lexiseg.cli.options import option
+from lexiseg.cli.progress import progress
+from lexiseg.core.errors import InputError
+
+if TYPE_CHECKING:
+    from lexiseg.data.captions.check import CaptionCheck
+    from lexiseg.data.captions.records import BrokenRecord, CaptionSource
+
+CHECK_FAILED = 1
+
+_PATH = tyro.conf.arg(
+    metavar="PATH …",
+    help="Tar shards or Parquet files, a pattern such as train-{0000..0099}.tar, a folder of them, or a folder "
+    "with images/ and captions.tsv.",
+    help_behavior_hint="",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionOptions:
+    """What the parts of a record are called."""
+
+    caption: Annotated[
+        str | None,
+        option("NAME", "Key in .json members or column in Parquet; found by usual names if left out."),
+    ] = None
+    picture: Annotated[str | None, option("NAME", "Column of pictures or of their paths in Parquet.")] = None
+    split: Annotated[str | None, option("NAME", "For a folder with images/: only the stems of NAME.txt.")] = (
+        None
+    )
+
+    def open(self, paths: tuple[str, ...]) -> "CaptionSource":
+        """Open the records."""
+        from lexiseg.data.captions.opening import open_caption_source
+        from lexiseg.data.captions.records import CaptionColumns
+
+        columns = CaptionColumns(picture=self.picture, caption=self.caption)
+        return open_caption_source(paths, columns=columns, split=self.split)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckCaptions(CaptionOptions):
+    """Read every record: broken ones, repeats, lengths of captions, sizes of pictures, common words.
+
+    Exits with 1 when a record is broken.
+    """
+
+    paths: tyro.conf.Positional[Annotated[tuple[str, ...], _PATH]]
+    ledger: Annotated[
+        Path | None,
+        option("FILE", "Write broken records here: a JSON line each, with shard, key and reason."),
+    ] = None
+    json_: Annotated[
+        Path | None,
+        tyro.conf.arg(
+            name="json", metavar="FILE", help="Write all numbers here as JSON.", help_behavior_hint=""
+        ),
+    ] = None
+    workers: Annotated[int | None, option("N", "Threads; one a core if left out.")] = None
+
+    def _refuse_bad_options(self) -> None:
+        _refuse_no_paths(self.paths)
+        if self.workers is not None and self.workers < 1:
+            raise InputError(
+                doing="checking captions",
+                found=f"--workers {self.workers}",
+                expected="1 or more",
+                fix="Leave it out for one a core.",
+            )
+
+    def run(self) -> int:
+        """Check and print; give the exit code."""
+        from lexiseg.core.atomic_write import atomic_path, refuse_unwritable
+        from lexiseg.data.captions.check import check_captions
+        from lexiseg.data.captions.ledger import write_ledger
+
+        self._refuse_bad_options()
+        for file in (self.ledger, self.json_):
+            if file is not None:
+                refuse_unwritable(file)
+        source = self.open(self.paths)
+        with progress("reading records", len(source)) as advance:
+            check = check_captions(source, workers=self.workers, advance=advance)
+        _print(check)
+        if self.ledger is not None:
+            write_ledger(check.broken, self.ledger)
+        if self.json_ is not None:
+            with atomic_path(self.json_) as temporary:
+                temporary.write_text(json.dumps(check.as_dict(), indent=1) + "\n", encoding="utf-8")
+        return 0 if check.is_good else CHECK_FAILED
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackCaptions(CaptionOptions):
+    """Write records to tar shards that webdataset reads too, broken ones left out and listed.
+
+    Pictures are copied as they are. The folder appears when it is complete.
+    """
+
+    paths: tyro.conf.Positional[Annotated[tuple[str, ...], _PATH]]
+    out: Annotated[Path, tyro.conf.arg(metavar="FOLDER", help="Where the shards go; must not exist yet.")]
+    shard_mb: Annotated[int, tyro.conf.arg(metavar="MB", help="Size of a shard in megabytes.")] = 100
+    ledger: Annotated[Path | None, option("FILE", "Write what was left out here: a JSON line each.")] = None
+
+    def _refuse_bad_options(self) -> None:
+        _refuse_no_paths(self.paths)
+        if self.shard_mb < 1:
+            raise InputError(
+                doing="packing captions",
+                found=f"--shard-mb {self.shard_mb}",
+                expected="1 or more",
+                fix="100 is a good size.",
+            )
+
+    def run(self) -> int:
+        """Pack; give the exit code."""
+        from lexiseg.core.atomic_write import refuse_unwritable
+        from lexiseg.data.captions.ledger import write_ledger
+        from lexiseg.data.captions.pack import pack_captions
+
+        self._refuse_bad_options()
+        if self.ledger is not None:
+            refuse_unwritable(self.ledger)
+        source = self.open(self.paths)
+        with progress("packing", len(source)) as advance:
+            packed = pack_captions(source, self.out, shard_bytes=self.shard_mb * 1_000_000, advance=advance)
+        if self.ledger is not None:
+            write_ledger(packed.broken, self.ledger)
+        print(f"{packed.num_records:,} records in {packed.num_shards:,} shards written to {self.out}")
+        if packed.broken:
+            print(f"{len(packed.broken):,} broken records left out:", file=sys.stderr)
+            _print_broken(packed.broken, sys.stderr)
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Captions:
+    """Check pictures with captions, and pack them into tar shards."""
+
+    action: (
+        Annotated[CheckCaptions, tyro.conf.subcommand("check", prefix_name=False)]
+        | Annotated[PackCaptions, tyro.conf.subcommand("pack", prefix_name=False)]
+    ) = field()
+
+    def run(self) -> int:
+        """Run the action; give the exit code."""
+        return self.action.run()
+
+
+def _refuse_no_paths(paths: tuple[str, ...]) -> None:
+    if not paths:
+        raise InputError(
+            doing="opening captions",
+            found="no path",
+            expected="one or more",
+            fix="Name the data: lexiseg captions check shards/",
+        )
+
+
+def _print(check: "CaptionCheck") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(highlight=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column()
+    shards = {"tar": "shards", "parquet": "row groups"}.get(check.kind)
+    where = f" in {check.num_shards:,} {shards}" if shards else ""
+    table.add_row("pictures", f"{check.num_pictures:,}{where}, {check.picture_bytes / 1e6:,.1f} MB")
+    table.add_row("captions", f"{check.num_captions:,}")
+    table.add_row("same picture again", _count(check.repeated_pictures, check.num_pictures))
+    table.add_row("same caption again", _count(check.repeated_captions, check.num_captions))
+    for name, values in (("words", check.words), ("height", check.heights), ("width", check.widths)):
+        if values:
+            spread = f"median {values['50']:g}, 5–95 %: {values['5']:g}–{values['95']:g}, "
+            table.add_row(name, f"{spread}all: {values['0']:g}–{values['100']:g}")
+    table.add_row("one word", f"{check.one_word:.1%} of captions")
+    table.add_row("cut off", f"about {check.long:.1%} of captions have more than 25 word pieces")
+    if check.common:
+        table.add_row("common words", ", ".join(f"{word} {share:.0%}" for word, share in check.common))
+    Console().print(table)
+    if check.broken:
+        print(f"{len(check.broken):,} broken:")
+        _print_broken(check.broken, sys.stdout)
+    else:
+        print("nothing broken")
+
+
+def _print_broken(broken: "list[BrokenRecord]", stream: object) -> None:
+    """Print counts by reason, with the first few of each."""
+    from lexiseg.data.folder_lists import first_of
+
+    by_reason: dict[str, list[str]] = {}
+    for record in broken:
+        name = f"{record.shard}#{record.key}" if record.key else record.shard
+        by_reason.setdefault(record.reason.value, []).append(name)
+    for reason, names in sorted(by_reason.items(), key=lambda item: -len(item[1])):
+        print(f"  {len(names):>8,} {reason}: {first_of(names)}", file=stream)  # type: ignore[call-overload]
+
+
+def _count(count: int, total: int) -> str:
+    return f"{count:,} ({count / total:.1%})" if count else "none"

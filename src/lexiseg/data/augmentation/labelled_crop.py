@@ -1,0 +1,166 @@
+"""Scale jitter and random crop of a picture and its label map together, as MaskFormer trains with.
+
+Also in SimFormer (NeurIPS 2022). The scale multiplies the short side; what a crop lacks is filled on the
+right and below, with grey in the picture and void in the label map. A crop that shows no class is
+drawn again.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, UInt8, UInt16
+from PIL import Image
+
+from lexiseg.core.constants import IGNORE_INDEX
+from lexiseg.core.errors import InputError
+from lexiseg.data.augmentation.colour_jitter import jitter_colours
+from lexiseg.data.augmentation.flip import flip_horizontally
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledCropSettings:
+    """How a picture with a label map becomes a square.
+
+    Attributes:
+        size: Side ``S`` of the square.
+        min_scale: Least short side, as a share of ``base_short_side``.
+        max_scale: Largest.
+        scale_step: Scales are ``min_scale`` plus multiples of this; None draws any between.
+        base_short_side: Short side at scale 1; None takes ``size``.
+        flip: Mirror every second picture.
+        colour_jitter: Change colours as SSD does.
+        padding_value: Grey of added pixels, 0..255.
+        max_attempts: Draws before a crop without any class is taken all the same.
+    """
+
+    size: int
+    min_scale: float = 0.5
+    max_scale: float = 2.0
+    scale_step: float | None = 0.1
+    base_short_side: int | None = None
+    flip: bool = True
+    colour_jitter: bool = True
+    padding_value: int = 128
+    max_attempts: int = 50
+
+    def __post_init__(self) -> None:
+        step_fits = self.scale_step is None or self.scale_step > 0
+        if not (
+            self.size > 0 and 0 < self.min_scale <= self.max_scale and step_fits and self.max_attempts > 0
+        ):
+            raise InputError(
+                doing="setting up crops with labels",
+                found=f"size {self.size}, scales {self.min_scale:g}–{self.max_scale:g} in steps of "
+                f"{self.scale_step}, {self.max_attempts} attempts",
+                expected="positive numbers, the smaller scale first",
+                fix="Check size, min_scale, max_scale, scale_step and max_attempts.",
+            )
+
+
+class LabelledCrop(NamedTuple):
+    """A square of a picture with labels.
+
+    Attributes:
+        image: RGB, 0..255.
+        label_map: Class indices, 65535 = void; void where the picture was filled up.
+        padding: True where the picture was filled up.
+    """
+
+    image: UInt8[np.ndarray, "S S 3"]
+    label_map: UInt16[np.ndarray, "S S"]
+    padding: Bool[np.ndarray, "S S"]
+
+
+class _Window(NamedTuple):
+    """A part of the resized picture."""
+
+    scaled: tuple[int, int]  # of the whole picture
+    start: tuple[int, int]
+    stop: tuple[int, int]
+
+
+def crop_with_labels(
+    image: UInt8[np.ndarray, "H W 3"],
+    label_map: UInt16[np.ndarray, "H W"],
+    settings: LabelledCropSettings,
+    rng: np.random.Generator,
+    *,
+    valid: Bool[np.ndarray, " K"] | None = None,
+) -> LabelledCrop:
+    """Draw a square of a picture and its label map.
+
+    The picture is resized bilinearly with antialiasing, the label map by its nearest pixels; only the
+    part that is kept is resized.
+
+    Args:
+        image: RGB, 0..255.
+        label_map: Class indices, 65535 = void.
+        settings: How.
+        rng: Of this sample.
+        valid: Which classes make a crop worth keeping; None means any class.
+    """
+    assert image.shape[:2] == label_map.shape, "picture and label map differ in size"
+    for _ in range(settings.max_attempts):
+        window = _draw_window(image.shape[0], image.shape[1], settings, rng)
+        labels = _crop_labels(label_map, window)
+        if _shows_class(labels, valid):
+            break
+    pixels = _crop_image(image, window)
+    if settings.colour_jitter:
+        pixels = jitter_colours(pixels, rng)
+    if settings.flip and rng.random() < 0.5:
+        pixels, labels = flip_horizontally(pixels, labels)
+    size = settings.size
+    height, width = labels.shape
+    square = np.full((size, size, 3), settings.padding_value, np.uint8)
+    square_labels = np.full((size, size), IGNORE_INDEX, np.uint16)
+    padding = np.ones((size, size), bool)
+    square[:height, :width] = pixels
+    square_labels[:height, :width] = labels
+    padding[:height, :width] = False
+    return LabelledCrop(square, square_labels, padding)
+
+
+def _draw_window(
+    height: int, width: int, settings: LabelledCropSettings, rng: np.random.Generator
+) -> _Window:
+    if settings.scale_step is None:
+        scale = rng.uniform(settings.min_scale, settings.max_scale)
+    else:
+        count = int((settings.max_scale - settings.min_scale) / settings.scale_step + 1e-6) + 1
+        scale = settings.min_scale + settings.scale_step * int(rng.integers(count))
+    short_side = scale * (settings.base_short_side or settings.size)
+    ratio = short_side / min(height, width)
+    scaled = max(1, round(height * ratio)), max(1, round(width * ratio))
+    start = tuple(int(rng.integers(max(side - settings.size, 0) + 1)) for side in scaled)
+    stop = tuple(min(begin + settings.size, side) for begin, side in zip(start, scaled, strict=True))
+    return _Window(scaled, (start[0], start[1]), (stop[0], stop[1]))
+
+
+def _crop_labels(label_map: UInt16[np.ndarray, "H W"], window: _Window) -> UInt16[np.ndarray, "h w"]:
+    chosen = [
+        np.minimum(((np.arange(start, stop) + 0.5) * size / scaled).astype(np.int64), size - 1)
+        for start, stop, scaled, size in zip(
+            window.start, window.stop, window.scaled, label_map.shape, strict=True
+        )
+    ]
+    return label_map[chosen[0][:, None], chosen[1]]
+
+
+def _crop_image(image: UInt8[np.ndarray, "H W 3"], window: _Window) -> UInt8[np.ndarray, "h w 3"]:
+    vertical, horizontal = (side / scaled for side, scaled in zip(image.shape, window.scaled, strict=False))
+    (top, left), (bottom, right) = window.start, window.stop
+    box = (left * horizontal, top * vertical, right * horizontal, bottom * vertical)
+    height, width = image.shape[:2]
+    box = (box[0], box[1], min(box[2], width), min(box[3], height))  # rounding may go over the edge
+    picture = Image.fromarray(image)
+    return np.array(picture.resize((right - left, bottom - top), Image.Resampling.BILINEAR, box=box))
+
+
+def _shows_class(labels: UInt16[np.ndarray, "h w"], valid: Bool[np.ndarray, " K"] | None) -> bool:
+    present = labels[labels != IGNORE_INDEX]
+    if valid is not None:
+        present = present[present < len(valid)]
+        return bool(valid[present].any())
+    return present.size > 0

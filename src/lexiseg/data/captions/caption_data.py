@@ -1,0 +1,216 @@
+"""CaptionData: pictures with captions as training batches, each a function of the step."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from einops import rearrange
+from PIL import Image
+
+from lexiseg.core.batch import Batch
+from lexiseg.core.errors import DatasetError
+from lexiseg.data.augmentation.auto_augment import auto_augment
+from lexiseg.data.augmentation.random_crop import RandomCropSettings, draw_crop
+from lexiseg.data.augmentation.seeding import SUBSTITUTE, WORDS, sample_rng
+from lexiseg.data.captions.decoding import PictureError, decode_crop
+from lexiseg.data.captions.epoch_order import EpochOrder
+from lexiseg.data.captions.ledger import Ledger, read_ledger
+from lexiseg.data.captions.records import BrokenRecord, CaptionSource, RawRecord
+from lexiseg.data.stepwise import stepwise_batches
+from lexiseg.data.training_data import TrainingData
+from lexiseg.data.word_corruption import WordCorruption, corrupt_words
+
+#: Records a process meets before their rot is judged: a share of few says nothing.
+MIN_MET = 100
+_MAX_SUBSTITUTES = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionBatchSettings:
+    """How records become batches.
+
+    Attributes:
+        batch_size: Samples a step over all devices.
+        size: Side of the square pictures.
+        seed: Of order, augmentation and words.
+        crop: Which part of a picture is taken; None takes the whole picture, squeezed.
+        auto_augment: Apply the ImageNet policy of AutoAugment.
+        corruption: Of the words; None leaves them.
+        max_broken: Share of broken records at which to stop.
+        window: Records shuffled at once.
+    """
+
+    batch_size: int
+    size: int
+    seed: int
+    crop: RandomCropSettings | None
+    auto_augment: bool
+    corruption: WordCorruption | None
+    max_broken: float
+    window: int
+
+
+class CaptionData(TrainingData):
+    """Endless batches of pictures with captions.
+
+    The records of all epochs stand in one row; step ``t`` takes places ``t * batch_size`` and on. Of
+    several captions one is drawn. A broken record's place is taken by another record from the same group of shards, drawn by
+    the place alone, so that batches are full and the same in any run.
+
+    Args:
+        source: The records.
+        settings: How they become batches.
+        replacements: Words for the corruption.
+        ledger: Folder for the list of broken records.
+
+    Attributes:
+        source: The records.
+        settings: How they become batches.
+        ledger: Folder of the list of broken records.
+    """
+
+    def __init__(
+        self,
+        source: CaptionSource,
+        settings: CaptionBatchSettings,
+        *,
+        replacements: Sequence[str],
+        ledger: Path,
+    ) -> None:
+        self.source, self.settings, self.ledger = source, settings, ledger
+        self.batch_size = settings.batch_size
+        digest = hashlib.sha256(f"{source.fingerprint()} {settings!r} {list(replacements)!r}".encode())
+        self._fingerprint = digest.hexdigest()
+        self._maker = _BatchMaker(source, settings, list(replacements), Ledger(ledger))
+        self._maker.ledger.add(source.rot)
+        total = len(source) + len(source.rot)
+        if len(source.rot) > settings.max_broken * total:
+            raise _rotten(source, len(source.rot), total, settings.max_broken, ledger)
+
+    @property
+    def steps_per_epoch(self) -> float:
+        """Steps in which every record comes once; seldom a whole number."""
+        return len(self.source) / self.batch_size
+
+    def batches(
+        self,
+        *,
+        start_step: int,
+        stop_step: int,
+        rank: int = 0,
+        world_size: int = 1,
+        num_workers: int = 0,
+    ) -> Iterator[Batch]:
+        """Give this device's share of the batches of some steps.
+
+        Raises:
+            DatasetError: Too large a share of the records met is broken.
+        """
+        yield from stepwise_batches(
+            self._maker,
+            batch_size=self.batch_size,
+            start_step=start_step,
+            stop_step=stop_step,
+            rank=rank,
+            world_size=world_size,
+            num_workers=num_workers,
+        )
+
+    def fingerprint(self) -> str:
+        """Hash the records (not the pixels), the settings and the replacement words."""
+        return self._fingerprint
+
+    def broken(self) -> list[BrokenRecord]:
+        """List the broken records met so far, by any process and any earlier run with this ledger."""
+        return read_ledger(self.ledger)
+
+    def describe(self) -> dict[str, Any]:
+        """Give kind, path, counts, and what is broken so far by reason."""
+        reasons = Counter(record.reason.value for record in self.broken())
+        return {
+            **self.source.describe(),
+            "steps_per_epoch": round(self.steps_per_epoch, 3),
+            "broken": dict(sorted(reasons.items())),
+            "ledger": str(self.ledger),
+        }
+
+
+class _BatchMaker:
+    """Makes rows of the batch of a step; one copy a process, each counting the rot it meets."""
+
+    def __init__(
+        self, source: CaptionSource, settings: CaptionBatchSettings, replacements: list[str], ledger: Ledger
+    ) -> None:
+        self.source, self.settings, self.replacements, self.ledger = source, settings, replacements, ledger
+        self.order = EpochOrder(source.sizes, window=settings.window, seed=settings.seed)
+        self.num_met = self.num_broken = 0
+
+    def __call__(self, step: int, start: int, stop: int) -> Batch:
+        first = step * self.settings.batch_size
+        rows = [self._sample(*divmod(first + row, self.order.num_records)) for row in range(start, stop)]
+        pixels = torch.from_numpy(np.stack([picture for picture, _, _ in rows]))
+        return Batch(
+            images=rearrange(pixels, "b h w c -> b c h w").contiguous(),
+            captions=tuple(caption for _, caption, _ in rows),
+            sources=tuple(name for _, _, name in rows),
+        )
+
+    def _sample(self, epoch: int, place: int) -> tuple[np.ndarray, str, str]:
+        settings = self.settings
+        substitutes = None
+        index = self.order.record_at(epoch, place)
+        for _ in range(_MAX_SUBSTITUTES):
+            record = self.source.read(index)
+            self.num_met += 1
+            if isinstance(record, RawRecord):
+                try:
+                    picture = self._picture(record, sample_rng(settings.seed, epoch, place))
+                except PictureError as error:
+                    record = BrokenRecord(record.shard, record.key, error.reason, error.detail)
+                else:
+                    rng = sample_rng(settings.seed, epoch, place, stream=WORDS)
+                    caption = record.captions[int(rng.integers(len(record.captions)))]
+                    if settings.corruption is not None:
+                        caption = corrupt_words(caption, self.replacements, rng, settings.corruption)
+                    return picture, caption, record.source
+            self._note(record)
+            if substitutes is None:
+                substitutes = sample_rng(settings.seed, epoch, place, stream=SUBSTITUTE)
+            index = self.order.neighbour_of(epoch, place, substitutes)
+        raise _rotten(self.source, self.num_broken, self.num_met, settings.max_broken, self.ledger.folder)
+
+    def _picture(self, record: RawRecord, rng: np.random.Generator) -> np.ndarray:
+        crop, size = self.settings.crop, self.settings.size
+
+        def draw(height: int, width: int) -> tuple[int, int, int, int]:
+            return (0, 0, height, width) if crop is None else draw_crop(height, width, crop, rng)
+
+        picture = decode_crop(record.picture, draw, size)
+        if self.settings.auto_augment:
+            picture = np.asarray(auto_augment(Image.fromarray(picture), rng))
+        return picture
+
+    def _note(self, record: BrokenRecord) -> None:
+        self.num_broken += 1
+        self.ledger.add([record])
+        if self.num_met >= MIN_MET and self.num_broken > self.settings.max_broken * self.num_met:
+            raise _rotten(
+                self.source, self.num_broken, self.num_met, self.settings.max_broken, self.ledger.folder
+            )
+
+
+def _rotten(
+    source: CaptionSource, num_broken: int, num_met: int, max_broken: float, ledger: Path
+) -> DatasetError:
+    return DatasetError(
+        doing=f"reading captions from {source.path}",
+        found=f"{num_broken:,} of {num_met:,} records broken",
+        expected=f"at most {max_broken:.0%}",
+        fix=f"They are listed in {ledger}; look with: lexiseg captions check {source.path}. "
+        "If that is how the data is, allow a larger share with max_broken.",
+    )

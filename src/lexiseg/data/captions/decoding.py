@@ -1,0 +1,133 @@
+"""Pictures from bytes: whole, or as small as a crop allows."""
+
+import io
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, UnidentifiedImageError
+
+from lexiseg.core.errors import ImageError
+from lexiseg.data.augmentation.random_crop import resize_crop
+from lexiseg.data.captions.records import Rot
+from lexiseg.data.images import load_image
+
+#: Larger pictures are refused before they are decoded.
+MAX_PIXELS = 100_000_000
+#: A side below this is a tracking pixel, not a picture.
+MIN_SIDE = 8
+#: Long side over short side; more is a rule or a border.
+MAX_ASPECT = 20
+
+#: From height and width of the upright picture to ``(top, left, height, width)``.
+DrawBox = Callable[[int, int], tuple[int, int, int, int]]
+
+_ORIENTATION = 0x0112
+_TURNED = (5, 6, 7, 8)  # values of the EXIF orientation that swap the sides
+
+
+class PictureError(Exception):
+    """A picture cannot be used; never leaves this room.
+
+    Attributes:
+        reason: Why.
+        detail: Why exactly.
+    """
+
+    def __init__(self, reason: Rot, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.reason, self.detail = reason, detail
+
+
+def decode_picture(data: bytes) -> UInt8[np.ndarray, "H W 3"]:
+    """Decode a picture whole and upright, RGB 0..255.
+
+    Raises:
+        PictureError: It cannot be decoded or has an absurd size.
+    """
+    with _opened(data) as image:
+        return load_image(image)
+
+
+def decode_crop(data: bytes, draw: DrawBox, size: int) -> UInt8[np.ndarray, "S S 3"]:
+    """Decode a picture, cut a box out of it and resize that to ``size`` × ``size``.
+
+    A JPEG is decoded at a half, a quarter or an eighth where the box then still has ``size`` pixels a
+    side: four times less work for a picture of twice the size.
+
+    Raises:
+        PictureError: It cannot be decoded or has an absurd size.
+    """
+    with _opened(data) as image:
+        width, height = image.size
+        orientation = image.getexif().get(_ORIENTATION, 1)
+        if orientation in _TURNED:
+            width, height = height, width
+        box = draw(height, width)
+        fold = min(8, 1 << int(math.log2(max(1.0, min(box[2:]) / size))))
+        if fold > 1 and image.format == "JPEG":
+            image.draft(None, (image.width // fold, image.height // fold))
+        plain = image.format == "JPEG" and image.mode == "RGB" and orientation == 1
+        pixels = np.array(image) if plain else load_image(image)  # the same for plain ones, which are most
+    if pixels.shape[:2] != (height, width):
+        box = _scaled(box, pixels.shape[0] / height, pixels.shape[1] / width)
+    return resize_crop(pixels, box, size)
+
+
+def probe_picture(data: bytes) -> tuple[int, int]:
+    """Decode a picture far enough to know that it is whole; give height and width as stored.
+
+    A JPEG is read to its end but only an eighth of it is computed.
+
+    Raises:
+        PictureError: It cannot be decoded or has an absurd size.
+    """
+    with _opened(data) as image:
+        width, height = image.size
+        if image.format == "JPEG":
+            image.draft(None, (max(1, width // 8), max(1, height // 8)))
+            image.load()
+        else:
+            load_image(image)
+        return height, width
+
+
+@contextmanager
+def _opened(data: bytes) -> Iterator[Image.Image]:
+    """Open a picture and check its size; turn whatever a decoder raises into a PictureError."""
+    if not data:
+        raise PictureError(Rot.PICTURE, "an empty file (0 bytes)")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore"
+            )  # of animations the first frame is meant; damaged EXIF is no matter
+            with Image.open(io.BytesIO(data)) as image:
+                _refuse_absurd(image.size)
+                yield image
+    except PictureError:
+        raise
+    except ImageError as error:
+        raise PictureError(Rot.PICTURE, error.found) from error
+    except UnidentifiedImageError as error:
+        raise PictureError(Rot.PICTURE, "data that no image decoder recognises") from error
+    except Image.DecompressionBombError as error:
+        raise PictureError(Rot.SIZE, str(error)) from error
+    except Exception as error:  # damaged data makes decoders raise anything
+        raise PictureError(Rot.PICTURE, str(error) or type(error).__name__) from error
+
+
+def _refuse_absurd(size: tuple[int, int]) -> None:
+    width, height = size
+    short, long = sorted(size)
+    if short < MIN_SIDE or long > MAX_ASPECT * short or width * height > MAX_PIXELS:
+        raise PictureError(Rot.SIZE, f"{height} × {width} pixels")
+
+
+def _scaled(box: tuple[int, int, int, int], vertical: float, horizontal: float) -> tuple[int, int, int, int]:
+    top, left = int(box[0] * vertical), int(box[1] * horizontal)
+    bottom, right = math.ceil((box[0] + box[2]) * vertical), math.ceil((box[1] + box[3]) * horizontal)
+    return top, left, bottom - top, right - left

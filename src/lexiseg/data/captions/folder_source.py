@@ -1,0 +1,119 @@
+"""Records in a plain folder: images/ and captions.tsv, as in ``data.folder``; classes.txt is not needed."""
+
+import hashlib
+from collections import defaultdict
+from pathlib import Path
+
+from lexiseg.data.captions.caption_text import CaptionError, clean_captions
+from lexiseg.data.captions.records import BrokenRecord, CaptionSource, RawRecord, Rot
+from lexiseg.data.folder_lists import folder_error, read_split
+from lexiseg.data.images import IMAGE_SUFFIXES
+from lexiseg.data.labelled_dataset import add_to_digest
+
+_PICTURES, _LIST = "images", "captions.tsv"
+
+
+class FolderSource(CaptionSource):
+    """Records of a folder, sorted by stem; an image may have several captions.
+
+    Unlike ``FolderDataset``, which refuses a folder that contradicts itself, this lists what is
+    broken and gives the rest.
+
+    Args:
+        path: The folder.
+        split: Name of a list of stems, e.g. ``"train"`` for train.txt; None for all.
+
+    Raises:
+        DatasetError: A part of the folder is missing.
+    """
+
+    kind = "folder"
+
+    def __init__(self, path: Path, split: str | None = None) -> None:
+        self.path = str(path)
+        self.window = 1_000_000  # every picture is a file of its own: no order reads better than another
+        self._rot: list[BrokenRecord] = []
+        captions = self._read_list(path)
+        pictures, doubled = self._find_pictures(path)
+        captions = {stem: texts for stem, texts in captions.items() if stem not in doubled}
+        if split is not None:
+            stems = set(read_split(path, split))
+            self._mark(_LIST, sorted(stems - set(pictures)), Rot.NO_PICTURE, f"a stem of {split}.txt")
+            pictures = {stem: file for stem, file in pictures.items() if stem in stems}
+            captions = {stem: texts for stem, texts in captions.items() if stem in stems}
+        self._mark(_PICTURES, sorted(set(pictures) - set(captions)), Rot.NO_CAPTION)
+        self._mark(_LIST, sorted(set(captions) - set(pictures)), Rot.NO_PICTURE)
+        self._records: list[tuple[str, Path, tuple[str, ...]]] = []
+        for stem in sorted(set(pictures) & set(captions)):
+            if not captions[stem]:
+                continue  # its only lines are listed as not UTF-8
+            try:
+                self._records.append((stem, pictures[stem], clean_captions(captions[stem])))
+            except CaptionError as error:
+                self._rot.append(BrokenRecord(_LIST, stem, error.reason, error.detail))
+        self.sizes = [len(self._records)]
+        self.rot = self._rot
+
+    def read(self, index: int) -> RawRecord | BrokenRecord:
+        """Read the picture's file."""
+        stem, file, captions = self._records[index]
+        try:
+            return RawRecord(_PICTURES, stem, file.read_bytes(), captions)
+        except OSError as error:
+            return BrokenRecord(_PICTURES, stem, Rot.PICTURE, error.strerror or str(error))
+
+    def fingerprint(self) -> str:
+        """Hash stems, captions and sizes of files."""
+        digest = hashlib.sha256()
+        for stem, file, captions in self._records:
+            add_to_digest(digest, stem.encode("utf-8", "surrogateescape"), "\0".join(captions).encode())
+            add_to_digest(digest, b"size", str(file.stat().st_size).encode())
+        return digest.hexdigest()
+
+    def _mark(self, shard: str, stems: list[str], reason: Rot, detail: str = "") -> None:
+        self._rot += [BrokenRecord(shard, stem, reason, detail) for stem in stems]
+
+    def _find_pictures(self, path: Path) -> tuple[dict[str, Path], set[str]]:
+        folder = path / _PICTURES
+        if not folder.is_dir():
+            fix = "Put the pictures there (jpg, png or webp)."
+            raise folder_error(path, "no folder images/", "pictures in images/", fix)
+        by_stem: dict[str, list[Path]] = defaultdict(list)
+        for file in sorted(folder.iterdir()):
+            if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith("."):
+                by_stem[file.stem].append(file)
+        for stem, same in by_stem.items():
+            if len(same) > 1:
+                names = ", ".join(file.name for file in same)
+                self._rot.append(BrokenRecord(_PICTURES, stem, Rot.TWICE, names))
+        single = {stem: same[0] for stem, same in by_stem.items() if len(same) == 1}
+        return single, set(by_stem) - set(single)
+
+    def _read_list(self, path: Path) -> dict[str, list[str]]:
+        """Read captions.tsv line by line: one bad line must not cost the others."""
+        try:
+            content = (path / _LIST).read_bytes().removeprefix(b"\xef\xbb\xbf")
+        except OSError as error:
+            found = f"no readable {_LIST} ({error.strerror})"
+            fix = "Write it: the name of a picture without .jpg, a tab, a caption; one caption a line."
+            raise folder_error(path, found, "captions by image stem", fix) from error
+        captions: dict[str, list[str]] = defaultdict(list)
+        for number, line in enumerate(content.split(b"\n"), 1):
+            if not line.strip():
+                continue
+            stem, tab, text = line.partition(b"\t")
+            name = stem.decode("utf-8", "replace").strip()
+            if not tab:
+                self._mark(_LIST, [f"line {number}"], Rot.NO_CAPTION, f"no tab in {name[:60]!r}")
+                continue
+            try:
+                captions[name].append(text.decode())
+            except UnicodeDecodeError:
+                self._mark(_LIST, [f"{name} (line {number})"], Rot.NOT_UTF8)
+                captions.setdefault(name, [])
+        return captions
+
+
+def is_caption_folder(path: Path) -> bool:
+    """Tell whether a folder has the layout: images/ or captions.tsv."""
+    return (path / _PICTURES).is_dir() or (path / _LIST).is_file()

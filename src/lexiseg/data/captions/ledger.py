@@ -1,0 +1,87 @@
+"""The ledger: a list of broken records that many processes write and that outlives them.
+
+A ledger is a folder. Every process appends lines to a file of its own, so that no two writes can
+mix, also on network disks; reading merges the files. A record is written once by a process, and not at
+all where an earlier run wrote it. A line is ``{"shard": …, "key": …, "reason": …, "detail": …}``.
+"""
+
+import json
+import os
+import socket
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from lexiseg.core.atomic_write import atomic_path, refuse_unwritable
+from lexiseg.data.captions.records import BrokenRecord, Rot
+
+
+class Ledger:
+    """Writes broken records down, from any process.
+
+    Args:
+        folder: Made where it is missing.
+
+    Raises:
+        OutputError: The folder cannot be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        refuse_unwritable(folder / "part.jsonl")
+        self._known = {_identity(record) for record in read_ledger(folder)}
+
+    def add(self, records: Iterable[BrokenRecord]) -> None:
+        """Write records down that are not there yet; the first one is warned of."""
+        new = list({_identity(r): r for r in records if _identity(r) not in self._known}.values())
+        if not new:
+            return
+        if not self._known:
+            warnings.warn(
+                f"a record cannot be used and is left out: {new[0].shard}#{new[0].key} ({new[0].reason}). "
+                f"This one and any others are listed in {self.folder}",
+                stacklevel=3,
+            )
+        self._known.update(map(_identity, new))
+        # a process may have the number of one before it, or of one on another machine: appending keeps both
+        file = self.folder / f"{socket.gethostname()}-{os.getpid()}.jsonl"
+        lines = "".join(f"{_line(record)}\n" for record in new).encode()
+        with file.open("ab", buffering=0) as content:
+            content.write(lines)
+
+
+def read_ledger(path: Path) -> list[BrokenRecord]:
+    """Read a ledger, or one file of it: sorted, each record and reason once.
+
+    A last line that a killed process left unfinished is passed over: its record is met again.
+    """
+    files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path] if path.is_file() else []
+    records: dict[tuple[str, str, str], BrokenRecord] = {}
+    for file in files:
+        for line in file.read_bytes().split(b"\n"):
+            try:
+                entry = json.loads(line)
+                record = BrokenRecord(entry["shard"], entry["key"], Rot(entry["reason"]), entry["detail"])
+                records.setdefault(_identity(record), record)
+            except (ValueError, KeyError, TypeError):
+                continue
+    return [records[identity] for identity in sorted(records)]
+
+
+def write_ledger(records: Sequence[BrokenRecord], file: Path) -> None:
+    """Write records to one file, whole or not at all.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    with atomic_path(file) as temporary:
+        temporary.write_text("".join(f"{_line(record)}\n" for record in records), encoding="utf-8")
+
+
+def _identity(record: BrokenRecord) -> tuple[str, str, str]:
+    return record.shard, record.key, record.reason.value  # details may differ between processes
+
+
+def _line(record: BrokenRecord) -> str:
+    return json.dumps(asdict(record))

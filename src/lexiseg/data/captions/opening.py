@@ -1,0 +1,214 @@
+"""Open pictures with captions, whatever they lie in."""
+
+import importlib.util
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+from lexiseg.core.cache_folder import default_cache
+from lexiseg.core.errors import DatasetError, InputError, MissingPackageError
+from lexiseg.core.sample import Sample
+from lexiseg.data.augmentation.random_crop import RandomCropSettings
+from lexiseg.data.captions.caption_data import CaptionBatchSettings, CaptionData
+from lexiseg.data.captions.caption_text import refuse_empty
+from lexiseg.data.captions.decoding import PictureError, decode_picture
+from lexiseg.data.captions.folder_source import FolderSource, is_caption_folder
+from lexiseg.data.captions.ledger import Ledger
+from lexiseg.data.captions.parquet_source import ParquetSource
+from lexiseg.data.captions.records import BrokenRecord, CaptionColumns, CaptionSource, RawRecord
+from lexiseg.data.captions.tar_source import TarSource
+from lexiseg.data.word_corruption import WordCorruption
+
+_EXPECTED = (
+    "tar shards (a file, a folder of them, or a pattern such as train-{0000..0099}.tar), "
+    "Parquet files, or a folder with images/ and captions.tsv"
+)
+_COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
+#: Captions whose words are gathered where no words to replace by are given.
+_CAPTIONS_FOR_WORDS = 10_000
+
+Paths = str | Path | Sequence[str | Path]
+
+
+def open_captions(
+    path: Paths,
+    *,
+    batch_size: int,
+    size: int = 224,
+    seed: int = 0,
+    crop: RandomCropSettings | None = RandomCropSettings(),  # noqa: B008
+    auto_augment: bool = True,
+    corruption: WordCorruption | None = None,
+    replacements: Sequence[str] | None = None,
+    ledger: Path | None = None,
+    max_broken: float = 0.2,
+    columns: CaptionColumns = CaptionColumns(),  # noqa: B008
+    split: str | None = None,
+    window: int | None = None,
+    cache: Path | Literal["default"] | None = "default",
+) -> CaptionData:
+    """Open pictures with captions for training.
+
+    Args:
+        path: Tar shards, Parquet or a folder; see ``open_caption_source``.
+        batch_size: Samples a step over all devices.
+        size: Side of the square pictures.
+        seed: Of order, augmentation and words.
+        crop: Which part of a picture is taken; None takes the whole picture, squeezed.
+        auto_augment: Apply the ImageNet policy of AutoAugment.
+        corruption: Of the words; None leaves them.
+        replacements: Words for the corruption; None takes the words of the first 10,000 captions.
+        ledger: Folder for the list of broken records, such as one in the run's folder; None takes one in the
+            cache, named after the data.
+        max_broken: Share of broken records at which to stop, of all on opening, later of those met.
+        columns: Names of parts, where they are not usual ones.
+        split: For a folder: name of a list of stems.
+        window: Records shuffled at once; None is the source's own choice (20,000 for tar files).
+        cache: Folder of indices of shards.
+
+    Raises:
+        InputError: There is nothing to train with, or a setting is wrong.
+        DatasetError: Too much is broken.
+        MissingPackageError: Parquet without pyarrow, a pattern with braces without webdataset.
+    """
+    _check(batch_size=batch_size, size=size, seed=seed, max_broken=max_broken, window=window)
+    source = open_caption_source(path, columns=columns, split=split, cache=cache)
+    refuse_empty(len(source), len(source.rot), source.path)
+    settings = CaptionBatchSettings(
+        batch_size=batch_size,
+        size=size,
+        seed=seed,
+        crop=crop,
+        auto_augment=auto_augment,
+        corruption=corruption,
+        max_broken=max_broken,
+        window=window or source.window,
+    )
+    if replacements is None:
+        replacements = gather_words(source) if corruption is not None else ()
+    folder = ledger or default_cache() / "broken-records" / source.fingerprint()[:16]
+    return CaptionData(source, settings, replacements=replacements, ledger=folder)
+
+
+def open_caption_source(
+    path: Paths,
+    *,
+    columns: CaptionColumns = CaptionColumns(),  # noqa: B008
+    split: str | None = None,
+    cache: Path | Literal["default"] | None = "default",
+) -> CaptionSource:
+    """Open pictures with captions as records in a fixed order.
+
+    Args:
+        path: A .tar or .parquet file, a pattern with braces, several of these, a folder of them, or a folder
+            with images/ and captions.tsv.
+        columns: Names of parts, where they are not usual ones.
+        split: For a folder with images/: name of a list of stems.
+        cache: Folder of indices of tar files; None reads their headers anew.
+
+    Raises:
+        InputError: There is nothing of that kind.
+        MissingPackageError: Parquet without pyarrow, a pattern with braces without webdataset.
+    """
+    paths = [path] if isinstance(path, str | Path) else list(path)
+    name = ", ".join(map(str, paths[:3])) + (", …" if len(paths) > 3 else "")
+    if len(paths) == 1 and Path(paths[0]).is_dir() and is_caption_folder(Path(paths[0])):
+        return FolderSource(Path(paths[0]), split)
+    if split is not None:
+        found = f"the split {split!r} for files"
+        raise _error(name, found, "a split only for a folder with images/", "Leave it out.")
+    files = [file for one in paths for file in _find_files(str(one))]
+    suffixes = {file.suffix.lower() for file in files}
+    if len(suffixes) > 1:
+        found = f"files of two kinds: {', '.join(sorted(suffixes))}"
+        raise _error(name, found, "tar files or Parquet files", "Open them one by one.")
+    if suffixes == {".parquet"}:
+        return ParquetSource(name, files, columns)
+    return TarSource(name, files, columns, default_cache() if cache == "default" else cache)
+
+
+def read_samples(source: CaptionSource, ledger: Path | None = None) -> Iterator[Sample]:
+    """Read all records in order, pictures whole and upright, all captions, nothing changed.
+
+    For evaluation. Broken records are left out and written down.
+
+    Args:
+        source: The records.
+        ledger: As for ``open_captions``.
+    """
+    written = Ledger(ledger or default_cache() / "broken-records" / source.fingerprint()[:16])
+    written.add(source.rot)
+    for index in range(len(source)):
+        record = source.read(index)
+        if isinstance(record, RawRecord):
+            try:
+                image = decode_picture(record.picture)
+            except PictureError as error:
+                record = BrokenRecord(record.shard, record.key, error.reason, error.detail)
+            else:
+                yield Sample(image=image, source=Path(record.source), captions=record.captions)
+                continue
+        written.add([record])
+
+
+def gather_words(source: CaptionSource, limit: int = _CAPTIONS_FOR_WORDS) -> tuple[str, ...]:
+    """Gather the words of the captions of the first records, sorted, each once."""
+    words: set[str] = set()
+    for index in range(min(limit, len(source))):
+        record = source.read(index)
+        if isinstance(record, RawRecord):
+            words.update(word for caption in record.captions for word in caption.split())
+    return tuple(sorted(words))
+
+
+def _find_files(pattern: str) -> list[Path]:
+    """List the files that a path, a folder or a pattern with braces means."""
+    if re.match(r"[a-z0-9]+://|pipe:", pattern):
+        fix = "Download the files first; training reads them in an order of its own, again in every epoch."
+        raise _error(pattern, "an address or a command", "files on this machine", fix)
+    if pattern.lower().endswith(_COMPRESSED):
+        fix = "Unpack it (gunzip, unzstd, …): pictures are compressed already, and shards are read from the middle."
+        raise _error(pattern, "a compressed tar file", "tar files without compression", fix)
+    path = Path(pattern)
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.suffix.lower() in (".tar", ".parquet"))
+        if not files:
+            raise _error(pattern, "a folder without any of them", _EXPECTED, "Check the path.")
+        return files
+    files = [path]
+    if "{" in pattern and not path.exists():
+        if importlib.util.find_spec("braceexpand") is None:
+            raise MissingPackageError.of("webdataset", doing=f"expanding {pattern}", extra="train")
+        from braceexpand import braceexpand  # a part of webdataset's installation
+
+        files = [Path(name) for name in braceexpand(pattern)]
+    missing = [file for file in files if not file.is_file()]
+    if missing:
+        count = f"{len(missing):,} of {len(files):,} files missing: " if len(files) > 1 else "no file "
+        raise _error(pattern, f"{count}{missing[0]}", _EXPECTED, "Check the path.")
+    strange = [file for file in files if file.suffix.lower() not in (".tar", ".parquet")]
+    if strange:
+        raise _error(pattern, f"the file {strange[0].name}", _EXPECTED, "Check the path.")
+    return files
+
+
+def _check(*, batch_size: int, size: int, seed: int, max_broken: float, window: int | None) -> None:
+    given = f"batch_size={batch_size}, size={size}, seed={seed}, max_broken={max_broken:g}, window={window}"
+    if (
+        batch_size < 1
+        or size < 1
+        or seed < 0
+        or not 0 <= max_broken <= 1
+        or (window is not None and window < 1)
+    ):
+        raise InputError(
+            doing="opening captions",
+            found=given,
+            expected="positive numbers, a seed of 0 or more, a share of 0 to 1",
+            fix="Change the one that is not.",
+        )
+
+
+def _error(path: str, found: str, expected: str, fix: str) -> DatasetError:
+    return DatasetError(doing=f"opening the captions in {path}", found=found, expected=expected, fix=fix)

@@ -1,0 +1,174 @@
+"""Pack pictures with captions into webdataset tar shards."""
+
+import importlib.util
+import io
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from lexiseg.core.errors import MissingPackageError, OutputError
+from lexiseg.data.captions.decoding import PictureError, probe_picture
+from lexiseg.data.captions.records import BrokenRecord, CaptionSource, RawRecord
+from lexiseg.data.captions.tar_index import PICTURE_EXTENSIONS
+
+_HEADER_BYTES = 512
+
+
+@dataclass(frozen=True, kw_only=True)
+class Packed:
+    """What was packed.
+
+    Attributes:
+        num_shards: Tar files written.
+        num_records: Records in them.
+        broken: Records that were left out.
+    """
+
+    num_shards: int
+    num_records: int
+    broken: list[BrokenRecord]
+
+
+def pack_captions(
+    source: CaptionSource,
+    out: Path,
+    *,
+    shard_bytes: int = 100_000_000,
+    advance: Callable[[], None] = lambda: None,
+) -> Packed:
+    """Write all usable records to ``out/00000.tar``, ``out/00001.tar``, …, in order.
+
+    Pictures are copied byte for byte; one caption becomes .txt, several become .json with a list. The
+    folder appears when everything is in it. The same records give the same bytes.
+
+    Args:
+        source: The records.
+        out: A folder that does not exist or is empty.
+        shard_bytes: A shard is closed when it is that large.
+        advance: Called once a record.
+
+    Raises:
+        OutputError: The folder holds something, or cannot be written.
+        MissingPackageError: webdataset is not installed.
+    """
+    if importlib.util.find_spec("webdataset") is None:
+        raise MissingPackageError.of("webdataset", doing=f"packing {source.path}", extra="train")
+    broken, num_records = list(source.rot), 0
+    with _folder(out) as folder, _Shards(folder, shard_bytes) as shards:
+        names = _Names()
+        for index in range(len(source)):
+            record = source.read(index)
+            member = _member(record) if isinstance(record, RawRecord) else record
+            if isinstance(member, BrokenRecord):
+                broken.append(member)
+            else:
+                assert isinstance(record, RawRecord)
+                shards.write({"__key__": names.take(record.key), **member})
+                num_records += 1
+            advance()
+    return Packed(num_shards=shards.count, num_records=num_records, broken=broken)
+
+
+def _member(record: RawRecord) -> dict[str, bytes] | BrokenRecord:
+    try:
+        probe_picture(record.picture)
+    except PictureError as error:
+        return BrokenRecord(record.shard, record.key, error.reason, error.detail)
+    with Image.open(io.BytesIO(record.picture)) as image:
+        extension = {"JPEG": "jpg", "MPO": "jpg", "TIFF": "tif"}.get(
+            image.format or "", str(image.format).lower()
+        )
+    picture = record.picture
+    if extension not in PICTURE_EXTENSIONS:  # a format that only its name tells
+        extension = "png"
+        with Image.open(io.BytesIO(record.picture)) as image:
+            target = io.BytesIO()
+            image.convert("RGB").save(target, "PNG")
+            picture = target.getvalue()
+    if len(record.captions) == 1:
+        return {extension: picture, "txt": record.captions[0].encode()}
+    return {extension: picture, "json": json.dumps({"caption": record.captions}).encode()}
+
+
+class _Names:
+    """Makes names of records that a tar shard can hold: no dots, each once, at most 90 letters."""
+
+    def __init__(self) -> None:
+        self.taken: set[str] = set()
+
+    def take(self, key: str) -> str:
+        plain = "".join(letter if letter.isalnum() or letter in "-_/" else "_" for letter in key)
+        plain = plain.encode()[-80:].decode(errors="ignore").lstrip("/") or "record"
+        name, number = plain, 1
+        while name in self.taken or name.startswith("__"):
+            number += 1
+            name = f"{plain.lstrip('_')}-{number}"
+        self.taken.add(name)
+        return name
+
+
+class _Shards:
+    """Tar files by webdataset's writer, a new one where the last is full."""
+
+    def __init__(self, folder: Path, shard_bytes: int) -> None:
+        self.folder, self.shard_bytes = folder, shard_bytes
+        self.count = self.size = 0
+        self.writer: Any = None
+
+    def write(self, sample: dict[str, Any]) -> None:
+        from webdataset import TarWriter
+
+        if self.writer is None or self.size >= self.shard_bytes:
+            self.close()
+            self.writer = TarWriter(str(self.folder / f"{self.count:05d}.tar"), mtime=0.0)
+            self.count += 1
+            self.size = 0
+        self.writer.write(sample)
+        self.size += sum(len(data) + _HEADER_BYTES for name, data in sample.items() if name != "__key__")
+
+    def close(self) -> None:
+        if self.writer is not None:
+            self.writer.close()
+        self.writer = None
+
+    def __enter__(self) -> "_Shards":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+@contextmanager
+def _folder(out: Path) -> Iterator[Path]:
+    """Yield a folder beside ``out`` that becomes it when the block succeeds."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise OutputError(
+            doing=f"packing into {out}",
+            found="something there already",
+            expected="a folder that does not exist yet",
+            fix="Choose another --out, or remove it.",
+        )
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name[:40]}.") as temporary:
+            folder = Path(temporary) / "shards"
+            folder.mkdir()
+            yield folder
+            if out.exists():
+                out.rmdir()
+            folder.rename(out)
+    except OSError as error:
+        if isinstance(error, OutputError):
+            raise
+        raise OutputError(
+            doing=f"packing into {out}",
+            found=error.strerror or str(error),
+            expected="a folder that can be written to, with room for the pictures",
+            fix="Choose another --out.",
+        ) from error

@@ -1,0 +1,207 @@
+"""Records in Parquet files: a row a record, pictures as bytes or as paths, read a row group at a time."""
+
+import hashlib
+import importlib.util
+import os
+import threading
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+from lexiseg.core.errors import DatasetError, MissingPackageError
+from lexiseg.data.captions.caption_text import CaptionError, clean_captions
+from lexiseg.data.captions.records import (
+    CAPTION_NAMES,
+    BrokenRecord,
+    CaptionColumns,
+    CaptionSource,
+    RawRecord,
+    Rot,
+)
+from lexiseg.data.labelled_dataset import add_to_digest
+
+PICTURE_NAMES = (
+    "image", "picture", "jpg", "jpeg", "png", "webp", "image_bytes", "bytes",
+    "image_path", "path", "file", "file_name", "filename",
+)  # fmt: skip
+KEY_NAMES = ("key", "__key__", "id", "image_id")
+
+#: Row groups that each process keeps, at most.
+_KEPT_BYTES = 512 << 20
+#: A larger row group cannot be held, because one row is never read alone.
+_MAX_GROUP_BYTES = 1 << 30
+
+
+class ParquetSource(CaptionSource):
+    """Records of several Parquet files; a shard is a row group.
+
+    Memory: each process keeps row groups of up to 512 MB.
+
+    Args:
+        path: What was asked for.
+        files: The Parquet files, all with the columns of the first.
+        columns: Names of columns; None looks for usual ones.
+
+    Raises:
+        MissingPackageError: pyarrow is not installed.
+        DatasetError: There is no column of pictures or captions, or a row group is too large.
+    """
+
+    kind = "parquet"
+
+    def __init__(self, path: str, files: Sequence[Path], columns: CaptionColumns) -> None:
+        if importlib.util.find_spec("pyarrow") is None:
+            raise MissingPackageError.of("pyarrow", doing=f"reading {path}", extra="train")
+        self.path = path
+        self.files = list(files)
+        self.rot: list[BrokenRecord] = []
+        self._groups: list[tuple[int, int, int]] = []  # file, row group, first row in the file
+        self.sizes: list[int] = []
+        self._picture = self._caption = ""
+        self._key: str | None = None
+        num_bytes = 0
+        for number, file in enumerate(self.files):
+            num_bytes += self._open_file(number, file, columns)
+        self._ends = list(accumulate(self.sizes))
+        total = sum(self.sizes)
+        self.window = (
+            20_000 if not total else max(1, min(20_000, int((_KEPT_BYTES / 2) / (num_bytes / total))))
+        )
+        self._forget()
+
+    def _open_file(self, number: int, file: Path, columns: CaptionColumns) -> int:
+        """Note the row groups of a file; give their size in memory, in bytes."""
+        from pyarrow import ArrowException, parquet
+
+        try:
+            with parquet.ParquetFile(file) as content:
+                metadata, names = content.metadata, content.schema_arrow.names
+                groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
+        except (ArrowException, OSError) as error:
+            self.rot.append(BrokenRecord(file.name, "", Rot.ARCHIVE, f"not a Parquet file ({error})"))
+            return 0
+        if not self._picture:
+            self._picture = _choose(file, names, columns.picture, PICTURE_NAMES, "pictures")
+            self._caption = _choose(file, names, columns.caption, CAPTION_NAMES, "captions")
+            usual = next((name for name in KEY_NAMES if name in names), None)
+            self._key = _choose(file, names, columns.key, (), "keys") if columns.key else usual
+        missing = {self._picture, self._caption, self._key or self._caption} - set(names)
+        if missing:
+            self.rot.append(
+                BrokenRecord(file.name, "", Rot.ARCHIVE, f"no column {', '.join(sorted(missing))}")
+            )
+            return 0
+        first = 0
+        for group, facts in enumerate(groups):
+            if facts.total_byte_size > _MAX_GROUP_BYTES:
+                raise DatasetError(
+                    doing=f"opening {file}",
+                    found=f"a row group of {facts.total_byte_size / 1e9:.1f} GB",
+                    expected=f"row groups of at most {_MAX_GROUP_BYTES / 1e9:.1f} GB, which are read whole",
+                    fix="Write the file again with row_group_size=1000.",
+                )
+            self._groups.append((number, group, first))
+            self.sizes.append(facts.num_rows)
+            first += facts.num_rows
+        return sum(facts.total_byte_size for facts in groups)
+
+    def read(self, index: int) -> RawRecord | BrokenRecord:
+        """Read one row, from its row group."""
+        shard = bisect_right(self._ends, index)
+        row = index - (self._ends[shard - 1] if shard else 0)
+        number, _, first = self._groups[shard]
+        name = self.files[number].name
+        key = str(first + row)
+        try:
+            table = self._table(shard)
+        except (OSError, ValueError) as error:  # pyarrow's errors are these
+            return BrokenRecord(name, key, Rot.ARCHIVE, str(error))
+        if self._key is not None:
+            key = str(table[self._key][row].as_py())
+        try:
+            captions = clean_captions(table[self._caption][row].as_py())
+        except CaptionError as error:
+            return BrokenRecord(name, key, error.reason, error.detail)
+        except UnicodeDecodeError as error:
+            return BrokenRecord(name, key, Rot.NOT_UTF8, f"byte {error.start}")
+        picture = self._picture_bytes(table[self._picture][row].as_py(), self.files[number].parent)
+        if not isinstance(picture, bytes):
+            return BrokenRecord(name, key, Rot.NO_PICTURE, picture)
+        return RawRecord(name, key, picture, captions)
+
+    @staticmethod
+    def _picture_bytes(value: Any, folder: Path) -> bytes | str:
+        """Give the content of a picture, or say what is wrong."""
+        if isinstance(value, dict):  # as the Hugging Face hub stores pictures
+            value = value.get("bytes") or value.get("path")
+        if isinstance(value, bytes):
+            return value
+        if not isinstance(value, str):
+            return "an empty cell" if value is None else f"a {type(value).__name__}"
+        try:
+            return (folder / value).read_bytes()
+        except (OSError, ValueError) as error:
+            return f"{value}: {error}"
+
+    def _table(self, shard: int) -> Any:
+        """Give a row group's table, keeping the last ones."""
+        from pyarrow import parquet
+
+        if self._process != os.getpid():  # a lock may have been held when the process was forked
+            self._forget()
+        with self._lock:
+            table = self._kept.pop(shard, None)
+            if table is None:
+                number, group, _ = self._groups[shard]
+                names = [self._picture, self._caption] + ([self._key] if self._key else [])
+                with parquet.ParquetFile(self.files[number]) as content:
+                    # without threads: pyarrow's do not live through a fork
+                    table = content.read_row_group(group, columns=names, use_threads=False).combine_chunks()
+            self._kept[shard] = table
+            while len(self._kept) > 1 and sum(kept.nbytes for kept in self._kept.values()) > _KEPT_BYTES:
+                self._kept.popitem(last=False)
+            return table
+
+    def fingerprint(self) -> str:
+        """Hash names, sizes and metadata of the files."""
+        digest = hashlib.sha256()
+        add_to_digest(digest, b"columns", f"{self._picture}|{self._caption}|{self._key}".encode())
+        add_to_digest(digest, b"groups", repr((self._groups, self.sizes)).encode())
+        for file in self.files:
+            add_to_digest(digest, file.name.encode("utf-8", "surrogateescape"), _end_of(file))
+        return digest.hexdigest()
+
+    def _forget(self) -> None:
+        self._process = os.getpid()
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[int, Any] = OrderedDict()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in ("_lock", "_kept")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._forget()
+
+
+def _choose(file: Path, names: list[str], asked: str | None, usual: Sequence[str], what: str) -> str:
+    found = asked if asked in names else None if asked else next((n for n in usual if n in names), None)
+    if found is None:
+        raise DatasetError(
+            doing=f"looking for the column of {what} in {file}",
+            found=f"the columns {', '.join(names)}",
+            expected=asked or f"one of {', '.join(usual)}",
+            fix="Name it: CaptionColumns(picture=…, caption=…), or --picture NAME, --caption NAME.",
+        )
+    return found
+
+
+def _end_of(file: Path) -> bytes:
+    """Give size and last bytes, where the metadata with statistics and offsets is."""
+    with file.open("rb") as content:
+        size = content.seek(0, os.SEEK_END)
+        content.seek(max(0, size - 65_536))
+        return str(size).encode() + content.read()

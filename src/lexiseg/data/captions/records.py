@@ -1,0 +1,117 @@
+"""What every kind of caption data gives: records by number, and a list of what is broken."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class Rot(StrEnum):
+    """Why a record cannot be used."""
+
+    ARCHIVE = "unreadable file"
+    TRUNCATED = "file cut off"
+    NO_PICTURE = "no picture"
+    NO_CAPTION = "no caption"
+    EMPTY_CAPTION = "empty caption"
+    NOT_UTF8 = "caption not UTF-8"
+    BAD_JSON = "caption not JSON"
+    LONG_CAPTION = "caption too long"
+    PICTURE = "unreadable picture"
+    SIZE = "picture size"
+    TWICE = "two files for one record"
+
+
+@dataclass(frozen=True)
+class BrokenRecord:
+    """A record that cannot be used.
+
+    Attributes:
+        shard: Name of its file.
+        key: Its name there; empty where the whole file is meant.
+        reason: Why, one of a few.
+        detail: Why exactly, or empty.
+    """
+
+    shard: str
+    key: str
+    reason: Rot
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class RawRecord:
+    """A record as it is stored.
+
+    Attributes:
+        shard: Name of its file.
+        key: Its name there.
+        picture: Content of the picture file, not decoded.
+        captions: One or more, none empty, white space made single.
+    """
+
+    shard: str
+    key: str
+    picture: bytes
+    captions: tuple[str, ...]
+
+    @property
+    def source(self) -> str:
+        """Where it came from, for messages."""
+        return f"{self.shard}#{self.key}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionColumns:
+    """What the parts of a record are called, where it is not what is usual.
+
+    Attributes:
+        picture: Column of pictures or of their paths in Parquet; None looks for a usual name.
+        caption: Column of captions in Parquet, key in the .json of a shard; None looks for one.
+        key: Column of names of records in Parquet; None counts rows.
+    """
+
+    picture: str | None = None
+    caption: str | None = None
+    key: str | None = None
+
+
+#: Names of captions, the likeliest first.
+CAPTION_NAMES = (
+    "caption", "captions", "text", "texts", "TEXT", "sentence", "sentences", "alt_text", "description",
+)  # fmt: skip
+
+
+class CaptionSource(ABC):
+    """Records in a fixed order, read one at a time.
+
+    Attributes:
+        kind: ``tar``, ``parquet`` or ``folder``.
+        path: As it was given.
+        sizes: Records of each shard, in the order of record numbers. A shard is what lies together:
+            a tar file, a row group, a folder.
+        window: Records over which an epoch is shuffled at once: a good trade of mixing for locality.
+        rot: What was found broken on opening; these are not counted in ``sizes``.
+    """
+
+    kind: str
+    path: str
+    sizes: Sequence[int]
+    window: int
+    rot: Sequence[BrokenRecord]
+
+    def __len__(self) -> int:
+        return sum(self.sizes)
+
+    @abstractmethod
+    def read(self, index: int) -> RawRecord | BrokenRecord:
+        """Read one record; threads may read at once, and processes after a fork."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Hash what the records are, without reading pictures: 64 hexadecimal digits."""
+
+    def describe(self) -> dict[str, Any]:
+        """Give what a person should know of the data, as plain values."""
+        return {"kind": self.kind, "path": self.path, "shards": len(self.sizes), "records": len(self)}

@@ -1,0 +1,71 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from caption_files import picture_bytes
+from lexiseg.data.captions.decoding import PictureError, decode_crop, decode_picture, probe_picture
+from lexiseg.data.captions.records import Rot
+
+
+def smooth(height: int, width: int, orientation: int | None = None) -> bytes:
+    exif = Image.Exif()
+    if orientation:
+        exif[0x0112] = orientation
+    return picture_bytes(3, height, width, quality=95, exif=exif)
+
+
+@pytest.mark.parametrize("orientation", [None, 3, 6])
+def test_a_jpeg_that_is_decoded_small_gives_nearly_the_same_crop(orientation: int | None) -> None:
+    data = smooth(1200, 1600, orientation)
+    asked: list[tuple[int, int]] = []
+
+    def draw(height: int, width: int) -> tuple[int, int, int, int]:
+        asked.append((height, width))
+        return height // 5, width // 4, height // 2, width // 2
+
+    found = decode_crop(data, draw, 64)
+    whole = decode_picture(data)
+    height, width = whole.shape[:2]
+    assert asked == [(height, width)]
+    part = whole[height // 5 : height // 5 + height // 2, width // 4 : width // 4 + width // 2]
+    expected = np.asarray(Image.fromarray(part).resize((64, 64), Image.Resampling.BILINEAR))
+    assert np.abs(found.astype(int) - expected).mean() < 1.5
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF"])
+def test_every_kind_of_picture_is_decoded(kind: str) -> None:
+    assert decode_picture(picture_bytes(0, kind=kind)).shape == (24, 30, 3)
+    assert probe_picture(picture_bytes(0, kind=kind)) == (24, 30)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", Rot.PICTURE),
+        (b"rot", Rot.PICTURE),
+        (picture_bytes(0, 200, 200)[:-300], Rot.PICTURE),
+        (picture_bytes(0, 200, 200, kind="PNG")[:-300], Rot.PICTURE),
+        (picture_bytes(0, 4, 30), Rot.SIZE),
+        (picture_bytes(0, 10, 300), Rot.SIZE),
+    ],
+)
+def test_rot_is_found_by_every_way_of_decoding(data: bytes, reason: Rot) -> None:
+    for decode in (
+        decode_picture,
+        probe_picture,
+        lambda data: decode_crop(data, lambda h, w: (0, 0, h, w), 16),
+    ):
+        with pytest.raises(PictureError) as caught:
+            decode(data)
+        assert caught.value.reason is reason
+        assert "BytesIO" not in caught.value.detail
+
+
+def test_a_picture_made_to_exhaust_memory_is_not_decoded() -> None:
+    target = io.BytesIO()
+    Image.new("1", (30_000, 30_000)).save(target, "PNG")
+    with pytest.raises(PictureError) as caught:
+        probe_picture(target.getvalue())
+    assert caught.value.reason is Rot.SIZE

@@ -1,0 +1,111 @@
+import io
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from caption_files import good_members, picture_bytes, write_shard
+from lexiseg.data.captions.opening import open_caption_source
+from lexiseg.data.captions.records import BrokenRecord, Rot
+from lexiseg.data.captions.tar_index import index_tar, read_tar_index
+
+
+def write_members(path: Path, members: list[tuple[str, bytes]]) -> Path:
+    with tarfile.open(path, "w") as archive:
+        for name, data in members:
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return path
+
+
+def test_keys_end_at_the_first_dot_of_the_last_part(tmp_path: Path) -> None:
+    members = [("v1.0/a.JPG", picture_bytes(0)), ("v1.0/a.txt", b"one"), ("v1.0/a.seg.png", b"ignored")]
+    index = read_tar_index(write_members(tmp_path / "a.tar", members))
+    assert index.keys == ("v1.0/a",)
+    assert not index.rot
+    assert index.places[0, 1] == len(picture_bytes(0))
+
+
+def test_long_names_and_members_of_other_programs_do_not_disturb(tmp_path: Path) -> None:
+    long = "x" * 150
+    members = [
+        ("__meta__/info.txt", b"skipped"),
+        ("README", b"no extension"),
+        (f"{long}.jpg", picture_bytes(0)),
+        (f"{long}.txt", "zwölf Hunde".encode()),
+        ("b.cls", b"3"),
+    ]
+    path = write_members(tmp_path / "a.tar", members)
+    record = open_caption_source(path).read(0)
+    assert read_tar_index(path).keys == (long,)
+    assert not isinstance(record, BrokenRecord)
+    assert record.captions == ("zwölf Hunde",)
+
+
+def test_a_key_that_comes_back_is_another_record_and_two_files_of_one_kind_are_broken(tmp_path: Path) -> None:
+    pair = [("a.jpg", picture_bytes(0)), ("a.txt", b"one")]
+    twice = [("c.jpg", picture_bytes(0)), ("c.jpg", picture_bytes(1)), ("c.txt", b"two")]
+    index = read_tar_index(write_members(tmp_path / "a.tar", [*pair, ("b.cls", b""), *pair, *twice]))
+    assert index.keys == ("a (1 of 2)", "a (2 of 2)")
+    assert index.rot == (BrokenRecord("", "c", Rot.TWICE, "two .jpg"),)
+
+
+@pytest.mark.parametrize("left", [0.3, 0.5, 0.77])
+def test_a_shard_that_was_cut_off_keeps_what_is_whole(tmp_path: Path, left: float) -> None:
+    path = write_shard(tmp_path / "a.tar", map(good_members, range(10)))
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * left)])
+    source = open_caption_source(path)
+    assert 0 < len(source) < 10
+    assert [record.reason for record in source.rot] == [Rot.TRUNCATED]
+    assert all(not isinstance(source.read(index), BrokenRecord) for index in range(len(source)))
+
+
+def test_a_shard_that_shrinks_after_it_was_opened_breaks_records_not_the_run(tmp_path: Path) -> None:
+    path = write_shard(tmp_path / "a.tar", map(good_members, range(4)))
+    source = open_caption_source(path)
+    path.write_bytes(path.read_bytes()[:2000])
+    record = source.read(3)
+    assert isinstance(record, BrokenRecord)
+    assert record.reason is Rot.TRUNCATED
+
+
+@pytest.mark.parametrize("content", [b"no tar at all" * 100, b"", b"\0" * 10_240])
+def test_a_file_that_is_no_tar_is_no_crash(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.tar"
+    path.write_bytes(content)
+    source = open_caption_source(path)
+    assert len(source) == 0
+    if content.strip(b"\0"):
+        assert [(record.shard, record.reason) for record in source.rot] == [("a.tar", Rot.ARCHIVE)]
+
+
+def test_the_index_is_remembered_until_the_file_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_shard(tmp_path / "a.tar", [*map(good_members, range(5)), {"__key__": "x", "txt": "alone"}])
+    first = index_tar(path, tmp_path / "cache")
+    monkeypatch.setattr("lexiseg.data.captions.tar_index.read_tar_index", None)  # it must not be needed
+    again = index_tar(path, tmp_path / "cache")
+    assert np.array_equal(first.places, again.places)
+    assert (first.keys, first.rot) == (again.keys, again.rot)
+    monkeypatch.undo()
+    write_shard(path, map(good_members, range(7)))
+    assert len(index_tar(path, tmp_path / "cache").keys) == 7
+
+
+def test_a_damaged_cache_is_as_good_as_none(tmp_path: Path) -> None:
+    path = write_shard(tmp_path / "a.tar", map(good_members, range(5)))
+    index_tar(path, tmp_path / "cache")
+    (file,) = (tmp_path / "cache" / "captions").iterdir()
+    file.write_bytes(b"rot")
+    assert len(index_tar(path, tmp_path / "cache").keys) == 5
+
+
+def test_a_cache_that_cannot_be_written_costs_a_warning(tmp_path: Path) -> None:
+    path = write_shard(tmp_path / "a.tar", map(good_members, range(5)))
+    (tmp_path / "cache").touch()
+    with pytest.warns(UserWarning, match=r"the index of a\.tar is not remembered"):
+        assert len(index_tar(path, tmp_path / "cache").keys) == 5
