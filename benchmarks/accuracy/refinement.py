@@ -1,4 +1,4 @@
-"""What the edge-aware refinement brings: mean IoU with and without it.
+"""What edge-aware refinement brings: mean IoU without, guided (the default) and with a dense CRF.
 
 Two kinds of coarse scores:
 
@@ -30,6 +30,7 @@ from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.sample import Sample
 from lexiseg.data.folder import FolderDataset
 from lexiseg.inference.refine import refine_labels
+from lexiseg.inference.refine_crf import refine_labels_crf
 from lexiseg.metrics.confusion import ConfusionMatrix
 from lexiseg.metrics.iou import compute_scores
 from lexiseg.ops.resize import resize_argmax
@@ -37,14 +38,17 @@ from lexiseg.ops.resize import resize_argmax
 CLOTHING = range(100, 200)
 BORDER_PIXELS = 10
 
-#: A sample to label maps without and with refinement.
-Predict = Callable[[Sample], tuple[np.ndarray, np.ndarray]]
+#: The settings of ``refine``, and what they are called in the JSON.
+REFINEMENTS = {"none": "plain", "guided": "refined", "crf": "crf"}
+
+#: A sample to label maps, one for each of these.
+Predict = Callable[[Sample], list[np.ndarray]]
 
 
 def blurred_truth(patch: int) -> Predict:
     """Refine what is left of the truth after averaging over patches, blur and noise."""
 
-    def predict(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
+    def predict(sample: Sample) -> list[np.ndarray]:
         labels = true_labels(sample)
         names = np.unique(labels[labels != IGNORE_INDEX])
         grid = tuple(max(1, round(side / patch)) for side in labels.shape)
@@ -54,8 +58,12 @@ def blurred_truth(patch: int) -> Predict:
         noise = ndimage.gaussian_filter(generator.standard_normal(share.shape), (0, 0.7, 0.7))
         scores = ndimage.gaussian_filter(share, (0, 0.8, 0.8)) + 0.25 * noise / noise.std()
         coarse = torch.from_numpy(scores.astype(np.float32))
-        plain, refined = resize_argmax(coarse, labels.shape), refine_labels(coarse, sample.image)
-        return names[plain.labels], names[refined.labels]
+        found = (
+            resize_argmax(coarse, labels.shape),
+            refine_labels(coarse, sample.image),
+            refine_labels_crf(coarse, sample.image),
+        )
+        return [names[best.labels] for best in found]
 
     return predict
 
@@ -63,17 +71,15 @@ def blurred_truth(patch: int) -> Predict:
 def mini(model: lexiseg.Segmenter, names: tuple[str, ...], only_its_words: bool) -> Predict:
     """Segment with the embedded model, encoding each photograph once."""
 
-    def predict(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
+    def predict(sample: Sample) -> list[np.ndarray]:
         labels = true_labels(sample)
         classes = np.arange(len(names), dtype=np.uint16)
         if only_its_words:
             classes = np.unique(labels[labels != IGNORE_INDEX])
         encoded = model.encode(sample.image)
         words = [names[label] for label in classes]
-        plain, refined = (
-            model.segment(encoded, words, refine=refine, background="none") for refine in ("none", "guided")
-        )
-        return classes[plain.label_map], classes[refined.label_map]
+        found = (model.segment(encoded, words, refine=refine, background="none") for refine in REFINEMENTS)
+        return [classes[result.label_map] for result in found]
 
     return predict
 
@@ -92,25 +98,25 @@ def near_border(labels: np.ndarray) -> np.ndarray:
 
 
 def measure(samples: Iterable[Sample], num_classes: int, predict: Predict) -> dict[str, Any]:
-    """Score both label maps over a data set."""
-    counts = [ConfusionMatrix(num_classes) for _ in range(2)]
-    right, scored, num_images = [0, 0], 0, 0
+    """Score the label maps of all refinements over a data set."""
+    counts = [ConfusionMatrix(num_classes) for _ in REFINEMENTS]
+    right, scored, num_images = [0] * len(REFINEMENTS), 0, 0
     for sample in samples:
         labels = true_labels(sample)
         band = near_border(labels) & (labels != IGNORE_INDEX)
         scored += int(band.sum())
         num_images += 1
-        for refined, predicted in enumerate(predict(sample)):
-            counts[refined].update(labels, predicted)
-            right[refined] += int((predicted == labels)[band].sum())
+        for at, predicted in enumerate(predict(sample)):
+            counts[at].update(labels, predicted)
+            right[at] += int((predicted == labels)[band].sum())
     result: dict[str, Any] = {"num_images": num_images, "num_classes": num_classes}
-    for refined, name in enumerate(("plain", "refined")):
-        scores = compute_scores(counts[refined])
+    for at, name in enumerate(REFINEMENTS.values()):
+        scores = compute_scores(counts[at])
         result[name] = {
             "mean_iou": round(scores.mean_iou, 5),
             "mean_iou_present": round(scores.mean_iou_present, 5),
             "pixel_accuracy": round(scores.pixel_accuracy, 5),
-            "border_accuracy": round(right[refined] / scored, 5),
+            "border_accuracy": round(right[at] / scored, 5),
         }
     return result
 
@@ -119,10 +125,10 @@ def write_page(path: Path, rows: dict[str, dict[str, Any]]) -> None:
     """Write the table as a page; percent."""
     keys = ("mean_iou", "mean_iou_present", "pixel_accuracy", "border_accuracy")
     lines = [
-        "# Edge-aware refinement: with and without",
+        "# Edge-aware refinement: none, guided, CRF",
         "",
         f"`python benchmarks/accuracy/{path.stem}.py` writes this page and the JSON beside it. What the rows",
-        "are is said at the top of that file. Percent, without → with refinement. Present classes: mean IoU",
+        "are is said at the top of that file. Percent, without → guided (the default) / CRF. Present classes: mean IoU",
         "over those that occur. Near borders: right pixels within ten pixels of a true border.",
         "Settings were chosen on coco-free and other photographs of clothing than those scored here.",
         "",
@@ -130,7 +136,10 @@ def write_page(path: Path, rows: dict[str, dict[str, Any]]) -> None:
         "|---|---|---|---|---|---|",
     ]
     for name, row in rows.items():
-        pairs = [f"{100 * row['plain'][key]:.2f} → {100 * row['refined'][key]:.2f}" for key in keys]
+        pairs = [
+            f"{100 * row['plain'][key]:.2f} → {100 * row['refined'][key]:.2f} / {100 * row['crf'][key]:.2f}"
+            for key in keys
+        ]
         lines.append(f"| {name} | {row['num_images']} | {' | '.join(pairs)} |")
     path.with_suffix(".md").write_text("\n".join(lines) + "\n")
 

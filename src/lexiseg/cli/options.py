@@ -47,8 +47,12 @@ class InferenceOptions:
         float | None, option("SCORE", "For --background threshold, on the model's own score scale.")
     ] = None
     refine: Annotated[
-        Literal["none", "guided"] | None,
-        option("none|guided", "Move label borders to the edges in the picture, or leave the model's grid."),
+        Literal["none", "guided", "crf"] | None,
+        option(
+            "none|guided|crf",
+            "Move label borders to the edges in the picture (guided, or with a dense CRF), or leave the "
+            "model's grid.",
+        ),
     ] = None
     short_side: Annotated[
         int | None,

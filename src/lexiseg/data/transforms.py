@@ -9,13 +9,16 @@ from torch.nn.functional import interpolate
 
 
 def fitted_size(
-    size: tuple[int, int], *, short_side: int, max_long_side: int, multiple_of: int
+    size: tuple[int, int], *, short_side: int, max_long_side: int, multiple_of: int, squash: bool = False
 ) -> tuple[int, int]:
     """Give the size ``(height, width)`` an image of ``size`` is resized to.
 
     The short side becomes ``short_side`` unless that takes the long side over ``max_long_side``;
-    then the long side becomes that. Both are rounded to the nearest multiple, at least one.
+    then the long side becomes that. With ``squash`` both sides become the smaller of the two. Both are
+    rounded to the nearest multiple, at least one.
     """
+    if squash:
+        size = (1, 1)
     scale = min(short_side / min(size), max_long_side / max(size))
     height, width = (max(1, round(side * scale / multiple_of)) * multiple_of for side in size)
     return height, width

@@ -59,7 +59,7 @@ class RefineSettings:
 
 _DEFAULT = RefineSettings()
 # A photograph whose channels all vary less than this (one step of 8 bits) shows no edges to follow.
-_NO_CONTRAST = 1.5 / 255
+NO_CONTRAST = 1.5 / 255
 
 
 @torch.inference_mode()
@@ -83,11 +83,11 @@ def refine_labels(
     """
     size = (image.shape[0], image.shape[1])
     scores = scores.float().cpu()
-    winners = _winning_classes(scores, settings.max_classes)
-    working = _working_size(size, settings.working_pixels)
+    winners = winning_classes(scores, settings.max_classes)
+    working = working_size(size, settings.working_pixels)
     half = (max(1, working[0] // 2), max(1, working[1] // 2))
     picture, half_picture = _reduced(image, working), _reduced(image, half)
-    if len(winners) == 1 or np.ptp(picture, axis=(0, 1)).max() < _NO_CONTRAST:
+    if len(winners) == 1 or np.ptp(picture, axis=(0, 1)).max() < NO_CONTRAST:
         return resize_argmax(scores, size)
     num_patches = scores.shape[1] * scores.shape[2]
     patch = (working[0] * working[1] / num_patches) ** 0.5  # its side in pixels of the reduced copy
@@ -97,7 +97,7 @@ def refine_labels(
         reach = max(1, round(radius))
         return guided_filter(maps, half_picture, picture, radius=reach, epsilon=settings.flat_variance)
 
-    fine = resize_scores(_standardised(scores[winners])[None], half)[0]
+    fine = resize_scores(standardised(scores[winners])[None], half)[0]
     shares = filtered((settings.sharpness * fine).softmax(dim=0), settings.radius * patch / 2)
     cuts = colour_regions(picture, settings.region_scales, min_size=int((settings.min_region * patch) ** 2))
     shares += np.float32(settings.region_weight) * (region_means(shares, cuts) - shares)
@@ -107,19 +107,20 @@ def refine_labels(
     return RunningBest(labels=labels, best=scores_at(scores, labels))
 
 
-def _winning_classes(scores: Float[Tensor, "K h w"], max_classes: int) -> Tensor:
+def winning_classes(scores: Float[Tensor, "K h w"], max_classes: int) -> Tensor:
     """List the classes that win a patch, in label order; the most frequent if there are too many."""
     patches = scores.argmax(dim=0).flatten().bincount(minlength=scores.shape[0])
     most = patches.argsort(descending=True, stable=True)[:max_classes]
     return most[patches[most] > 0].sort().values
 
 
-def _working_size(size: tuple[int, int], pixels: int) -> tuple[int, int]:
+def working_size(size: tuple[int, int], pixels: int) -> tuple[int, int]:
+    """Give the size of a reduced copy with at most so many pixels and the same aspect."""
     factor = min(1.0, (pixels / (size[0] * size[1])) ** 0.5)
     return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
 
 
-def _standardised(scores: Float[Tensor, "K h w"]) -> Float[Tensor, "K h w"]:
+def standardised(scores: Float[Tensor, "K h w"]) -> Float[Tensor, "K h w"]:
     """Subtract each patch's mean over classes and divide by the spread over all patches."""
     centred = scores - scores.mean(dim=0)
     return centred / centred.square().mean().sqrt().clamp(min=torch.finfo(scores.dtype).tiny)

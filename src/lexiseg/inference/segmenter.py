@@ -27,6 +27,7 @@ from lexiseg.inference.predict import (
     grid_scores,
 )
 from lexiseg.inference.refine import refine_labels
+from lexiseg.inference.refine_crf import refine_labels_crf
 from lexiseg.inference.settings import ENCODING_FIELDS, InferenceSettings
 from lexiseg.ops.resize import RunningBest
 
@@ -138,6 +139,7 @@ class Segmenter(nn.Module, ABC):
                 self._refuse_encoded_otherwise(item, changes)
         vocabulary = with_background(Vocabulary.parse(words), settings)
         competing = competing_classes(vocabulary, settings)
+        places = [place for place, label in enumerate(competing) if label == vocabulary.background]
         self.check_vocabulary(vocabulary)
         names = vocabulary.all_names()
         counts = [len(names[label]) for label in competing]
@@ -153,7 +155,7 @@ class Segmenter(nn.Module, ABC):
             for item in block:
                 encoded = item if isinstance(item, EncodedImage) else next(fresh)
                 used = _as_encoded(settings, encoded)
-                best = self._label(encoded, embeddings, counts, used)
+                best = self._label(encoded, embeddings, counts, used, background=next(iter(places), None))
                 best = RunningBest(labels=np.asarray(competing, np.uint16)[best.labels], best=best.best)
                 paint_background(best, vocabulary, used)
                 results.append(
@@ -204,15 +206,28 @@ class Segmenter(nn.Module, ABC):
         embeddings: Float[Tensor, "S D"],
         counts: list[int],
         settings: InferenceSettings,
+        *,
+        background: int | None = None,
     ) -> RunningBest:
-        """Find the best competing class of every pixel, then move borders to image edges."""
+        """Find the best competing class of every pixel, then move borders to image edges.
+
+        A method that decides otherwise, by regions or by whole pictures, overrides this.
+
+        Args:
+            encoded: The picture and its features.
+            embeddings: One row a name; the names of a class are neighbours.
+            counts: Names of each competing class.
+            settings: The settings that apply to this picture.
+            background: Which competing class means background, if one does.
+        """
         how: dict[str, Any] = {"settings": settings, "independent_classes": self.independent_classes}
         best = best_classes(encoded, self.class_scores, embeddings, counts, **how)
         if settings.refine == "none" or len(counts) == 1:
             return best
         winners = np.flatnonzero(np.bincount(best.labels.ravel())).tolist()
         scores = grid_scores(encoded, self.class_scores, embeddings, counts, winners, **how)
-        refined = refine_labels(scores, encoded.image)
+        refine = refine_labels_crf if settings.refine == "crf" else refine_labels
+        refined = refine(scores, encoded.image)
         return RunningBest(labels=np.asarray(winners, np.uint16)[refined.labels], best=refined.best)
 
 

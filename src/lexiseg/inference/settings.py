@@ -8,7 +8,7 @@ from lexiseg.core.errors import InputError
 from lexiseg.ops.prompts import find_prompt_set
 
 #: Fields that decide what is encoded; the others can change without encoding again.
-ENCODING_FIELDS = ("short_side", "max_long_side", "window", "window_stride")
+ENCODING_FIELDS = ("short_side", "max_long_side", "aspect", "window", "window_stride")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +19,7 @@ class InferenceSettings:
         short_side: The image is resized (bilinear, antialiased) so that its short side has this
             many pixels, then rounded to multiples of the encoder's stride.
         max_long_side: Upper bound for the long side after that resize; the aspect is kept.
+        aspect: ``keep`` resizes both sides alike; ``squash`` makes every picture a square of ``short_side``.
         window: Side of the square sliding window in resized pixels, or None for the whole image.
         window_stride: Step between windows in resized pixels.
         blend: How overlapping windows are averaged: ``mean`` (all alike, as mmsegmentation) or
@@ -29,12 +30,14 @@ class InferenceSettings:
             competes like any other; appended when the words have none) or ``threshold`` (a
             pixel whose best score is below ``threshold`` becomes background).
         threshold: For ``background="threshold"``, on the model's own score scale.
-        refine: ``guided`` moves label borders to image edges; ``none`` leaves the encoder's grid.
+        refine: ``guided`` moves label borders to image edges, ``crf`` does so with a dense CRF;
+            ``none`` leaves the encoder's grid.
         memory_mb: Working memory for upsampled scores; larger vocabularies are cut into chunks.
     """
 
     short_side: int = 448
     max_long_side: int = 2048
+    aspect: Literal["keep", "squash"] = "keep"
     window: int | None = None
     window_stride: int | None = None
     blend: Literal["mean", "tent"] = "mean"
@@ -42,7 +45,7 @@ class InferenceSettings:
     synonyms: Literal["max", "mean"] = "max"
     background: Literal["none", "name", "threshold"] = "none"
     threshold: float | None = None
-    refine: Literal["none", "guided"] = "guided"
+    refine: Literal["none", "guided", "crf"] = "guided"
     memory_mb: int = 64
 
     def __post_init__(self) -> None:

@@ -80,7 +80,7 @@ class Protocol:
     synonyms: Literal["max", "mean"] | None = None
     background: Literal["none", "name", "threshold"] | None = None
     threshold: float | None = None
-    refine: Literal["none", "guided"] | None = None
+    refine: Literal["none", "guided", "crf"] | None = None
     beyond: tuple[str, ...] = ()
     uncertain: tuple[str, ...] = ()
     true_background: Literal["ignored", "class", "as_labelled"] = "as_labelled"

@@ -235,11 +235,14 @@ class RIM(Segmenter):
         embeddings: Float[Tensor, "S 1"],
         counts: list[int],
         settings: InferenceSettings,
+        *,
+        background: int | None = None,
     ) -> RunningBest:
         """Label regions, paint the larger first, then fill the pixels outside all regions.
 
         These become background where the vocabulary has the word or a threshold is set, else the class
-        of their own patch by plain cosine. Regions follow edges already: ``refine`` has nothing to do.
+        of their own patch by plain cosine. Regions follow edges already: ``refine`` has nothing to do, nor has
+        ``background``: a bank may have references for that word.
         """
         owner = [label for label, count in enumerate(counts) for _ in range(count)]
         chosen = self._competitors(embeddings, owner)
@@ -255,9 +258,9 @@ class RIM(Segmenter):
             painted[inside] = chosen.labels[matched.labels].numpy()[region_of[inside]]
             scores[inside] = winning[region_of[inside]]
         outside = painted < 0
-        background = [owner[name] for name, row in enumerate(embeddings[:, 0].tolist()) if row == BACKGROUND]
-        if background:
-            painted[outside], scores[outside] = background[0], 0.0
+        words = [owner[name] for name, row in enumerate(embeddings[:, 0].tolist()) if row == BACKGROUND]
+        if words:
+            painted[outside], scores[outside] = words[0], 0.0
         elif outside.any() and settings.background != "threshold":
             best = best_classes(encoded, self.class_scores, embeddings, counts, settings=settings)
             painted[outside], scores[outside] = best.labels[outside], best.best[outside]
