@@ -1,0 +1,128 @@
+"""Pixel-pixel similarity: learnt where masks are, transferred to where none are.
+
+Chen et al., "Weak-shot Semantic Segmentation via Dual Similarity Transfer", NeurIPS 2022. SimNet learns
+from pixels with a mask whether two pixels show the same class (``similarity_loss``); its verdict on
+pixels without one teaches how alike their scores for the unseen classes are (``distillation_loss``).
+"""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+
+#: Steps over which pairs are counted, and rows and columns of a grid of pairs between counted ones.
+BALANCE_STEPS = 25
+COUNTED_EVERY = 5
+
+#: Range that probabilities are clamped to by the form "ce".
+_SMALLEST, _LARGEST = 0.01, 0.99
+
+
+def pair_targets(
+    first: Int64[Tensor, "P I"],
+    second: Int64[Tensor, "P J"],
+    first_tags: Bool[Tensor, "P K"],
+    second_tags: Bool[Tensor, "P K"],
+) -> tuple[Bool[Tensor, "P I J"], Bool[Tensor, "P I J"]]:
+    """Tell which pairs of pixels have the same label, and which say something.
+
+    Args:
+        first: Labels; ``K`` or more where there is no mask.
+        second: Labels of the other image.
+        first_tags: Classes that the image of ``first`` shows without a mask of them.
+        second_tags: The same of the other image.
+
+    Returns:
+        Whether the labels are equal, and whether that is known. Of two pixels without a mask nothing is
+        known. A pixel with a mask and one without are of different classes, unless the image of the
+        second shows that class without a mask, as images that have tags only do.
+    """
+    num_classes = first_tags.shape[1]
+    columns, rows = rearrange(first, "p i -> p i 1"), rearrange(second, "p j -> p 1 j")
+    labelled, also_labelled = columns < num_classes, rows < num_classes
+    maybe_in_second = second_tags.gather(1, first.clamp(max=num_classes - 1))[:, :, None]
+    maybe_in_first = first_tags.gather(1, second.clamp(max=num_classes - 1))[:, None]
+    valid = (labelled & (also_labelled | ~maybe_in_second)) | (also_labelled & (labelled | ~maybe_in_first))
+    return columns == rows, valid
+
+
+def balance_weights(
+    positives: Float[Tensor, ""], negatives: Float[Tensor, ""]
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Give the weights of pairs that are alike and of those that are not: the share of the other kind."""
+    total = positives + negatives
+    return negatives / total, positives / total
+
+
+class PairBalance(nn.Module):
+    """Counts of pairs over the last steps. They are buffers, so that a resumed run goes on with them."""
+
+    counts: Tensor
+    position: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        counts = torch.zeros(BALANCE_STEPS, 2)
+        counts[0] = 1
+        self.register_buffer("counts", counts)
+        self.register_buffer("position", torch.ones((), dtype=torch.int64))
+
+    def forward(
+        self, same: Bool[Tensor, "P I J"], valid: Bool[Tensor, "P I J"]
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+        """Count the pairs of a step and give the weights of pairs that are alike, and that are not."""
+        grid = (slice(None), slice(None, None, COUNTED_EVERY), slice(None, None, COUNTED_EVERY))
+        alike, counted = same[grid] & valid[grid], valid[grid]
+        new = torch.stack([alike.sum(), (counted & ~alike).sum()]).to(self.counts)
+        slot = F.one_hot(self.position % BALANCE_STEPS, BALANCE_STEPS).bool()
+        self.counts.copy_(torch.where(slot[:, None], new, self.counts))
+        self.position += 1
+        positives, negatives = self.counts.sum(dim=0)
+        return balance_weights(positives, negatives)
+
+
+def similarity_loss(
+    logits: Float[Tensor, "P I J"],
+    same: Bool[Tensor, "P I J"],
+    valid: Bool[Tensor, "P I J"],
+    weights: tuple[Float[Tensor, ""], Float[Tensor, ""]],
+) -> Float[Tensor, ""]:
+    """Compute the balanced binary cross-entropy of "same class", mean over valid pairs; 0 without any."""
+    weight = torch.where(same, weights[0], weights[1]) * valid
+    losses = F.binary_cross_entropy_with_logits(logits, same.to(logits.dtype), weight=weight, reduction="sum")
+    return losses / valid.sum().clamp(min=1)
+
+
+def score_similarity(first: Float[Tensor, "P I K"], second: Float[Tensor, "P J K"]) -> Float[Tensor, "P I J"]:
+    """Compare the class scores of pixels by their cosine; scores are not negative, so it is in [0, 1]."""
+    cosines = F.normalize(first, dim=-1) @ F.normalize(second, dim=-1).mT
+    return cosines.clamp(0, 1)
+
+
+def distillation_loss(
+    teacher: Float[Tensor, "P I J"],
+    student: Float[Tensor, "P I J"],
+    active: Bool[Tensor, " P"],
+    form: Literal["cce", "ce"] = "cce",
+) -> Float[Tensor, ""]:
+    """Compare how alike pixels are said to be with how alike their scores are; mean over active pairs of images.
+
+    Args:
+        teacher: Probabilities of "same class"; no gradient goes there.
+        student: Similarities in [0, 1].
+        active: Pairs of images that take part; 0 without any.
+        form: ``ce``: cross-entropy, both clamped to [0.01, 0.99]. ``cce``: only the part of the
+            probability above or below one half counts; 0 at one half, between -0.347 and 0.
+    """
+    teacher = teacher.detach()
+    if form == "cce":
+        alike, unlike = (teacher - 0.5).clamp(min=0), (0.5 - teacher).clamp(min=0)
+        losses = -alike * torch.log1p(student) - unlike * torch.log(2 - student)
+    else:
+        clamped = student.clamp(_SMALLEST, _LARGEST)
+        losses = F.binary_cross_entropy(clamped, teacher.clamp(_SMALLEST, _LARGEST), reduction="none")
+    of_pair = losses.mean(dim=(1, 2)) * active
+    return of_pair.sum() / active.sum().clamp(min=1)

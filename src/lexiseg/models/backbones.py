@@ -1,0 +1,208 @@
+"""Backbones for segmentation: networks that give feature maps of several sizes.
+
+ResNet (He et al., CVPR 2016) and Swin (Liu et al., ICCV 2021) are transformers' classes, EfficientNet-Lite0 is ours
+with its ImageNet weights from a pip package, and ``TinyPyramid`` is for made scenes on one core.
+
+All are returned ready for training. The batch normalisation of pretrained networks stays as it was trained.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import relu6
+
+from lexiseg.layers.feature_pyramid import PyramidBackbone
+from lexiseg.layers.frozen_batch_norm import freeze_batch_norms
+from lexiseg.models.checkpoint import build_model, read_config, transformers_class
+from lexiseg.models.efficientnet_lite import EfficientNetLite0, load_efficientnet_lite0
+from lexiseg.models.pixel_normalisation import PixelNormalisation, load_normalisation
+
+#: Whole numbers in the files of ResNet and Swin that say nothing.
+LEFT_OUT = (".num_batches_tracked", ".relative_position_index")
+_PER_STAGE = ("out_features", "out_indices", "stage_names")  # all stages are given, whatever a file says
+
+
+class TransformersPyramid(PyramidBackbone):
+    """One of transformers' backbones, all stages.
+
+    Args:
+        network: Gives ``feature_maps``.
+        normalisation: Of the pixels.
+        strides: Pixels per position of every map, fine to coarse.
+    """
+
+    def __init__(self, network: Any, normalisation: nn.Module, strides: Sequence[int]) -> None:
+        super().__init__()
+        self.network = network
+        self.normalisation = normalisation
+        self.channels, self.strides = tuple(network.channels), tuple(strides)
+
+    def forward(self, images: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B _ _ _"]]:
+        """Give the maps of RGB images with values in [0, 1], fine to coarse."""
+        return list(self.network(self.normalisation(images)).feature_maps)
+
+
+def build_resnet(config: Mapping[str, Any], normalisation: nn.Module) -> TransformersPyramid:
+    """Build a ResNet of any depth, without weights, from the fields of a ``ResNetConfig``."""
+    settings = transformers_class("ResNetConfig").from_dict(_all_stages(config))
+    network = transformers_class("ResNetBackbone")(settings)
+    freeze_batch_norms(network)
+    first = 8 if settings.downsample_in_first_stage else 4
+    return TransformersPyramid(
+        network, normalisation, [first << stage for stage in range(len(settings.depths))]
+    )
+
+
+def build_swin(config: Mapping[str, Any], normalisation: nn.Module) -> TransformersPyramid:
+    """Build a Swin of any size, without weights, from the fields of a ``SwinConfig``."""
+    settings = transformers_class("MaskFormerSwinConfig").from_dict(_all_stages(config))
+    network = transformers_class("MaskFormerSwinBackbone")(settings)
+    _keep_window_positions(network)
+    strides = [settings.patch_size << stage for stage in range(len(settings.depths))]
+    return TransformersPyramid(network, normalisation, strides)
+
+
+def load_resnet(folder: Path) -> TransformersPyramid:
+    """Load an ImageNet ResNet, with or without its classifier: a folder in hub layout.
+
+    Raises:
+        CheckpointError: The folder is incomplete, contradicts itself or is unsafe to load.
+    """
+    config = read_config(folder, ("resnet",))
+    backbone = build_model(
+        folder, lambda: build_resnet(config, nn.Identity()), targets=_named_in("network.", "resnet.")
+    )
+    backbone.normalisation = load_normalisation(folder)
+    return backbone.requires_grad_(True)
+
+
+def load_swin(folder: Path) -> TransformersPyramid:
+    """Load an ImageNet Swin, with or without its classifier: a folder in hub layout.
+
+    The norms that follow every stage are not part of a classifier and start fresh.
+
+    Raises:
+        CheckpointError: The folder is incomplete, contradicts itself or is unsafe to load.
+    """
+    config = read_config(folder, ("swin",))
+    backbone = build_swin({**config, "model_type": "maskformer-swin"}, load_normalisation(folder))
+    settings, model_class = backbone.network.config, type(backbone.network.model)
+
+    def build() -> nn.Module:
+        model = model_class(settings)
+        _keep_window_positions(model)
+        return model
+
+    backbone.network.model = build_model(folder, build, targets=_named_in("", "swin."))
+    return backbone.requires_grad_(True).eval()
+
+
+class EfficientNetPyramid(PyramidBackbone):
+    """EfficientNet-Lite0 up to its last block, at strides 4 to 32.
+
+    Args:
+        network: At stride 32; its convolutions are shared, its head is left out.
+    """
+
+    channels = (24, 40, 112, 320)
+    strides = (4, 8, 16, 32)
+    _TAPS = (2, 4, 10, 15)  # the last block of each of these strides
+
+    def __init__(self, network: EfficientNetLite0) -> None:
+        super().__init__()
+        assert network.stride == 32, "dilated"
+        self.normalisation = PixelNormalisation((127 / 255,) * 3, (128 / 255,) * 3)
+        self.stem, self.blocks = network.stem, network.blocks
+
+    def forward(self, images: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B _ _ _"]]:
+        """Give the maps of RGB images with values in [0, 1], fine to coarse."""
+        pixels = self.normalisation(images).contiguous(memory_format=torch.channels_last)
+        maps, taken = relu6(self.stem(pixels)), []
+        for index, block in enumerate(self.blocks):
+            maps = block(maps)
+            if index in self._TAPS:
+                taken.append(maps)
+        return taken
+
+
+def load_efficientnet_pyramid() -> EfficientNetPyramid:
+    """Load EfficientNet-Lite0's ImageNet weights (19 MB, a pip package; about 0.1 s).
+
+    Raises:
+        MissingWeightsError: The package with the weights is not installed.
+        CheckpointError: The file is not the published one.
+    """
+    return EfficientNetPyramid(load_efficientnet_lite0()).requires_grad_(True)
+
+
+class TinyPyramid(PyramidBackbone):
+    """Two convolutions a stage with group normalisation, from random numbers: for pictures of 64×64.
+
+    Args:
+        channels: Of every stage; multiples of 8.
+        first_stride: Of the finest map; a power of two.
+    """
+
+    def __init__(self, channels: Sequence[int] = (16, 32, 48, 64), *, first_stride: int = 2) -> None:
+        super().__init__()
+        self.channels = tuple(channels)
+        self.strides = tuple(first_stride << stage for stage in range(len(self.channels)))
+        self.stages = nn.ModuleList()
+        inputs, reached = 3, 1
+        for outputs, stride in zip(self.channels, self.strides, strict=True):
+            self.stages.append(
+                nn.Sequential(
+                    _conv_norm_relu(inputs, outputs, stride // reached),
+                    _conv_norm_relu(outputs, outputs, 1),
+                )
+            )
+            inputs, reached = outputs, stride
+
+    def forward(self, images: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B _ _ _"]]:
+        """Give the maps of RGB images with values in [0, 1], fine to coarse."""
+        maps, taken = images * 4 - 2, []
+        for stage in self.stages:
+            maps = stage(maps)
+            taken.append(maps)
+        return taken
+
+
+def _conv_norm_relu(inputs: int, outputs: int, stride: int) -> nn.Sequential:
+    # A window of stride + 1 or more pixels, odd, sees every pixel of the map before.
+    side = max(3, stride + 1 - stride % 2)
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, side, stride, side // 2, bias=False),
+        nn.GroupNorm(8, outputs),
+        nn.ReLU(inplace=True),
+    )
+
+
+def _all_stages(config: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {name: value for name, value in config.items() if name not in _PER_STAGE}
+    stages = [f"stage{stage}" for stage in range(1, len(config["depths"]) + 1)]
+    return {**kept, "out_features": stages}
+
+
+def _keep_window_positions(network: nn.Module) -> None:
+    """Compute Swin's index tables where a network has no memory; they follow from the window's size."""
+    for module in network.modules():
+        if hasattr(module, "relative_position_index"):
+            attention: Any = module
+            with torch.device("cpu"):
+                table = attention.create_relative_position_index()
+            del module.relative_position_index
+            module.register_buffer("relative_position_index", table, persistent=False)
+
+
+def _named_in(prefix: str, classifier: str) -> Any:
+    """Make the function from a classifier's tensor to the backbone's: no head, no counts, no tables."""
+
+    def targets(name: str) -> tuple[str, ...]:
+        left_out = name.startswith("classifier.") or name.endswith(LEFT_OUT)
+        return () if left_out else (prefix + name.removeprefix(classifier),)
+
+    return targets

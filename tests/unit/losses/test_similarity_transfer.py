@@ -1,0 +1,126 @@
+"""T5, T6, T8 and T9 of the method's notes: numbers worked out by hand."""
+
+import math
+
+import pytest
+import torch
+
+from lexiseg.core.constants import IGNORE_INDEX
+from lexiseg.losses.similarity_transfer import (
+    BALANCE_STEPS,
+    PairBalance,
+    balance_weights,
+    distillation_loss,
+    pair_targets,
+    score_similarity,
+    similarity_loss,
+)
+
+ACTIVE = torch.tensor([True])
+NO_TAGS = torch.zeros(1, 4, dtype=torch.bool)
+
+
+def single(value: float) -> torch.Tensor:
+    return torch.tensor([[[value]]])
+
+
+@pytest.mark.parametrize(
+    ("teacher", "student", "cce", "ce"),
+    [
+        (0.9, 0.8, -0.23511, 0.36177),
+        (0.1, 0.8, -0.07293, 1.47081),
+        (0.5, 0.3, 0, 0.78032),
+        (1, 1, -0.34657, 0.05600),
+        (0, 0, -0.34657, 0.05600),
+        (1, 0, 0, 4.55922),
+        (0, 1, 0, 4.55922),
+    ],
+)
+def test_distillation_has_the_published_values(teacher, student, cce, ce):
+    pair = single(float(teacher)), single(float(student))
+    assert distillation_loss(*pair, ACTIVE).item() == pytest.approx(cce, abs=2e-5)
+    assert distillation_loss(*pair, ACTIVE, "ce").item() == pytest.approx(ce, abs=2e-5)
+
+
+@pytest.mark.parametrize(("teacher", "slope"), [(0.9, -0.4 / 1.8), (0.2, 0.3 / 1.2), (0.5, 0.0)])
+def test_the_clipped_form_pulls_almost_alike_everywhere(teacher, slope):
+    student = single(0.8).requires_grad_()
+    distillation_loss(single(teacher), student, ACTIVE).backward()
+    assert student.grad.item() == pytest.approx(slope)
+
+
+def test_no_gradient_reaches_the_teacher():
+    teacher, student = single(0.7).requires_grad_(), single(0.4).requires_grad_()
+    distillation_loss(teacher, student, ACTIVE, "ce").backward()
+    assert teacher.grad is None
+    assert student.grad.item() != 0
+
+
+def test_only_active_pairs_of_images_count():
+    teacher, student = torch.tensor([[[0.9]], [[0.1]]]), torch.tensor([[[0.8]], [[0.8]]])
+    first = distillation_loss(teacher, student, torch.tensor([True, False]))
+    assert first.item() == pytest.approx(-0.23511, abs=1e-5)
+    assert distillation_loss(teacher, student, torch.tensor([False, False])).item() == 0
+
+
+def test_scores_are_compared_by_their_cosine():
+    classes = torch.tensor([[0.7, 0.1], [0.2, 0.6]])
+    masks = torch.tensor([[0.9, 0.2, 0.9], [0.1, 0.8, 0.8]])
+    scores = masks.T @ classes
+    torch.testing.assert_close(scores, torch.tensor([[0.65, 0.15], [0.30, 0.50], [0.79, 0.57]]))
+    cosines = score_similarity(scores[None], scores[None])[0]
+    assert cosines[0, 1].item() == pytest.approx(0.69414, abs=1e-5)
+    assert cosines[0, 2].item() == pytest.approx(0.92175, abs=1e-5)
+    assert cosines[1, 2].item() == pytest.approx(0.91896, abs=1e-5)
+
+
+def test_the_weight_of_a_kind_of_pair_is_the_share_of_the_other_kind():
+    positive, negative = balance_weights(torch.tensor(20.0), torch.tensor(80.0))
+    assert (positive.item(), negative.item()) == pytest.approx((0.8, 0.2))
+    same = torch.zeros(1, 10, 10, dtype=torch.bool)
+    same[0, :2] = True
+    loss = similarity_loss(torch.zeros(1, 10, 10), same, torch.ones_like(same), (positive, negative))
+    assert loss.item() == pytest.approx(0.22181, abs=1e-5)
+    assert loss.item() == pytest.approx(math.log(2) * (0.8 * 20 + 0.2 * 80) / 100)
+
+
+def test_pairs_are_counted_on_every_fifth_row_and_column_over_the_last_steps():
+    balance = PairBalance()
+    valid = torch.ones(1, 10, 10, dtype=torch.bool)
+    same = torch.zeros_like(valid)
+    same[0, 0] = True  # of the counted rows 0 and 5 and columns 0 and 5, two pairs are alike
+    positive, negative = balance(same, valid)
+    assert (positive.item(), negative.item()) == pytest.approx((3 / 6, 3 / 6))
+    for _ in range(BALANCE_STEPS):
+        positive, negative = balance(~torch.zeros_like(valid), valid)
+    assert (positive.item(), negative.item()) == (0, 1)
+    assert set(balance.state_dict()) == {"counts", "position"}
+
+
+def test_a_pair_says_something_where_either_pixel_has_a_mask():
+    # kinds of the pixels: A = (masked, hidden), B = (masked, void)
+    first = torch.tensor([[1, IGNORE_INDEX]])
+    second = torch.tensor([[1, IGNORE_INDEX]])
+    same, valid = pair_targets(first, second, NO_TAGS, NO_TAGS)
+    assert valid[0].tolist() == [[True, True], [True, False]]
+    assert same[0, 0].tolist() == [True, False]
+
+
+def test_a_pixel_without_a_mask_may_be_of_a_class_that_its_image_has_a_tag_for():
+    # images with tags only: their pixels may well show the classes that have masks elsewhere
+    tags = torch.tensor([[False, True, False, False]])
+    masked, tagged_only = torch.tensor([[1, 2]]), torch.tensor([[IGNORE_INDEX]])
+    _, valid = pair_targets(masked, tagged_only, NO_TAGS, tags)
+    assert valid[0].tolist() == [[False], [True]]
+    _, valid = pair_targets(tagged_only, masked, tags, NO_TAGS)
+    assert valid[0].tolist() == [[False, True]]
+
+
+def test_without_a_valid_pair_there_is_nothing_to_learn():
+    same = torch.zeros(1, 2, 2, dtype=torch.bool)
+    weights = torch.tensor(0.5), torch.tensor(0.5)
+    logits = torch.zeros(1, 2, 2, requires_grad=True)
+    loss = similarity_loss(logits, same, same, weights)
+    loss.backward()
+    assert loss.item() == 0
+    assert logits.grad.abs().sum() == 0

