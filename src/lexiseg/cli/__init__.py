@@ -24,6 +24,16 @@ COMMANDS = {
         "List the protocols that predict and score know, or show every choice of some.",
     ),
     "export": ("export:Export", "Write the masks of a predictions store as COCO annotations."),
+    "train": ("train:Train", "Train a model by a recipe into a run folder."),
+    "retrain": ("retrain:Retrain", "Train twice: with tags, then on the pseudo masks of the first model."),
+    "ablate": ("ablate:Ablate", "Make a table of a paper again: train and measure its cells."),
+    "retrieve": ("retrieve:Retrieve", "Find pictures by captions and captions by pictures: recall at 1, 5, 10."),
+    "classify": ("classify:Classify", "Classify pictures by names, and probe a model's features."),
+    "captions": ("captions:Captions", "Check or pack pictures with captions."),
+    "scenes": (
+        "scenes:Scenes",
+        "Make synthetic scenes: small pictures with exact masks, names, tags and captions.",
+    ),
     "references": ("references:References", "Build, show and merge banks of reference pictures, for rim."),
     "datasets": (
         "datasets:Datasets",
@@ -98,6 +108,8 @@ def _run(name: str, arguments: Sequence[str]) -> int:
 
     module, _, attribute = COMMANDS[name][0].partition(":")
     command = getattr(import_module(f"lexiseg.cli.{module}"), attribute)
+    if hasattr(command, "from_arguments"):  # its options depend on what its first argument names
+        return int(command.from_arguments(arguments).run())
     settings = (tyro.conf.OmitArgPrefixes,)
     return int(tyro.cli(command, prog=f"lexiseg {name}", args=arguments, config=settings).run())
 

@@ -5,9 +5,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
-
 from lexiseg.core.errors import InputError, UnknownNameError
+from lexiseg.engine.choose_device import choose_device as choose_device
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.methods.rim.settings import RIMSettings
 from lexiseg.models.hub import KNOWN_WEIGHTS, is_cached
@@ -15,6 +14,7 @@ from lexiseg.models.pip_weights import PipWeights
 from lexiseg.recipes.dense_similarity import build_dense_similarity
 from lexiseg.recipes.mini import MINI_WEIGHTS, build_mini
 from lexiseg.recipes.rim import CLASSICAL_PROPOSER, build_rim
+from lexiseg.recipes.trained import build_trained, is_run_folder
 
 #: Our own models by name; ``rim`` is one more, which needs references. Anything else is a checkpoint folder or a hub id.
 RECIPES: dict[str, Callable[[], Segmenter]] = {"mini": build_mini}
@@ -32,7 +32,8 @@ def load(
 
     Args:
         name: ``mini``, ``rim``, the hub id of a CLIP, SigLIP or SigLIP 2 checkpoint such as
-            ``openai/clip-vit-base-patch16``, or a local folder in the hub's layout.
+            ``openai/clip-vit-base-patch16``, a local folder in the hub's layout, or the folder of a run of
+            ``lexiseg train``.
         device: ``cpu``, ``cuda``, …; ``auto`` takes a GPU when there is one.
         references: For ``rim``: the bank that ``lexiseg references build`` wrote.
         proposer: For ``rim``: ``classical``, or a SAM checkpoint.
@@ -41,7 +42,8 @@ def load(
     Raises:
         InputError: ``rim`` without references.
         UnknownNameError: It is none of these.
-        InputError: It is not a name at all, or the device cannot be used.
+        InputError: It is not a name at all, is a run of something that cannot segment, or the device cannot
+            be used.
         MissingWeightsError: The weights are not on this machine and cannot be fetched.
         CheckpointError: The weights are incomplete, mis-shaped or unsafe.
     """
@@ -51,6 +53,8 @@ def load(
         segmenter = build_rim(references, proposer=proposer, method=method)
     elif name in RECIPES:
         segmenter = RECIPES[name]()
+    elif is_run_folder(name):
+        segmenter = build_trained(name)
     elif "/" in name or "\\" in name or os.path.exists(os.path.expanduser(name)):
         segmenter = build_dense_similarity(name)
     else:
@@ -68,27 +72,6 @@ def _text(name: object) -> str:
         expected="a name, a hub id or the path of a checkpoint folder",
         fix='Call lexiseg.load("mini"), or give the path as a string or pathlib.Path.',
     )
-
-
-def choose_device(name: str) -> torch.device:
-    """Give the device of that name; ``auto`` is a GPU when there is one.
-
-    Raises:
-        InputError: This torch cannot use it.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(
-            doing=f"choosing the device {name!r}",
-            found=str(error).splitlines()[0],
-            expected="a device that this torch can use on this machine, such as cpu",
-            fix="Leave it out, or give cpu.",
-        ) from error
-    return device
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,90 @@
+"""``lexiseg ablate``: make a table of a paper again."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from lexiseg.cli.progress import progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ablate:
+    """Train and measure the cells of an ablation; what is finished is kept and not done again.
+
+    Without a name, lists the ablations.
+    """
+
+    name: tyro.conf.Positional[Annotated[str | None, tyro.conf.arg(metavar="NAME")]] = None
+    """simseg/loda, simseg/table11, simformer/pairs, …"""
+    out: Path | None = None
+    """Folder for the runs, the measurements and the tables."""
+    seeds: tuple[int, ...] | None = None
+    """Seeds of every cell that names none itself."""
+    num_steps: int | None = None
+    """Train each cell for so many steps instead of the recipe's number."""
+    jobs: int = 1
+    """Trainings at a time, each with one thread."""
+
+    def run(self) -> int:
+        """Run it; give the exit code."""
+        from rich.console import Console
+        from rich.table import Table
+
+        from lexiseg.core.atomic_write import atomic_path
+        from lexiseg.core.errors import InputError
+        from lexiseg.recipes.ablations import ABLATIONS, find_ablation
+        from lexiseg.recipes.ablations.run import run_ablation
+        from lexiseg.recipes.ablations.table import markdown, to_json
+
+        console = Console(highlight=False, soft_wrap=True)
+        if self.name is None:
+            table = Table("ablation", "what it shows", highlight=False)
+            for name, (_, summary) in ABLATIONS.items():
+                table.add_row(name, summary)
+            console.print(table)
+            return 0
+        ablation = find_ablation(self.name)
+        if self.out is None:
+            raise InputError(
+                doing=f"running the ablation {self.name}",
+                found="no --out",
+                expected="a folder for runs and results",
+                fix="Add --out FOLDER; the same command goes on where it was stopped.",
+            )
+        if self.jobs < 1:
+            raise InputError(
+                doing=f"running the ablation {self.name}",
+                found=f"--jobs {self.jobs}",
+                expected="1 or more",
+                fix="Leave it out for one at a time.",
+            )
+        changes = {} if self.num_steps is None else {"run.num_steps": self.num_steps}
+        seeds = ablation.seeds if self.seeds is None else self.seeds
+        total = len({(cell.row, cell.column) for cell in ablation.cells}) * len(seeds)
+        with progress("cells", total, console) as advance:
+
+            def tell(what: str) -> None:
+                console.print(f"done: {what}")
+                advance()
+
+            measured = run_ablation(
+                ablation, self.out, seeds=seeds, changes=changes, jobs=self.jobs, advance=tell
+            )
+        found = to_json(ablation, measured)
+        found["seeds"], found["changes"] = list(seeds), changes
+        file = self.out / f"{ablation.name.replace('/', '-')}.json"
+        with atomic_path(file) as path:
+            path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        console.print(f"\n{ablation.title}\n")
+        for measure in ablation.measures:
+            console.print(markdown(ablation, measured, measure) + "\n", markup=False)
+        for claim in found["claims"]:
+            differences = ", ".join(f"{difference:+.3f}" for difference in claim["differences"])
+            console.print(
+                f"{claim['says']}: {claim['holds']} ({claim['measure']} {differences})", markup=False
+            )
+        console.print(f"\nWritten to {file}")
+        return 0

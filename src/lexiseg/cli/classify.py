@@ -1,0 +1,59 @@
+"""``lexiseg classify``: whole pictures by class names, or by a linear layer trained on their vectors."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from lexiseg.cli.options import Device, ModelName, load_segmenter, option
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classify:
+    """Score a model by classification of whole pictures: top-1 and top-5.
+
+    Zero-shot, by the names of the folders; with --train also a linear probe (LARS, 90 epochs, as in the
+    paper's Table 9) on pictures of the same classes.
+    """
+
+    model: tyro.conf.Positional[ModelName]
+    pictures: Annotated[Path, tyro.conf.arg(metavar="FOLDER", help="One folder a class, named after it.")]
+    train: Annotated[
+        Path | None, option("FOLDER", "Train a linear probe on these pictures of the same classes.")
+    ] = None
+    prompts: Annotated[
+        str | None, option("SET", "Sentences to put names into; the model's own if left out.")
+    ] = None
+    views: Annotated[int, option("N", "Random crops of each picture that the probe is trained on.")] = 4
+    json: Annotated[Path | None, option("FILE", "Write the scores there as well.")] = None
+    device: Device = "auto"
+
+    def run(self) -> int:
+        """Score and print; give the exit code."""
+        import json
+
+        from rich.console import Console
+        from rich.table import Table
+
+        from lexiseg.core.atomic_write import atomic_path, refuse_unwritable
+        from lexiseg.recipes.classification import classify_folders
+
+        if self.json is not None:
+            refuse_unwritable(self.json)
+        found = classify_folders(
+            load_segmenter(self.model, self.device),
+            self.pictures,
+            train=self.train,
+            prompts=self.prompts,
+            views=self.views,
+        )
+        table = Table("", "top-1", "top-5", highlight=False)
+        for heading, row in found.items():
+            table.add_row(heading, *(f"{100 * value:.1f}" for value in row.values()))
+        Console().print(table)
+        if self.json is not None:
+            with atomic_path(self.json) as temporary:
+                facts = {"model": self.model, "pictures": str(self.pictures), **found}
+                temporary.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        return 0

@@ -1,0 +1,40 @@
+"""``lexiseg retrain``: train, write pseudo masks for classes with tags only, train again on them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lexiseg.cli.train import Train
+
+_USAGE = """usage: lexiseg retrain RECIPE --out RUN [--resume] [--quiet] [SETTINGS]
+
+Train a SimFormer, let it draw masks for the classes that images have tags for, and train anew on them.
+The model is RUN/second. Recipes and settings are those of lexiseg train, for example:
+
+  lexiseg retrain simformer/scenes --out run
+  lexiseg evaluate --model run/second --data mydata"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retrain:
+    """Train twice: with tags, then on the pseudo masks of the first model."""
+
+    name: str | None
+    options: Any = None
+
+    @classmethod
+    def from_arguments(cls, arguments: Sequence[str]) -> "Retrain":
+        """Read the command line, which is that of ``lexiseg train``."""
+        read = Train.from_arguments(arguments)
+        return cls(name=read.name, options=read.options)
+
+    def run(self) -> int:
+        """Train twice; give the exit code."""
+        if self.name is None:
+            print(_USAGE)
+            return 0
+        from lexiseg.recipes.retraining import retrain
+
+        given = self.options
+        retrain(self.name, recipe=given.settings, out=given.out, resume=given.resume, quiet=given.quiet)
+        return 0

@@ -1,0 +1,65 @@
+"""``lexiseg retrieve``: find captions by pictures and pictures by captions."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from lexiseg.cli.options import Device, ModelName, load_segmenter, option
+from lexiseg.cli.progress import progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retrieve:
+    """Score a model by image-text retrieval: recall at 1, 5 and 10 both ways, and their sum.
+
+    The model needs one space for whole pictures and sentences, as simseg has.
+    """
+
+    model: tyro.conf.Positional[ModelName]
+    captions: Annotated[
+        Path, tyro.conf.arg(metavar="PATH", help="Pictures with captions: a folder, tar shards or Parquet.")
+    ]
+    json: Annotated[Path | None, option("FILE", "Write the scores there as well.")] = None
+    device: Device = "auto"
+
+    def run(self) -> int:
+        """Score and print; give the exit code."""
+        import json
+
+        from rich.console import Console
+        from rich.table import Table
+
+        from lexiseg.core.atomic_write import atomic_path, refuse_unwritable
+        from lexiseg.data.captions.opening import open_caption_source, read_samples
+        from lexiseg.metrics.retrieval import RECALLS, retrieval_recall
+        from lexiseg.scoring.image_text import as_image_text_model, embed_pairs
+
+        source = open_caption_source(self.captions)
+        if self.json is not None:
+            refuse_unwritable(self.json)
+        model = as_image_text_model(load_segmenter(self.model, self.device))
+        with progress("embedding", len(source)) as advance:
+            pairs = embed_pairs(model, read_samples(source), advance=advance)
+        found = retrieval_recall((pairs.images @ pairs.texts.T).numpy(), pairs.image_of_text.numpy())
+        rsum = 100 * sum((*found.image_to_text.values(), *found.text_to_image.values()))
+        title = f"{len(pairs.images):,} pictures, {len(pairs.texts):,} captions"
+        table = Table("", *(f"R@{k}" for k in RECALLS), title=title, highlight=False)
+        for heading, row in (("image to text", found.image_to_text), ("text to image", found.text_to_image)):
+            table.add_row(heading, *(f"{100 * row[k]:.1f}" for k in RECALLS))
+        table.add_row("RSUM", f"{rsum:.1f}")
+        Console().print(table)
+        if self.json is not None:
+            facts = {
+                "model": self.model,
+                "captions": str(self.captions),
+                "num_pictures": len(pairs.images),
+                "num_captions": len(pairs.texts),
+                "image_to_text": found.image_to_text,
+                "text_to_image": found.text_to_image,
+                "rsum": rsum,
+            }
+            with atomic_path(self.json) as temporary:
+                temporary.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        return 0

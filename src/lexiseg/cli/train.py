@@ -1,0 +1,84 @@
+"""``lexiseg train``: train a model by a recipe into a run folder."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, make_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from lexiseg.cli.options import option
+
+if TYPE_CHECKING:
+    from lexiseg.recipes.training import Recipe
+
+_USAGE = """usage: lexiseg train RECIPE --out RUN [--resume] [--quiet] [SETTINGS]
+
+Train a model by a recipe into a run folder.
+
+  lexiseg train simseg/scenes --out run --optim.lr 1e-4
+  lexiseg segment photo.jpg --words "cat, grass, sky" --model run
+
+The same command with --resume goes on where a run stopped. For several devices:
+  torchrun --nproc-per-node 2 -m lexiseg train simseg/scenes --out run
+
+recipes:
+{recipes}
+  package.module:function   your own: a function that gives a lexiseg.recipes.training.Recipe
+
+lexiseg train RECIPE --help lists the recipe's settings."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """Train a model by a recipe into a run folder."""
+
+    name: str | None
+    options: Any = None
+
+    @classmethod
+    def from_arguments(cls, arguments: Sequence[str]) -> "Train":
+        """Read the command line: the recipe named first decides which settings there are."""
+        if not arguments or arguments[0] in ("-h", "--help"):
+            return cls(name=None)
+        from lexiseg.recipes.training import find_recipe
+
+        name = arguments[0]
+        options = _options_of(find_recipe(name))
+        prog = f"lexiseg train {name}"
+        return cls(name=name, options=tyro.cli(options, prog=prog, args=list(arguments[1:])))
+
+    def run(self) -> int:
+        """Train; give the exit code."""
+        if self.name is None:
+            print(_usage())
+            return 0
+        from lexiseg.engine.devices import close_devices
+        from lexiseg.recipes.train_recipe import train_recipe
+
+        given = self.options
+        train_recipe(self.name, recipe=given.settings, out=given.out, resume=given.resume, quiet=given.quiet)
+        close_devices()
+        return 0
+
+
+def _options_of(recipe: "Recipe") -> type:
+    """Make the options of a recipe: those of the command, and every setting as a flag without prefix."""
+    kind = type(recipe)
+    fields: list[tuple[str, Any] | tuple[str, Any, Any]] = [
+        ("out", Annotated[Path, tyro.conf.arg(metavar="RUN", help="The run's folder.")]),
+        ("resume", Annotated[bool, option("", "Go on with the run in that folder.")], False),
+        ("quiet", Annotated[bool, option("", "Show no progress.")], False),
+        ("settings", Annotated[kind, tyro.conf.arg(name="")], recipe),
+    ]
+    made = make_dataclass("TrainOptions", fields, frozen=True, kw_only=True)
+    made.__doc__ = kind.__doc__
+    return made
+
+
+def _usage() -> str:
+    from lexiseg.recipes.training import TRAINING_RECIPES
+
+    width = max(map(len, TRAINING_RECIPES), default=0)
+    lines = [f"  {name:<{width}}   {summary}" for name, (_, summary) in sorted(TRAINING_RECIPES.items())]
+    return _USAGE.format(recipes="\n".join(lines))

@@ -1,0 +1,210 @@
+"""SimFormer: a MaskFormer whose unseen classes are trained by tags and by similarity.
+
+After training it is a plain MaskFormer: nothing of the pair losses takes part in ``encode_images``.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor
+
+from lexiseg.core.batch import Batch
+from lexiseg.core.errors import VocabularyError
+from lexiseg.core.features import PatchFeatures
+from lexiseg.core.interfaces import ParameterGroup, Trainable
+from lexiseg.core.loss_terms import LossTerms
+from lexiseg.core.vocabulary import Vocabulary
+from lexiseg.inference.segmenter import Segmenter
+from lexiseg.inference.settings import InferenceSettings
+from lexiseg.losses.complementary import ComplementaryLoss
+from lexiseg.losses.set_prediction import SetTargets, SetWeights, match_layers, set_losses
+from lexiseg.methods.simformer.pair_losses import PairLosses
+from lexiseg.methods.simformer.settings import SimFormerSettings
+from lexiseg.methods.simformer.targets import set_targets
+from lexiseg.models.maskformer import MaskFormer, MaskFormerOutput
+from lexiseg.ops.matching import Assignment
+from lexiseg.ops.semantic_scores import semantic_scores
+from lexiseg.ops.similarity import similarity_map
+
+#: Colour of what is added beside an image, before normalisation: 128 of 255.
+PADDING = 128 / 255
+
+
+class SimFormer(Segmenter, Trainable):
+    """A fixed vocabulary: words choose among the classes it was trained with.
+
+    A patch is its scores for all classes, sums over proposals of class probability times mask
+    probability; a word is the column of its class.
+
+    Args:
+        network: With as many classes as the vocabulary.
+        vocabulary: Its ``seen`` classes have masks in training; all have where it is None.
+        method: How it is trained.
+        settings: Inference defaults.
+        name: What the model is called.
+    """
+
+    def __init__(
+        self,
+        network: MaskFormer,
+        vocabulary: Vocabulary,
+        *,
+        method: SimFormerSettings,
+        settings: InferenceSettings,
+        name: str = "simformer",
+    ) -> None:
+        super().__init__()
+        assert network.num_classes == len(vocabulary), "the network has other classes than the vocabulary"
+        self.network = network
+        self.vocabulary = vocabulary
+        self.method = method
+        self.settings = settings
+        self.name = name
+        self.method_settings = asdict(method)
+        self.complementary = ComplementaryLoss(
+            gate=method.gate,
+            gate_learnable=method.gate_learnable,
+            padding_is_negative=method.padding_is_negative,
+            focal_weight=method.focal,
+            dice_weight=method.dice,
+        )
+        seen = frozenset(range(len(vocabulary))) if vocabulary.seen is None else vocabulary.seen
+        unseen = frozenset(range(len(vocabulary))) - seen
+        width = network.settings.width
+        self.pair_losses = None if method.pairs == "none" else PairLosses(width, unseen, method)
+
+    @property
+    def stride(self) -> int:
+        """Pixels per patch: those of a pixel of the mask logits."""
+        return self.network.stride
+
+    def encode_images(self, images: Float[Tensor, "B 3 H W"]) -> PatchFeatures:
+        """Score every class at every patch; tokens ``B N K`` are scores of 0 or more, no probabilities.
+
+        Images are filled up at the bottom and the right to what the backbone divides by.
+        """
+        height, width = images.shape[-2:]
+        divisor = self.network.size_divisor
+        margins = (0, -width % divisor, 0, -height % divisor)
+        output = self.network(F.pad(images, margins, value=PADDING), last_only=True)
+        scores = semantic_scores(output.class_logits[-1], output.mask_logits[-1])
+        grid = (height // self.stride, width // self.stride)
+        tokens = rearrange(scores[..., : grid[0], : grid[1]], "b c h w -> b (h w) c")
+        return PatchFeatures(tokens=tokens, grid=grid, stride=self.stride)
+
+    def embed_texts(self, names: Sequence[str], prompts: str) -> Float[Tensor, "S K"]:
+        """Give each name the column of its class: a row with a single 1; zeros for an unknown synonym."""
+        columns = [self._column(name) for name in names]
+        embeddings = torch.zeros(len(names), len(self.vocabulary))
+        for row, column in enumerate(columns):
+            if column is not None:
+                embeddings[row, column] = 1
+        return embeddings.to(next(self.parameters()).device)
+
+    def class_scores(
+        self, features: PatchFeatures, embeddings: Float[Tensor, "S D"]
+    ) -> Float[Tensor, "B S h w"]:
+        """Choose the columns of the scores."""
+        return similarity_map(features.tokens, embeddings, features.grid)
+
+    def check_vocabulary(self, vocabulary: Vocabulary) -> None:
+        """Refuse classes that the model was not trained with, by their name or a synonym.
+
+        Raises:
+            VocabularyError: A class is unknown, or two classes are one of the model's.
+        """
+        owners: dict[int, str] = {}
+        for words in vocabulary.all_names():
+            column = next((found for word in words if (found := self._column(word)) is not None), None)
+            if column is None:
+                known = self.vocabulary.names
+                raise VocabularyError(
+                    doing=f"labelling with {self.name}",
+                    found=f"the class {words[0]!r}, which it was not trained with",
+                    expected=f"some of its {len(known)} classes: {', '.join(known[:20])}{', …' if len(known) > 20 else ''}",
+                    fix="Use its own names, or a model that takes any words.",
+                )
+            earlier = owners.setdefault(column, words[0])
+            if earlier != words[0]:
+                raise VocabularyError(
+                    doing=f"labelling with {self.name}",
+                    found=f"{earlier!r} and {words[0]!r}, which are both its class {self.vocabulary.names[column]!r}",
+                    expected="every class of the model once",
+                    fix="Leave one out, or make it a synonym of the other.",
+                )
+
+    def loss(self, batch: Batch) -> LossTerms:
+        """Compute the losses of classes, masks, tags and pairs; rows ``2p`` and ``2p + 1`` are a pair."""
+        output = self.network(batch.pixels())
+        targets = set_targets(batch, self.network.settings.num_queries)
+        method = self.method
+        weights = SetWeights(classification=method.classification, focal=method.focal, dice=method.dice)
+        assignments = match_layers(output.class_logits, output.mask_logits, targets, weights)
+        losses = set_losses(
+            output.class_logits, output.mask_logits, targets, assignments, no_object=method.no_object
+        )
+        terms = {
+            "classification": losses.classification,
+            "focal": losses.focal,
+            "dice": losses.dice,
+            "complementary": self._complementary(output, targets, assignments, batch),
+        }
+        if self.pair_losses is not None:
+            terms["similarity"], terms["distillation"] = self.pair_losses(batch, output)
+        return LossTerms(terms=terms, weights={name: getattr(method, name) for name in terms})
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Give the network's groups, with a slower backbone, and SimNet's."""
+        groups = [
+            ParameterGroup(
+                parameters=[(f"network.{name}", parameter) for name, parameter in group.parameters],
+                lr_factor=self.method.backbone_lr_factor if _is_of_backbone(group) else 1.0,
+                decayed=group.decayed,
+            )
+            for group in self.network.parameter_groups()
+        ]
+        others = [item for item in self.named_parameters() if not item[0].startswith("network.")]
+        for decayed in (True, False):
+            # Normalisations and single numbers are not pulled towards zero.
+            members = [item for item in others if (item[1].ndim > 1) == decayed]
+            if members:
+                groups.append(ParameterGroup(parameters=members, decayed=decayed))
+        return groups
+
+    def _complementary(
+        self,
+        output: MaskFormerOutput,
+        targets: Sequence[SetTargets],
+        assignments: Sequence[Sequence[Assignment]],
+        batch: Batch,
+    ) -> Float[Tensor, ""]:
+        """Sum over the layers the mean over images that have tags; 0 where none has."""
+        losses = []
+        for row, target in enumerate(targets):
+            if target.has_mask.all():
+                continue
+            tags = (~target.has_mask).cpu()
+            # As many queries in every layer: each tag got one.
+            queries = torch.stack([of_layer[row][0][tags[of_layer[row][1]]] for of_layer in assignments])
+            layers = torch.arange(len(queries))[:, None]
+            logits = output.mask_logits[layers, row, queries]
+            upsampled = F.interpolate(logits, size=target.masks.shape[-2:], mode="bilinear")
+            padding = None if batch.padding is None else batch.padding[row]
+            losses.append(self.complementary(upsampled, target.masks.any(dim=0), padding))
+        if not losses:
+            return output.mask_logits.sum() * 0
+        return torch.stack(losses).mean()
+
+    def _column(self, name: str) -> int | None:
+        try:
+            return self.vocabulary.index(name)
+        except VocabularyError:
+            return None
+
+
+def _is_of_backbone(group: ParameterGroup) -> bool:
+    return group.parameters[0][0].startswith("backbone.")

@@ -1,0 +1,226 @@
+"""SimSeg: a CLIP-style pair of encoders whose contrast is driven by a few local responses.
+
+Yi et al., "A Simple Framework for Text-Supervised Semantic Segmentation", CVPR 2023. Training needs images
+with captions, nothing else; a class is a word. Every token is projected to the shared space, the tokens of
+an image or a sentence are pooled channel by channel (``pooling``), and the vectors are contrasted.
+
+Differences from the paper: docs/methods/simseg.md. A picture seen through windows, a vocabulary of one or
+two words, and pixels without a mask where background is no class have rules of ours.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float32, UInt8
+from torch import Tensor, nn
+
+from lexiseg.core.batch import Batch
+from lexiseg.core.errors import InputError
+from lexiseg.core.features import PatchFeatures
+from lexiseg.core.interfaces import ContrastiveTrainable, ImageEncoder
+from lexiseg.core.loss_terms import LossTerms
+from lexiseg.data.transforms import resize_image
+from lexiseg.inference.predict import EncodedImage, best_classes, grid_scores
+from lexiseg.inference.segmenter import Segmenter
+from lexiseg.inference.settings import InferenceSettings
+from lexiseg.losses.contrastive import Temperature, contrastive_loss
+from lexiseg.methods.simseg.class_masks import (
+    assemble,
+    close_mask,
+    enlarge,
+    present_classes,
+    resize_nearest,
+    scale_map,
+)
+from lexiseg.methods.simseg.pooling import pool_image, unit
+from lexiseg.methods.simseg.settings import SimSegSettings
+from lexiseg.methods.simseg.text_encoder import SimSegTextEncoder
+from lexiseg.models.bert import Bert
+from lexiseg.ops.gather import gather_batch
+from lexiseg.ops.resize import RunningBest
+from lexiseg.ops.similarity import similarity_map
+
+#: Below every cosine that a class of a picture can have.
+_NEVER = -1.0
+
+
+class SimSeg(Segmenter, ContrastiveTrainable):
+    """Train on captions, then segment by class names. Scores are cosines.
+
+    The score map of a segmentation holds what the whole picture scored for the class of each pixel.
+
+    Args:
+        image_encoder: Gives patch tokens and, for pooling ``cls``, a global token.
+        image_width: Length of its tokens.
+        text_encoder: Gives one vector a word piece.
+        settings: Inference defaults.
+        method: Pooling and masks.
+    """
+
+    name = "simseg"
+
+    def __init__(
+        self,
+        image_encoder: ImageEncoder,
+        image_width: int,
+        text_encoder: Bert,
+        *,
+        settings: InferenceSettings,
+        method: SimSegSettings | None = None,
+    ) -> None:
+        super().__init__()
+        self.method = method or SimSegSettings()
+        self.settings = settings
+        self.image_encoder = image_encoder
+        self.image_projection = nn.Linear(image_width, self.method.embedding_dim, bias=False)
+        nn.init.trunc_normal_(self.image_projection.weight, std=image_width**-0.5)
+        self.texts = SimSegTextEncoder(text_encoder, self.method)
+        self.temperature = Temperature(
+            self.method.initial_temperature,
+            lowest=self.method.lowest_temperature,
+            highest=self.method.highest_temperature,
+        )
+        self.method_settings: Mapping[str, Any] = asdict(self.method)
+
+    @property
+    def stride(self) -> int:
+        """Pixels per patch."""
+        return self.image_encoder.stride
+
+    def encode_images(self, images: Float[Tensor, "B 3 H W"]) -> PatchFeatures:
+        """Project the patches (not normalised) and pool them to the image's vector, of unit length."""
+        pooling = self.method.training if self.training else self.method.testing
+        features = self.image_encoder(images)
+        patches = self.image_projection(features.tokens)
+        start = features.global_token
+        projected = patches[:, 0] if start is None else self.image_projection(start)
+        return replace(features, tokens=patches, global_token=pool_image(patches, projected, pooling))
+
+    def embed(self, batch: Batch) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B D"]]:
+        """Embed images and captions as unit vectors.
+
+        Raises:
+            InputError: The batch has no captions.
+        """
+        if batch.captions is None:
+            raise InputError(
+                doing="training SimSeg",
+                found="images without captions",
+                expected="one sentence an image",
+                fix="Use data that has captions.",
+            )
+        images = self.encode_images(batch.pixels()).global_token
+        assert images is not None
+        return images, self.texts(batch.captions)
+
+    def contrast(self, images: Float[Tensor, "B D"], texts: Float[Tensor, "B D"]) -> LossTerms:
+        """Compare every image with every caption."""
+        temperature = self.temperature()
+        return LossTerms(
+            terms={"contrastive": contrastive_loss(images, texts, temperature)},
+            observed={"temperature": temperature.detach()},
+        )
+
+    def loss(self, batch: Batch) -> LossTerms:
+        """Embed this device's share, gather all devices', and contrast."""
+        images, texts = self.embed(batch)
+        return self.contrast(gather_batch(images), gather_batch(texts))
+
+    def embed_texts(self, names: Sequence[str], prompts: str) -> Float[Tensor, "S D"]:
+        """Embed class names: every template of the prompt set, averaged, of unit length."""
+        return self.texts.embed_names(names, prompts)
+
+    @property
+    def picture_side(self) -> int:
+        """Side of the squares that pictures are squashed to."""
+        return max(1, round(self.settings.short_side / self.stride)) * self.stride
+
+    def embed_sentences(self, sentences: Sequence[str]) -> Float[Tensor, "T D"]:
+        """Embed sentences as they are, of unit length."""
+        return self.texts(sentences)
+
+    def class_scores(
+        self, features: PatchFeatures, embeddings: Float[Tensor, "S D"]
+    ) -> Float[Tensor, "B S h w"]:
+        """Give the cosine of every patch with every name."""
+        return similarity_map(unit(features.tokens), embeddings, features.grid)
+
+    def picture_scores(
+        self, encoded: EncodedImage, embeddings: Float[Tensor, "S D"], counts: Sequence[int], synonyms: str
+    ) -> Float32[np.ndarray, " K"]:
+        """Score every class for the whole picture: its vector, or the mean of its windows', with the name's.
+
+        Args:
+            encoded: The picture.
+            embeddings: One row a name; the names of a class are neighbours.
+            counts: Names of each class.
+            synonyms: ``max`` or ``mean`` over the names of a class.
+        """
+        vectors = [
+            features.global_token[0] for features in encoded.features if features.global_token is not None
+        ]
+        of_names = embeddings @ unit(torch.stack(vectors).mean(0))
+        reduce = torch.amax if synonyms == "max" else torch.mean
+        by_class = [reduce(part, dim=0) for part in torch.split(of_names, list(counts))]
+        return torch.stack(by_class).float().cpu().numpy()
+
+    @torch.inference_mode()
+    def _label(
+        self,
+        encoded: EncodedImage,
+        embeddings: Float[Tensor, "S D"],
+        counts: list[int],
+        settings: InferenceSettings,
+        *,
+        background: int | None = None,
+    ) -> RunningBest:
+        """Choose the classes of the picture, find the mask of each, and paint.
+
+        Pixels without a mask are background: the class, or what is below the threshold. Where there is
+        neither, they get the class of their own patch.
+        """
+        scores = self.picture_scores(encoded, embeddings, counts, settings.synonyms)
+        size = (encoded.image.shape[0], encoded.image.shape[1])
+        if background is None and settings.background != "threshold":
+            best = best_classes(encoded, self.class_scores, embeddings, counts, settings=settings)
+            best.best[:] = scores[best.labels]
+        else:
+            best = RunningBest.empty(size)
+            best.labels[:] = background or 0
+            best.best[:] = _NEVER if background is None else scores[background]
+        present = present_classes(scores, background, self.method.masks)
+        if present:
+            maps = grid_scores(encoded, self.class_scores, embeddings, counts, present, settings=settings)
+            masks = self._masks(encoded, maps.float().cpu().numpy(), settings)
+            assemble(masks, present, scores[present].tolist(), best)
+        return best
+
+    def _masks(
+        self, encoded: EncodedImage, maps: Float32[np.ndarray, "M h w"], settings: InferenceSettings
+    ) -> Bool[np.ndarray, "M H W"]:
+        """Cut maps into masks at the size that the model saw, close them, and resize them to the picture's."""
+        large = enlarge(scale_map(maps), self.stride)
+        if settings.refine == "crf":
+            from lexiseg.ops.dense_crf import DenseCrf
+
+            masks = DenseCrf(seen_pixels(encoded)).binary(large)
+        elif settings.refine == "none":
+            masks = large >= 0.5
+        else:
+            raise InputError(
+                doing="cutting SimSeg's maps into masks",
+                found=f"refine = {settings.refine!r}",
+                expected="none (half of a map's range is the limit) or crf (masks follow the picture's colours)",
+                fix="Use --refine crf, or none.",
+            )
+        size = (encoded.image.shape[0], encoded.image.shape[1])
+        return np.stack([resize_nearest(close_mask(mask, self.method.masks), size) for mask in masks])
+
+
+def seen_pixels(encoded: EncodedImage) -> UInt8[np.ndarray, "h w 3"]:
+    """Give the picture as the model saw it, 0..255."""
+    pixels = resize_image(encoded.image, encoded.resized_size)
+    return np.ascontiguousarray((pixels * 255).round().to(torch.uint8).permute(1, 2, 0).numpy())

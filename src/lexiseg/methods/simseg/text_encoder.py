@@ -1,0 +1,85 @@
+"""Sentences to vectors as SimSeg pools them, and class names through prompts."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lexiseg.core.interfaces import TextEncoder
+from lexiseg.inference.text_embeddings import embed_names
+from lexiseg.methods.simseg.pooling import pool_text
+from lexiseg.methods.simseg.settings import SimSegSettings
+from lexiseg.models.bert import Bert
+from lexiseg.models.checkpoint import fingerprint
+
+#: Smaller networks embed words faster than a file is read, and change while they are trained.
+_WORTH_A_FILE = 20_000_000
+
+
+class SimSegTextEncoder(TextEncoder):
+    """A text transformer, one linear layer, and the pooling of training or of testing.
+
+    Args:
+        network: Gives one vector a token.
+        method: Sets the pooling.
+    """
+
+    def __init__(self, network: Bert, method: SimSegSettings) -> None:
+        super().__init__()
+        self.network = network
+        self.projection = nn.Linear(network.width, method.embedding_dim, bias=False)
+        nn.init.trunc_normal_(self.projection.weight, std=network.width**-0.5)
+        self._method = method
+        self._fingerprint: tuple[tuple[int, ...], str] | None
+        self._embedded: dict[tuple[str, str], Tensor]
+        self._embedded_with: tuple[int, ...]
+        self._forget()
+
+    @property
+    def fingerprint(self) -> str:  # type: ignore[override]  # weights may have been trained since
+        """Content hash of the present weights, the tokenizer and the pooling."""
+        state = self._state()
+        if self._fingerprint is None or self._fingerprint[0] != state:
+            facts = (self.network.tokenizer.identity, repr(self._method.testing))
+            self._fingerprint = state, fingerprint(self, "simseg", *facts)
+        return self._fingerprint[1]
+
+    def forward(self, texts: Sequence[str]) -> Float[Tensor, "T D"]:
+        """Embed sentences as unit vectors; in training mode with the pooling of training."""
+        pooling = self._method.training if self.training else self._method.testing
+        fillings_count = pooling.pooling == "topk" and pooling.padding == "plain"
+        tokens, own = self.network(texts, whole_length=fillings_count)
+        return pool_text(self.projection(tokens), own, pooling)
+
+    def embed_names(self, names: Sequence[str], prompts: str) -> Float[Tensor, "S D"]:
+        """Embed class names, remembered as long as the weights stay; those of large networks on disk too."""
+        state = self._state()
+        if self._embedded_with != state:
+            self._embedded, self._embedded_with = {}, state
+        missing = list(dict.fromkeys(name for name in names if (prompts, name) not in self._embedded))
+        if missing:
+            large = sum(parameter.numel() for parameter in self.parameters()) > _WORTH_A_FILE
+            found = embed_names(self, missing, prompts, cache="default" if large else None)
+            self._embedded |= {(prompts, name): row for name, row in zip(missing, found, strict=True)}
+        return torch.stack([self._embedded[prompts, name] for name in names])
+
+    def train(self, mode: bool = True) -> "SimSegTextEncoder":
+        """Switch between training and testing; what was remembered is forgotten.
+
+        Optimisers with fused kernels change weights without leaving a trace on them.
+        """
+        self._forget()
+        return super().train(mode)
+
+    def _apply(self, *arguments: Any, **keywords: Any) -> "SimSegTextEncoder":
+        self._forget()  # what was remembered lies on the old device
+        return super()._apply(*arguments, **keywords)  # type: ignore[no-untyped-call]
+
+    def _forget(self) -> None:
+        self._embedded, self._embedded_with, self._fingerprint = {}, (), None
+
+    def _state(self) -> tuple[int, ...]:
+        """Give numbers that change when a weight is replaced or written to."""
+        return tuple(number for value in self.parameters() for number in (id(value), value._version))

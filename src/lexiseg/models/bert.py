@@ -1,0 +1,204 @@
+"""A BERT text encoder, trained from scratch, and the two ways from a sentence to its tokens.
+
+Devlin et al., "BERT", NAACL 2019: post-norm blocks, learned positions, exact GELU, dropout 0.1. Written on
+our own blocks because transformers' classes take seconds to import; the test compares it with transformers'
+``BertModel``, weight by weight.
+"""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from torch.nn.functional import dropout
+
+from lexiseg.core.errors import CheckpointError
+from lexiseg.layers.transformer_block import TransformerBlock, initialise_linear
+
+PAD, UNKNOWN, START, END, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
+SPECIAL_TOKENS = (PAD, UNKNOWN, START, END, MASK)
+
+_WORD = re.compile(r"\[MASK\]|\w+|[^\w\s]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BertShape:
+    """How large a text transformer is.
+
+    Attributes:
+        width: Length of a token.
+        depth: Blocks.
+        num_heads: Attention heads; divide ``width``.
+        max_tokens: Tokens of a sentence, start and end included; longer sentences are cut.
+        drop_rate: Dropout while training.
+        init_std: Standard deviation of the first weights; narrow networks learn faster with more than 0.02.
+    """
+
+    width: int = 768
+    depth: int = 12
+    num_heads: int = 12
+    max_tokens: int = 25
+    drop_rate: float = 0.1
+    init_std: float = 0.02
+
+
+BERT_BASE = BertShape()
+
+
+class CaptionTokenizer(ABC):
+    """Sentences to token ids: start, words, end.
+
+    Attributes:
+        num_tokens: Size of the vocabulary; ids are below it.
+        pad_id: What sentences are filled up with.
+        identity: Text that changes when the tokenizer does.
+    """
+
+    num_tokens: int
+    pad_id: int
+    identity: str
+
+    @abstractmethod
+    def ids(self, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
+        """Give the ids of each sentence, start and end included, cut to ``max_tokens``."""
+
+
+class WordTokenizer(CaptionTokenizer):
+    """One token a word of a closed list, for small synthetic worlds; other words are unknown.
+
+    Args:
+        words: Any order, repeats and case ignored. Punctuation that matters must be listed too; the rest is
+            dropped.
+    """
+
+    def __init__(self, words: Iterable[str]) -> None:
+        known = sorted({part for word in words for part in _split(word)} - set(SPECIAL_TOKENS))
+        self.vocabulary = {word: index for index, word in enumerate((*SPECIAL_TOKENS, *known))}
+        self.num_tokens = len(self.vocabulary)
+        self.pad_id = self.vocabulary[PAD]
+        self.identity = "\n".join(self.vocabulary)
+
+    def ids(self, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
+        """Give the ids of each sentence; unknown words get the unknown token, unknown punctuation none."""
+        look_up, unknown = self.vocabulary.get, self.vocabulary[UNKNOWN]
+        start, end = self.vocabulary[START], self.vocabulary[END]
+        rows = []
+        for text in texts:
+            found = [
+                look_up(word, unknown) for word in _split(text) if word in self.vocabulary or word.isalnum()
+            ]
+            rows.append([start, *found[: max_tokens - 2], end])
+        return rows
+
+
+class WordPieceTokenizer(CaptionTokenizer):
+    """BERT's own pieces, from a ``tokenizer.json`` that has its special tokens.
+
+    Args:
+        path: The file; padding and truncation stored in it are switched off.
+
+    Raises:
+        CheckpointError: It cannot be read, or a special token is missing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # tokenizers raises bare Exception
+            raise _unusable(path, str(error)) from error
+        vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
+        if missing := [token for token in SPECIAL_TOKENS if token not in vocabulary]:
+            raise _unusable(path, f"no token {', '.join(missing)}")
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+        self.num_tokens = len(vocabulary)
+        self.pad_id = vocabulary[PAD]
+        self._end = vocabulary[END]
+        self.identity = self._tokenizer.to_str()
+
+    def ids(self, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
+        """Give the ids of each sentence; the mask token may be written out in it."""
+        rows = (encoding.ids for encoding in self._tokenizer.encode_batch(list(texts)))
+        return [row if len(row) <= max_tokens else [*row[: max_tokens - 1], self._end] for row in rows]
+
+
+class Bert(nn.Module):
+    """Sentences to one vector a token.
+
+    Args:
+        tokenizer: Sets the size of the embedding table.
+        shape: How large the network is; 109 million parameters for BERT-base with 30,522 pieces.
+    """
+
+    def __init__(self, tokenizer: CaptionTokenizer, shape: BertShape = BERT_BASE) -> None:
+        super().__init__()
+        self.tokenizer = tokenizer
+        self.shape = shape
+        self.width = shape.width
+        self.pieces = nn.Embedding(tokenizer.num_tokens, shape.width)
+        self.positions = nn.Parameter(torch.zeros(shape.max_tokens, shape.width))
+        self.norm = nn.LayerNorm(shape.width, eps=1e-12)
+        self.blocks = nn.ModuleList(
+            TransformerBlock(
+                shape.width, shape.num_heads, norm_first=False, norm_eps=1e-12, drop_rate=shape.drop_rate
+            )
+            for _ in range(shape.depth)
+        )
+        initialise_linear(self, shape.init_std)
+        for table in (self.pieces.weight, self.positions):
+            nn.init.normal_(table, std=0.02)
+
+    def forward(
+        self, texts: Sequence[str], *, whole_length: bool
+    ) -> tuple[Float[Tensor, "T L D"], Bool[Tensor, "T L"]]:
+        """Encode sentences; start and end are tokens like any other, and so are fillings.
+
+        Args:
+            texts: Sentences; longer ones are cut to ``max_tokens``.
+            whole_length: Fill every sentence up to ``max_tokens`` and not only to the longest one.
+
+        Returns:
+            One row a token (fillings too: nothing attends to them, they attend to the sentence), and which
+            tokens are the sentence's own.
+        """
+        rows = self.tokenizer.ids(texts, self.shape.max_tokens)
+        length = self.shape.max_tokens if whole_length else max(map(len, rows))
+        ids, own = _padded(rows, self.tokenizer.pad_id, length)
+        device = self.positions.device
+        ids, own = ids.to(device), own.to(device)
+        return self.encode(ids, own), own
+
+    def encode(self, ids: Int64[Tensor, "T L"], own: Bool[Tensor, "T L"]) -> Float[Tensor, "T L D"]:
+        """Encode token ids; nothing attends to tokens that are not the sentence's own."""
+        tokens = self.norm(self.pieces(ids) + self.positions[: ids.shape[1]])
+        tokens = dropout(tokens, self.shape.drop_rate, self.training)
+        seen = own[:, None, None, :]
+        for block in self.blocks:
+            tokens = block(tokens, seen)
+        return tokens
+
+
+def _padded(
+    rows: Sequence[Sequence[int]], pad_id: int, length: int
+) -> tuple[Int64[Tensor, "T L"], Bool[Tensor, "T L"]]:
+    ids = torch.tensor([[*row, *[pad_id] * (length - len(row))] for row in rows])
+    lengths = torch.tensor([len(row) for row in rows])
+    return ids, torch.arange(length) < lengths[:, None]
+
+
+def _split(text: str) -> list[str]:
+    return [word if word == MASK else word.lower() for word in _WORD.findall(text)]
+
+
+def _unusable(path: Path, found: str) -> CheckpointError:
+    return CheckpointError(
+        doing=f"reading the tokenizer {path}",
+        found=found,
+        expected=f"tokenizer.json of the tokenizers library, with {', '.join(SPECIAL_TOKENS)}",
+        fix="Take it from a BERT checkpoint, or give none for the one that comes through pip.",
+    )

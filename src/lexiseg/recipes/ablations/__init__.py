@@ -1,0 +1,31 @@
+"""Ablations by name: the papers' tables, made again with ``lexiseg ablate``."""
+
+from collections.abc import Callable
+from importlib import import_module
+
+from lexiseg.core.errors import UnknownNameError
+from lexiseg.recipes.ablations.study import Ablation
+
+#: Name to the function that builds it, and what it shows.
+ABLATIONS: dict[str, tuple[str, str]] = {
+    "simseg/loda": ("simseg:loda", "LoDA against mean and CLS pooling; plain against masked padding; with and without CRF"),
+    "simseg/table11": ("simseg:table11", "numbers of responses at test, 3 x 3 (the paper's Table 11)"),
+    "simseg/table12": ("simseg:table12", "numbers of responses in training, 3 x 3 (the paper's Table 12)"),
+    "simseg/common-class": ("simseg:common_class", "a class that is nearly always there (the paper's person)"),
+    "simformer/pairs": ("simformer:pairs", "Basic, Self-Pair, Cross-Pair, shuffled and oracle teachers (Table 2)"),
+    "simformer/points": ("simformer:points", "50, 100 and 150 sampled points (Table 1)"),
+    "simformer/splits": ("simformer:splits", "a growing share of unseen classes, re-training, the oracle (Table 3)"),
+}  # fmt: skip
+
+
+def find_ablation(name: str) -> Ablation:
+    """Build an ablation.
+
+    Raises:
+        UnknownNameError: There is none of that name.
+    """
+    if name not in ABLATIONS:
+        raise UnknownNameError.of("ablation", name, ABLATIONS)
+    module, _, function = ABLATIONS[name][0].partition(":")
+    build: Callable[[], Ablation] = getattr(import_module(f"lexiseg.recipes.ablations.{module}"), function)
+    return build()

@@ -1,0 +1,76 @@
+"""Train twice: weak-shot, then fully supervised on the first model's pseudo masks (``simformer*``)."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+from lexiseg.core.errors import InputError
+from lexiseg.engine.choose_device import choose_device
+from lexiseg.methods.simformer.model import SimFormer
+from lexiseg.methods.simformer.retraining import fully_supervised, write_pseudo_masks
+from lexiseg.recipes.run_folder import RECIPE
+from lexiseg.recipes.simformer import SimFormerRecipe
+from lexiseg.recipes.train_recipe import train_recipe
+from lexiseg.recipes.training import find_recipe
+
+#: Below the folder of a re-training.
+FIRST, PSEUDO_MASKS, SECOND = "first", "pseudo_masks", "second"
+
+
+def retrain(
+    name: str,
+    *,
+    out: Path,
+    recipe: SimFormerRecipe | None = None,
+    resume: bool = False,
+    quiet: bool = False,
+    advance: Callable[[], None] = lambda: None,
+) -> SimFormer:
+    """Train by a recipe, write pseudo masks of its training images, and train anew on them.
+
+    The second training has the same settings, but every class has masks by then: no complementary loss
+    and no pairs. ``out`` gets the runs ``first`` and ``second`` and the folder ``pseudo_masks``.
+
+    Args:
+        name: Of a SimFormer recipe.
+        out: A folder.
+        recipe: The recipe with settings changed; None leaves them.
+        resume: Go on where it stopped, in whichever part that was.
+        quiet: Show no progress.
+        advance: Called after each image that is given pseudo masks.
+
+    Returns:
+        The second model in eval mode.
+
+    Raises:
+        InputError: The recipe is not one of SimFormer's, or already trains with all masks.
+        LexisegError: As training says.
+    """
+    chosen = recipe or find_recipe(name)
+    if not isinstance(chosen, SimFormerRecipe) or chosen.data.all_masks or chosen.data.pseudo_masks:
+        raise InputError(
+            doing=f"re-training by {name}",
+            found="a recipe that leaves nothing to re-train",
+            expected="a recipe of SimFormer with classes that have tags only",
+            fix="Give one, such as simformer/scenes, without data.all_masks and data.pseudo_masks.",
+        )
+    runs = {"quiet": quiet}
+    first = train_recipe(name, recipe=chosen, out=out / FIRST, resume=resume and _begun(out / FIRST), **runs)
+    assert isinstance(first, SimFormer)
+    view = chosen.data.view(chosen.run.seed)
+    first.to(choose_device(chosen.run.device))
+    write_pseudo_masks(first, view, out / PSEUDO_MASKS, advance=advance)
+    again = dataclasses.replace(
+        chosen,
+        method=fully_supervised(chosen.method),
+        data=dataclasses.replace(chosen.data, pseudo_masks=out / PSEUDO_MASKS),
+    )
+    second = train_recipe(
+        name, recipe=again, out=out / SECOND, resume=resume and _begun(out / SECOND), **runs
+    )
+    assert isinstance(second, SimFormer)
+    return second
+
+
+def _begun(run: Path) -> bool:
+    return (run / RECIPE).exists()

@@ -1,0 +1,131 @@
+"""Settings to JSON and back, strictly: every field is there, of its type, and nothing else."""
+
+import types
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from lexiseg.core.errors import InputError
+
+Settings = TypeVar("Settings")
+
+
+def settings_to_json(value: Any) -> Any:
+    """Give plain values: dataclasses become objects, tuples lists, paths texts."""
+    if is_dataclass(value):
+        return {field.name: settings_to_json(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, dict):
+        return {str(key): settings_to_json(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [settings_to_json(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    assert value is None or isinstance(value, bool | int | float | str), f"a setting of type {type(value)}"
+    return value
+
+
+def settings_from_json(kind: type[Settings], value: Any, *, source: str) -> Settings:
+    """Build a dataclass from what ``settings_to_json`` gave.
+
+    Args:
+        kind: The dataclass. Its fields are bool, int, float, str, Path, Literal, tuple, dict from str, None or
+            dataclasses of these.
+        value: Plain values.
+        source: Where they are from, for messages.
+
+    Raises:
+        InputError: A field is missing, unknown or of another type; the message names it.
+    """
+    return _decode(kind, value, "settings", source)
+
+
+def changed_fields(before: Any, after: Any, path: str = "") -> dict[str, tuple[Any, Any]]:
+    """Compare plain values; give both for each field that differs, by its dotted name."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        return {
+            name: pair
+            for key in before | after
+            for name, pair in changed_fields(before.get(key), after.get(key), f"{path}.{key}").items()
+        }
+    return {} if before == after else {path.lstrip("."): (before, after)}
+
+
+def _decode(kind: Any, value: Any, where: str, source: str) -> Any:
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        return _decode_union(arguments, value, where, source)
+    if origin is Literal:
+        if value in arguments:
+            return value
+        raise _wrong(where, source, value, " or ".join(map(repr, arguments)))
+    if is_dataclass(kind) and isinstance(kind, type):
+        return _decode_dataclass(kind, value, where, source)
+    if origin is tuple:
+        return _decode_tuple(arguments, value, where, source)
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise _wrong(where, source, value, "an object")
+        return {key: _decode(arguments[1], item, f"{where}.{key}", source) for key, item in value.items()}
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    if kind in (bool, int, float, str) and type(value) is kind:
+        return value
+    assert kind in (bool, int, float, str, Path), f"{where} has a type that settings cannot have: {kind}"
+    raise _wrong(where, source, value, f"a value of type {kind.__name__}")
+
+
+def _decode_dataclass(kind: type, value: Any, where: str, source: str) -> Any:
+    names = [field.name for field in fields(kind)]
+    if not isinstance(value, dict):
+        raise _wrong(where, source, value, f"an object with {', '.join(names)}")
+    if unknown := [name for name in value if name not in names]:
+        raise _field(f"{where}.{unknown[0]}", source, "a field that this recipe does not have")
+    if missing := [name for name in names if name not in value]:
+        raise _field(f"{where}.{missing[0]}", source, "no such field")
+    hints = get_type_hints(kind)
+    return kind(**{name: _decode(hints[name], value[name], f"{where}.{name}", source) for name in names})
+
+
+def _decode_tuple(arguments: tuple[Any, ...], value: Any, where: str, source: str) -> tuple[Any, ...]:
+    if not isinstance(value, list):
+        raise _wrong(where, source, value, "a list")
+    kinds = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else list(arguments)
+    if len(kinds) != len(value):
+        raise _wrong(where, source, value, f"a list of {len(kinds)}")
+    items = enumerate(zip(kinds, value, strict=True))
+    return tuple(_decode(kind, item, f"{where}[{index}]", source) for index, (kind, item) in items)
+
+
+def _decode_union(kinds: tuple[Any, ...], value: Any, where: str, source: str) -> Any:
+    if value is None and type(None) in kinds:
+        return None
+    given = [kind for kind in kinds if kind is not type(None)]
+    if len(given) == 1:
+        return _decode(given[0], value, where, source)
+    for kind in given:
+        try:
+            return _decode(kind, value, where, source)
+        except InputError:
+            continue
+    raise _wrong(where, source, value, " or ".join(str(getattr(kind, "__name__", kind)) for kind in given))
+
+
+def _wrong(where: str, source: str, value: Any, expected: str) -> InputError:
+    return InputError(
+        doing=f"reading {where} in {source}",
+        found=f"{value!r}",
+        expected=expected,
+        fix="Put the value back that lexiseg train wrote there.",
+    )
+
+
+def _field(where: str, source: str, found: str) -> InputError:
+    return InputError(
+        doing=f"reading {where} in {source}",
+        found=found,
+        expected="exactly the fields of the recipe's settings",
+        fix="The run was made with another version of the recipe: use that version, or mend the file by hand "
+        "if you know the value that keeps the meaning.",
+    )

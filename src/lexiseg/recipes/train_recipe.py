@@ -1,0 +1,52 @@
+"""Train by a recipe into a run folder."""
+
+import os
+from pathlib import Path
+
+from lexiseg.core.interfaces import Trainable
+from lexiseg.engine.loop import train
+from lexiseg.engine.seeding import seed_all
+from lexiseg.recipes.run_folder import begin_run, load_run
+from lexiseg.recipes.training import Recipe, find_recipe
+
+
+def train_recipe(
+    name: str,
+    *,
+    out: Path,
+    recipe: Recipe | None = None,
+    resume: bool = False,
+    quiet: bool = False,
+) -> Trainable:
+    """Train by a recipe; every process of a run on several devices calls this.
+
+    Args:
+        name: Of the recipe, or ``package.module:function``.
+        out: The run's folder; see ``recipes.run_folder``.
+        recipe: The recipe with settings changed, of the type that ``name`` gives; None leaves them.
+        resume: Go on with the run in the folder.
+        quiet: Show no progress.
+
+    Returns:
+        The trained model in eval mode, as ``lexiseg.load`` reads it from the folder.
+
+    Raises:
+        InputError: The recipe is not known, or the folder holds another run.
+        LexisegError: As ``engine.loop.train`` says.
+    """
+    recipe = recipe or find_recipe(name)
+    data = recipe.build_data()
+    if int(os.environ.get("RANK", "0")) == 0:
+        begin_run(out, name, recipe, data, resume=resume)
+    seed_all(recipe.run.seed, "weights")
+    train(
+        recipe.build_model(),
+        data,
+        optim=recipe.optim,
+        run=recipe.run,
+        out=out,
+        evaluate=recipe.evaluate,
+        resume=resume,
+        quiet=quiet,
+    )
+    return load_run(out)

@@ -1,0 +1,140 @@
+"""Pictures and sentences as vectors, for what image-text models are scored by beside label maps."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from lexiseg.core.errors import DatasetError, InputError
+from lexiseg.core.features import PatchFeatures
+from lexiseg.core.sample import Sample
+from lexiseg.data.transforms import resize_image
+
+#: Pictures, and sentences, encoded in one call.
+_BATCH = 64
+
+
+@runtime_checkable
+class ImageTextModel(Protocol):
+    """A model with one space for pictures and sentences."""
+
+    @property
+    def picture_side(self) -> int:
+        """Side of the square pictures it likes to see whole."""
+
+    def encode_images(self, images: Float[Tensor, "B 3 H W"]) -> PatchFeatures:
+        """Encode RGB images in [0, 1]; the global token is the picture's vector, of unit length."""
+
+    def embed_sentences(self, sentences: Sequence[str]) -> Float[Tensor, "T D"]:
+        """Embed sentences as they are, of unit length."""
+
+
+def as_image_text_model(model: object) -> ImageTextModel:
+    """Check that a model has one space for whole pictures and sentences.
+
+    Raises:
+        InputError: It has not.
+    """
+    if isinstance(model, ImageTextModel):
+        return model
+    raise InputError(
+        doing=f"comparing pictures with sentences by {getattr(model, 'name', type(model).__name__)}",
+        found="a model without one space for whole pictures and sentences",
+        expected="a model trained on captions, such as simseg",
+        fix="Train one: lexiseg train simseg/scenes --out RUN.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbeddedPairs:
+    """Pictures and their captions.
+
+    Attributes:
+        images: Unit rows.
+        texts: Unit rows; a picture may have several captions.
+        image_of_text: Row of each caption's picture.
+    """
+
+    images: Float[Tensor, "I D"]
+    texts: Float[Tensor, "T D"]
+    image_of_text: Int64[Tensor, " T"]
+
+
+@torch.inference_mode()
+def embed_pairs(
+    model: ImageTextModel, samples: Iterable[Sample], *, advance: Callable[[], None] = lambda: None
+) -> EmbeddedPairs:
+    """Embed every picture and every caption of it.
+
+    Args:
+        model: In eval mode.
+        samples: Read one at a time.
+        advance: Called after each picture.
+
+    Raises:
+        DatasetError: There is no sample, or one without a caption.
+    """
+    sentences: list[str] = []
+    owners: list[int] = []
+    pictures = _Pictures(model)
+    for index, sample in enumerate(samples):
+        if not sample.captions:
+            raise _no_captions(f"{sample.source} without a caption")
+        pictures.add(sample)
+        sentences.extend(sample.captions)
+        owners.extend([index] * len(sample.captions))
+        advance()
+    if not owners:
+        raise _no_captions("no picture at all")
+    texts = [
+        model.embed_sentences(sentences[at : at + _BATCH]).cpu() for at in range(0, len(sentences), _BATCH)
+    ]
+    return EmbeddedPairs(
+        images=pictures.vectors(), texts=torch.cat(texts).float(), image_of_text=torch.tensor(owners)
+    )
+
+
+@torch.inference_mode()
+def embed_pictures(model: ImageTextModel, samples: Iterable[Sample]) -> Float[Tensor, "I D"]:
+    """Embed pictures only."""
+    pictures = _Pictures(model)
+    for sample in samples:
+        pictures.add(sample)
+    return pictures.vectors()
+
+
+class _Pictures:
+    def __init__(self, model: ImageTextModel) -> None:
+        self._model = model
+        self._waiting: list[Tensor] = []
+        self._done: list[Tensor] = []
+
+    def add(self, sample: Sample) -> None:
+        side = self._model.picture_side
+        self._waiting.append(resize_image(sample.image, (side, side)))
+        if len(self._waiting) == _BATCH:
+            self._encode()
+
+    def _encode(self) -> None:
+        device = next((value.device for value in getattr(self._model, "parameters", list)()), None)
+        vectors = self._model.encode_images(torch.stack(self._waiting).to(device)).global_token
+        assert vectors is not None, "a model without a vector for whole pictures"
+        self._done.append(vectors.float().cpu())
+        self._waiting = []
+
+    def vectors(self) -> Float[Tensor, "I D"]:
+        if self._waiting:
+            self._encode()
+        return torch.cat(self._done)
+
+
+def _no_captions(found: str) -> DatasetError:
+    return DatasetError(
+        doing="embedding pictures and captions",
+        found=found,
+        expected="at least one caption for every picture",
+        fix="Leave out pictures without captions.",
+    )

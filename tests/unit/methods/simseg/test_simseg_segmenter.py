@@ -1,0 +1,274 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import grey_closing
+
+from lexiseg.core.batch import Batch
+from lexiseg.core.errors import InputError
+from lexiseg.core.vocabulary import Vocabulary
+from lexiseg.inference.settings import InferenceSettings
+from lexiseg.methods.simseg.class_masks import present_classes
+from lexiseg.methods.simseg.pooling import pool_image, pool_text, unit
+from lexiseg.methods.simseg.segmenter import SimSeg, seen_pixels
+from lexiseg.methods.simseg.settings import MaskSettings, PoolingSettings, SimSegSettings
+from lexiseg.models.bert import Bert, BertShape, WordTokenizer
+from lexiseg.models.vit import VisionTransformer, ViTShape
+
+WORDS = ["background", "cat", "dog", "sky", "tree", "boat", "a photo of the"]
+VOCABULARY = Vocabulary(names=tuple(WORDS[:6]))
+MODES = ("topk", "mean", "cls")
+
+
+def make(
+    pooling: str = "topk", *, drop_rate: float = 0.0, padding: str = "plain", **settings: object
+) -> SimSeg:
+    torch.manual_seed(0)
+    return SimSeg(
+        VisionTransformer(ViTShape(width=24, depth=1, num_heads=2, patch=8, image_side=32)),
+        24,
+        Bert(WordTokenizer(WORDS), BertShape(width=24, depth=1, num_heads=2, max_tokens=12, drop_rate=drop_rate)),
+        settings=InferenceSettings(
+            **{
+                "short_side": 48, "aspect": "squash", "prompts": "openai7", "background": "name",
+                "refine": "none", **settings,
+            }
+        ),
+        method=SimSegSettings(
+            embedding_dim=16,
+            training=PoolingSettings(pooling=pooling, padding=padding),
+            testing=PoolingSettings(pooling=pooling, text_responses=1, padding="masked"),
+        ),
+    )  # fmt: skip
+
+
+def make_generous() -> SimSeg:
+    """Make a model that finds some words in any picture."""
+    model = make().eval()
+    model.method = dataclasses.replace(model.method, masks=MaskSettings(deviations=-9.0))
+    return model
+
+
+def batch(size: int = 6) -> Batch:
+    generator = torch.Generator().manual_seed(3)
+    captions = [f"a photo of the {WORDS[1 + index % 5]} {WORDS[index % 3]}" for index in range(size)]
+    return Batch(
+        images=torch.randint(0, 256, (size, 3, 32, 32), generator=generator, dtype=torch.uint8),
+        sources=tuple(f"picture {index}" for index in range(size)),
+        captions=tuple(captions),
+    )
+
+
+def picture(height: int = 40, width: int = 70) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("pooling", MODES)
+def test_embeddings_have_unit_length_and_the_loss_is_finite(pooling):
+    model = make(pooling).train()
+    images, texts = model.embed(batch())
+    for rows in (images, texts):
+        torch.testing.assert_close(rows.norm(dim=-1), torch.ones(6))
+    terms = model(batch())
+    assert torch.isfinite(terms.total())
+    assert terms.observed["temperature"].item() == pytest.approx(0.07)
+
+
+def test_gradients_reach_every_parameter_of_the_model():
+    model = make().train()
+    model(batch()).total().backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+def test_some_steps_lower_the_loss():
+    model = make().train()
+    optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(30):
+        loss = model(batch(5)).total()
+        losses.append(loss.item())
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_the_vector_of_a_picture_is_pooled_before_it_is_normalised():
+    model = make().eval()
+    with torch.inference_mode():
+        features = model.encode_images(torch.rand(2, 3, 32, 32))
+    best = features.tokens.topk(5, dim=1).values.mean(1)
+    torch.testing.assert_close(features.global_token, torch.nn.functional.normalize(best, dim=-1))
+    assert not torch.allclose(features.global_token, unit(features.tokens).topk(5, dim=1).values.mean(1))
+
+
+def test_text_counts_and_padding_differ_between_training_and_testing():
+    model = make()
+    sentence = ["a cat"]
+    model.eval()
+    with torch.no_grad():
+        tokens, own = model.texts.network(sentence, whole_length=True)
+        projected = model.texts.projection(tokens)
+        torch.testing.assert_close(model.texts(sentence), unit(projected[:, :4].amax(1)))
+        model.train()
+        torch.testing.assert_close(model.texts(sentence), unit(projected.topk(5, dim=1).values.mean(1)))
+    assert own.sum() == 4
+
+
+@pytest.mark.parametrize("pooling", MODES)
+def test_pooling_modes_are_what_they_are_called(pooling):
+    tokens = torch.randn(2, 9, 8, generator=torch.Generator().manual_seed(0))
+    own = torch.arange(9)[None] < torch.tensor([[4], [9]])
+    settings = PoolingSettings(pooling=pooling, image_responses=3, text_responses=2, padding="masked")
+    wanted = {"topk": tokens.topk(3, dim=1).values.mean(1), "mean": tokens.mean(1), "cls": tokens[:, 0] + 1}
+    torch.testing.assert_close(pool_image(tokens, tokens[:, 0] + 1, settings), unit(wanted[pooling]))
+    first = {
+        "topk": tokens[0, :4].topk(2, dim=0).values.mean(0),
+        "mean": tokens[0, :4].mean(0),
+        "cls": tokens[0, 0],
+    }
+    torch.testing.assert_close(pool_text(tokens, own, settings)[0], unit(first[pooling]))
+
+
+def test_gradient_caching_equals_the_whole_batch_p17():
+    """Embed without gradient, differentiate the contrast, embed parts again: as the engine does it."""
+    for sub_batch in (1, 2, 4, 6):
+        model = make().train()
+        whole = batch()
+        model(whole).total().backward()
+        wanted = {name: value.grad.clone() for name, value in model.named_parameters()}
+        model.zero_grad()
+        with torch.no_grad():
+            images, texts = model.embed(whole)
+        images, texts = images.requires_grad_(), texts.requires_grad_()
+        model.contrast(images, texts).total().backward()
+        for start in range(0, 6, sub_batch):
+            part = slice(start, start + sub_batch)
+            u, v = model.embed(whole.part(start, min(start + sub_batch, 6)))
+            ((u * images.grad[part]).sum() + (v * texts.grad[part]).sum()).backward()
+        for name, value in model.named_parameters():
+            torch.testing.assert_close(value.grad, wanted[name], atol=1e-6, rtol=1e-4)
+
+
+def test_images_without_captions_are_refused():
+    with pytest.raises(InputError, match="found images without captions; expected one sentence an image"):
+        make().embed(dataclasses.replace(batch(), captions=None))
+
+
+def test_pictures_are_squashed_and_results_keep_their_size():
+    model = make().eval()
+    encoded = model.encode(picture(40, 70))
+    assert encoded.resized_size == (48, 48)
+    assert encoded.features[0].grid == (6, 6)
+    assert model.segment(encoded, VOCABULARY).label_map.shape == (40, 70)
+
+
+def test_the_label_map_is_made_step_by_step_as_published():
+    """Section 6.2 again, in plain words: shortlist, maps, half of the range, painted best last."""
+    model = make_generous()
+    image = picture()
+    result = model.segment(image, VOCABULARY)
+    encoded = model.encode(image)
+    names = model.embed_texts(list(VOCABULARY.names), "openai7")
+    tokens = torch.nn.functional.normalize(encoded.features[0].tokens[0], dim=-1)
+    scores = (names @ encoded.features[0].global_token[0]).numpy()
+    present = present_classes(scores, 0, model.method.masks)
+    wanted = np.zeros((40, 70), int)
+    for label in sorted(present, key=lambda label: scores[label]):
+        found = (tokens @ names[label]).reshape(6, 6).numpy()
+        found = (found - found.min()) / (found.max() - found.min())
+        mask = np.pad(np.kron(found >= 0.5, np.ones((8, 8), bool)), 12, mode="edge")
+        mask = grey_closing(mask.astype(np.uint8), (7, 7))[12:-12, 12:-12]
+        rows = ((np.arange(40) + 0.5) * 48 / 40).astype(int)
+        columns = ((np.arange(70) + 0.5) * 48 / 70).astype(int)
+        wanted[mask[np.ix_(rows, columns)] > 0] = label
+    assert present
+    inner = (slice(4, -4), slice(6, -6))  # borders are continued in another way here
+    np.testing.assert_array_equal(result.label_map[inner], wanted[inner])
+    assert set(np.unique(result.label_map)) <= {0, *present}
+    assert result.score_map.max() == pytest.approx(
+        max(scores[label] for label in np.unique(result.label_map))
+    )
+
+
+def test_nothing_survives_means_background_everywhere_p15(monkeypatch):
+    model = make().eval()
+    monkeypatch.setattr("lexiseg.methods.simseg.segmenter.present_classes", lambda *_: [])
+    assert (model.segment(picture(), VOCABULARY).label_map == 0).all()
+    no_background = ["cat", "dog"]
+    below = model.segment(picture(), no_background, background="threshold", threshold=0.5)
+    assert (below.label_map == 2).all()
+
+
+def test_without_background_every_pixel_gets_a_word():
+    model = make().eval()
+    result = model.segment(picture(), ["cat", "dog", "sky"], background="none")
+    assert result.vocabulary.names == ("cat", "dog", "sky")
+    assert result.label_map.max() < 3
+
+
+def test_crf_without_pairwise_weights_is_the_plain_mask_p13():
+    from lexiseg.ops.dense_crf import CrfSettings, DenseCrf
+
+    maps = np.random.default_rng(0).random((2, 20, 24)).astype(np.float32)
+    crf = DenseCrf(picture(20, 24), CrfSettings(gaussian_weight=0.0, bilateral_weight=0.0))
+    np.testing.assert_array_equal(crf.binary(maps), maps >= 0.5)
+
+
+def test_crf_masks_are_cut_from_the_picture_as_the_model_saw_it():
+    model = make_generous()
+    result = model.segment(picture(), VOCABULARY, refine="crf")
+    assert result.label_map.any()
+    assert result.label_map.shape == (40, 70)
+    assert seen_pixels(model.encode(picture())).shape == (48, 48, 3)
+
+
+def test_refinement_by_labels_is_refused_with_what_to_use_instead():
+    with pytest.raises(InputError, match=r"found refine = 'guided'; expected none .* or crf"):
+        make().eval().segment(picture(), ["cat"], refine="guided")
+
+
+def test_several_names_of_a_class_take_the_best_score():
+    model = make().eval()
+    encoded = model.encode(picture())
+    names = model.embed_texts(["cat", "dog", "sky"], "openai7")
+    single = model.picture_scores(encoded, names, [1, 1, 1], "max")
+    assert model.picture_scores(encoded, names, [2, 1], "max").tolist() == [max(single[:2]), single[2]]
+    assert model.picture_scores(encoded, names, [2, 1], "mean")[0] == pytest.approx(single[:2].mean())
+
+
+def test_class_embeddings_follow_the_weights():
+    model = make().eval()
+    before = model.embed_texts(["cat"], "single")
+    assert torch.equal(before, model.embed_texts(["cat"], "single"))
+    fingerprint = model.texts.fingerprint
+    with torch.no_grad():
+        model.texts.projection.weight.mul_(torch.linspace(0.5, 2, 16)[:, None])
+    assert not torch.allclose(before, model.embed_texts(["cat"], "single"))
+    assert model.texts.fingerprint != fingerprint
+
+
+def test_class_embeddings_follow_an_optimiser_with_fused_kernels():
+    model = make().eval()
+    before = model.embed_texts(["cat"], "single")
+    fingerprint = model.texts.fingerprint
+    model.train()
+    optimiser = torch.optim.AdamW(model.parameters(), lr=0.1, fused=True)
+    model(batch()).total().backward()
+    optimiser.step()
+    model.eval()
+    assert not torch.allclose(before, model.embed_texts(["cat"], "single"))
+    assert model.texts.fingerprint != fingerprint
+
+
+def test_padding_is_a_switch_of_training_and_of_testing():
+    plain, masked = make(padding="plain").train(), make(padding="masked").train()
+    with torch.no_grad():
+        assert not torch.allclose(plain.texts(["cat"]), masked.texts(["cat"]))
+        assert torch.allclose(plain.eval().texts(["cat"]), masked.eval().texts(["cat"]))
+
+
+def test_windows_share_one_list_of_classes():
+    result = make().eval().segment(picture(60, 60), VOCABULARY, short_side=64, window=32)
+    assert result.label_map.shape == (60, 60)

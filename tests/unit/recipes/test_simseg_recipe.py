@@ -1,0 +1,158 @@
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lexiseg.core.errors import InputError
+from lexiseg.core.sample import Sample
+from lexiseg.core.vocabulary import Vocabulary
+from lexiseg.data.scenes import SceneDataset
+from lexiseg.data.scenes.draw import scene_batch
+from lexiseg.engine.schedule import lr_factor
+from lexiseg.methods.simseg.localisation import similarity_mass
+from lexiseg.methods.simseg.presence import class_presence
+from lexiseg.recipes import simseg
+from lexiseg.recipes.linear_probe import ProbeSettings, linear_probe
+from lexiseg.recipes.settings_json import settings_from_json, settings_to_json
+from lexiseg.recipes.train_recipe import train_recipe
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return simseg.tiny().build_model().eval()
+
+
+@pytest.mark.parametrize("recipe", [simseg.paper, simseg.paper_b16, simseg.scenes, simseg.tiny, simseg.emoji])
+def test_recipes_are_plain_values_and_come_back_the_same(recipe):
+    settings = recipe()
+    written = json.loads(json.dumps(settings_to_json(settings)))
+    assert settings_from_json(type(settings), written, source="here") == settings
+
+
+@pytest.mark.parametrize(("recipe", "millions"), [(simseg.paper, 130.8), (simseg.paper_b16, 195.1)])
+def test_the_paper_models_have_their_size(recipe, millions, monkeypatch):
+    class ManyWords(simseg.WordTokenizer):
+        def __init__(self, *_) -> None:
+            super().__init__([])
+            self.num_tokens = 30522
+
+    monkeypatch.setattr(simseg.CaptionSimSegRecipe, "build_tokenizer", lambda self: ManyWords())
+    with torch.device("meta"):
+        built = recipe().build_model()
+    assert sum(parameter.numel() for parameter in built.parameters()) / 1e6 == pytest.approx(
+        millions, abs=0.1
+    )
+    assert built.settings.short_side == 288
+    assert (built.method.training.image_responses, built.method.training.text_responses) == (5, 5)
+    assert (built.method.testing.image_responses, built.method.testing.text_responses) == (5, 1)
+    assert (built.method.training.padding, built.method.testing.padding) == ("plain", "masked")
+
+
+@pytest.mark.parametrize(
+    ("step", "rate"), [(0, 0.0), (12, 1.44e-4), (25, 3e-4), (512, 1.652e-4), (1000, 3e-5)]
+)
+def test_the_schedule_of_the_paper_p9(step, rate):
+    optim = simseg.paper().optim
+    assert optim.lr * lr_factor(optim, step, 1000) == pytest.approx(rate, rel=1e-3)
+
+
+def test_the_optimiser_of_the_paper_is_its_table_5():
+    recipe = simseg.paper()
+    assert (recipe.optim.betas, recipe.optim.weight_decay, recipe.optim.eps) == ((0.9, 0.98), 0.2, 1e-6)
+    assert (recipe.run.batch_size, recipe.run.sub_batch_size) == (4096, 1024)
+
+
+def test_words_of_scenes_are_all_known():
+    recipe = simseg.scenes()
+    known = recipe.build_tokenizer().vocabulary
+    batch = scene_batch(recipe.data, 0, 0, 0, 256, 256)
+    words = {word for caption in batch.captions for word in caption.lower().replace(".", "").split()}
+    assert words <= set(known)
+
+
+def test_scenes_of_another_size_are_refused():
+    recipe = simseg.tiny()
+    other = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, size=96))
+    with pytest.raises(InputError, match="found scenes of 96 pixels for an image encoder of 64"):
+        other.build_data()
+
+
+def test_a_run_of_the_tiny_recipe_trains_evaluates_and_loads_again(tmp_path):
+    recipe = simseg.tiny()
+    short = dataclasses.replace(
+        recipe,
+        run=dataclasses.replace(recipe.run, num_steps=4, batch_size=8, log_every=1),
+        evaluation=dataclasses.replace(recipe.evaluation, num_scenes=6),
+    )
+    model = train_recipe("lexiseg.recipes.simseg:tiny", recipe=short, out=tmp_path / "run", quiet=True)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    found = lines[-1]["evaluation"]
+    assert {"mean_iou", "inside", "chance", "rsum", "top1", "recall"} <= set(found)
+    assert 0 <= found["inside"] <= 1
+    result = model.segment(np.zeros((50, 70, 3), np.uint8), "star, ring, house, fish")
+    assert result.vocabulary.names[-1] == "background"
+
+
+def test_a_common_class_is_measured_apart(model):
+    recipe = simseg.tiny()
+    data = dataclasses.replace(recipe.data, common_class="person")
+    changed = dataclasses.replace(
+        recipe, data=data, evaluation=dataclasses.replace(recipe.evaluation, num_scenes=8)
+    )
+    found = changed.evaluate(model)
+    assert {"common_recall", "others_recall", "common_score", "others_score", "common_lead"} <= set(found)
+
+
+def test_a_perfect_map_has_all_its_mass_inside_and_a_flat_one_the_mean_area(monkeypatch, model):
+    label_map = np.zeros((64, 64), np.uint16)
+    label_map[:16, :32] = 1
+    sample = Sample(image=np.zeros((64, 64, 3), np.uint8), source=Path("a.png"), label_map=label_map)
+    vocabulary = Vocabulary(names=("background", "star", "ring"))
+    perfect = torch.zeros(1, 8, 8)
+    perfect[:, :2, :4] = 1.0
+    monkeypatch.setattr("lexiseg.methods.simseg.localisation.grid_scores", lambda *_, **__: perfect)
+    found = similarity_mass(model, [sample], vocabulary)
+    assert (found.inside, found.chance, found.num_maps) == (1.0, 0.125, 1)
+    assert found.gain == 8.0
+
+
+def test_presence_counts_what_the_threshold_lets_through(model):
+    dataset = SceneDataset(simseg.tiny().data, 5)
+    presence = class_presence(model, dataset, dataset.vocabulary)
+    assert presence.shown.shape == presence.found.shape == (5, 13)
+    assert 0 <= presence.recall(list(range(1, 13))) <= 1
+    full = dataclasses.replace(presence, found=presence.shown)
+    assert full.recall(list(range(1, 13))) == 1.0
+    leading = dataclasses.replace(presence, scores=presence.scores * 0)
+    leading.scores[:, 1] = 0.5
+    shown = presence.shown.copy()
+    shown[:, 1] = shown[0, 2] = True
+    assert dataclasses.replace(leading, shown=shown).lead(1, [2, 3, 4]) == pytest.approx(0.5)
+
+
+def test_a_probe_learns_what_is_linear_and_is_at_chance_where_labels_are_drawn():
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(600, 12, generator=generator)
+    labels = (features @ torch.randn(12, 4, generator=generator)).argmax(1)
+    drawn = torch.randint(0, 4, (600,), generator=generator)
+    settings = ProbeSettings(num_epochs=60)
+    views = features[None, :400]
+    learnt = linear_probe(views, labels[:400], features[400:], labels[400:], num_classes=4, settings=settings)
+    by_chance = linear_probe(
+        views, drawn[:400], features[400:], drawn[400:], num_classes=4, settings=settings
+    )
+    assert learnt[1] > 0.85
+    assert learnt[4] == 1.0
+    assert by_chance[1] < 0.4
+
+
+def test_a_probe_without_pictures_is_refused():
+    with pytest.raises(InputError, match="found 0 pictures with labels up to None"):
+        linear_probe(
+            torch.zeros(1, 0, 3), torch.zeros(0, dtype=torch.long), torch.zeros(1, 3), torch.zeros(1, dtype=torch.long),
+            num_classes=2,
+        )  # fmt: skip
