@@ -26,13 +26,19 @@ COMMANDS = {
     "export": ("export:Export", "Write the masks of a predictions store as COCO annotations."),
     "train": ("train:Train", "Train a model by a recipe into a run folder."),
     "retrain": ("retrain:Retrain", "Train twice: with tags, then on the pseudo masks of the first model."),
-    "ablate": ("ablate:Ablate", "Make a table of a paper again: train and measure its cells."),
-    "retrieve": ("retrieve:Retrieve", "Find pictures by captions and captions by pictures: recall at 1, 5, 10."),
-    "classify": ("classify:Classify", "Classify pictures by names, and probe a model's features."),
-    "captions": ("captions:Captions", "Check or pack pictures with captions."),
+    "ablate": (
+        "ablate:Ablate",
+        "Make a table of a paper again: train and measure its cells; what is finished is kept.",
+    ),
+    "retrieve": (
+        "retrieve:Retrieve",
+        "Score a model by image-text retrieval: recall at 1, 5 and 10 both ways, and their sum.",
+    ),
+    "classify": ("classify:Classify", "Score a model by classification of whole pictures: top-1 and top-5."),
+    "captions": ("captions:Captions", "Check pictures with captions, and pack them into tar shards."),
     "scenes": (
         "scenes:Scenes",
-        "Make synthetic scenes: small pictures with exact masks, names, tags and captions.",
+        "Make synthetic scenes: endless small pictures with exact masks, names, tags and captions.",
     ),
     "references": ("references:References", "Build, show and merge banks of reference pictures, for rim."),
     "datasets": (

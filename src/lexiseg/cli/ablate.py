@@ -7,26 +7,28 @@ from typing import Annotated
 
 import tyro
 
+from lexiseg.cli.options import option
 from lexiseg.cli.progress import progress
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ablate:
-    """Train and measure the cells of an ablation; what is finished is kept and not done again.
+    """Make a table of a paper again: train and measure its cells; what is finished is kept.
 
     Without a name, lists the ablations.
     """
 
-    name: tyro.conf.Positional[Annotated[str | None, tyro.conf.arg(metavar="NAME")]] = None
-    """simseg/loda, simseg/table11, simformer/pairs, …"""
-    out: Path | None = None
-    """Folder for the runs, the measurements and the tables."""
-    seeds: tuple[int, ...] | None = None
-    """Seeds of every cell that names none itself."""
-    num_steps: int | None = None
-    """Train each cell for so many steps instead of the recipe's number."""
-    jobs: int = 1
-    """Trainings at a time, each with one thread."""
+    name: tyro.conf.Positional[
+        Annotated[str, option("[NAME]", "simseg/loda, simseg/table11, simformer/pairs, …")]
+    ] = ""
+    out: Annotated[Path | None, option("FOLDER", "Where runs, measurements and tables go.")] = None
+    seeds: Annotated[
+        tuple[int, ...], option("SEED ...", "Seeds of the cells that name none themselves (default: 0 1 2).")
+    ] = ()
+    num_steps: Annotated[
+        int | None, option("N", "Train each cell for so many steps instead of the recipe's number.")
+    ] = None
+    jobs: Annotated[int, option("N", "Trainings at a time, each with one thread.")] = 1
 
     def run(self) -> int:
         """Run it; give the exit code."""
@@ -36,11 +38,11 @@ class Ablate:
         from lexiseg.core.atomic_write import atomic_path
         from lexiseg.core.errors import InputError
         from lexiseg.recipes.ablations import ABLATIONS, find_ablation
-        from lexiseg.recipes.ablations.run import run_ablation
+        from lexiseg.recipes.ablations.run import count_trainings, run_ablation
         from lexiseg.recipes.ablations.table import markdown, to_json
 
         console = Console(highlight=False, soft_wrap=True)
-        if self.name is None:
+        if not self.name:
             table = Table("ablation", "what it shows", highlight=False)
             for name, (_, summary) in ABLATIONS.items():
                 table.add_row(name, summary)
@@ -62,9 +64,8 @@ class Ablate:
                 fix="Leave it out for one at a time.",
             )
         changes = {} if self.num_steps is None else {"run.num_steps": self.num_steps}
-        seeds = ablation.seeds if self.seeds is None else self.seeds
-        total = len({(cell.row, cell.column) for cell in ablation.cells}) * len(seeds)
-        with progress("cells", total, console) as advance:
+        seeds = self.seeds or ablation.seeds
+        with progress("trainings", count_trainings(ablation, seeds), console) as advance:
 
             def tell(what: str) -> None:
                 console.print(f"done: {what}")
@@ -75,7 +76,7 @@ class Ablate:
             )
         found = to_json(ablation, measured)
         found["seeds"], found["changes"] = list(seeds), changes
-        file = self.out / f"{ablation.name.replace('/', '-')}.json"
+        file = self.out / f"{ablation.file_stem}.json"
         with atomic_path(file) as path:
             path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
         console.print(f"\n{ablation.title}\n")

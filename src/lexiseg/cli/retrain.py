@@ -25,7 +25,7 @@ class Retrain:
     @classmethod
     def from_arguments(cls, arguments: Sequence[str]) -> "Retrain":
         """Read the command line, which is that of ``lexiseg train``."""
-        read = Train.from_arguments(arguments)
+        read = Train.from_arguments(arguments, program="lexiseg retrain")
         return cls(name=read.name, options=read.options)
 
     def run(self) -> int:
@@ -33,8 +33,10 @@ class Retrain:
         if self.name is None:
             print(_USAGE)
             return 0
+        from lexiseg.engine.devices import close_devices
         from lexiseg.recipes.retraining import retrain
 
         given = self.options
         retrain(self.name, recipe=given.settings, out=given.out, resume=given.resume, quiet=given.quiet)
+        close_devices()
         return 0

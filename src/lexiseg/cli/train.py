@@ -37,7 +37,7 @@ class Train:
     options: Any = None
 
     @classmethod
-    def from_arguments(cls, arguments: Sequence[str]) -> "Train":
+    def from_arguments(cls, arguments: Sequence[str], *, program: str = "lexiseg train") -> "Train":
         """Read the command line: the recipe named first decides which settings there are."""
         if not arguments or arguments[0] in ("-h", "--help"):
             return cls(name=None)
@@ -45,8 +45,7 @@ class Train:
 
         name = arguments[0]
         options = _options_of(find_recipe(name))
-        prog = f"lexiseg train {name}"
-        return cls(name=name, options=tyro.cli(options, prog=prog, args=list(arguments[1:])))
+        return cls(name=name, options=tyro.cli(options, prog=f"{program} {name}", args=list(arguments[1:])))
 
     def run(self) -> int:
         """Train; give the exit code."""
@@ -69,7 +68,8 @@ def _options_of(recipe: "Recipe") -> type:
         ("out", Annotated[Path, tyro.conf.arg(metavar="RUN", help="The run's folder.")]),
         ("resume", Annotated[bool, option("", "Go on with the run in that folder.")], False),
         ("quiet", Annotated[bool, option("", "Show no progress.")], False),
-        ("settings", Annotated[kind, tyro.conf.arg(name="")], recipe),
+        # A part that may be None has flags like any other where the recipe has it.
+        ("settings", Annotated[kind, tyro.conf.arg(name=""), tyro.conf.AvoidSubcommands], recipe),
     ]
     made = make_dataclass("TrainOptions", fields, frozen=True, kw_only=True)
     made.__doc__ = kind.__doc__

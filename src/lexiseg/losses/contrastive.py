@@ -41,7 +41,7 @@ def contrastive_loss(
 
     Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", ICML 2021. log B
     where all embeddings are equal. Works on blocks of rows and keeps none of them, so that memory grows with
-    ``B``, not with its square; in float32 at least.
+    ``B``, not with its square; in float32 at least, under autocast too.
 
     Args:
         images: Unit rows.
@@ -50,7 +50,10 @@ def contrastive_loss(
     """
     at_least_single = torch.promote_types(images.dtype, torch.float32)
     contrast: Callable[[Tensor, Tensor, Tensor], Tensor] = _Contrast.apply
-    return contrast(images.to(at_least_single), texts.to(at_least_single), temperature)
+    # Autocast would round similarities to half precision before they are divided by the temperature, and
+    # those of the backward pass, outside of it, would be others.
+    with torch.autocast(images.device.type, enabled=False):
+        return contrast(images.to(at_least_single), texts.to(at_least_single), temperature)
 
 
 class _Contrast(torch.autograd.Function):

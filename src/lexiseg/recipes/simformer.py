@@ -3,9 +3,10 @@
 What differs from the paper, and why: docs/methods/simformer.md.
 """
 
+import math
 from dataclasses import dataclass, field
-from pathlib import Path
 
+from lexiseg.core.errors import InputError
 from lexiseg.core.interfaces import Trainable
 from lexiseg.data.augmentation.labelled_crop import LabelledCropSettings
 from lexiseg.data.training_data import TrainingData
@@ -14,6 +15,7 @@ from lexiseg.inference.settings import InferenceSettings
 from lexiseg.layers.feature_pyramid import PyramidBackbone
 from lexiseg.methods.simformer.model import SimFormer
 from lexiseg.methods.simformer.settings import SimFormerSettings
+from lexiseg.metrics.iou import Scores
 from lexiseg.models.backbones import (
     TinyPyramid,
     load_efficientnet_pyramid,
@@ -72,20 +74,45 @@ class SimFormerRecipe(Recipe):
         )
 
     def build_data(self) -> TrainingData:
-        """Open the training images; all are read once."""
+        """Open the training images; all are read once.
+
+        Raises:
+            InputError: The settings do not fit the data or each other.
+            DatasetError: The copy of the data is incomplete or contradicts itself.
+        """
+        if self.run.batch_size % 2 or (self.run.sub_batch_size or 2) % 2:
+            raise InputError(
+                doing="pairing images",
+                found=f"batches of {self.run.batch_size}, on a device {self.run.sub_batch_size or 'all'} at once",
+                expected="even numbers: rows 2p and 2p + 1 of a batch are a pair",
+                fix="Change --run.batch-size or --run.sub-batch-size.",
+            )
+        self.data.scored_images()  # what is missing there shows now, not when the training is over
         return self.data.training_data(batch_size=self.run.batch_size, seed=self.run.seed)
 
     def evaluate(self, model: Trainable) -> dict[str, float]:
-        """Segment the images to score: mean IoU of unseen and of seen classes."""
+        """Segment the images to score: mean IoU of unseen and of seen classes.
+
+        ``unseen_mean_iou_present``, the mean over unseen classes that occur in the truth, is the paper's number.
+        The others average over classes that occur or are predicted, as ``Scores`` says. Left out is
+        what nothing defines, such as the score of unseen classes in images without masks of them.
+        """
         assert isinstance(model, SimFormer)
-        scores = evaluate(model, self.data.scored_images()).scores
+        images = self.data.scored_images()
+        if images is None:
+            return {}
+        scores = evaluate(model, images).scores
         found = {
+            "unseen_mean_iou_present": _mean_present(scores, scores.unseen),
+            "seen_mean_iou_present": _mean_present(scores, scores.seen),
             "unseen_mean_iou": scores.unseen_mean_iou,
             "seen_mean_iou": scores.seen_mean_iou,
             "harmonic_iou": scores.harmonic_iou,
             "mean_iou": scores.mean_iou,
         }
-        return {name: float(value) for name, value in found.items() if value is not None}
+        return {
+            name: float(value) for name, value in found.items() if value is not None and not math.isnan(value)
+        }
 
 
 def tiny() -> SimFormerRecipe:
@@ -115,11 +142,10 @@ def scenes() -> SimFormerRecipe:
 
 
 def clothing() -> SimFormerRecipe:
-    """Train on photographs of dressed people: masks for most garments, tags for five of them."""
+    """Train on photographs of dressed people: masks for most garments, tags for five; give --data.path."""
     return SimFormerRecipe(
         data=WeakShotSource(
             dataset=CLOTHING,
-            path=Path("../shared/data/clothing"),
             crop=LabelledCropSettings(size=256, min_scale=0.75, max_scale=1.5),
         ),
         method=SimFormerSettings(),
@@ -176,6 +202,11 @@ def ade20k() -> SimFormerRecipe:
 
 def _optim(lr: float, clip_norm: float = 0.01) -> OptimSettings:
     return OptimSettings(lr=lr, weight_decay=1e-4, schedule="poly", poly_power=0.9, clip_norm=clip_norm)
+
+
+def _mean_present(scores: Scores, classes: frozenset[int] | None) -> float | None:
+    occurring = [label for label in sorted(classes or ()) if scores.true_pixels[label]]
+    return float(scores.iou[occurring].mean()) if occurring else None
 
 
 def _load_backbone(name: str) -> PyramidBackbone:

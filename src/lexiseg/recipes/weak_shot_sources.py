@@ -37,8 +37,10 @@ class WeakShotSource:
         dataset: ``scenes``, ``folder`` (layout in docs/datasets.md), ``clothing``, or the name of a
             published data set.
         path: The folder of the copy; scenes need none.
-        train_split: Part to train with; None for all of a folder.
-        scored_split: Part to score; None for the usual one.
+        train_split: Part to train with; None for the usual one. Of a folder that is train.txt, or all
+            of its images where there is no such list.
+        scored_split: Part to score; None for the usual one. Of a folder that is val.txt; without such a
+            list nothing is scored.
         class_split: Division of the classes of a published data set.
         unseen_masks: What becomes of masks of unseen classes, see ``WeakShotView``.
         all_masks: Train with the masks of all classes: the oracle. The division is kept for the scores.
@@ -132,8 +134,8 @@ class WeakShotSource:
             crop_facts={} if crop is None else dataclasses.asdict(crop),
         )
 
-    def scored_images(self) -> LabelledDataset:
-        """Open the images to score, with all masks and the division.
+    def scored_images(self) -> LabelledDataset | None:
+        """Open the images to score, with all masks and the division; None for a folder that lists none.
 
         Raises:
             DatasetError: The copy is incomplete.
@@ -143,6 +145,11 @@ class WeakShotSource:
         elif self.dataset == CLOTHING:
             masked = FolderDataset(self._copy(), labels="only")
             images = PartOfDataset(masked, held_out(masked.stems), split="every fourth with masks")
+        elif self.dataset == FOLDER:
+            split = self.scored_split or self._list_of_folder("val")
+            if split is None:
+                return None
+            images = FolderDataset(self._copy(), split, labels="only")
         else:
             images = open_dataset(self.dataset, self._copy(), self.scored_split)
         return PartOfDataset(images, vocabulary=self.vocabulary())
@@ -157,8 +164,11 @@ class WeakShotSource:
             kept = [index for index, stem in enumerate(folder.stems) if stem not in left_out]
             return PartOfDataset(folder, kept, split="all but every fourth with masks")
         if self.dataset == FOLDER:
-            return FolderDataset(self._copy(), self.train_split)
+            return FolderDataset(self._copy(), self.train_split or self._list_of_folder("train"))
         return open_dataset(self.dataset, self._copy(), self.train_split or "train")
+
+    def _list_of_folder(self, name: str) -> str | None:
+        return name if (self._copy() / f"{name}.txt").is_file() else None
 
     def _copy(self) -> Path:
         if self.path is None:

@@ -180,9 +180,11 @@ class SimSeg(Segmenter, ContrastiveTrainable):
         """Choose the classes of the picture, find the mask of each, and paint.
 
         Pixels without a mask are background: the class, or what is below the threshold. Where there is
-        neither, they get the class of their own patch.
+        neither, they get the class of their own patch. Masks compete by their class's score, background with
+        0: where there is one, a class without a score above 0 has no pixel.
         """
         scores = self.picture_scores(encoded, embeddings, counts, settings.synonyms)
+        present = present_classes(scores, background, self.method.masks)
         size = (encoded.image.shape[0], encoded.image.shape[1])
         if background is None and settings.background != "threshold":
             best = best_classes(encoded, self.class_scores, embeddings, counts, settings=settings)
@@ -191,7 +193,7 @@ class SimSeg(Segmenter, ContrastiveTrainable):
             best = RunningBest.empty(size)
             best.labels[:] = background or 0
             best.best[:] = _NEVER if background is None else scores[background]
-        present = present_classes(scores, background, self.method.masks)
+            present = [label for label in present if scores[label] > 0]
         if present:
             maps = grid_scores(encoded, self.class_scores, embeddings, counts, present, settings=settings)
             masks = self._masks(encoded, maps.float().cpu().numpy(), settings)

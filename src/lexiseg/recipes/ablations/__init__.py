@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from importlib import import_module
 
-from lexiseg.core.errors import UnknownNameError
+from lexiseg.core.errors import InputError, UnknownNameError
 from lexiseg.recipes.ablations.study import Ablation
 
 #: Name to the function that builds it, and what it shows.
@@ -19,13 +19,25 @@ ABLATIONS: dict[str, tuple[str, str]] = {
 
 
 def find_ablation(name: str) -> Ablation:
-    """Build an ablation.
+    """Build an ablation by its name, or a person's own by ``package.module:function``.
 
     Raises:
         UnknownNameError: There is none of that name.
+        InputError: The function cannot be imported.
     """
-    if name not in ABLATIONS:
+    where = name
+    if name in ABLATIONS:
+        where = f"lexiseg.recipes.ablations.{ABLATIONS[name][0]}"
+    module, colon, function = where.partition(":")
+    if not colon:
         raise UnknownNameError.of("ablation", name, ABLATIONS)
-    module, _, function = ABLATIONS[name][0].partition(":")
-    build: Callable[[], Ablation] = getattr(import_module(f"lexiseg.recipes.ablations.{module}"), function)
+    try:
+        build: Callable[[], Ablation] = getattr(import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(
+            doing=f"looking up the ablation {name!r}",
+            found=f"{type(error).__name__}: {error}",
+            expected="package.module:function, a function without arguments that gives an Ablation",
+            fix="Check the names; for a module in the present folder, run with PYTHONPATH=. set.",
+        ) from error
     return build()

@@ -86,6 +86,11 @@ def run_ablation(
     return list(_read(ablation, trainings))
 
 
+def count_trainings(ablation: Ablation, seeds: tuple[int, ...]) -> int:
+    """Count the trainings of a run: cells that differ in measuring only share one."""
+    return len(_trainings(ablation, Path(), seeds, {}))
+
+
 def _trainings(
     ablation: Ablation, out: Path, seeds: tuple[int, ...], changes: Mapping[str, Any]
 ) -> list[_Training]:

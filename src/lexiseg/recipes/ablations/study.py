@@ -74,6 +74,11 @@ class Ablation:
     published: Mapping[Place, float] = field(default_factory=dict)
     seeds: tuple[int, ...] = (0, 1, 2)
 
+    @property
+    def file_stem(self) -> str:
+        """Name without what file names cannot hold."""
+        return self.name.replace("/", "-").replace(":", "-")
+
     def __post_init__(self) -> None:
         places = [(cell.row, cell.column) for cell in self.cells]
         assert len(places) == len(set(places)), f"{self.name}: two cells in one place"

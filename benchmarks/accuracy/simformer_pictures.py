@@ -1,0 +1,260 @@
+"""Draw what simformer/scenes sees: seen and unseen classes, Basic beside Cross-Pair, and SimNet's similarity.
+
+Run from the repository root, with three trained runs (``lexiseg train simformer/scenes --out …``; Basic with
+``--method.pairs none``, the oracle with ``--method.pairs none --data.all-masks``)::
+
+    python benchmarks/accuracy/simformer_pictures.py --basic BASIC --full CROSS_PAIR --oracle ORACLE --out docs/assets
+
+It writes ``simformer-results.png`` and ``simformer-simnet.png``. Scenes are not chosen by what comes out: they are
+the first of the evaluation's that show what is to be shown.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from picture_sheet import Entry, Tile, draw_sheet, enlarged, heat, outlined, painted, save_sheet, striped
+from PIL import Image, ImageDraw
+from scipy.ndimage import distance_transform_edt
+
+from lexiseg.core.constants import IGNORE_INDEX
+from lexiseg.core.drawing import VOID_COLOUR, class_colours
+from lexiseg.core.sample import Sample
+from lexiseg.core.vocabulary import Vocabulary
+from lexiseg.data.labelled_dataset import LabelledDataset
+from lexiseg.data.transforms import fitted_size, resize_image
+from lexiseg.methods.simformer.model import SimFormer
+from lexiseg.recipes.run_folder import load_run, read_recipe
+from lexiseg.recipes.simformer import SimFormerRecipe
+
+SIDE = 192
+NUM_RESULTS = 6
+
+#: Classes a pixel of whose is chosen: three that SimNet never saw a mask of, and one that it did.
+CHOSEN = ("fish", "tree", "sand", "star")
+SEEN, UNSEEN, WHITE = (120, 160, 205), (245, 150, 60), (255, 255, 255)
+
+
+def read(folder: Path) -> tuple[SimFormerRecipe, SimFormer]:
+    """Load a run of simformer/scenes."""
+    recipe, model = read_recipe(folder)[1], load_run(folder)
+    if not (isinstance(recipe, SimFormerRecipe) and isinstance(model, SimFormer)):
+        raise SystemExit(f"{folder} is no run of simformer/scenes")
+    return recipe, model
+
+
+def unseen_of(vocabulary: Vocabulary) -> list[int]:
+    """List the classes without masks."""
+    assert vocabulary.seen is not None
+    return [label for label in range(len(vocabulary)) if label not in vocabulary.seen]
+
+
+def drawn_labels(label_map: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
+    """Paint a label map at the side of a tile, unseen classes striped."""
+    large = enlarged(label_map, SIDE)
+    return striped(painted(large, len(vocabulary)), np.isin(large, unseen_of(vocabulary)))
+
+
+def drawn_split(label_map: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
+    """Paint in two colours what has masks in training and what has only tags."""
+    drawn = np.full((*label_map.shape, 3), SEEN, np.uint8)
+    drawn[np.isin(label_map, unseen_of(vocabulary))] = UNSEEN
+    drawn[label_map == IGNORE_INDEX] = VOID_COLOUR
+    return enlarged(drawn, SIDE)
+
+
+def names_of(label_map: np.ndarray, vocabulary: Vocabulary, labels: list[int]) -> str:
+    """List which of some classes are in a label map."""
+    found = [vocabulary.names[label] for label in labels if (label_map == label).any()]
+    return ", ".join(found)
+
+
+def right(found: np.ndarray, truth: np.ndarray, labels: list[int]) -> str:
+    """Say which share of the pixels of some classes, and which of all others, are labelled right."""
+    unseen = np.isin(truth, labels)
+    seen = ~unseen & (truth != IGNORE_INDEX)
+    return f"{(found == truth)[unseen].mean():.0%} / {(found == truth)[seen].mean():.0%} right"
+
+
+def draw_results(models: dict[str, SimFormer], dataset: LabelledDataset, steps: int, path: Path) -> None:
+    """Draw picture, seen and unseen, truth, and the label map of every model."""
+    vocabulary = dataset.vocabulary
+    unseen = unseen_of(vocabulary)
+    samples = [s for s in (dataset[index] for index in range(60)) if _num_unseen(s, unseen) >= 2]
+    rows, shown = [], set()
+    for number, sample in enumerate(samples[:NUM_RESULTS]):
+        truth = sample.label_map
+        assert truth is not None
+        tags = names_of(truth, vocabulary, unseen)
+        row = [
+            Tile(pixels=enlarged(sample.image, SIDE), above="" if number else "picture"),
+            Tile(
+                pixels=drawn_split(truth, vocabulary),
+                above="" if number else "masks or only tags",
+                below=f"tags: {tags}",
+            ),
+            Tile(pixels=drawn_labels(truth, vocabulary), above="" if number else "truth"),
+        ]
+        shown |= set(np.unique(truth).tolist())
+        for name, model in models.items():
+            found = model.segment(sample.image, vocabulary).label_map
+            shown |= set(np.unique(found).tolist())
+            row.append(
+                Tile(
+                    pixels=drawn_labels(found, vocabulary),
+                    above="" if number else name,
+                    below=right(found, truth, unseen),
+                )
+            )
+        rows.append(row)
+    colours = class_colours(len(vocabulary))
+    legend = [
+        Entry(text="has masks in training", colour=SEEN),
+        Entry(text="has only tags", colour=UNSEEN),
+        Entry(text="void", colour=VOID_COLOUR),
+        *(
+            Entry(
+                text=vocabulary.names[label],
+                colour=tuple(int(part) for part in colours[label]),
+                striped=label in unseen,
+            )
+            for label in sorted(shown)
+            if label < len(vocabulary)
+        ),
+    ]
+    notes = (
+        "Striped: unseen classes, whose masks no model but the last was given; tags say of training pictures that they"
+        " are there. Nothing is said of these pictures.",
+        "“right”: pixels of unseen / of seen classes labelled right. The first six held-out scenes with two unseen"
+        f" classes or more; {steps} steps.",
+    )
+    save_sheet(draw_sheet(rows, legend=legend, notes=notes), path)
+
+
+def _num_unseen(sample: Sample, unseen: list[int]) -> int:
+    return sum(bool((sample.label_map == label).any()) for label in unseen)
+
+
+@torch.inference_mode()
+def pixel_embeddings(model: SimFormer, image: np.ndarray) -> torch.Tensor:
+    """Embed the pixels of a picture, ``D h w``."""
+    size = fitted_size(
+        image.shape[:2],
+        short_side=model.settings.short_side,
+        max_long_side=model.settings.max_long_side,
+        squash=False,
+        multiple_of=model.network.size_divisor,
+    )
+    return model.network(resize_image(image, size)[None], last_only=True).pixel_embeddings[0]
+
+
+@torch.inference_mode()
+def similarity(
+    model: SimFormer, first: torch.Tensor, pixel: tuple[int, int], second: torch.Tensor
+) -> np.ndarray:
+    """Give SimNet's probability that each pixel of ``second`` shows the class of a pixel of ``first``."""
+    assert model.pair_losses is not None, "the run has no SimNet: give one with method.pairs self or cross"
+    one = first[:, pixel[0], pixel[1]][None, None]
+    others = second.flatten(1).T[None]
+    return model.pair_losses.simnet(one, others).sigmoid()[0, 0].view(second.shape[1:]).numpy()
+
+
+def innermost(mask: np.ndarray) -> tuple[int, int]:
+    """Find the pixel of a mask that is furthest from its border."""
+    depth = distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
+    row, column = np.unravel_index(depth.argmax(), depth.shape)
+    return int(row), int(column)
+
+
+def marked(pixels: np.ndarray, pixel: tuple[int, int], times: int) -> np.ndarray:
+    """Put a white ring with a black rim around a pixel of a picture that was enlarged."""
+    picture = Image.fromarray(pixels)
+    draw = ImageDraw.Draw(picture)
+    y, x = ((place + 0.5) * times for place in pixel)
+    for radius, colour, width in ((9, (0, 0, 0), 5), (8, WHITE, 3)):
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), outline=colour, width=width)
+    return np.asarray(picture)
+
+
+def draw_simnet(model: SimFormer, dataset: LabelledDataset, path: Path) -> None:
+    """Draw for a pixel of some classes how alike all pixels of its picture and of another one are."""
+    vocabulary = dataset.vocabulary
+    unseen = unseen_of(vocabulary)
+    rows, start = [], 0
+    for name in CHOSEN:
+        label = vocabulary.index(name)
+        # Not too small to find the pixel, and other pictures for every class.
+        large = [i for i in range(start, len(dataset)) if (dataset[i].label_map == label).mean() > 0.04]
+        first, second = (dataset[index] for index in large[:2])
+        start = large[1] + 1
+        embeddings = [pixel_embeddings(model, sample.image) for sample in (first, second)]
+        times = first.image.shape[0] // embeddings[0].shape[1]
+        mask = first.label_map == label
+        pixel = innermost(mask)
+        on_grid = (pixel[0] // times, pixel[1] // times)
+        kind = "unseen" if label in unseen else "seen"
+        row = []
+        for place, (sample, found) in enumerate(zip((first, second), embeddings, strict=True)):
+            alike = similarity(model, embeddings[0], on_grid, found)
+            large_mask = enlarged(sample.label_map == label, SIDE)
+            seen_as = outlined(enlarged(heat(alike), SIDE), large_mask, WHITE)
+            picture, truth = enlarged(sample.image, SIDE), drawn_labels(sample.label_map, vocabulary)
+            if not place:
+                picture, seen_as = (marked(p, pixel, SIDE // mask.shape[0]) for p in (picture, seen_as))
+            here = np.repeat(np.repeat(alike, times, 0), times, 1)
+            inside = sample.label_map == label
+            outside = ~inside & (sample.label_map != IGNORE_INDEX)
+            row += [
+                Tile(
+                    pixels=picture,
+                    above=f"a pixel of {name} ({kind})" if not place else "another picture",
+                    gap=16,
+                ),
+                Tile(pixels=truth, above="truth"),
+                Tile(
+                    pixels=seen_as,
+                    above="similarity to that pixel",
+                    below=f"{here[inside].mean():.2f} inside, {here[outside].mean():.2f} outside",
+                ),
+            ]
+        rows.append(row)
+    notes = (
+        "SimNet's probability of “same class” as the ringed pixel, for every pixel of the same and of another picture:"
+        " dark = 0, yellow = 1, their means below.",
+        "White line: where that class really is. Striped: unseen classes. SimNet learnt from pairs of pixels of seen"
+        " classes alone; it is not used after training.",
+        "For each class the first two held-out scenes of which it covers 4% or more, no scene twice.",
+    )
+    save_sheet(draw_sheet(rows, notes=notes), path)
+
+
+def main() -> None:
+    """Draw both sheets."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--basic", type=Path, required=True, help="run with method.pairs none")
+    parser.add_argument(
+        "--full", type=Path, required=True, help="run with method.pairs cross; its SimNet is drawn"
+    )
+    parser.add_argument("--oracle", type=Path, required=True, help="run with data.all_masks")
+    parser.add_argument("--out", type=Path, default=Path("docs/assets"))
+    arguments = parser.parse_args()
+    runs = {
+        "Basic": read(arguments.basic),
+        "Cross-Pair": read(arguments.full),
+        "all masks": read(arguments.oracle),
+    }
+    recipe, full = runs["Cross-Pair"]
+    for other, _ in runs.values():
+        if other.data.scenes != recipe.data.scenes or other.run.num_steps != recipe.run.num_steps:
+            parser.error("the runs have other scenes or another number of steps")
+    models = {name: model for name, (_, model) in runs.items()}
+    dataset = recipe.data.scored_images()
+    draw_results(models, dataset, recipe.run.num_steps, arguments.out / "simformer-results.png")
+    draw_simnet(full, dataset, arguments.out / "simformer-simnet.png")
+
+
+if __name__ == "__main__":
+    main()
