@@ -74,14 +74,14 @@ def right(found: np.ndarray, truth: np.ndarray, labels: list[int]) -> str:
     """Say which share of the pixels of some classes, and which of all others, are labelled right."""
     unseen = np.isin(truth, labels)
     seen = ~unseen & (truth != IGNORE_INDEX)
-    return f"{(found == truth)[unseen].mean():.0%} / {(found == truth)[seen].mean():.0%} right"
+    return f"unseen {(found == truth)[unseen].mean():.0%}, seen {(found == truth)[seen].mean():.0%}"
 
 
 def draw_results(models: dict[str, SimFormer], dataset: LabelledDataset, steps: int, path: Path) -> None:
     """Draw picture, seen and unseen, truth, and the label map of every model."""
     vocabulary = dataset.vocabulary
     unseen = unseen_of(vocabulary)
-    samples = [s for s in (dataset[index] for index in range(60)) if _num_unseen(s, unseen) >= 2]
+    samples = [sample for sample in dataset if _shows_both(sample, unseen, len(vocabulary))]
     rows, shown = [], set()
     for number, sample in enumerate(samples[:NUM_RESULTS]):
         truth = sample.label_map
@@ -91,7 +91,7 @@ def draw_results(models: dict[str, SimFormer], dataset: LabelledDataset, steps: 
             Tile(pixels=enlarged(sample.image, SIDE), above="" if number else "picture"),
             Tile(
                 pixels=drawn_split(truth, vocabulary),
-                above="" if number else "masks or only tags",
+                above="" if number else "masks or tags only",
                 below=f"tags: {tags}",
             ),
             Tile(pixels=drawn_labels(truth, vocabulary), above="" if number else "truth"),
@@ -110,8 +110,8 @@ def draw_results(models: dict[str, SimFormer], dataset: LabelledDataset, steps: 
         rows.append(row)
     colours = class_colours(len(vocabulary))
     legend = [
-        Entry(text="has masks in training", colour=SEEN),
-        Entry(text="has only tags", colour=UNSEEN),
+        Entry(text="masks in training", colour=SEEN),
+        Entry(text="only tags in training", colour=UNSEEN),
         Entry(text="void", colour=VOID_COLOUR),
         *(
             Entry(
@@ -124,16 +124,19 @@ def draw_results(models: dict[str, SimFormer], dataset: LabelledDataset, steps: 
         ),
     ]
     notes = (
-        "Striped: unseen classes, whose masks no model but the last was given; tags say of training pictures that they"
-        " are there. Nothing is said of these pictures.",
-        "“right”: pixels of unseen / of seen classes labelled right. The first six held-out scenes with two unseen"
-        f" classes or more; {steps} steps.",
+        "Second column: what training is told of such a picture, masks of the blue part and only the names of what is"
+        " in the orange part.",
+        "To the models these pictures were new, and nothing is told of them. Striped: unseen classes. Numbers: pixels of"
+        " unseen and of seen classes labelled right.",
+        f"The first six held-out scenes with two unseen classes and a seen one, or more. Each model: {steps} steps.",
     )
     save_sheet(draw_sheet(rows, legend=legend, notes=notes), path)
 
 
-def _num_unseen(sample: Sample, unseen: list[int]) -> int:
-    return sum(bool((sample.label_map == label).any()) for label in unseen)
+def _shows_both(sample: Sample, unseen: list[int], num_classes: int) -> bool:
+    """Say whether a scene has two unseen classes or more, and a seen one."""
+    labels = [label for label in np.unique(sample.label_map) if label < num_classes]
+    return np.isin(labels, unseen).sum() >= 2 and not np.isin(labels, unseen).all()
 
 
 @torch.inference_mode()
@@ -177,7 +180,7 @@ def marked(pixels: np.ndarray, pixel: tuple[int, int], times: int) -> np.ndarray
     return np.asarray(picture)
 
 
-def draw_simnet(model: SimFormer, dataset: LabelledDataset, path: Path) -> None:
+def draw_simnet(model: SimFormer, dataset: LabelledDataset, steps: int, path: Path) -> None:
     """Draw for a pixel of some classes how alike all pixels of its picture and of another one are."""
     vocabulary = dataset.vocabulary
     unseen = unseen_of(vocabulary)
@@ -224,7 +227,8 @@ def draw_simnet(model: SimFormer, dataset: LabelledDataset, path: Path) -> None:
         " dark = 0, yellow = 1, their means below.",
         "White line: where that class really is. Striped: unseen classes. SimNet learnt from pairs of pixels of seen"
         " classes alone; it is not used after training.",
-        "For each class the first two held-out scenes of which it covers 4% or more, no scene twice.",
+        "For each class the first two held-out scenes of which it covers more than 4%, no scene twice."
+        f" Cross-Pair, {steps} steps.",
     )
     save_sheet(draw_sheet(rows, notes=notes), path)
 
@@ -238,14 +242,15 @@ def main() -> None:
     parser.add_argument(
         "--full", type=Path, required=True, help="run with method.pairs cross; its SimNet is drawn"
     )
-    parser.add_argument("--oracle", type=Path, required=True, help="run with data.all_masks")
+    parser.add_argument("--oracle", type=Path, help="run with data.all_masks; left out, no such column")
     parser.add_argument("--out", type=Path, default=Path("docs/assets"))
     arguments = parser.parse_args()
     runs = {
         "Basic": read(arguments.basic),
         "Cross-Pair": read(arguments.full),
-        "all masks": read(arguments.oracle),
     }
+    if arguments.oracle:
+        runs["all masks given (oracle)"] = read(arguments.oracle)
     recipe, full = runs["Cross-Pair"]
     for other, _ in runs.values():
         if other.data.scenes != recipe.data.scenes or other.run.num_steps != recipe.run.num_steps:
@@ -253,7 +258,7 @@ def main() -> None:
     models = {name: model for name, (_, model) in runs.items()}
     dataset = recipe.data.scored_images()
     draw_results(models, dataset, recipe.run.num_steps, arguments.out / "simformer-results.png")
-    draw_simnet(full, dataset, arguments.out / "simformer-simnet.png")
+    draw_simnet(full, dataset, recipe.run.num_steps, arguments.out / "simformer-simnet.png")
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ TRAINING_RECIPES: dict[str, tuple[str, str]] = {
         "simseg:paper",
         "Train ViT-S/16 and BERT-base as the paper does (its Table 5): 20 epochs of CC3M and CC12M.",
     ),
-    "simseg/paper_b16": ("simseg:paper_b16", "Train the larger image encoder of the paper, ViT-B/16."),
+    "simseg/paper-b16": ("simseg:paper_b16", "Train the larger image encoder of the paper, ViT-B/16."),
     "simseg/scenes": (
         "simseg:scenes",
         "Train a small SimSeg on synthetic scenes until it finds things: minutes on one CPU core.",
