@@ -245,12 +245,13 @@ def main() -> None:
     parser.add_argument("--oracle", type=Path, help="run with data.all_masks; left out, no such column")
     parser.add_argument("--out", type=Path, default=Path("docs/assets"))
     arguments = parser.parse_args()
-    runs = {
-        "Basic": read(arguments.basic),
-        "Cross-Pair": read(arguments.full),
-    }
+    runs = {"Basic": read(arguments.basic), "Cross-Pair": read(arguments.full)}
+    kinds = [("none", False), ("cross", False)]
     if arguments.oracle:
         runs["all masks given (oracle)"] = read(arguments.oracle)
+        kinds.append(("none", True))
+    if [(other.method.pairs, other.data.all_masks) for other, _ in runs.values()] != kinds:
+        parser.error("the runs are not what they are given as: look at method.pairs and data.all_masks")
     recipe, full = runs["Cross-Pair"]
     for other, _ in runs.values():
         if other.data.scenes != recipe.data.scenes or other.run.num_steps != recipe.run.num_steps:

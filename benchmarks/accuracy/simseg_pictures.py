@@ -149,6 +149,8 @@ def main() -> None:
     recipe, loda = read(arguments.run)
     other, mean = read(arguments.mean)
     steps = recipe.run.num_steps
+    if [each.method.training.pooling for each in (recipe, other)] != ["topk", "mean"]:
+        parser.error("the runs are not what they are given as: look at method.training.pooling")
     if other.data != recipe.data or other.run.num_steps != steps:
         parser.error("the two runs have other scenes or another number of steps")
     models = {"LoDA": loda, "mean": mean}

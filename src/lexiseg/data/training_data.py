@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from lexiseg.core.batch import Batch
@@ -41,6 +42,12 @@ class TrainingData(ABC):
     @abstractmethod
     def fingerprint(self) -> str:
         """Hash what the batches depend on: 64 hexadecimal digits."""
+
+    def list_broken_in(self, folder: Path) -> None:
+        """List samples that cannot be used in files of this folder; by default none are met.
+
+        Called once, before the first batch, on every device.
+        """
 
     def describe(self) -> dict[str, Any]:
         """Give what a person reading the run should know of the data, as plain values."""

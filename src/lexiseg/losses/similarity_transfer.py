@@ -52,8 +52,11 @@ def pair_targets(
 def balance_weights(
     positives: Float[Tensor, ""], negatives: Float[Tensor, ""]
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """Give the weights of pairs that are alike and of those that are not: the share of the other kind."""
-    total = positives + negatives
+    """Give the weights of pairs that are alike and of those that are not: the share of the other kind.
+
+    Both are 0 where there is no pair: images without masks say nothing of any.
+    """
+    total = (positives + negatives).clamp(min=1)
     return negatives / total, positives / total
 
 
@@ -122,7 +125,8 @@ def distillation_loss(
         alike, unlike = (teacher - 0.5).clamp(min=0), (0.5 - teacher).clamp(min=0)
         losses = -alike * torch.log1p(student) - unlike * torch.log(2 - student)
     else:
-        clamped = student.clamp(_SMALLEST, _LARGEST)
-        losses = F.binary_cross_entropy(clamped, teacher.clamp(_SMALLEST, _LARGEST), reduction="none")
+        clamped, wanted = (each.float().clamp(_SMALLEST, _LARGEST) for each in (student, teacher))
+        with torch.autocast(student.device.type, enabled=False):  # a GPU refuses this one in half precision
+            losses = F.binary_cross_entropy(clamped, wanted, reduction="none")
     of_pair = losses.mean(dim=(1, 2)) * active
     return of_pair.sum() / active.sum().clamp(min=1)

@@ -6,6 +6,7 @@ with its ImageNet weights from a pip package, and ``TinyPyramid`` is for made sc
 All are returned ready for training. The batch normalisation of pretrained networks stays as it was trained.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -169,6 +170,45 @@ class TinyPyramid(PyramidBackbone):
             maps = stage(maps)
             taken.append(maps)
         return taken
+
+
+def describe_backbone(backbone: PyramidBackbone) -> dict[str, Any]:
+    """Say what a backbone of this file is, without its weights and as JSON has it; see ``build_backbone``."""
+    match backbone:
+        case TransformersPyramid():
+            return json.loads(backbone.network.config.to_json_string(use_diff=False))
+        case TinyPyramid():
+            return {
+                "model_type": "tiny",
+                "channels": list(backbone.channels),
+                "first_stride": backbone.strides[0],
+            }
+        case EfficientNetPyramid():
+            return {"model_type": "efficientnet-lite0"}
+    raise TypeError(f"{type(backbone).__name__} is none of the backbones here")
+
+
+def build_backbone(described: Mapping[str, Any]) -> PyramidBackbone:
+    """Build a backbone from what ``describe_backbone`` said of it, with weights that mean nothing.
+
+    Raises:
+        KeyError: A part of the description is missing.
+        ValueError: It is of none of the kinds here.
+    """
+    # The normalisation of pixels is among the weights.
+    nothing = PixelNormalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    match described["model_type"]:
+        case "resnet":
+            return build_resnet(described, nothing)
+        case "maskformer-swin":
+            return build_swin(described, nothing)
+        case "tiny":
+            return TinyPyramid(described["channels"], first_stride=described["first_stride"])
+        case "efficientnet-lite0":
+            network = EfficientNetLite0().eval()
+            network.fold_normalisations()
+            return EfficientNetPyramid(network)
+    raise ValueError(f"a backbone of the kind {described['model_type']!r}")
 
 
 def _conv_norm_relu(inputs: int, outputs: int, stride: int) -> nn.Sequential:

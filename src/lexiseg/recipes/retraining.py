@@ -43,7 +43,8 @@ def retrain(
         The second model in eval mode.
 
     Raises:
-        InputError: The recipe is not one of SimFormer's, or already trains with all masks.
+        InputError: The recipe is not one of SimFormer's, or already trains with all masks; the folder holds
+            another re-training.
         LexisegError: As training says.
     """
     chosen = recipe or find_recipe(name)
@@ -53,6 +54,13 @@ def retrain(
             found="a recipe that leaves nothing to re-train",
             expected="a recipe of SimFormer with classes that have tags only",
             fix="Give one, such as simformer/scenes, without data.all_masks and data.pseudo_masks.",
+        )
+    if not resume and (out / PSEUDO_MASKS).exists():
+        raise InputError(
+            doing=f"re-training into {out}",
+            found=f"a folder {PSEUDO_MASKS} of an earlier model",
+            expected="an empty folder, or a new one",
+            fix="Add --resume to go on with that re-training, or give another folder with --out.",
         )
     runs = {"quiet": quiet}
     first = train_recipe(name, recipe=chosen, out=out / FIRST, resume=resume and _begun(out / FIRST), **runs)

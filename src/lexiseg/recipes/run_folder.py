@@ -1,7 +1,7 @@
 """The folder of a training run: what it says of itself, and the model in it.
 
 ``recipe.json`` name and resolved settings · ``data.json`` fingerprint and facts of the data · ``environment.json``
-versions, machine and command of each start · ``log.jsonl``, ``timing.jsonl``, ``tensorboard/``, ``checkpoints/`` ·
+versions, machine and command of each start · ``model.json`` what a ``RebuildableRecipe`` keeps · ``log.jsonl``, ``timing.jsonl``, ``tensorboard/``, ``checkpoints/`` ·
 ``model.safetensors`` when it is finished.
 """
 
@@ -27,11 +27,12 @@ from lexiseg.engine.checkpoint import checkpoint_path, checkpoint_steps, read_ch
 from lexiseg.engine.loop import WEIGHTS, load_final
 from lexiseg.engine.settings import RESUMABLE
 from lexiseg.engine.weights import load_tensors
+from lexiseg.recipes.rebuilding import RebuildableRecipe
 from lexiseg.recipes.settings_json import changed_fields, settings_from_json, settings_to_json
 from lexiseg.recipes.trained import is_run_folder
 from lexiseg.recipes.training import Recipe, find_recipe
 
-RECIPE, DATA, ENVIRONMENT = "recipe.json", "data.json", "environment.json"
+RECIPE, DATA, ENVIRONMENT, MODEL = "recipe.json", "data.json", "environment.json", "model.json"
 FORMAT = 1
 
 #: Packages whose versions decide what comes out.
@@ -65,6 +66,16 @@ def begin_run(folder: Path, name: str, recipe: Recipe, data: TrainingData, *, re
     _write_json(folder / ENVIRONMENT, {"starts": [*starts, _environment(folder)]})
 
 
+def write_model(folder: Path, recipe: Recipe, model: Trainable) -> None:
+    """Write what the model is made of beside the settings, where the recipe keeps such things.
+
+    Raises:
+        OutputError: The folder cannot be written.
+    """
+    if isinstance(recipe, RebuildableRecipe):
+        _write_json(folder / MODEL, recipe.describe_model(model))
+
+
 def read_recipe(folder: Path) -> tuple[str, Recipe]:
     """Read the name of a run's recipe and its resolved settings.
 
@@ -96,7 +107,7 @@ def load_run(path: str | os.PathLike[str]) -> Trainable:
     """
     folder = Path(path).expanduser()
     _, recipe = read_recipe(folder)
-    model = recipe.build_model()
+    model = _rebuilt(folder, recipe)
     if (folder / WEIGHTS).exists():
         load_tensors(model, load_final(folder), folder / WEIGHTS)
     elif steps := checkpoint_steps(folder):
@@ -111,6 +122,21 @@ def load_run(path: str | os.PathLike[str]) -> Trainable:
             fix="Go on with it: lexiseg train … --out … --resume.",
         )
     return model.eval().requires_grad_(False)
+
+
+def _rebuilt(folder: Path, recipe: Recipe) -> Trainable:
+    if not isinstance(recipe, RebuildableRecipe):
+        return recipe.build_model()
+    described = _read_json(folder / MODEL)
+    try:
+        return recipe.rebuild_model(described)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            doing=f"reading {folder / MODEL}",
+            found=f"{type(error).__name__}: {error}",
+            expected="the file that lexiseg train wrote there",
+            fix="Bring it back, or use the version of Lexiseg that wrote it.",
+        ) from error
 
 
 def _check_same(folder: Path, described: Mapping[str, Mapping[str, Any]]) -> None:

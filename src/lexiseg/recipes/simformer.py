@@ -4,10 +4,13 @@ What differs from the paper, and why: docs/methods/simformer.md.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from lexiseg.core.errors import InputError
 from lexiseg.core.interfaces import Trainable
+from lexiseg.core.vocabulary import Vocabulary
 from lexiseg.data.augmentation.labelled_crop import LabelledCropSettings
 from lexiseg.data.training_data import TrainingData
 from lexiseg.engine.settings import OptimSettings, RunSettings
@@ -18,6 +21,8 @@ from lexiseg.methods.simformer.settings import SimFormerSettings
 from lexiseg.metrics.iou import Scores
 from lexiseg.models.backbones import (
     TinyPyramid,
+    build_backbone,
+    describe_backbone,
     load_efficientnet_pyramid,
     load_resnet,
     load_swin,
@@ -25,7 +30,7 @@ from lexiseg.models.backbones import (
 from lexiseg.models.checkpoint import read_config
 from lexiseg.models.hub import resolve_checkpoint
 from lexiseg.models.maskformer import TINY, MaskFormer, MaskFormerSettings
-from lexiseg.recipes.training import Recipe
+from lexiseg.recipes.rebuilding import RebuildableRecipe
 from lexiseg.recipes.weak_shot_sources import CLOTHING, FOLDER, WeakShotSource
 from lexiseg.scoring.evaluate import evaluate
 
@@ -37,7 +42,7 @@ RESNET50 = "microsoft/resnet-50"
 
 
 @dataclass(frozen=True, kw_only=True)
-class SimFormerRecipe(Recipe):
+class SimFormerRecipe(RebuildableRecipe):
     """Train a MaskFormer with masks for some classes and tags for the others.
 
     Attributes:
@@ -63,9 +68,34 @@ class SimFormerRecipe(Recipe):
         Raises:
             MissingWeightsError: The backbone's weights are not here.
         """
-        vocabulary = self.data.trained_vocabulary()
+        return self._built(_load_backbone(self.backbone), self.data.trained_vocabulary())
+
+    def describe_model(self, model: Trainable) -> dict[str, Any]:
+        """Give the classes and what the backbone is, without its weights."""
+        assert isinstance(model, SimFormer)
+        vocabulary = model.vocabulary
+        return {
+            "names": list(vocabulary.names),
+            "synonyms": [list(words) for words in vocabulary.synonyms],
+            "background": vocabulary.background,
+            "seen": None if vocabulary.seen is None else sorted(vocabulary.seen),
+            "backbone": describe_backbone(model.network.backbone),
+        }
+
+    def rebuild_model(self, described: Mapping[str, Any]) -> Trainable:
+        """Build the model without weights, looking neither at the data nor for the backbone's weights."""
+        seen = described["seen"]
+        vocabulary = Vocabulary(
+            names=tuple(described["names"]),
+            synonyms=tuple(tuple(words) for words in described["synonyms"]),
+            background=described["background"],
+            seen=None if seen is None else frozenset(seen),
+        )
+        return self._built(build_backbone(described["backbone"]), vocabulary)
+
+    def _built(self, backbone: PyramidBackbone, vocabulary: Vocabulary) -> SimFormer:
         return SimFormer(
-            MaskFormer(_load_backbone(self.backbone), len(vocabulary), self.network),
+            MaskFormer(backbone, len(vocabulary), self.network),
             vocabulary,
             method=self.method,
             settings=InferenceSettings(
@@ -142,7 +172,10 @@ def scenes() -> SimFormerRecipe:
 
 
 def clothing() -> SimFormerRecipe:
-    """Train on photographs of dressed people: masks for most garments, tags for five; give --data.path."""
+    """Train on photographs of dressed people: masks for most garments, tags for five of them.
+
+    ``data.path`` is to be given: the folder of Clothing Co-Parsing in our own layout.
+    """
     return SimFormerRecipe(
         data=WeakShotSource(
             dataset=CLOTHING,

@@ -6,7 +6,7 @@ from pathlib import Path
 from lexiseg.core.interfaces import Trainable
 from lexiseg.engine.loop import train
 from lexiseg.engine.seeding import seed_all
-from lexiseg.recipes.run_folder import begin_run, load_run
+from lexiseg.recipes.run_folder import begin_run, load_run, write_model
 from lexiseg.recipes.training import Recipe, find_recipe
 
 
@@ -35,12 +35,15 @@ def train_recipe(
         LexisegError: As ``engine.loop.train`` says.
     """
     recipe = recipe or find_recipe(name)
-    data = recipe.build_data()
-    if int(os.environ.get("RANK", "0")) == 0:
+    data, is_main = recipe.build_data(), int(os.environ.get("RANK", "0")) == 0
+    if is_main:
         begin_run(out, name, recipe, data, resume=resume)
     seed_all(recipe.run.seed, "weights")
+    model = recipe.build_model()
+    if is_main:
+        write_model(out, recipe, model)
     train(
-        recipe.build_model(),
+        model,
         data,
         optim=recipe.optim,
         run=recipe.run,

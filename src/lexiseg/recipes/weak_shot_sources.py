@@ -98,12 +98,21 @@ class WeakShotSource:
             seed: Of scenes.
 
         Raises:
+            InputError: Masks of unseen classes are both refused and needed.
             DatasetError: The copy is incomplete or contradicts itself.
         """
+        needs_truth = self.batches.needs_truth and not self.all_masks and self.pseudo_masks is None
+        if needs_truth and self.unseen_masks == "refuse":
+            raise InputError(
+                doing="opening weak-shot data",
+                found="tags of crops, or the truth, of data whose unseen classes have no masks",
+                expected="data.batches.presence = image and data.batches.truth = False, or masks of all classes",
+                fix="Give --data.unseen-masks hide if the label files do show the unseen classes.",
+            )
         return WeakShotView(
             PartOfDataset(self._training_images(seed), vocabulary=self.vocabulary()),
             unseen_masks=self.unseen_masks,
-            gives_truth=self.batches.needs_truth and not self.all_masks and self.pseudo_masks is None,
+            gives_truth=needs_truth,
         )
 
     def training_data(self, *, batch_size: int, seed: int) -> StepwiseData:

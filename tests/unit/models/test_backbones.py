@@ -1,3 +1,5 @@
+import json
+
 import pytest
 import torch
 
@@ -5,6 +7,8 @@ from lexiseg.core.errors import CheckpointError
 from lexiseg.models.backbones import (
     EfficientNetPyramid,
     TinyPyramid,
+    build_backbone,
+    describe_backbone,
     load_efficientnet_pyramid,
     load_resnet,
     load_swin,
@@ -104,3 +108,25 @@ def test_the_tiny_pyramid_has_the_strides_it_says(first):
     assert backbone.strides == (first, 2 * first, 4 * first)
     for one, channels, stride in zip(maps, backbone.channels, backbone.strides, strict=True):
         assert one.shape == (2, channels, 32 // stride, 48 // stride)
+
+
+@pytest.mark.parametrize("kind", [*LOADERS, "tiny", "efficientnet-lite0"])
+def test_a_backbone_is_built_again_from_what_is_said_of_it(kind, tmp_path):
+    torch.manual_seed(0)
+    if kind in LOADERS:
+        ours = LOADERS[kind](save_tiny_classifier(tmp_path / kind, kind))
+    else:
+        ours = TinyPyramid((8, 16), first_stride=4) if kind == "tiny" else load_efficientnet_pyramid()
+    described = json.loads(json.dumps(describe_backbone(ours)))
+    again = build_backbone(described)
+    again.load_state_dict(ours.state_dict())
+    assert (again.channels, again.strides) == (ours.channels, ours.strides)
+    images = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        for one, two in zip(ours.eval()(images), again.eval()(images), strict=True):
+            torch.testing.assert_close(one, two, atol=0, rtol=0)
+
+
+def test_a_backbone_of_another_kind_is_not_built():
+    with pytest.raises(ValueError, match="'vit'"):
+        build_backbone({"model_type": "vit"})

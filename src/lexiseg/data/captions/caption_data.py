@@ -82,12 +82,12 @@ class CaptionData(TrainingData):
         replacements: Sequence[str],
         ledger: Path,
     ) -> None:
-        self.source, self.settings, self.ledger = source, settings, ledger
+        self.source, self.settings = source, settings
         self.batch_size = settings.batch_size
         digest = hashlib.sha256(f"{source.fingerprint()} {settings!r} {list(replacements)!r}".encode())
         self._fingerprint = digest.hexdigest()
-        self._maker = _BatchMaker(source, settings, list(replacements), Ledger(ledger))
-        self._maker.ledger.add(source.rot)
+        self._maker = _BatchMaker(source, settings, list(replacements))
+        self.list_broken_in(ledger)
         total = len(source) + len(source.rot)
         if len(source.rot) > settings.max_broken * total:
             raise _rotten(source, len(source.rot), total, settings.max_broken, ledger)
@@ -125,6 +125,12 @@ class CaptionData(TrainingData):
         """Hash the records (not the pixels), the settings and the replacement words."""
         return self._fingerprint
 
+    def list_broken_in(self, folder: Path) -> None:
+        """List broken records there from now on, those of damaged files at once."""
+        self.ledger = folder
+        self._maker.ledger = Ledger(folder)
+        self._maker.ledger.add(self.source.rot)
+
     def broken(self) -> list[BrokenRecord]:
         """List the broken records met so far, by any process and any earlier run with this ledger."""
         return read_ledger(self.ledger)
@@ -143,10 +149,12 @@ class CaptionData(TrainingData):
 class _BatchMaker:
     """Makes rows of the batch of a step; one copy a process, each counting the rot it meets."""
 
+    ledger: Ledger
+
     def __init__(
-        self, source: CaptionSource, settings: CaptionBatchSettings, replacements: list[str], ledger: Ledger
+        self, source: CaptionSource, settings: CaptionBatchSettings, replacements: list[str]
     ) -> None:
-        self.source, self.settings, self.replacements, self.ledger = source, settings, replacements, ledger
+        self.source, self.settings, self.replacements = source, settings, replacements
         self.order = EpochOrder(source.sizes, window=settings.window, seed=settings.seed)
         self.num_met = self.num_broken = 0
 

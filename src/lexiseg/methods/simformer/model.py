@@ -192,11 +192,14 @@ class SimFormer(Segmenter, Trainable):
             queries = torch.stack([of_layer[row][0][tags[of_layer[row][1]]] for of_layer in assignments])
             layers = torch.arange(len(queries))[:, None]
             logits = output.mask_logits[layers, row, queries]
-            upsampled = F.interpolate(logits, size=target.masks.shape[-2:], mode="bilinear")
+            # Sums over all pixels want full precision.
+            upsampled = F.interpolate(logits.float(), size=target.masks.shape[-2:], mode="bilinear")
             padding = None if batch.padding is None else batch.padding[row]
             losses.append(self.complementary(upsampled, target.masks.any(dim=0), padding))
         if not losses:
-            return output.mask_logits.sum() * 0
+            # Zero, with a gradient for all that this loss trains: devices wait for one another's.
+            trained = [output.mask_logits, *self.complementary.parameters()]
+            return torch.stack([each.sum() * 0 for each in trained]).sum()
         return torch.stack(losses).mean()
 
     def _column(self, name: str) -> int | None:

@@ -150,9 +150,11 @@ _Points = tuple[Tensor, Tensor]
 
 def _on_grid(maps: Tensor, grid: tuple[int, int] | torch.Size) -> Tensor:
     """Take every map at the pixels nearest to the centres of a coarser grid, as one row an image."""
-    steps = [size // cells for size, cells in zip(maps.shape[-2:], grid, strict=True)]
-    coarse = maps[:, steps[0] // 2 :: steps[0], steps[1] // 2 :: steps[1]][:, : grid[0], : grid[1]]
-    return rearrange(coarse, "b h w -> b (h w)")
+    rows, columns = (
+        (2 * torch.arange(cells, device=maps.device) + 1) * size // (2 * cells)
+        for size, cells in zip(maps.shape[-2:], grid, strict=True)
+    )
+    return rearrange(maps[:, rows[:, None], columns], "b h w -> b (h w)")
 
 
 def _truth(batch: Batch, output: MaskFormerOutput, both: tuple[_Points, _Points]) -> Float[Tensor, "P I J"]:

@@ -1,0 +1,66 @@
+"""Make the papers' tables again on synthetic scenes; writes simseg.json or simformer.json beside this file.
+
+python benchmarks/accuracy/ablations.py [simseg] [simformer] [--out build/ablations] [--jobs 2]
+
+Most of an hour each on two cores. What is finished in --out is not done again.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent / "speed"))
+
+from timing import machine  # noqa: E402
+
+from lexiseg.recipes.ablations import find_ablation  # noqa: E402
+from lexiseg.recipes.ablations.run import run_ablation  # noqa: E402
+from lexiseg.recipes.ablations.table import markdown, to_json  # noqa: E402
+
+#: Ablation, steps of each training, and seeds of the cells that name none.
+TABLES = {
+    "simseg": (
+        ("simseg/loda", 500, (0, 1, 2)),
+        ("simseg/table11", 500, (0, 1, 2)),
+        ("simseg/table12", 500, (0, 1, 2)),
+        ("simseg/common-class", 500, (0, 1, 2)),
+    ),
+    "simformer": (
+        ("simformer/pairs", 800, (0, 1, 2)),
+        ("simformer/splits", 800, (0,)),
+        ("simformer/points", 800, (0,)),
+    ),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("methods", nargs="*", default=list(TABLES))
+    parser.add_argument("--out", type=Path, default=Path("build/ablations"))
+    parser.add_argument("--jobs", type=int, default=1)
+    given = parser.parse_args()
+    for method in given.methods:
+        tables = {name: make(name, *how, given.out, given.jobs) for name, *how in TABLES[method]}
+        facts = {"command": f"python benchmarks/accuracy/ablations.py {method}", **machine()}
+        (HERE / f"{method}.json").write_text(json.dumps({**facts, "tables": tables}, indent=1) + "\n")
+
+
+def make(name: str, num_steps: int, seeds: tuple[int, ...], out: Path, jobs: int) -> dict[str, Any]:
+    ablation = find_ablation(name)
+    changes = {"run.num_steps": num_steps}
+    measured = run_ablation(ablation, out, seeds=seeds, changes=changes, jobs=jobs, advance=print)
+    table = {**to_json(ablation, measured), "seeds": list(seeds), "changes": changes}
+    for measure in ablation.measures:
+        print(markdown(ablation, measured, measure), end="\n\n")
+    for claim in table["claims"]:
+        print(f"{claim['says']}: {claim['holds']} {claim['differences']}")
+    return table
+
+
+if __name__ == "__main__":
+    main()
