@@ -227,7 +227,7 @@ def draw_simnet(model: SimFormer, dataset: LabelledDataset, steps: int, path: Pa
         " dark = 0, yellow = 1, their means below.",
         "White line: where that class really is. Striped: unseen classes. SimNet learnt from pairs of pixels of seen"
         " classes alone; it is not used after training.",
-        "For each class the first two held-out scenes of which it covers more than 4%, no scene twice."
+        "Not chosen: held-out scenes in order, for each class the next two of which it covers more than 4%."
         f" Cross-Pair, {steps} steps.",
     )
     save_sheet(draw_sheet(rows, notes=notes), path)
