@@ -31,6 +31,7 @@ from lexiseg.engine.log import RunLog
 from lexiseg.engine.optim import build_optimizer
 from lexiseg.engine.settings import OptimSettings, RunSettings
 from lexiseg.engine.training_state import TrainingState
+from lexiseg.losses.contrastive import contrastive_loss
 from lexiseg.ops.gather import gather_batch
 
 OUT = Path(__file__).with_suffix(".json")
@@ -69,10 +70,7 @@ class Pair(ContrastiveTrainable):
 
     def contrast(self, images: Float[Tensor, "B D"], texts: Float[Tensor, "B D"]) -> LossTerms:
         """Compare."""
-        logits = images @ texts.T / self.temperature
-        target = torch.arange(len(logits))
-        terms = {"image": F.cross_entropy(logits, target), "text": F.cross_entropy(logits.T, target)}
-        return LossTerms(terms=terms, weights={"image": 0.5, "text": 0.5})
+        return LossTerms(terms={"contrastive": contrastive_loss(images, texts, self.temperature)})
 
     def loss(self, batch: Batch) -> LossTerms:
         """Compare the batch."""

@@ -112,3 +112,17 @@ def test_settings_on_the_command_line_arrive_and_the_run_loads(tmp_path):
     settings = json.loads((out / "recipe.json").read_text())["settings"]
     assert (settings["run"]["num_steps"], settings["optim"]["clip_norm"]) == (2, None)
     assert lexiseg.load(out, device="cpu").name == str(out)
+
+
+@pytest.mark.parametrize(
+    ("checkpoints", "place"), [([], "the start: there is no checkpoint yet"), ([3, 6], "step 6, the last")]
+)
+def test_after_ctrl_c_it_says_how_to_go_on_and_from_where(tmp_path, capsys, monkeypatch, checkpoints, place):
+    def stopped(*_: object, **__: object) -> None:
+        for step in checkpoints:
+            (tmp_path / f"run/checkpoints/step-{step:06d}").mkdir(parents=True)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lexiseg.recipes.train_recipe.train_recipe", stopped)
+    assert train(NAME, "--out", tmp_path / "run") == 130
+    assert f"Stopped. The same command with --resume goes on from {place}" in capsys.readouterr().err

@@ -12,7 +12,7 @@ Train a SimFormer, let it draw masks for the classes that images have tags for, 
 The model is RUN/second. Recipes and settings are those of lexiseg train, for example:
 
   lexiseg retrain simformer/scenes --out run
-  lexiseg evaluate --model run/second --data mydata"""
+  lexiseg evaluate run/second --data mydata"""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """``lexiseg train``: train a model by a recipe into a run folder."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, make_dataclass
 from pathlib import Path
@@ -11,6 +12,9 @@ from lexiseg.cli.options import option
 
 if TYPE_CHECKING:
     from lexiseg.recipes.training import Recipe
+
+#: Exit code after Ctrl-C, that of cli.main too.
+INTERRUPTED = 130
 
 _USAGE = """usage: lexiseg train RECIPE --out RUN [--resume] [--quiet] [SETTINGS]
 
@@ -56,9 +60,25 @@ class Train:
         from lexiseg.recipes.train_recipe import train_recipe
 
         given = self.options
-        train_recipe(self.name, recipe=given.settings, out=given.out, resume=given.resume, quiet=given.quiet)
+        try:
+            train_recipe(
+                self.name, recipe=given.settings, out=given.out, resume=given.resume, quiet=given.quiet
+            )
+        except KeyboardInterrupt:
+            # Another sentence than that of other commands, which go on without being asked to.
+            print(f"\nStopped. {_whence(given.out)}", file=sys.stderr)
+            return INTERRUPTED
         close_devices()
         return 0
+
+
+def _whence(run: Path) -> str:
+    """Say how to go on with a run that was stopped, and from where."""
+    from lexiseg.engine.checkpoint import checkpoint_steps
+
+    steps = checkpoint_steps(run)
+    place = f"step {steps[-1]}, the last checkpoint" if steps else "the start: there is no checkpoint yet"
+    return f"The same command with --resume goes on from {place}."
 
 
 def _options_of(recipe: "Recipe") -> type:

@@ -43,7 +43,7 @@ class TrainingData(ABC):
     def fingerprint(self) -> str:
         """Hash what the batches depend on: 64 hexadecimal digits."""
 
-    def list_broken_in(self, folder: Path) -> None:
+    def list_broken_in(self, folder: Path) -> None:  # noqa: B027  # most data has none
         """List samples that cannot be used in files of this folder; by default none are met.
 
         Called once, before the first batch, on every device.

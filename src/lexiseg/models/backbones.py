@@ -99,7 +99,9 @@ def load_swin(folder: Path) -> TransformersPyramid:
         return model
 
     backbone.network.model = build_model(folder, build, targets=_named_in("", "swin."))
-    return backbone.requires_grad_(True).eval()
+    backbone.requires_grad_(True)
+    backbone.network.model.layernorm.requires_grad_(False)  # a classifier's; it takes part in nothing here
+    return backbone.eval()
 
 
 class EfficientNetPyramid(PyramidBackbone):

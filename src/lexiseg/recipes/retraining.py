@@ -11,7 +11,7 @@ from lexiseg.methods.simformer.retraining import fully_supervised, write_pseudo_
 from lexiseg.recipes.run_folder import RECIPE
 from lexiseg.recipes.simformer import SimFormerRecipe
 from lexiseg.recipes.train_recipe import train_recipe
-from lexiseg.recipes.training import find_recipe
+from lexiseg.recipes.training import Recipe, find_recipe
 
 #: Below the folder of a re-training.
 FIRST, PSEUDO_MASKS, SECOND = "first", "pseudo_masks", "second"
@@ -21,7 +21,7 @@ def retrain(
     name: str,
     *,
     out: Path,
-    recipe: SimFormerRecipe | None = None,
+    recipe: Recipe | None = None,
     resume: bool = False,
     quiet: bool = False,
     advance: Callable[[], None] = lambda: None,

@@ -1,8 +1,8 @@
 """The folder of a training run: what it says of itself, and the model in it.
 
 ``recipe.json`` name and resolved settings · ``data.json`` fingerprint and facts of the data · ``environment.json``
-versions, machine and command of each start · ``model.json`` what a ``RebuildableRecipe`` keeps · ``log.jsonl``, ``timing.jsonl``, ``tensorboard/``, ``checkpoints/`` ·
-``model.safetensors`` when it is finished.
+versions, machine and command of each start · ``model.json`` what a ``RebuildableRecipe`` keeps ·
+``log.jsonl``, ``timing.jsonl``, ``tensorboard/``, ``checkpoints/`` · ``model.safetensors`` when it is finished.
 """
 
 import datetime
@@ -33,6 +33,8 @@ from lexiseg.recipes.trained import is_run_folder
 from lexiseg.recipes.training import Recipe, find_recipe
 
 RECIPE, DATA, ENVIRONMENT, MODEL = "recipe.json", "data.json", "environment.json", "model.json"
+#: Lists of samples that could not be used.
+BROKEN = "broken"
 FORMAT = 1
 
 #: Packages whose versions decide what comes out.
@@ -47,12 +49,9 @@ def begin_run(folder: Path, name: str, recipe: Recipe, data: TrainingData, *, re
             has other settings or data.
         OutputError: The folder cannot be written.
     """
-    described = {
-        RECIPE: {"format": FORMAT, "name": name, "settings": settings_to_json(recipe)},
-        DATA: {"fingerprint": data.fingerprint(), "facts": settings_to_json(dict(data.describe()))},
-    }
+    described = {"format": FORMAT, "name": name, "settings": settings_to_json(recipe)}
     if resume:
-        _check_same(folder, described)
+        _check_same(folder, described, data.fingerprint())
     elif is_run_folder(str(folder)):
         raise InputError(
             doing=f"starting a run in {folder}",
@@ -60,10 +59,17 @@ def begin_run(folder: Path, name: str, recipe: Recipe, data: TrainingData, *, re
             expected="an empty folder, or a new one",
             fix="Add --resume to go on with that run, or give another folder with --out.",
         )
-    for file, content in described.items():
-        _write_json(folder / file, content)
+    _write_json(folder / RECIPE, described)
+    data.list_broken_in(folder / BROKEN)
+    describe_data(folder, data)
     starts = _read_json(folder / ENVIRONMENT)["starts"] if (folder / ENVIRONMENT).exists() else []
     _write_json(folder / ENVIRONMENT, {"starts": [*starts, _environment(folder)]})
+
+
+def describe_data(folder: Path, data: TrainingData) -> None:
+    """Write what there is to know of the data; at the end of a run again, with what was found broken."""
+    facts = settings_to_json(dict(data.describe()))
+    _write_json(folder / DATA, {"fingerprint": data.fingerprint(), "facts": facts})
 
 
 def write_model(folder: Path, recipe: Recipe, model: Trainable) -> None:
@@ -125,7 +131,7 @@ def load_run(path: str | os.PathLike[str]) -> Trainable:
 
 
 def _rebuilt(folder: Path, recipe: Recipe) -> Trainable:
-    if not isinstance(recipe, RebuildableRecipe):
+    if not isinstance(recipe, RebuildableRecipe) or not (folder / MODEL).exists():
         return recipe.build_model()
     described = _read_json(folder / MODEL)
     try:
@@ -139,7 +145,7 @@ def _rebuilt(folder: Path, recipe: Recipe) -> Trainable:
         ) from error
 
 
-def _check_same(folder: Path, described: Mapping[str, Mapping[str, Any]]) -> None:
+def _check_same(folder: Path, described: Mapping[str, Any], fingerprint: str) -> None:
     doing = f"going on with the run in {folder}"
     if not (folder / RECIPE).exists():
         raise InputError(
@@ -150,7 +156,7 @@ def _check_same(folder: Path, described: Mapping[str, Mapping[str, Any]]) -> Non
             if not is_run_folder(str(folder))
             else f"Put {RECIPE} back.",
         )
-    changed = changed_fields(_read_json(folder / RECIPE), described[RECIPE])
+    changed = changed_fields(_read_json(folder / RECIPE), described)
     changed = {
         name.removeprefix("settings."): pair
         for name, pair in changed.items()
@@ -164,11 +170,11 @@ def _check_same(folder: Path, described: Mapping[str, Mapping[str, Any]]) -> Non
             expected="the settings the run was started with",
             fix="Give the same command as before, or start a new run in another folder.",
         )
-    before, now = _read_json(folder / DATA)["fingerprint"], described[DATA]["fingerprint"]
-    if before != now:
+    before = _read_json(folder / DATA)["fingerprint"]
+    if before != fingerprint:
         raise InputError(
             doing=doing,
-            found=f"other data: its fingerprint was {before[:12]}…, now {now[:12]}…",
+            found=f"other data: its fingerprint was {before[:12]}…, now {fingerprint[:12]}…",
             expected="the data the run was started with",
             fix="Bring the data back to what it was, or start a new run in another folder.",
         )

@@ -4,6 +4,7 @@ What differs from the paper, and why: docs/methods/simformer.md.
 """
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -110,10 +111,12 @@ class SimFormerRecipe(RebuildableRecipe):
             InputError: The settings do not fit the data or each other.
             DatasetError: The copy of the data is incomplete or contradicts itself.
         """
-        if self.run.batch_size % 2 or (self.run.sub_batch_size or 2) % 2:
+        devices = int(os.environ.get("WORLD_SIZE", "1"))
+        if self.run.batch_size % (2 * devices) or (self.run.sub_batch_size or 2) % 2:
+            at_once = self.run.sub_batch_size or "all"
             raise InputError(
                 doing="pairing images",
-                found=f"batches of {self.run.batch_size}, on a device {self.run.sub_batch_size or 'all'} at once",
+                found=f"batches of {self.run.batch_size} on {devices} devices, {at_once} at once",
                 expected="even numbers: rows 2p and 2p + 1 of a batch are a pair",
                 fix="Change --run.batch-size or --run.sub-batch-size.",
             )

@@ -89,11 +89,15 @@ class CaptionSimSegRecipe(SimSegRecipe):
 
     Attributes:
         captions: Where they are.
+        split: For a folder with ``images/``: only the pictures that ``SPLIT.txt`` lists, such as train.
         auto_augment: Change the pictures' colours and shapes at random (AutoAugment, the policy of ImageNet).
+        max_broken: Share of broken records at which the run stops; fewer are left out, and listed in ``broken/``.
     """
 
     captions: Path = Path("captions")
+    split: str | None = None
     auto_augment: bool = True
+    max_broken: float = 0.2
 
     def build_tokenizer(self) -> CaptionTokenizer:
         """Take BERT's 30,522 pieces from the pip package that carries all-MiniLM-L6-v2.
@@ -116,6 +120,8 @@ class CaptionSimSegRecipe(SimSegRecipe):
             seed=self.run.seed,
             auto_augment=self.auto_augment,
             corruption=self.corruption,
+            max_broken=self.max_broken,
+            split=self.split,
         )
 
 

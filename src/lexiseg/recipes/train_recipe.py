@@ -6,7 +6,7 @@ from pathlib import Path
 from lexiseg.core.interfaces import Trainable
 from lexiseg.engine.loop import train
 from lexiseg.engine.seeding import seed_all
-from lexiseg.recipes.run_folder import begin_run, load_run, write_model
+from lexiseg.recipes.run_folder import BROKEN, begin_run, describe_data, load_run, write_model
 from lexiseg.recipes.training import Recipe, find_recipe
 
 
@@ -38,6 +38,8 @@ def train_recipe(
     data, is_main = recipe.build_data(), int(os.environ.get("RANK", "0")) == 0
     if is_main:
         begin_run(out, name, recipe, data, resume=resume)
+    else:
+        data.list_broken_in(out / BROKEN)
     seed_all(recipe.run.seed, "weights")
     model = recipe.build_model()
     if is_main:
@@ -52,4 +54,6 @@ def train_recipe(
         resume=resume,
         quiet=quiet,
     )
+    if is_main:
+        describe_data(out, data)
     return load_run(out)

@@ -6,6 +6,7 @@ from lexiseg.layers.simnet import SimNet, as_teacher
 
 
 def test_it_has_the_published_number_of_parameters():
+    # T14 of SimFormer's notes
     assert sum(parameter.numel() for parameter in SimNet().parameters()) == 595_202
 
 

@@ -50,3 +50,44 @@ def test_the_temperature_is_clamped_when_used_p8(value, used):
     contrastive_loss(IMAGES, TEXTS, temperature()).backward()
     assert temperature.value.grad is not None
     assert (temperature.value.grad.item() == 0) == (value != used)
+
+
+def _plain(images: torch.Tensor, texts: torch.Tensor, temperature: torch.Tensor) -> torch.Tensor:
+    logits, own = images @ texts.T / temperature, torch.arange(len(images))
+    return (
+        torch.nn.functional.cross_entropy(logits, own) + torch.nn.functional.cross_entropy(logits.T, own)
+    ) / 2
+
+
+def _pairs(count: int) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(2)
+    images = torch.randn(count, 16, generator=generator)
+    texts = images + 0.5 * torch.randn(count, 16, generator=generator)
+    return [torch.nn.functional.normalize(rows, dim=1) for rows in (images, texts)]
+
+
+def _loss_and_gradients(loss, dtype=None, count=40, temperature=0.05):
+    images, texts = (rows.requires_grad_() for rows in _pairs(count))
+    learned = torch.tensor(temperature, requires_grad=True)
+    with torch.autocast("cpu", dtype or torch.bfloat16, enabled=dtype is not None):
+        found = loss(images, texts, learned)
+    found.backward()
+    return found.detach(), images.grad, texts.grad, learned.grad
+
+
+def test_more_rows_than_a_block_give_what_cross_entropy_gives():
+    for found, wanted in zip(
+        _loss_and_gradients(contrastive_loss, count=1100),
+        _loss_and_gradients(_plain, count=1100),
+        strict=True,
+    ):
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_mixed_precision_changes_neither_the_loss_nor_a_gradient(dtype):
+    """Autocast used to round the forward pass only: negative losses, and gradients off by as much again."""
+    for found, wanted in zip(
+        _loss_and_gradients(contrastive_loss, dtype), _loss_and_gradients(_plain), strict=True
+    ):
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)

@@ -91,6 +91,7 @@ def test_layers_add_up_and_are_matched_one_by_one():
 
 
 def test_a_mask_that_vanishes_in_the_small_map_swaps_nobodys_label():
+    # T7 (b) of SimFormer's notes
     masks = torch.zeros(3, SIDE, SIDE, dtype=torch.bool)
     masks[0, 1, 1] = True  # between the pixels that nearest resizing takes
     masks[1, :16] = True

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as functional
 
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.losses.similarity_transfer import (
@@ -64,6 +65,7 @@ def test_only_active_pairs_of_images_count():
 
 
 def test_scores_are_compared_by_their_cosine():
+    # T6
     classes = torch.tensor([[0.7, 0.1], [0.2, 0.6]])
     masks = torch.tensor([[0.9, 0.2, 0.9], [0.1, 0.8, 0.8]])
     scores = masks.T @ classes
@@ -75,6 +77,7 @@ def test_scores_are_compared_by_their_cosine():
 
 
 def test_the_weight_of_a_kind_of_pair_is_the_share_of_the_other_kind():
+    # T8
     positive, negative = balance_weights(torch.tensor(20.0), torch.tensor(80.0))
     assert (positive.item(), negative.item()) == pytest.approx((0.8, 0.2))
     same = torch.zeros(1, 10, 10, dtype=torch.bool)
@@ -98,7 +101,7 @@ def test_pairs_are_counted_on_every_fifth_row_and_column_over_the_last_steps():
 
 
 def test_a_pair_says_something_where_either_pixel_has_a_mask():
-    # kinds of the pixels: A = (masked, hidden), B = (masked, void)
+    # T9, kinds of the pixels: A = (masked, hidden), B = (masked, void)
     first = torch.tensor([[1, IGNORE_INDEX]])
     second = torch.tensor([[1, IGNORE_INDEX]])
     same, valid = pair_targets(first, second, NO_TAGS, NO_TAGS)
@@ -124,3 +127,26 @@ def test_without_a_valid_pair_there_is_nothing_to_learn():
     loss.backward()
     assert loss.item() == 0
     assert logits.grad.abs().sum() == 0
+
+
+def test_steps_without_a_single_valid_pair_cost_nothing_however_many_they_are():
+    # A batch of images with tags only has none; the counts of 25 such steps are all zero.
+    balance, nothing = PairBalance(), torch.zeros(1, 10, 10, dtype=torch.bool)
+    for _ in range(BALANCE_STEPS + 1):
+        weights = balance(nothing, nothing)
+        assert similarity_loss(torch.ones(1, 10, 10), nothing, nothing, weights).item() == 0
+
+
+def test_the_cross_entropy_is_computed_outside_of_half_precision(monkeypatch):
+    # On a GPU torch refuses binary cross-entropy of probabilities under autocast.
+    computed = functional.binary_cross_entropy
+
+    def checked(*arguments, **options):
+        assert not torch.is_autocast_enabled("cpu")
+        assert all(each.dtype == torch.float32 for each in arguments)
+        return computed(*arguments, **options)
+
+    monkeypatch.setattr(functional, "binary_cross_entropy", checked)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = distillation_loss(single(0.9), single(0.8).bfloat16(), ACTIVE, "ce")
+    assert half.item() == pytest.approx(0.36177, abs=2e-3)

@@ -18,6 +18,16 @@ def score(true, predicted, num_classes, seen=None, unseen=None) -> Scores:
     return compute_scores(confusion, seen, unseen)
 
 
+def test_pictures_are_added_up_before_anything_is_divided_simseg_p16():
+    confusion = ConfusionMatrix(2)
+    confusion.update(np.array([[0, 0, 1, 1]], np.uint16), np.array([[0, 1, 1, 1]], np.uint16))
+    np.testing.assert_allclose(compute_scores(confusion).iou, [1 / 2, 2 / 3])
+    assert compute_scores(confusion).mean_iou == pytest.approx(0.5833, abs=5e-5)
+    confusion.update(np.array([[1, 65535]], np.uint16), np.array([[0, 0]], np.uint16))
+    np.testing.assert_allclose(compute_scores(confusion).iou, [1 / 3, 2 / 4])
+    assert compute_scores(confusion).mean_iou == pytest.approx(0.4167, abs=5e-5)
+
+
 def test_m1_three_mean_ious_accuracies_and_frequency_weighted_iou():
     scores = score(TRUE, PREDICTED, 5)
     assert scores.true_pixels.tolist() == [4, 3, 3, 0, 0]

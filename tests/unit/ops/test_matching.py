@@ -14,7 +14,7 @@ def as_pairs(assignment):
 
 
 def test_a_tag_does_not_take_the_proposal_that_a_mask_needs_more():
-    # SimFormer's example: rows are proposals, columns a class with a mask and one without.
+    # T7 (a) of SimFormer's notes: rows are proposals, columns a class with a mask and one without.
     costs = torch.tensor([[[-0.4, -0.5], [0.7, -0.7], [1.4, -0.1]]])
     assert as_pairs(assign(costs, [2])[0]) == [(0, 0), (1, 1)]
     assert costs[0, 0, 0] + costs[0, 1, 1] == pytest.approx(-1.1)

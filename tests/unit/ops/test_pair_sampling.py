@@ -13,6 +13,7 @@ def region_of(size: int, num_pixels: int = 40) -> torch.Tensor:
 
 
 def test_a_small_region_is_exhausted_before_other_pixels_are_drawn():
+    # T10 of SimFormer's notes
     region = region_of(5)
     points = draw_points(region, 8)
     assert region[0, points[0]].sum() == 5

@@ -22,6 +22,33 @@ SHARED = Path(__file__).parents[3].parent / "shared"
 PUBLIC_TEMPLATES = SHARED / "data" / "clip-vocab-and-prompts" / "data" / "prompts.md"
 
 
+def test_the_published_grammar_gives_80_distinct_sentences_simseg_p18():
+    sentences = fill(find_prompt_set("imagenet80"), "owl")
+    assert len(sentences) == len(set(sentences)) == 80
+    heads = [
+        *("a bad photo", "a black and white photo", "a blurry photo", "a bright photo", "a close-up photo"),
+        *(
+            "a cropped photo",
+            "a dark photo",
+            "a doodle",
+            "a drawing",
+            "a good photo",
+            "a jpeg corrupted photo",
+        ),
+        *("a low resolution photo", "a painting", "a photo", "a pixelated photo", "a rendering"),
+        *("a rendition", "a sculpture", "a sketch", "a tattoo", "art", "graffiti", "itap"),
+    ]
+    adjectives = ("clean", "cool", "dirty", "hard to see", "large", "nice", "small", "weird")
+    styles = ("cartoon {}.", "embroidered {}.", "origami {}.", "plastic {}.", "plushie {}.", "toy {}.")
+    patterns = [
+        *(f"{head} of {article} {{}}." for head in heads for article in ("a", "the")),
+        *(f"a photo of {article} {adjective} {{}}." for adjective in adjectives for article in ("a", "the")),
+        *(f"{article} {style}" for style in (*styles, "{} in a video game.") for article in ("a", "the")),
+        *("a photo of many {}.", "a photo of my {}.", "a photo of one {}.", "itap of my {}."),
+    ]
+    assert set(sentences) == {pattern.format("owl") for pattern in patterns}
+
+
 def test_every_set_has_the_published_number_of_templates():
     assert {name: len(prompt_set.templates) for name, prompt_set in PROMPT_SETS.items()} == COUNTS
 

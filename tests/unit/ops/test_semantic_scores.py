@@ -8,6 +8,7 @@ def logit(probabilities):
 
 
 def test_the_worked_example():
+    # T4 of SimFormer's notes
     classes = torch.tensor([[[0.8, 0.1, 0.1], [0.1, 0.7, 0.2]]]).log()
     masks = logit([[[[0.9, 0.2]], [[0.3, 0.8]]]])
     scores = semantic_scores(classes, masks)

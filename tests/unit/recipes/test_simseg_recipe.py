@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from caption_files import write_folder
 from lexiseg.core.errors import InputError
 from lexiseg.core.sample import Sample
 from lexiseg.core.vocabulary import Vocabulary
@@ -14,6 +15,8 @@ from lexiseg.data.scenes.draw import scene_batch
 from lexiseg.engine.schedule import lr_factor
 from lexiseg.methods.simseg.localisation import similarity_mass
 from lexiseg.methods.simseg.presence import class_presence
+from lexiseg.models.bert import BertShape
+from lexiseg.models.vit import ViTShape
 from lexiseg.recipes import simseg
 from lexiseg.recipes.linear_probe import ProbeSettings, linear_probe
 from lexiseg.recipes.settings_json import settings_from_json, settings_to_json
@@ -95,6 +98,49 @@ def test_a_run_of_the_tiny_recipe_trains_evaluates_and_loads_again(tmp_path):
     assert 0 <= found["inside"] <= 1
     result = model.segment(np.zeros((50, 70, 3), np.uint8), "star, ring, house, fish")
     assert result.vocabulary.names[-1] == "background"
+
+
+def small_captions(folder: Path, **changes: object) -> simseg.CaptionSimSegRecipe:
+    recipe = simseg.paper()
+    return dataclasses.replace(
+        recipe,
+        image=ViTShape(width=16, depth=1, num_heads=1, patch=16, image_side=32),
+        text=BertShape(width=16, depth=1, num_heads=1),
+        run=dataclasses.replace(recipe.run, num_steps=6, batch_size=4, sub_batch_size=2, num_workers=0),
+        captions=folder,
+        **changes,
+    )
+
+
+@pytest.mark.filterwarnings("ignore:a record cannot be used")
+def test_a_run_lists_the_broken_captions_it_met_in_its_folder(tmp_path):
+    folder = write_folder(tmp_path / "data")
+    picture = sorted((folder / "images").iterdir())[3]
+    picture.write_bytes(b"no picture")
+    recipe = small_captions(folder)
+    train_recipe("simseg/paper", recipe=recipe, out=tmp_path / "run", quiet=True)
+    files = (tmp_path / "run/broken").glob("*.jsonl")
+    lines = [line for file in files for line in file.read_text().splitlines()]
+    assert [json.loads(line)["key"] for line in lines] == [picture.stem]
+    facts = json.loads((tmp_path / "run/data.json").read_text())["facts"]
+    assert facts["broken"] == {"unreadable picture": 1}
+    assert facts["ledger"] == str(tmp_path / "run/broken")
+
+
+def test_a_refused_start_leaves_no_list_of_broken_captions(tmp_path):
+    folder = write_folder(tmp_path / "data")
+    with pytest.raises(InputError, match="no run there"):
+        train_recipe("simseg/paper", recipe=small_captions(folder), out=tmp_path / "run", resume=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_training_can_be_kept_to_a_split_and_rot_to_a_share(tmp_path):
+    folder = write_folder(tmp_path / "data")
+    stems = sorted(file.stem for file in (folder / "images").iterdir())
+    (folder / "train.txt").write_text("\n".join(stems[:8]) + "\n")
+    data = small_captions(folder, split="train", max_broken=0.5).build_data()
+    assert len(data.source) == 8
+    assert data.settings.max_broken == 0.5
 
 
 def test_a_common_class_is_measured_apart(model):

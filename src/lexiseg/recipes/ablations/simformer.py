@@ -23,6 +23,7 @@ def pairs() -> Ablation:
         Cell(row="shuffled teacher", trained_with={"method.teacher": "shuffled"}),
         Cell(row="oracle teacher", trained_with={"method.teacher": "oracle", "data.batches.truth": True}),
         Cell(row="no complementary loss", trained_with={**_BASIC, "method.complementary": 0.0}, seeds=(0,)),
+        Cell(row="tags of crops", trained_with={"data.batches.presence": "crop"}, seeds=(0,)),
         Cell(row="all masks", trained_with={**_BASIC, "data.all_masks": True}),
     )
     basic, own, cross = ((row, "") for row in rows)

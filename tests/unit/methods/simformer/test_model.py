@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
 import torch
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
 
 from lexiseg.core.batch import Batch
 from lexiseg.core.constants import IGNORE_INDEX
@@ -241,3 +243,44 @@ def test_more_classes_than_proposals_are_refused_with_the_picture():
     )
     with pytest.raises(InputError, match=r"a\.png: found 20 classes"):
         model_of(many)(batch)
+
+
+def test_a_learnable_gate_gets_a_gradient_also_where_no_image_has_a_tag():
+    model = model_of(pairs="none", gate_learnable=True)
+    model(batch_of(tags=())).total().backward()
+    assert model.complementary.gate.grad.item() == 0
+
+
+def test_the_complementary_loss_is_computed_in_full_precision():
+    model, taken = model_of(pairs="none"), []
+    model.complementary.register_forward_pre_hook(lambda _, inputs: taken.append(inputs[0].dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        model(batch_of())
+    assert set(taken) == {torch.float32}
+
+
+def test_inference_is_the_network_alone_at_the_cost_of_a_plain_maskformer():
+    plain, full = model_of(pairs="none").eval(), model_of().eval()
+    full.network.load_state_dict(plain.network.state_dict())
+    images = torch.rand(1, 3, SIZE, SIZE)
+
+    def operations(model: SimFormer) -> list[str]:
+        with torch.no_grad(), profile(activities=[ProfilerActivity.CPU]) as profiled:
+            model.encode_images(images)
+        return [event.name for event in profiled.events() if event.name.startswith("aten::")]
+
+    def floating_point(run) -> int:
+        with torch.no_grad(), FlopCounterMode(display=False) as counted:
+            run()
+        return counted.get_total_flops()
+
+    operations(plain)
+    assert operations(full) == operations(plain)
+    features = [model.encode_images(images).tokens for model in (plain, full)]
+    assert torch.equal(*features)
+
+    def maskformer() -> None:
+        output = plain.network(images, last_only=True)
+        semantic_scores(output.class_logits[-1], output.mask_logits[-1])
+
+    assert floating_point(lambda: full.encode_images(images)) == floating_point(maskformer)

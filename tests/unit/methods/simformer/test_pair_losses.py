@@ -7,7 +7,7 @@ from lexiseg.core.batch import Batch
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.data.weak_shot.batches import TruthBatch
 from lexiseg.losses.similarity_transfer import distillation_loss, score_similarity
-from lexiseg.methods.simformer.pair_losses import PairLosses
+from lexiseg.methods.simformer.pair_losses import PairLosses, _on_grid
 from lexiseg.methods.simformer.settings import SimFormerSettings
 from lexiseg.models.maskformer import MaskFormerOutput
 from weak_shot_toys import BIRD, CAT, NAMES
@@ -192,3 +192,11 @@ def test_padding_is_never_compared():
     (learnt + taught).backward()
     assert output.pixel_embeddings.grad[:, :, 4:].abs().sum() == 0
     assert output.mask_logits.grad[:, :, :, 4:].abs().sum() == 0
+
+
+@pytest.mark.parametrize(("size", "cells"), [(32, 8), (32, 32), (10, 3), (63, 16), (250, 63)])
+def test_labels_are_read_at_the_centres_of_the_cells_also_where_sizes_do_not_divide(size, cells):
+    rows = torch.arange(size).expand(1, size, size).mT
+    read = _on_grid(rows, (cells, 4)).view(cells, 4)
+    centres = (torch.arange(cells) + 0.5) * size / cells
+    assert (read[:, 0] - (centres - 0.5)).abs().max() <= 0.5

@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 
 import numpy as np
@@ -8,6 +9,9 @@ from scipy.ndimage import grey_closing
 from lexiseg.core.batch import Batch
 from lexiseg.core.errors import InputError
 from lexiseg.core.vocabulary import Vocabulary
+from lexiseg.engine import gradients
+from lexiseg.engine.devices import Devices
+from lexiseg.engine.seeding import seed_all
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.methods.simseg.class_masks import present_classes
 from lexiseg.methods.simseg.pooling import pool_image, pool_text, unit
@@ -151,6 +155,32 @@ def test_gradient_caching_equals_the_whole_batch_p17():
             torch.testing.assert_close(value.grad, wanted[name], atol=1e-6, rtol=1e-4)
 
 
+@pytest.mark.parametrize("size", [2, 3, 6])
+def test_the_engine_in_parts_gives_the_gradients_of_the_whole_batch_with_dropout_p17(size, monkeypatch):
+    """The paper's model has dropout in its text encoder: both passes over a part must drop alike."""
+    found = engine_gradients(size)
+    model, rows = make(drop_rate=0.3).train(), []
+    for index, start in enumerate(range(0, 6, size)):
+        seed_all(5, 0, 0, index)
+        rows.append(model.embed(batch().part(start, start + size)))
+    images, texts = (torch.cat(half) for half in zip(*rows, strict=True))
+    model.contrast(images, texts).total().backward()
+    for name, value in model.named_parameters():
+        torch.testing.assert_close(found[name], value.grad, atol=1e-6, rtol=1e-4)
+
+    calls = iter(range(1000))
+    monkeypatch.setattr(gradients, "seed_all", lambda *words: seed_all(*words, next(calls)))
+    assert any((engine_gradients(size)[name] - found[name]).abs().max() > 1e-3 for name in found)
+
+
+def engine_gradients(size: int) -> dict[str, torch.Tensor]:
+    model = make(drop_rate=0.3).train()
+    here = Devices(device=torch.device("cpu"))
+    kind = gradients.ComparedGradients(model, here, size)
+    kind.add(batch(), (5, 0, 0), contextlib.nullcontext, lambda loss: loss.backward())
+    return {name: value.grad for name, value in model.named_parameters()}
+
+
 def test_images_without_captions_are_refused():
     with pytest.raises(InputError, match="found images without captions; expected one sentence an image"):
         make().embed(dataclasses.replace(batch(), captions=None))
@@ -199,6 +229,16 @@ def test_nothing_survives_means_background_everywhere_p15(monkeypatch):
     no_background = ["cat", "dog"]
     below = model.segment(picture(), no_background, background="threshold", threshold=0.5)
     assert (below.label_map == 2).all()
+
+
+def test_background_has_score_0_and_takes_what_scores_less_p15(monkeypatch):
+    """Section 6.2, steps 8 and 9: each mask is weighted by its class's score, and background by nothing."""
+    model = make_generous()
+    scores = np.array([-0.5, 0.3, -0.1, -0.2, -0.3, -0.4], np.float32)
+    monkeypatch.setattr(model, "picture_scores", lambda *_: scores)
+    assert set(np.unique(model.segment(picture(), VOCABULARY).label_map)) == {0, 1}
+    scores[1] = -0.3
+    assert not model.segment(picture(), VOCABULARY).label_map.any()
 
 
 def test_without_background_every_pixel_gets_a_word():
