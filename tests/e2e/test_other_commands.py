@@ -67,6 +67,24 @@ def test_report_holds_exactly_the_agreed_keys_and_the_right_numbers(data, tmp_pa
     assert f"{100 * report['mean_iou']:.2f}" in printed
 
 
+def test_unrefined_prints_and_writes_both_numbers(data, tmp_path, capsys):
+    out, plain = tmp_path / "both.json", tmp_path / "plain.json"
+    assert run("evaluate", "colours", "--data", data, "--refine", "crf", "--unrefined", "--json", out) == 0
+    printed = capsys.readouterr().out
+    assert run("evaluate", "colours", "--data", data, "--refine", "none", "--json", plain) == 0
+    both = json.loads(out.read_text())
+    assert set(both) == KEYS | {"unrefined"}
+    assert both["settings"]["refine"] == "crf"
+    assert both["unrefined"] == json.loads(plain.read_text())
+    assert f"mean_iou with --refine crf: {100 * both['mean_iou']:.2f} %" in printed
+    assert f"mean_iou with --refine none: {100 * both['unrefined']['mean_iou']:.2f} %" in printed
+
+
+def test_unrefined_without_a_refinement_is_refused(data, capsys):
+    assert run("evaluate", "colours", "--data", data, "--refine", "none", "--unrefined") == 2
+    assert "a refinement to compare with" in capsys.readouterr().err
+
+
 def test_split_of_seen_and_unseen_adds_its_three_keys(data, tmp_path):
     (data / "seen.txt").write_text("red\ngreen\n")
     out = tmp_path / "report.json"

@@ -22,6 +22,14 @@ class Evaluate:
     model: tyro.conf.Positional[ModelName]
     pictures: DataOptions
     json: Annotated[Path | None, option("FILE", "Write the report there as well.")] = None
+    unrefined: Annotated[
+        bool,
+        tyro.conf.arg(
+            help="Score with --refine none as well, and print both.",
+            help_behavior_hint="",
+        ),
+        tyro.conf.FlagCreatePairsOff,
+    ] = False
     device: Device = "auto"
     inference: InferenceOptions = field(default_factory=InferenceOptions)
     rim: RimOptions = field(default_factory=RimOptions)
@@ -31,6 +39,7 @@ class Evaluate:
         from rich.console import Console
 
         from lexiseg.core.atomic_write import refuse_unwritable
+        from lexiseg.core.errors import InputError
         from lexiseg.metrics.report import print_report, write_report
         from lexiseg.scoring.evaluate import evaluate
 
@@ -38,9 +47,25 @@ class Evaluate:
         if self.json is not None:
             refuse_unwritable(self.json)
         segmenter = load_segmenter(self.model, self.device, self.rim)
-        with progress("evaluating", len(dataset)) as advance:
-            report = evaluate(segmenter, dataset, advance=advance, **self.inference.changes())
-        print_report(report, Console())
+        changes = self.inference.changes()
+        refine = segmenter.settings.changed(**changes).refine
+        if self.unrefined and refine == "none":
+            raise InputError(
+                doing="scoring with and without refinement",
+                found="--unrefined with --refine none",
+                expected="a refinement to compare with, such as --refine crf",
+                fix="Give one, or leave out --unrefined.",
+            )
+        with progress("evaluating", len(dataset) * (1 + self.unrefined)) as advance:
+            report = evaluate(segmenter, dataset, advance=advance, **changes)
+            plain = None
+            if self.unrefined:
+                plain = evaluate(segmenter, dataset, advance=advance, **{**changes, "refine": "none"})
+        console = Console(highlight=False)
+        print_report(report, console)
+        if plain is not None:
+            for name, scores in ((refine, report.scores), ("none", plain.scores)):
+                console.print(f"mean_iou with --refine {name}: {100 * scores.mean_iou:.2f} %")
         if self.json is not None:
-            write_report(report, self.json)
+            write_report(report, self.json, unrefined=plain)
         return 0

@@ -75,13 +75,21 @@ class Report:
         }
 
 
-def write_report(report: Report, path: str | Path) -> None:
+def write_report(report: Report, path: str | Path, *, unrefined: Report | None = None) -> None:
     """Write the report as JSON, whole or not at all.
+
+    Args:
+        report: The scores.
+        path: The file.
+        unrefined: The same without refinement, put beside it under that name.
 
     Raises:
         OutputError: The folder cannot be written.
     """
-    text = json.dumps(report.as_json(), indent=1, ensure_ascii=False, allow_nan=False, default=_plain)
+    content = report.as_json()
+    if unrefined is not None:
+        content["unrefined"] = unrefined.as_json()
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False, default=_plain)
     with atomic_path(Path(path)) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
 
