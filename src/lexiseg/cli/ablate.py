@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -28,6 +28,7 @@ class Ablate:
     num_steps: Annotated[
         int | None, option("N", "Train each cell for so many steps instead of the recipe's number.")
     ] = None
+    data: Annotated[Path | None, option("FOLDER", "Copy of the data set, for those that read one.")] = None
     jobs: Annotated[int, option("N", "Trainings at a time, each with one thread.")] = 1
 
     def run(self) -> int:
@@ -63,7 +64,15 @@ class Ablate:
                 expected="1 or more",
                 fix="Leave it out for one at a time.",
             )
-        changes = {} if self.num_steps is None else {"run.num_steps": self.num_steps}
+        if ablation.needs_data != (self.data is not None):
+            raise InputError(
+                doing=f"running the ablation {self.name}",
+                found="no --data" if self.data is None else f"--data {self.data}",
+                expected="the folder of its data set" if self.data is None else "none: it makes its own data",
+                fix="Add --data FOLDER (docs/datasets.md)." if self.data is None else "Leave it out.",
+            )
+        changes: dict[str, Any] = {} if self.num_steps is None else {"run.num_steps": self.num_steps}
+        where = {} if self.data is None else {"data.path": self.data}
         seeds = self.seeds or ablation.seeds
         with progress("trainings", count_trainings(ablation, seeds), console) as advance:
 
@@ -72,7 +81,7 @@ class Ablate:
                 advance()
 
             measured = run_ablation(
-                ablation, self.out, seeds=seeds, changes=changes, jobs=self.jobs, advance=tell
+                ablation, self.out, seeds=seeds, changes={**changes, **where}, jobs=self.jobs, advance=tell
             )
         found = to_json(ablation, measured)
         found["seeds"], found["changes"] = list(seeds), changes

@@ -21,6 +21,9 @@ class Retrieve:
     captions: Annotated[
         Path, tyro.conf.arg(metavar="PATH", help="Pictures with captions: a folder, tar shards or Parquet.")
     ]
+    split: Annotated[str | None, option("NAME", "For a folder with images/: only the stems of NAME.txt.")] = (
+        None
+    )
     json: Annotated[Path | None, option("FILE", "Write the scores there as well.")] = None
     device: Device = "auto"
 
@@ -36,7 +39,7 @@ class Retrieve:
         from lexiseg.metrics.retrieval import RECALLS, retrieval_recall
         from lexiseg.scoring.image_text import as_image_text_model, embed_pairs
 
-        source = open_caption_source(self.captions)
+        source = open_caption_source(self.captions, split=self.split)
         if self.json is not None:
             refuse_unwritable(self.json)
         model = as_image_text_model(load_segmenter(self.model, self.device))
@@ -54,6 +57,7 @@ class Retrieve:
             facts = {
                 "model": self.model,
                 "captions": str(self.captions),
+                "split": self.split,
                 "num_pictures": len(pairs.images),
                 "num_captions": len(pairs.texts),
                 "image_to_text": found.image_to_text,

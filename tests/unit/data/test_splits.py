@@ -45,7 +45,7 @@ def test_all_splits_are_listed():
 
 
 @pytest.mark.parametrize("name", SIZES)
-def test_sizes_and_union(name):
+def test_t13_sizes_and_union(name):
     split = load_split(name)
     assert (len(split.seen), len(split.unseen)) == SIZES[name]
     assert not split.seen & split.unseen
@@ -62,7 +62,7 @@ def test_names_in_the_file_are_the_names_of_the_labels(name):
     assert [names[int(label)] for label, _ in rows] == [given for _, given in rows]
 
 
-def test_coco_splits_s4_to_s9_are_prefixes_of_one_order():
+def test_t13_coco_splits_s4_to_s9_are_prefixes_of_one_order():
     orders = [load_split(f"weak-shot-coco-stuff10k-s{k}").order for k in range(4, 10)]
     for shorter, longer in pairwise(orders):
         assert longer[: len(shorter)] == shorter

@@ -8,7 +8,7 @@ VOID = 65535
 
 
 @pytest.mark.parametrize("under_void", [(2, 1), (0, 0), (2, 2)])
-def test_the_worked_example_of_weak_shot_segmentation(under_void):
+def test_t12_the_worked_example_of_weak_shot_segmentation(under_void):
     true = np.array([[0, 0, 0, 0, 1, 1, 2, 2, VOID, VOID]], np.uint16)
     predicted = np.array([[0, 0, 0, 1, 1, 1, 2, 0, *under_void]], np.uint16)
     confusion = ConfusionMatrix(3)

@@ -150,3 +150,10 @@ def test_the_command_alone_lists_and_without_a_folder_says_what_to_add(capsys):
         Ablate(name="simseg/loda").run()
     with pytest.raises(InputError, match="--jobs 0"):
         Ablate(name="simseg/loda", out=Path("x"), jobs=0).run()
+
+
+def test_an_ablation_of_photographs_wants_their_folder_and_others_want_none(tmp_path):
+    with pytest.raises(InputError, match="Add --data FOLDER"):
+        Ablate(name="simformer/clothing", out=tmp_path).run()
+    with pytest.raises(InputError, match="makes its own data"):
+        Ablate(name="simformer/pairs", out=tmp_path, data=tmp_path).run()

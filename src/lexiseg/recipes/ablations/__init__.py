@@ -15,6 +15,7 @@ ABLATIONS: dict[str, tuple[str, str]] = {
     "simformer/pairs": ("simformer:pairs", "Basic, Self-Pair, Cross-Pair, shuffled and oracle teachers (Table 2)"),
     "simformer/points": ("simformer:points", "50, 100 and 150 sampled points (Table 1)"),
     "simformer/splits": ("simformer:splits", "a growing share of unseen classes, re-training, the oracle (Table 3)"),
+    "simformer/clothing": ("simformer:clothing", "photographs of dressed people, five garments with tags only; needs --data"),
 }  # fmt: skip
 
 

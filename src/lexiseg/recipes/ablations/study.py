@@ -63,6 +63,7 @@ class Ablation:
         claims: What is checked.
         published: The paper's number of each cell, where it prints one.
         seeds: Seeds a run takes unless it is told otherwise.
+        needs_data: The recipe reads a data set, whose folder the run is to be told (``data.path``).
     """
 
     name: str
@@ -73,6 +74,7 @@ class Ablation:
     claims: tuple[Claim, ...] = ()
     published: Mapping[Place, float] = field(default_factory=dict)
     seeds: tuple[int, ...] = (0, 1, 2)
+    needs_data: bool = False
 
     @property
     def file_stem(self) -> str:
