@@ -7,11 +7,11 @@ weights, so that nothing is downloaded; a larger backbone makes the pairs' share
 """
 
 import argparse
-import resource
-import statistics
-import time
+from collections.abc import Callable
+from pathlib import Path
 
 import torch
+from timing import compare, print_rows, write_json
 
 from lexiseg.core.batch import Batch
 from lexiseg.core.constants import IGNORE_INDEX
@@ -33,18 +33,6 @@ def make_batch(images: int, size: int, classes: int) -> Batch:
     tags[:, classes - 1] = True
     pixels = torch.randint(0, 256, (images, 3, size, size), dtype=torch.uint8)
     return Batch(images=pixels, sources=("random",) * images, label_maps=label_maps, tags=tags)
-
-
-def seconds(model: SimFormer, batch: Batch, repeats: int) -> list[float]:
-    times = []
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
-        model(batch).total().backward()
-        if batch.images.is_cuda:
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - start)
-        model.zero_grad()
-    return times[1:]
 
 
 def kept_for_gradient(points: int) -> int:
@@ -76,33 +64,35 @@ def main() -> None:
     names = tuple(f"class {index}" for index in range(150))
     vocabulary = Vocabulary(names=names, seen=frozenset(range(112)))
     batch = make_batch(given.images, given.size, len(names)).to(given.device)
-    cells = [
-        ("none", 100),
-        *(("self", points) for points in given.points),
-        *(("cross", points) for points in given.points),
-    ]
-    models = {}
-    for pairs, points in cells:
+    cells = [("none", 100), *((pairs, points) for pairs in ("self", "cross") for points in given.points)]
+
+    def step_of(pairs: str, points: int) -> Callable[[], None]:
         method = SimFormerSettings(pairs=pairs, num_points=points)
         network = MaskFormer(TinyPyramid(), len(names), MaskFormerSettings())
         model = SimFormer(network, vocabulary, method=method, settings=InferenceSettings())
-        models[pairs, points] = model.to(given.device).train()
-    # Interleaved, so that a busy machine slows all of them alike.
-    times: dict[tuple[str, int], list[float]] = {cell: [] for cell in models}
-    for _ in range(given.repeats):
-        for cell, model in models.items():
-            times[cell] += seconds(model, batch, 1)
-    basic = statistics.median(times["none", 100])
-    for (pairs, points), measured in times.items():
-        median = statistics.median(measured)
-        label = "Basic" if pairs == "none" else f"{pairs}, J = {points}"
-        print(f"{label:16} {1000 * median:8.0f} ms a step   {median / basic:.2f} × Basic")
-    for points in given.points:
-        kept = kept_for_gradient(points)
-        print(
-            f"SimNet, J = {points:3}: {kept / 2**20:7.1f} MiB kept for the gradient, {kept / points**2:.0f} bytes × J²"
-        )
-    print(f"peak memory of the process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
+        model.to(given.device).train()
+
+        def step() -> None:
+            model.zero_grad()
+            model(batch).total().backward()
+            if batch.images.is_cuda:
+                torch.cuda.synchronize()
+
+        return step
+
+    steps = {
+        "Basic" if pairs == "none" else f"{pairs.capitalize()}-Pair, J = {points}": step_of(pairs, points)
+        for pairs, points in cells
+    }
+    rows = compare(steps, given.repeats, images=f"{given.images} of {given.size}x{given.size}")
+    print_rows(rows, "A training step: forward and backward")
+    memory = [
+        {"J": points, "MiB": round(kept / 2**20, 1), "bytes_by_J2": round(kept / points**2)}
+        for points in given.points
+        for kept in [kept_for_gradient(points)]
+    ]
+    print_rows(memory, "What SimNet keeps for the gradient, of a pair of images in both orders")
+    write_json(Path(__file__).with_suffix(".json"), rows, ["torch"], device=given.device, memory=memory)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import pytest
 import tyro
 from PIL import Image
 
-from lexiseg.cli.scenes import Scenes, SceneOptions
+from lexiseg.cli.scenes import SceneOptions, Scenes
 from lexiseg.core.errors import InputError
 
 
