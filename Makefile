@@ -1,5 +1,5 @@
 # make demo   segments real photographs by words      make check  format, lint, types, import rules, docs
-# make test   runs the tests                          make bench  measures speed and accuracy again
+# make test   runs the tests                          make bench  measures again, without the hours of ablations
 .PHONY: demo test check bench docs clean
 PYTHON ?= python3
 BIN := .venv/bin
@@ -28,7 +28,7 @@ check: .venv/installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: .venv/installed
-	for script in $$(grep -l __main__ benchmarks/*/*.py | grep -v _pictures); do $(BIN)/python $$script || exit 1; done
+	for script in $$(grep -l __main__ benchmarks/*/*.py | grep -v -e _pictures -e ablations); do $(BIN)/python $$script || exit 1; done
 
 clean:
 	rm -rf .venv demo site build

@@ -69,7 +69,9 @@ class Ablate:
                 doing=f"running the ablation {self.name}",
                 found="no --data" if self.data is None else f"--data {self.data}",
                 expected="the folder of its data set" if self.data is None else "none: it makes its own data",
-                fix="Add --data FOLDER (docs/datasets.md)." if self.data is None else "Leave it out.",
+                fix="Add --data FOLDER; what is in it says the page of the method."
+                if self.data is None
+                else "Leave it out.",
             )
         changes: dict[str, Any] = {} if self.num_steps is None else {"run.num_steps": self.num_steps}
         where = {} if self.data is None else {"data.path": self.data}

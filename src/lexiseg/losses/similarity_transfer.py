@@ -26,6 +26,8 @@ def pair_targets(
     second: Int64[Tensor, "P J"],
     first_tags: Bool[Tensor, "P K"],
     second_tags: Bool[Tensor, "P K"],
+    *,
+    unlabelled_differ: bool = True,
 ) -> tuple[Bool[Tensor, "P I J"], Bool[Tensor, "P I J"]]:
     """Tell which pairs of pixels have the same label, and which say something.
 
@@ -34,6 +36,7 @@ def pair_targets(
         second: Labels of the other image.
         first_tags: Classes that the image of ``first`` shows without a mask of them.
         second_tags: The same of the other image.
+        unlabelled_differ: Take pixels with a mask beside pixels without one; otherwise both need masks.
 
     Returns:
         Whether the labels are equal, and whether that is known. Of two pixels without a mask nothing is
@@ -43,6 +46,8 @@ def pair_targets(
     num_classes = first_tags.shape[1]
     columns, rows = rearrange(first, "p i -> p i 1"), rearrange(second, "p j -> p 1 j")
     labelled, also_labelled = columns < num_classes, rows < num_classes
+    if not unlabelled_differ:
+        return columns == rows, labelled & also_labelled
     maybe_in_second = second_tags.gather(1, first.clamp(max=num_classes - 1))[:, :, None]
     maybe_in_first = first_tags.gather(1, second.clamp(max=num_classes - 1))[:, None]
     valid = (labelled & (also_labelled | ~maybe_in_second)) | (also_labelled & (labelled | ~maybe_in_first))

@@ -109,6 +109,13 @@ def test_a_pair_says_something_where_either_pixel_has_a_mask():
     assert same[0, 0].tolist() == [True, False]
 
 
+def test_pairs_with_a_pixel_without_a_mask_can_be_left_out():
+    labels = torch.tensor([[1, 2, IGNORE_INDEX]])
+    same, valid = pair_targets(labels, labels, NO_TAGS, NO_TAGS, unlabelled_differ=False)
+    assert valid[0].tolist() == [[True, True, False], [True, True, False], [False] * 3]
+    assert same[valid].tolist() == [True, False, False, True]
+
+
 def test_a_pixel_without_a_mask_may_be_of_a_class_that_its_image_has_a_tag_for():
     # images with tags only: their pixels may well show the classes that have masks elsewhere
     tags = torch.tensor([[False, True, False, False]])

@@ -81,7 +81,9 @@ class PairLosses(nn.Module):
         both = self._both_ways(points, pairs)
         first, second = (look_up(embeddings[rows], at) for rows, at in both)
         same, valid = pair_targets(
-            *(labels[rows].gather(1, at) for rows, at in both), *(tags[rows] for rows, _ in both)
+            *(labels[rows].gather(1, at) for rows, at in both),
+            *(tags[rows] for rows, _ in both),
+            unlabelled_differ=self.method.unlabelled_differ,
         )
         if self.method.pairs == "self" and not self.method.keeps_diagonal:
             valid = valid & (both[0][1][:, :, None] != both[1][1][:, None])

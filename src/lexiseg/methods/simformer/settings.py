@@ -21,6 +21,8 @@ class SimFormerSettings:
         student: Scores that pixels are compared by: of the ``unseen`` classes, or of ``all``.
         keeps_diagonal: In ``self`` pairs, let a pixel be compared with itself.
         teacher: ``simnet``. For ablations: ``shuffled``, its answers in random order; ``oracle``, the truth.
+        unlabelled_differ: SimNet learns also that a pixel with a mask and one without show different classes, as
+            the release has it. Pixels of unseen classes are then never shown to it as alike.
         detached: SimNet learns from embeddings without changing them.
         gate: Logit of the complementary loss's gate; None for none.
         gate_learnable: Train the gate.
@@ -43,6 +45,7 @@ class SimFormerSettings:
     student: Literal["unseen", "all"] = "unseen"
     keeps_diagonal: bool = True
     teacher: Literal["simnet", "shuffled", "oracle"] = "simnet"
+    unlabelled_differ: bool = True
     detached: bool = True
     gate: float | None = GATE
     gate_learnable: bool = False

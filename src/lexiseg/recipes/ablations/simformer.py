@@ -28,6 +28,11 @@ def pairs() -> Ablation:
         Cell(row=rows[1], trained_with={"method.pairs": "self"}),
         Cell(row=rows[2]),
         Cell(row="Cross-Pair, literal", trained_with={"method.literal": True}, seeds=(0,)),
+        Cell(
+            row="Cross-Pair, both pixels with masks",
+            trained_with={"method.unlabelled_differ": False},
+            seeds=(0,),
+        ),
         Cell(row="shuffled teacher", trained_with={"method.teacher": "shuffled"}),
         Cell(row="oracle teacher", trained_with={"method.teacher": "oracle", "data.batches.truth": True}),
         Cell(row="no complementary loss", trained_with={**_BASIC, "method.complementary": 0.0}, seeds=(0,)),
