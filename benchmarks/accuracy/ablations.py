@@ -31,9 +31,9 @@ TABLES = {
         ("simseg/common-class", 500, (0, 1, 2)),
     ),
     "simformer": (
-        ("simformer/pairs", 2000, (0, 1, 2)),
-        ("simformer/splits", 2000, (0,)),
-        ("simformer/points", 1000, (0,)),
+        ("simformer/pairs", 1000, (0, 1, 2)),
+        ("simformer/splits", 600, (0,)),
+        ("simformer/points", 600, (0,)),
         ("simformer/clothing", 800, (0,)),
     ),
 }

@@ -6,7 +6,7 @@ What differs from the paper, and why: docs/methods/simformer.md.
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lexiseg.core.errors import InputError
@@ -166,7 +166,7 @@ def scenes() -> SimFormerRecipe:
     return SimFormerRecipe(
         data=WeakShotSource(num_scenes=2000, num_scored_scenes=200),
         method=SimFormerSettings(num_points=32, backbone_lr_factor=1.0),
-        network=TINY,
+        network=replace(TINY, width=64, feedforward=128),
         backbone=TINY_BACKBONE,
         short_side=64,
         optim=OptimSettings(lr=1e-3, weight_decay=1e-4, schedule="poly", clip_norm=1.0),
