@@ -24,3 +24,19 @@ def toy() -> Ablation:
         published={("fast", ""): 50.0},
         seeds=(0, 1),
     )
+
+
+def retrained() -> Ablation:
+    """A SimFormer of a few steps, and the same trained again on its own pseudo masks."""
+    small = {"data.num_scenes": 8, "data.num_scored_scenes": 4}
+    return Ablation(
+        name="toy_ablation:retrained",
+        title="Re-trained or not",
+        recipe="simformer/tiny",
+        cells=(
+            Cell(row="once", trained_with=small),
+            Cell(row="twice", trained_with=small, retrained=True),
+        ),
+        measures=("unseen_mean_iou",),
+        seeds=(0,),
+    )

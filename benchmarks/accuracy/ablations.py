@@ -34,7 +34,7 @@ TABLES = {
         ("simformer/pairs", 1000, (0, 1, 2)),
         ("simformer/splits", 600, (0,)),
         ("simformer/points", 600, (0,)),
-        ("simformer/clothing", 800, (0,)),
+        ("simformer/clothing", 600, (0,)),
     ),
 }
 

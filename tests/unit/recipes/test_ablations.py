@@ -12,7 +12,7 @@ from lexiseg.recipes.ablations.run import Measured, run_ablation
 from lexiseg.recipes.ablations.study import Ablation, Cell, Claim, with_changes
 from lexiseg.recipes.ablations.table import markdown, to_json, verdict
 from lexiseg.recipes.training import find_recipe
-from toy_ablation import toy
+from toy_ablation import retrained, toy
 
 SHORT = {"run.num_steps": 12}
 
@@ -80,6 +80,13 @@ def test_processes_find_the_same_numbers(tmp_path):
     here = run_ablation(toy(), tmp_path / "here", seeds=(0,), changes=SHORT)
     apart = run_ablation(toy(), tmp_path / "apart", seeds=(0,), changes=SHORT, jobs=2)
     assert apart == here
+
+
+def test_a_retrained_cell_measures_the_second_model(tmp_path):
+    once, twice = run_ablation(retrained(), tmp_path, seeds=(0,), changes={"run.num_steps": 3})
+    assert (once.row, twice.row) == ("once", "twice")
+    assert len(list((tmp_path / "runs").glob("*-retrained/second/model.safetensors"))) == 1
+    assert set(once.values) == set(twice.values)
 
 
 def measured(**rows: tuple[float, ...]) -> list[Measured]:

@@ -22,6 +22,7 @@ from lexiseg.engine.weights import load_tensors
 from lexiseg.recipes.ablations import find_ablation
 from lexiseg.recipes.ablations.study import Ablation, Cell, with_changes
 from lexiseg.recipes.retraining import FIRST, SECOND, retrain
+from lexiseg.recipes.run_folder import read_recipe
 from lexiseg.recipes.settings_json import settings_to_json
 from lexiseg.recipes.simformer import SimFormerRecipe
 from lexiseg.recipes.train_recipe import train_recipe
@@ -117,7 +118,8 @@ def _train_and_measure(training: _Training) -> None:
         train_recipe(name, recipe=recipe, out=folder, resume=is_run_folder(str(folder)), quiet=True)
     for cell in missing:
         measured = _retrained(training) if cell.retrained else folder
-        measuring = with_changes(recipe, cell.measured_with)
+        # The second run of a re-training has its own recipe: every class has masks, so there is no SimNet.
+        measuring = with_changes(read_recipe(measured)[1] if cell.retrained else recipe, cell.measured_with)
         model = measuring.build_model()
         load_tensors(model, load_final(measured), measured / WEIGHTS)
         with torch.inference_mode():
