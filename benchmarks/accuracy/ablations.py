@@ -32,8 +32,8 @@ TABLES = {
     ),
     "simformer": (
         ("simformer/pairs", 1000, (0, 1, 2)),
-        ("simformer/splits", 600, (0,)),
-        ("simformer/points", 600, (0,)),
+        ("simformer/splits", 1000, (0,)),
+        ("simformer/points", 1000, (0,)),
         ("simformer/clothing", 600, (0,)),
     ),
 }
