@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch.distributed import barrier, get_rank
 
+from lexiseg.engine.devices import close_devices
 from lexiseg.engine.loop import train
 from lexiseg.engine.seeding import seed_all
 from toy_trainable import ToyRecipe, contrast_recipe, counts_recipe
@@ -58,3 +59,4 @@ if __name__ == "__main__":
     for name in RUNS:
         make(name, Path(sys.argv[1]))
     make_resumed("contrast in shards", Path(sys.argv[1]) / "resumed")
+    close_devices()  # gloo's threads abort a process that ends before them

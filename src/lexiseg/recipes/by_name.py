@@ -14,7 +14,8 @@ from lexiseg.models.pip_weights import PipWeights
 from lexiseg.recipes.dense_similarity import build_dense_similarity
 from lexiseg.recipes.mini import MINI_WEIGHTS, build_mini
 from lexiseg.recipes.rim import CLASSICAL_PROPOSER, build_rim
-from lexiseg.recipes.trained import build_trained, is_run_folder
+from lexiseg.recipes.run_marks import is_run_folder
+from lexiseg.recipes.trained import build_trained
 
 #: Our own models by name; ``rim`` is one more, which needs references. Anything else is a checkpoint folder or a hub id.
 RECIPES: dict[str, Callable[[], Segmenter]] = {"mini": build_mini}

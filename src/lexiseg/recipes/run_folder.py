@@ -28,8 +28,8 @@ from lexiseg.engine.loop import WEIGHTS, load_final
 from lexiseg.engine.settings import RESUMABLE
 from lexiseg.engine.weights import load_tensors
 from lexiseg.recipes.rebuilding import RebuildableRecipe
+from lexiseg.recipes.run_marks import is_run_folder
 from lexiseg.recipes.settings_json import changed_fields, settings_from_json, settings_to_json
-from lexiseg.recipes.trained import is_run_folder
 from lexiseg.recipes.training import Recipe, find_recipe
 
 RECIPE, DATA, ENVIRONMENT, MODEL = "recipe.json", "data.json", "environment.json", "model.json"

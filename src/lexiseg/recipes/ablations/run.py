@@ -23,10 +23,10 @@ from lexiseg.recipes.ablations import find_ablation
 from lexiseg.recipes.ablations.study import Ablation, Cell, with_changes
 from lexiseg.recipes.retraining import FIRST, SECOND, retrain
 from lexiseg.recipes.run_folder import read_recipe
+from lexiseg.recipes.run_marks import is_run_folder
 from lexiseg.recipes.settings_json import settings_to_json
 from lexiseg.recipes.simformer import SimFormerRecipe
 from lexiseg.recipes.train_recipe import train_recipe
-from lexiseg.recipes.trained import is_run_folder
 from lexiseg.recipes.training import Recipe, find_recipe
 
 
