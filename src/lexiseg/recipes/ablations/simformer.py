@@ -8,16 +8,17 @@ from lexiseg.recipes.ablations.study import Ablation, Cell, Claim
 _RECIPE = "simformer/scenes"
 #: Photographs at a size that two CPU cores train in minutes.
 _SMALL_PHOTOGRAPHS = {
-    "data.crop.size": 192,
-    "short_side": 192,
+    "data.crop.size": 128,
+    "short_side": 128,
     "network.width": 64,
     "network.feedforward": 256,
-    "method.num_points": 50,
+    "method.num_points": 32,
+    "optim.lr": 1e-3,
 }
 _MEASURES = ("unseen_mean_iou", "seen_mean_iou", "mean_iou")
 _BASIC = {"method.pairs": "none"}
 #: Shares of unseen classes for the splits; the sets are nested.
-_SHARES = (0.25, 0.35, 0.5)
+_SHARES = (0.25, 0.5)
 
 
 def pairs() -> Ablation:
@@ -30,8 +31,8 @@ def pairs() -> Ablation:
         Cell(row="Cross-Pair, both pixels with masks", trained_with={"method.unlabelled_differ": False}),
         Cell(row="shuffled teacher", trained_with={"method.teacher": "shuffled"}),
         Cell(row="oracle teacher", trained_with={"method.teacher": "oracle", "data.batches.truth": True}),
-        Cell(row="no complementary loss", trained_with={**_BASIC, "method.complementary": 0.0}),
-        Cell(row="all masks", trained_with={**_BASIC, "data.all_masks": True}),
+        Cell(row="no complementary loss", trained_with={**_BASIC, "method.complementary": 0.0}, seeds=(0,)),
+        Cell(row="all masks", trained_with={**_BASIC, "data.all_masks": True}, seeds=(0,)),
     )
     basic, own, cross = ((row, "") for row in rows)
     claims = (
@@ -101,30 +102,27 @@ def splits() -> Ablation:
         for row in rows
         for share in _SHARES
     )
-    few, middle, many = (_column(share) for share in _SHARES)
+    few, many = (_column(share) for share in _SHARES)
     claims = [
         Claim(
             says=f"re-training helps with {column}",
             better=("SimFormer*", column),
             worse=("SimFormer", column),
         )
-        for column in (few, middle, many)
+        for column in (few, many)
     ]
     claims += [
         Claim(
             says="unseen classes fall as there are more of them (published: 29.5 to 23.2)",
-            better=("SimFormer", fewer),
-            worse=("SimFormer", more),
-        )
-        for fewer, more in ((few, middle), (few, many))
-    ]
-    claims += [
+            better=("SimFormer", few),
+            worse=("SimFormer", many),
+        ),
         Claim(
             says="the oracle stays flat (published: 34.7 to 36.5)",
             better=("all masks", few),
             worse=("all masks", many),
             by_at_most=0.05,
-        )
+        ),
     ]
     return Ablation(
         name="simformer/splits",
