@@ -105,10 +105,14 @@ def load_swin(folder: Path) -> TransformersPyramid:
 
 
 class EfficientNetPyramid(PyramidBackbone):
-    """EfficientNet-Lite0 up to its last block, at strides 4 to 32.
+    """EfficientNet-Lite0 up to its last block, at strides 4 to 32; every channel standardised.
+
+    Nothing follows these maps in the network, neither a normalisation nor a nonlinearity. As they are, the part
+    that all images share is an order of magnitude larger than what tells images apart, and a
+    decoder that averages over places learns to overlook the image.
 
     Args:
-        network: At stride 32; its convolutions are shared, its head is left out.
+        network: At stride 32, folded; its convolutions are shared, its head is left out.
     """
 
     channels = (24, 40, 112, 320)
@@ -120,16 +124,34 @@ class EfficientNetPyramid(PyramidBackbone):
         assert network.stride == 32, "dilated"
         self.normalisation = PixelNormalisation((127 / 255,) * 3, (128 / 255,) * 3)
         self.stem, self.blocks = network.stem, network.blocks
+        usual = network.usual_values()
+        self.standardised = nn.ModuleList(_Standardised(*usual[tap]) for tap in self._TAPS)
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B _ _ _"]]:
         """Give the maps of RGB images with values in [0, 1], fine to coarse."""
         pixels = self.normalisation(images).contiguous(memory_format=torch.channels_last)
-        maps, taken = relu6(self.stem(pixels)), []
+        maps = relu6(self.stem(pixels))
+        taken: list[Tensor] = []
         for index, block in enumerate(self.blocks):
             maps = block(maps)
             if index in self._TAPS:
-                taken.append(maps)
+                taken.append(self.standardised[len(taken)](maps))
         return taken
+
+
+class _Standardised(nn.Module):
+    """Subtract a mean and divide by a standard deviation, per channel."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Float[Tensor, " C"], std: Float[Tensor, " C"]) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean.clone()[:, None, None])
+        self.register_buffer("std", std.clone()[:, None, None])
+
+    def forward(self, maps: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]:
+        return (maps - self.mean) / self.std
 
 
 def load_efficientnet_pyramid() -> EfficientNetPyramid:

@@ -148,6 +148,23 @@ class EfficientNetLite0(ImageEncoder):
             if isinstance(module, _ConvNorm):
                 module.fold()
 
+    def usual_values(self) -> list[tuple[Float[Tensor, " C"], Float[Tensor, " C"]]]:
+        """Mean and standard deviation over ImageNet of every channel that each block gives; wants a folded network.
+
+        They are what the batch normalisations were trained to give: of a sum, the means add up, and so do the
+        variances as far as its terms are independent.
+        """
+        found: list[tuple[Tensor, Tensor]] = []
+        for block in self.blocks:
+            assert isinstance(block, _InvertedResidual)
+            mean, std = block.project.usual_mean, block.project.usual_std
+            assert mean is not None, "not folded"
+            assert std is not None
+            if block.adds_input:
+                mean, std = found[-1][0] + mean, (found[-1][1].square() + std.square()).sqrt()
+            found.append((mean, std))
+        return found
+
 
 def load_efficientnet_lite0(*, stride: Literal[8, 16, 32] = 32) -> EfficientNetLite0:
     """Load the published ImageNet weights (about 0.1 s), frozen and in evaluation mode.
@@ -196,6 +213,8 @@ class _ConvNorm(nn.Module):
             inputs, outputs, kernel, stride, padding, dilation, groups, bias=False
         )
         self.norm: nn.BatchNorm2d | nn.Identity = nn.BatchNorm2d(outputs, eps=_BATCH_NORM_EPS)
+        self.usual_mean: Tensor | None = None  # of what comes out, over ImageNet; known once folded
+        self.usual_std: Tensor | None = None
 
     def forward(self, maps: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
         if self.late_padding is not None:
@@ -204,6 +223,7 @@ class _ConvNorm(nn.Module):
 
     def fold(self) -> None:
         if isinstance(self.norm, nn.BatchNorm2d):
+            self.usual_mean, self.usual_std = self.norm.bias.detach(), self.norm.weight.detach().abs()
             self.conv, self.norm = fuse_conv_bn_eval(self.conv, self.norm), nn.Identity()
             self.conv.weight.data = self.conv.weight.contiguous(memory_format=torch.channels_last)
 

