@@ -32,9 +32,9 @@ TABLES = {
     ),
     "simformer": (
         ("simformer/pairs", 1000, (0, 1, 2)),
-        ("simformer/splits", 2000, (0,)),
-        ("simformer/points", 1000, (0,)),
-        ("simformer/clothing", 2000, (0,)),
+        ("simformer/splits", 1500, (0,)),
+        ("simformer/points", 600, (0,)),
+        ("simformer/clothing", 1500, (0,)),
     ),
 }
 

@@ -109,7 +109,8 @@ class EfficientNetPyramid(PyramidBackbone):
 
     Nothing follows these maps in the network, neither a normalisation nor a nonlinearity. As they are, the part
     that all images share is an order of magnitude larger than what tells images apart, and a
-    decoder that averages over places learns to overlook the image.
+    decoder that averages over places learns to overlook the image. So a batch normalisation follows each, as in
+    Tan et al., "EfficientDet", CVPR 2020, begun with what the network's own normalisations say of its channels.
 
     Args:
         network: At stride 32, folded; its convolutions are shared, its head is left out.
@@ -125,7 +126,7 @@ class EfficientNetPyramid(PyramidBackbone):
         self.normalisation = PixelNormalisation((127 / 255,) * 3, (128 / 255,) * 3)
         self.stem, self.blocks = network.stem, network.blocks
         usual = network.usual_values()
-        self.standardised = nn.ModuleList(_Standardised(*usual[tap]) for tap in self._TAPS)
+        self.standardised = nn.ModuleList(_standardising(*usual[tap]) for tap in self._TAPS)
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B _ _ _"]]:
         """Give the maps of RGB images with values in [0, 1], fine to coarse."""
@@ -139,19 +140,11 @@ class EfficientNetPyramid(PyramidBackbone):
         return taken
 
 
-class _Standardised(nn.Module):
-    """Subtract a mean and divide by a standard deviation, per channel."""
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, mean: Float[Tensor, " C"], std: Float[Tensor, " C"]) -> None:
-        super().__init__()
-        self.register_buffer("mean", mean.clone()[:, None, None])
-        self.register_buffer("std", std.clone()[:, None, None])
-
-    def forward(self, maps: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]:
-        return (maps - self.mean) / self.std
+def _standardising(mean: Float[Tensor, " C"], std: Float[Tensor, " C"]) -> nn.BatchNorm2d:
+    """Follow what training makes of the channels, beginning with what is known of them."""
+    norm = nn.BatchNorm2d(len(mean), affine=False)
+    norm.running_mean, norm.running_var = mean.clone(), std.square()
+    return norm
 
 
 def load_efficientnet_pyramid() -> EfficientNetPyramid:
