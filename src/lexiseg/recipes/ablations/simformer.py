@@ -48,8 +48,10 @@ def pairs() -> Ablation:
         for row, change in changes.items()
         if row in (*rows, masked, shuffled, oracle)
     ]
-    once = {(row, column): (0, 1) for row in (masked, shuffled, oracle) for column in (few, many)} | {
-        (row, few): (0,) for row in list(changes)[6:]
+    seeds: dict[tuple[str, str], tuple[int, ...]] = {(row, few): (0, 1) for row in (masked, shuffled, oracle)}
+    seeds |= {(row, few): (0,) for row in ("no complementary loss", "all masks")}
+    seeds |= {(row, many): (0, 1) for row in (*rows, oracle)} | {
+        (row, many): (0,) for row in (masked, shuffled)
     }
     claims = []
     for column in (few, many):
@@ -85,7 +87,7 @@ def pairs() -> Ablation:
         name="simformer/pairs",
         title="Where pairs of pixels come from (Table 2 of the seed)",
         recipe=_RECIPE,
-        cells=tuple(replace(cell, seeds=once.get((cell.row, cell.column))) for cell in cells),
+        cells=tuple(replace(cell, seeds=seeds.get((cell.row, cell.column))) for cell in cells),
         measures=_MEASURES,
         claims=tuple(claims),
         published=published,
