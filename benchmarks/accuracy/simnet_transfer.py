@@ -58,6 +58,8 @@ def measure(folder: Path) -> dict[str, object]:
             similarity[vocabulary.names[label]] += both.flatten().tolist()
     return {
         "steps": recipe.run.num_steps,
+        "unlabelled_differ": recipe.method.unlabelled_differ,
+        "distillation": recipe.method.distillation,
         "num_seen": int(seen.sum()),
         "num_unseen": int((~seen).sum()),
         "area_under_curve": {kind: round(roc_auc_score(same[kind], similarity[kind]), 3) for kind in same},
