@@ -32,7 +32,7 @@ TABLES = {
     ),
     "simformer": (
         ("simformer/pairs", 1000, (0, 1, 2)),
-        ("simformer/splits", 1500, (0,)),
+        ("simformer/splits", 1000, (0,)),
         ("simformer/points", 600, (0,)),
         ("simformer/clothing", 1500, (0,)),
     ),
