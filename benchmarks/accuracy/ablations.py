@@ -33,7 +33,7 @@ TABLES = {
     "simformer": (
         ("simformer/pairs", 1000, (0, 1, 2)),
         ("simformer/splits", 1000, (0,)),
-        ("simformer/points", 600, (0,)),
+        ("simformer/points", 400, (0,)),
         ("simformer/clothing", 1500, (0,)),
     ),
 }
