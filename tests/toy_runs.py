@@ -1,5 +1,6 @@
 """Runs of the toys that must not depend on the number of devices; ``torchrun tests/toy_runs.py OUT`` makes them on two."""
 
+import os
 import shutil
 import sys
 from dataclasses import replace
@@ -59,4 +60,7 @@ if __name__ == "__main__":
     for name in RUNS:
         make(name, Path(sys.argv[1]))
     make_resumed("contrast in shards", Path(sys.argv[1]) / "resumed")
-    close_devices()  # gloo's threads abort a process that ends before them
+    barrier()
+    close_devices()
+    sys.stderr.flush()
+    os._exit(0)  # all is written; gloo's threads sometimes abort an interpreter that takes itself apart

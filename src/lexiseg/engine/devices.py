@@ -1,5 +1,6 @@
 """On which devices a run goes, and what they say to each other. Thin on accelerate and torch."""
 
+import gc
 import importlib.util
 import os
 from collections.abc import Iterator
@@ -119,4 +120,5 @@ def open_devices(name: str, parallel: Literal["ddp", "fsdp"]) -> Devices:
 def close_devices() -> None:
     """Leave the group of processes, where there is one; a process does this once, when it is done."""
     if distributed.is_available() and distributed.is_initialized():
+        gc.collect()  # wrappers in circles hold on to the group, whose threads then outlive it
         distributed.destroy_process_group()
