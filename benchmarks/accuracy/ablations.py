@@ -17,10 +17,10 @@ sys.path.insert(0, str(HERE.parent / "speed"))
 
 from timing import machine  # noqa: E402
 
-from lexiseg.recipes.ablations import find_ablation  # noqa: E402
-from lexiseg.recipes.ablations.run import run_ablation  # noqa: E402
-from lexiseg.recipes.ablations.study import Ablation  # noqa: E402
-from lexiseg.recipes.ablations.table import markdown, to_json  # noqa: E402
+from lexiseg.runs.studies import find_ablation  # noqa: E402
+from lexiseg.runs.studies.run import run_ablation  # noqa: E402
+from lexiseg.runs.studies.study import Ablation  # noqa: E402
+from lexiseg.runs.studies.table import markdown, to_json  # noqa: E402
 
 #: Ablation, steps of each training, and seeds of the cells that name none.
 TABLES = {

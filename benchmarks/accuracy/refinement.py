@@ -26,8 +26,8 @@ from scipy import ndimage
 from torch.nn.functional import interpolate
 
 import lexiseg
+from lexiseg.core.batch import Sample
 from lexiseg.core.constants import IGNORE_INDEX
-from lexiseg.core.sample import Sample
 from lexiseg.data.folder import FolderDataset
 from lexiseg.inference.refine import refine_labels
 from lexiseg.inference.refine_crf import refine_labels_crf

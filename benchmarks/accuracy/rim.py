@@ -30,11 +30,10 @@ from lexiseg.core.masks import Masks
 from lexiseg.data.folder import FolderDataset
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.inference.settings import InferenceSettings
-from lexiseg.methods.rim.references.bank import ReferenceBank, save_bank
+from lexiseg.methods.rim.references.bank import ReferenceBank, inter_class_scores, save_bank
 from lexiseg.methods.rim.references.build import BuildSettings, build_bank
 from lexiseg.methods.rim.references.cutouts import CutoutSource
 from lexiseg.methods.rim.references.own_folder import FolderSource
-from lexiseg.methods.rim.references.profiles import inter_class_scores
 from lexiseg.methods.rim.segmenter import RIM
 from lexiseg.methods.rim.settings import RIMSettings
 from lexiseg.metrics.confusion import ConfusionMatrix
@@ -45,8 +44,8 @@ from lexiseg.ops.ranking import standardise
 from lexiseg.ops.region_matching import match_regions, reference_scores
 from lexiseg.ops.salient_object import salient_object
 from lexiseg.ops.spherical_kmeans import spherical_kmeans
-from lexiseg.recipes import load
 from lexiseg.recipes.rim import load_reference_encoder
+from lexiseg.runs.load import load
 
 SEEDS = (0, 1, 2)
 #: A class's part of a photograph below this share is no reference of it.

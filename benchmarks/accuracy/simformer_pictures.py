@@ -18,15 +18,15 @@ from picture_sheet import Entry, Tile, draw_sheet, enlarged, heat, outlined, pai
 from PIL import Image, ImageDraw
 from scipy.ndimage import distance_transform_edt
 
+from lexiseg.core.batch import Sample
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.drawing import VOID_COLOUR, class_colours
-from lexiseg.core.sample import Sample
 from lexiseg.core.vocabulary import Vocabulary
 from lexiseg.data.labelled_dataset import LabelledDataset
 from lexiseg.data.transforms import fitted_size, resize_image
 from lexiseg.methods.simformer.model import SimFormer
-from lexiseg.recipes.run_folder import load_run, read_recipe
 from lexiseg.recipes.simformer import SimFormerRecipe
+from lexiseg.runs.folder import load_run, read_recipe
 
 SIDE = 192
 NUM_RESULTS = 6

@@ -25,8 +25,8 @@ from timing import machine  # noqa: E402
 
 from lexiseg.data.transforms import resize_image  # noqa: E402
 from lexiseg.methods.simformer.model import SimFormer  # noqa: E402
-from lexiseg.recipes.run_folder import load_run, read_recipe  # noqa: E402
 from lexiseg.recipes.simformer import SimFormerRecipe  # noqa: E402
+from lexiseg.runs.folder import load_run, read_recipe  # noqa: E402
 
 NUM_PAIRS, POINTS = 100, 48
 

@@ -19,7 +19,7 @@ from timing import machine  # noqa: E402
 
 from lexiseg.data.scenes import SceneSettings, scene_batch, scene_vocabulary  # noqa: E402
 from lexiseg.methods.simseg.segmenter import SimSeg  # noqa: E402
-from lexiseg.recipes.run_folder import load_run, read_recipe  # noqa: E402
+from lexiseg.runs.folder import load_run, read_recipe  # noqa: E402
 
 NUM_CAPTIONS = 500
 

@@ -17,15 +17,15 @@ import numpy as np
 import torch
 from picture_sheet import Entry, Tile, draw_sheet, enlarged, heat, outlined, painted, save_sheet
 
+from lexiseg.core.batch import Sample
 from lexiseg.core.drawing import class_colours
-from lexiseg.core.sample import Sample
 from lexiseg.core.vocabulary import Vocabulary
 from lexiseg.data.scenes import SceneDataset
 from lexiseg.inference.predict import grid_scores
 from lexiseg.methods.simseg.class_masks import resize_nearest, scale_map
 from lexiseg.methods.simseg.segmenter import SimSeg
-from lexiseg.recipes.run_folder import load_run, read_recipe
 from lexiseg.recipes.simseg import SceneSimSegRecipe
+from lexiseg.runs.folder import load_run, read_recipe
 
 MAP_SIDE, RESULT_SIDE = 128, 192
 NUM_MAPS, NUM_RESULTS = 4, 6

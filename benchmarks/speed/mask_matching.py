@@ -14,8 +14,7 @@ from transformers.models.maskformer.modeling_maskformer import MaskFormerHungari
 
 from lexiseg.losses.set_prediction import SetTargets, match_layers, set_losses
 from lexiseg.models.backbones import TinyPyramid
-from lexiseg.models.maskformer import TINY, MaskFormer
-from lexiseg.ops.semantic_scores import semantic_scores
+from lexiseg.models.maskformer import TINY, MaskFormer, semantic_scores
 
 #: images, side, layers, proposals, classes, targets an image, pixels per mask pixel
 SIZES = {

@@ -12,8 +12,7 @@ from scipy.sparse import csr_array
 from timing import Row, compare, print_rows, write_json
 from torch.nn.functional import interpolate, normalize
 
-from lexiseg.ops.mask_fusing import fuse_masks, fused_groups
-from lexiseg.ops.packed_masks import pack_masks
+from lexiseg.ops.mask_fusing import fuse_masks, fused_groups, pack_masks
 from lexiseg.ops.painting import paint_regions
 from lexiseg.ops.region_matching import match_regions, reference_scores
 from lexiseg.ops.region_pooling import patch_coverage, pool_regions, region_weights

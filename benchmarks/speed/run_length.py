@@ -7,8 +7,8 @@ from label_maps import LabelMap, draw_noise, draw_regions, read_annotations
 from pycocotools import mask as coco_mask
 from timing import Row, compare, print_rows, write_json
 
+from lexiseg.core.coco_rle import encode_label_map
 from lexiseg.core.constants import IGNORE_INDEX
-from lexiseg.core.run_length import encode_label_map
 
 NUM_CLASSES = 150
 

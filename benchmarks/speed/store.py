@@ -16,14 +16,13 @@ from label_maps import draw_regions, shift
 from pycocotools import mask as coco_mask
 from timing import Row, compare, print_rows, write_json
 
-from lexiseg.core.label_runs import decode_runs, encode_runs
-from lexiseg.core.run_length import encode_label_map
-from lexiseg.scoring.protocols import find_protocol
-from lexiseg.scoring.score_store import score
-from lexiseg.scoring.store import PredictionStore, StoreWriter
-from lexiseg.scoring.store_blocks import StoredImage
-from lexiseg.scoring.store_counter import StoreCounter
-from lexiseg.scoring.store_manifest import Manifest
+from lexiseg.core.coco_rle import encode_label_map
+from lexiseg.core.row_rle import decode_runs, encode_runs
+from lexiseg.scoring.protocol import find_protocol
+from lexiseg.scoring.score import score
+from lexiseg.scoring.store.blocks import StoredImage
+from lexiseg.scoring.store.counts import StoreCounter
+from lexiseg.scoring.store.store import Manifest, PredictionStore, StoreWriter
 
 NUM_CLASSES = 150
 SIZE = (512, 683)

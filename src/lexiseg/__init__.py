@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from lexiseg.inference.predict import EncodedImage as EncodedImage
     from lexiseg.inference.segmenter import Segmenter as Segmenter
     from lexiseg.inference.settings import InferenceSettings as InferenceSettings
-    from lexiseg.recipes import load as load
+    from lexiseg.runs.load import load as load
     from lexiseg.scoring.evaluate import evaluate as evaluate
 
 _HOMES = {
@@ -45,7 +45,7 @@ _HOMES = {
     "Vocabulary": "core.vocabulary",
     "VocabularyError": "core.errors",
     "evaluate": "scoring.evaluate",
-    "load": "recipes",
+    "load": "runs.load",
 }
 
 __all__ = sorted(_HOMES)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lexiseg.inference.segmenter import Segmenter
-from lexiseg.recipes import RECIPES, load
+from lexiseg.runs.load import RECIPES, load
 from tiny_bank import save_tiny_bank
 from tiny_checkpoints import save_tiny_clip, save_tiny_siglip, save_tiny_siglip2
 

@@ -10,7 +10,7 @@ from lexiseg.engine.devices import Devices
 from lexiseg.engine.gradients import build_gradients
 from lexiseg.engine.seeding import seed_all
 from lexiseg.engine.training_state import TrainingState
-from lexiseg.recipes.training import TRAINING_RECIPES, find_recipe
+from lexiseg.recipes.base import TRAINING_RECIPES, find_recipe
 
 #: The toys, and the small variant of every method: what can be trained has one.
 RECIPES = [

@@ -13,7 +13,7 @@ from PIL import Image
 
 from lexiseg.cli import doctor, main
 from lexiseg.models import pip_weights
-from lexiseg.recipes import RECIPES, known_models
+from lexiseg.runs.load import RECIPES, known_models
 from toy_segmenter import COLOURS, ColourSegmenter
 
 KEYS = {

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from lexiseg.cli import main
-from lexiseg.recipes import RECIPES
+from lexiseg.runs.load import RECIPES
 from toy_segmenter import ColourSegmenter
 
 COLOURS = {"a": (255, 0, 0), "b": (0, 255, 0), "c": (0, 0, 255), "d": (255, 255, 255)}

@@ -4,7 +4,7 @@ import pytest
 
 from lexiseg.cli.similarity import Similarity
 from lexiseg.core.errors import InputError
-from lexiseg.recipes import RECIPES
+from lexiseg.runs.load import RECIPES
 from toy_segmenter import ColourSegmenter
 
 

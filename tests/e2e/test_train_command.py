@@ -13,7 +13,7 @@ import pytest
 
 from lexiseg.cli.train import Train
 
-TESTS = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 NAME = "toy_trainable:contrast_recipe"
 #: Long enough to be killed in the middle, short enough for a test.
 LONG = (
@@ -34,7 +34,7 @@ def train(*arguments: object) -> int:
 
 def start(*arguments: object) -> subprocess.Popen:
     code = "import sys; from lexiseg.cli.train import Train; Train.from_arguments(sys.argv[1:]).run()"
-    paths = os.pathsep.join([str(TESTS.parent / "src"), str(TESTS)])
+    paths = os.pathsep.join([str(ROOT / "src"), str(ROOT / "tests" / "fixtures")])
     environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", code, *map(str, arguments)]
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
@@ -123,6 +123,6 @@ def test_after_ctrl_c_it_says_how_to_go_on_and_from_where(tmp_path, capsys, monk
             (tmp_path / f"run/checkpoints/step-{step:06d}").mkdir(parents=True)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("lexiseg.recipes.train_recipe.train_recipe", stopped)
+    monkeypatch.setattr("lexiseg.runs.train.train_recipe", stopped)
     assert train(NAME, "--out", tmp_path / "run") == 130
     assert f"Stopped. The same command with --resume goes on from {place}" in capsys.readouterr().err

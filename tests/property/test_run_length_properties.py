@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from pycocotools import mask as coco_mask
 
-from lexiseg.core.run_length import area, decode, encode, encode_label_map
+from lexiseg.core.coco_rle import area, decode, encode, encode_label_map
 
 label_maps = arrays.arrays(
     np.uint16, st.tuples(st.integers(1, 40), st.integers(1, 40)), elements=st.sampled_from([0, 1, 2, 65535])

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from lexiseg.scoring.protocol_table import PROTOCOLS
-from lexiseg.scoring.protocols import Protocol
+from lexiseg.scoring.protocol import Protocol
+from lexiseg.scoring.published import PROTOCOLS
 
 PAGE = Path(__file__).parents[2] / "docs" / "protocols.md"
 

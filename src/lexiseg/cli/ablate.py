@@ -38,9 +38,9 @@ class Ablate:
 
         from lexiseg.core.atomic_write import atomic_path
         from lexiseg.core.errors import InputError
-        from lexiseg.recipes.ablations import ABLATIONS, find_ablation
-        from lexiseg.recipes.ablations.run import count_trainings, run_ablation
-        from lexiseg.recipes.ablations.table import markdown, to_json
+        from lexiseg.runs.studies import ABLATIONS, find_ablation
+        from lexiseg.runs.studies.run import count_trainings, run_ablation
+        from lexiseg.runs.studies.table import markdown, to_json
 
         console = Console(highlight=False, soft_wrap=True)
         if not self.name:

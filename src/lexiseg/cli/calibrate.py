@@ -33,8 +33,8 @@ class Calibrate:
         from rich.table import Table
 
         from lexiseg.scoring.calibrate import calibrate
-        from lexiseg.scoring.protocols import find_protocol
-        from lexiseg.scoring.store import PredictionStore
+        from lexiseg.scoring.protocol import find_protocol
+        from lexiseg.scoring.store.store import PredictionStore
 
         found = calibrate(PredictionStore(self.store), find_protocol(self.protocol), partial=self.partial)
         table = Table(title=f"{found.num_images:,} images of {found.split}, {self.protocol}", highlight=False)

@@ -37,7 +37,7 @@ class Classify:
         from rich.table import Table
 
         from lexiseg.core.atomic_write import atomic_path, refuse_unwritable
-        from lexiseg.recipes.classification import classify_folders
+        from lexiseg.runs.classification import classify_folders
 
         if self.json is not None:
             refuse_unwritable(self.json)

@@ -94,8 +94,7 @@ class CheckDataset:
     def run(self) -> int:
         """Check and print; give the exit code."""
         from lexiseg.data.datasets import FOLDER, dataset_facts
-        from lexiseg.data.folder_check import check_folder
-        from lexiseg.data.published.checks import check_dataset
+        from lexiseg.data.published.checks import check_dataset, check_folder
         from lexiseg.data.splits import load_split
 
         with progress("reading label files", 0) as advance:

@@ -89,7 +89,7 @@ def _torchvision() -> Check:
 
 
 def _weights() -> Iterator[Check]:
-    from lexiseg.recipes import known_models
+    from lexiseg.runs.load import known_models
 
     missing = []
     for model in known_models():

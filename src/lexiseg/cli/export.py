@@ -23,9 +23,9 @@ class Export:
 
     def run(self) -> int:
         """Write and say how much; give the exit code."""
-        from lexiseg.scoring.score_report import store_notes
-        from lexiseg.scoring.store import PredictionStore
-        from lexiseg.scoring.store_export import export_coco
+        from lexiseg.scoring.report import store_notes
+        from lexiseg.scoring.store.export import export_coco
+        from lexiseg.scoring.store.store import PredictionStore
 
         store = PredictionStore(self.store)
         num_masks = export_coco(store, self.out)

@@ -15,7 +15,7 @@ class Models:
         from rich.console import Console
         from rich.table import Table
 
-        from lexiseg.recipes import known_models
+        from lexiseg.runs.load import known_models
 
         headings = ("name", "weights", "licence", "here", "what it is")
         rows = [

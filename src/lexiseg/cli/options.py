@@ -144,7 +144,7 @@ def load_segmenter(name: str, device: str, rim: RimOptions | None = None) -> "Se
     """Load a model and print, once, what must be known before trusting it."""
     import sys
 
-    from lexiseg.recipes import load
+    from lexiseg.runs.load import load
 
     segmenter = load(name, device=device, **(rim.arguments(name) if rim else {}))
     if segmenter.notice:

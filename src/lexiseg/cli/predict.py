@@ -42,9 +42,9 @@ class Predict:
 
     def run(self) -> int:
         """Predict and say what is there; give the exit code."""
-        from lexiseg.scoring.protocols import find_protocol
-        from lexiseg.scoring.store import PredictionStore
-        from lexiseg.scoring.store_predict import predict_into
+        from lexiseg.scoring.protocol import find_protocol
+        from lexiseg.scoring.store.predict import predict_into
+        from lexiseg.scoring.store.store import PredictionStore
 
         number, of = _shard(self.shard)
         protocol = None if self.protocol is None else find_protocol(self.protocol)

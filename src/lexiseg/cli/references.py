@@ -9,8 +9,30 @@ import tyro
 
 from lexiseg.cli.options import Device, option, read_vocabulary
 from lexiseg.cli.progress import progress
-from lexiseg.cli.reference_planning import Cost
 from lexiseg.core.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """Count the pictures and denoising steps it takes to generate references, before anyone starts."""
+
+    words: Annotated[str | None, option("WORDS", "Class names separated by commas.")] = None
+    classes_file: Annotated[Path | None, option("FILE", "Class names one a line; instead of --words.")] = None
+    pictures: Annotated[int, tyro.conf.arg(metavar="K", help="Pictures a class.")] = 50
+    steps: Annotated[int, tyro.conf.arg(metavar="STEPS", help="Denoising steps a picture.")] = 50
+
+    def run(self) -> int:
+        """Print; give the exit code."""
+        vocabulary = read_vocabulary(self.words, self.classes_file)
+        cost = generation_cost(
+            len(vocabulary), pictures_per_class=self.pictures, steps_per_picture=self.steps
+        )
+        print(
+            f"{len(vocabulary):,} classes: {cost.pictures:,} pictures, {cost.steps:,} denoising steps, "
+            f"{cost.passes:,} passes with guidance"
+        )
+        return 0
+
 
 _BANK = tyro.conf.arg(metavar="BANK", help="A bank of reference pictures.")
 
@@ -63,9 +85,8 @@ class Build:
         from lexiseg.methods.rim.references.bank import rejection_text
         from lexiseg.methods.rim.references.build import BuildSettings, build_bank
         from lexiseg.models.checkpoint import fingerprint
-        from lexiseg.recipes.by_name import choose_device
-        from lexiseg.recipes.reference_sources import build_source
-        from lexiseg.recipes.rim import load_reference_encoder
+        from lexiseg.recipes.rim import build_source, load_reference_encoder
+        from lexiseg.runs.load import choose_device
 
         vocabulary = read_vocabulary(self.words, self.classes_file)
         device = choose_device(self.device)
@@ -174,3 +195,44 @@ class References:
     def run(self) -> int:
         """Do it; give the exit code."""
         return self.action.run()
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationCost:
+    """Work of generating the references of a vocabulary; exact unless pictures are rejected and redrawn.
+
+    Attributes:
+        pictures: Pictures in all.
+        steps: Denoising steps in all.
+        passes: Passes through the denoiser: two a step with guidance.
+    """
+
+    pictures: int
+    steps: int
+    passes: int
+
+
+def generation_cost(
+    num_classes: int, *, pictures_per_class: int = 50, steps_per_picture: int = 50, guided: bool = True
+) -> GenerationCost:
+    """Count pictures, steps and passes. Linear in the classes: one more costs only its own pictures.
+
+    Args:
+        num_classes: Classes to generate, without those a bank already has.
+        pictures_per_class: 50 in the paper (RIM, CVPR 2024, supplement).
+        steps_per_picture: 50 in the paper.
+        guided: With classifier-free guidance, which needs a second pass without the words.
+
+    Raises:
+        InputError: A number is below zero.
+    """
+    if min(num_classes, pictures_per_class, steps_per_picture) < 0:
+        raise InputError(
+            doing="counting the work of generating pictures",
+            found=f"{num_classes} classes, {pictures_per_class} pictures, {steps_per_picture} steps",
+            expected="numbers of zero or more",
+            fix="Correct the negative one.",
+        )
+    pictures = num_classes * pictures_per_class
+    steps = pictures * steps_per_picture
+    return GenerationCost(pictures=pictures, steps=steps, passes=steps * (2 if guided else 1))

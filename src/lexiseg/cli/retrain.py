@@ -34,7 +34,7 @@ class Retrain:
             print(_USAGE)
             return 0
         from lexiseg.engine.devices import close_devices
-        from lexiseg.recipes.retraining import retrain
+        from lexiseg.runs.retrain import retrain
 
         given = self.options
         retrain(self.name, recipe=given.settings, out=given.out, resume=given.resume, quiet=given.quiet)

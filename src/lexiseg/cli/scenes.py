@@ -63,10 +63,8 @@ class SceneOptions:
         Raises:
             InputError: Options contradict each other or are out of range.
         """
-        from lexiseg.core.written_words import split_words
-        from lexiseg.data.scenes.paste_settings import PasteSettings
-        from lexiseg.data.scenes.presets import find_preset
-        from lexiseg.data.scenes.settings import SceneSettings
+        from lexiseg.core.vocabulary import split_words
+        from lexiseg.data.scenes.settings import PasteSettings, SceneSettings, find_preset
 
         given: dict[str, Any] = {
             "size": self.size,
@@ -154,8 +152,8 @@ class ShowScenes:
     def run(self) -> int:
         """Draw; give the exit code."""
         from lexiseg.core.atomic_write import atomic_path
-        from lexiseg.data.scenes.dataset import SceneDataset
-        from lexiseg.data.scenes.sheet import draw_sheet
+        from lexiseg.data.scenes.draw import SceneDataset
+        from lexiseg.data.scenes.write_folder import draw_sheet
 
         if self.out.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
             raise _refusal(f"the sheet {self.out}", "a picture: .png, .jpg or .webp", "Name it sheet.png.")

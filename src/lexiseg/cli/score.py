@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from lexiseg.data.labelled_dataset import LabelledDataset
-    from lexiseg.scoring.protocols import Protocol
-    from lexiseg.scoring.store import PredictionStore
+    from lexiseg.scoring.protocol import Protocol
+    from lexiseg.scoring.store.store import PredictionStore
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +71,8 @@ class Score:
         """Score, print and write; give the exit code."""
         from rich.console import Console
 
-        from lexiseg.scoring.protocols import find_protocol
-        from lexiseg.scoring.store import PredictionStore
+        from lexiseg.scoring.protocol import find_protocol
+        from lexiseg.scoring.store.store import PredictionStore
 
         console = Console()
         if len(self.stores) not in (1, 2) or not self.protocol or self.resamples < 1:
@@ -102,17 +102,17 @@ class Score:
         self, stores: "Sequence[PredictionStore]", protocols: "Sequence[Protocol]", console: "Console"
     ) -> dict[str, Any]:
         from lexiseg.core.atomic_write import atomic_path
-        from lexiseg.scoring.score_difference import (
+        from lexiseg.scoring.compare import (
             difference,
             difference_json,
             print_difference,
             refuse_incomparable,
         )
-        from lexiseg.scoring.score_picture import draw_scores
-        from lexiseg.scoring.score_print import print_scores
-        from lexiseg.scoring.score_report import as_json
-        from lexiseg.scoring.score_store import score
-        from lexiseg.scoring.store_counter import StoreCounter
+        from lexiseg.scoring.plot import draw_scores
+        from lexiseg.scoring.report import as_json
+        from lexiseg.scoring.score import score
+        from lexiseg.scoring.store.counts import StoreCounter
+        from lexiseg.scoring.tables import print_scores
 
         if len(stores) == 2:
             refuse_incomparable(*stores)

@@ -189,8 +189,7 @@ def _print_totals(console: "Console", totals: dict[str, list[float]], num_images
 
 
 def _write_explanation(segmenter: "Segmenter", path: Path, vocabulary: "Vocabulary", sheet: Path) -> None:
-    from lexiseg.methods.rim.explanation import explain
-    from lexiseg.methods.rim.explanation_sheet import save_explanation
+    from lexiseg.methods.rim.explanation import explain, save_explanation
     from lexiseg.methods.rim.segmenter import RIM
 
     assert isinstance(segmenter, RIM)

@@ -63,7 +63,7 @@ class Similarity:
 
 def _vocabulary(name: str) -> "Vocabulary":
     from lexiseg.core.vocabulary import Vocabulary
-    from lexiseg.data.packaged_names import packaged_names, packaged_vocabulary
+    from lexiseg.data.class_lists import packaged_names, packaged_vocabulary
 
     if Path(name).is_file():
         return Vocabulary.from_file(Path(name))

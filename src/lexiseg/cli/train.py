@@ -11,7 +11,7 @@ import tyro
 from lexiseg.cli.options import option
 
 if TYPE_CHECKING:
-    from lexiseg.recipes.training import Recipe
+    from lexiseg.recipes.base import Recipe
 
 #: Exit code after Ctrl-C, that of cli.main too.
 INTERRUPTED = 130
@@ -28,7 +28,7 @@ The same command with --resume goes on where a run stopped. For several devices:
 
 recipes:
 {recipes}
-  package.module:function   your own: a function that gives a lexiseg.recipes.training.Recipe
+  package.module:function   your own: a function that gives a lexiseg.recipes.base.Recipe
 
 lexiseg train RECIPE --help lists the recipe's settings."""
 
@@ -45,7 +45,7 @@ class Train:
         """Read the command line: the recipe named first decides which settings there are."""
         if not arguments or arguments[0] in ("-h", "--help"):
             return cls(name=None)
-        from lexiseg.recipes.training import find_recipe
+        from lexiseg.recipes.base import find_recipe
 
         name = arguments[0]
         options = _options_of(find_recipe(name))
@@ -57,7 +57,7 @@ class Train:
             print(_usage())
             return 0
         from lexiseg.engine.devices import close_devices
-        from lexiseg.recipes.train_recipe import train_recipe
+        from lexiseg.runs.train import train_recipe
 
         given = self.options
         try:
@@ -97,7 +97,7 @@ def _options_of(recipe: "Recipe") -> type:
 
 
 def _usage() -> str:
-    from lexiseg.recipes.training import TRAINING_RECIPES
+    from lexiseg.recipes.base import TRAINING_RECIPES
 
     width = max(map(len, TRAINING_RECIPES), default=0)
     lines = [f"  {name:<{width}}   {summary}" for name, (_, summary) in sorted(TRAINING_RECIPES.items())]

@@ -1,10 +1,12 @@
 """Batch: several samples of one size, as a training step takes them."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int64, UInt8
+from jaxtyping import Bool, Float, Int64, UInt8, UInt16
 from torch import Tensor
 
 
@@ -57,3 +59,22 @@ class Batch:
 
     def _tensors(self) -> list[tuple[str, Any]]:
         return [(name, value) for name, value in self._given() if isinstance(value, Tensor)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One image with any of: label map, image tags, captions.
+
+    Attributes:
+        image: RGB, ``H W 3``, 0..255.
+        source: File the image came from.
+        label_map: Class index per pixel, ``H W``, 65535 = void; None where there are no masks.
+        tags: Class indices said to be in the image; None where nobody tagged it.
+        captions: Sentences about the image.
+    """
+
+    image: UInt8[np.ndarray, "H W 3"]
+    source: Path
+    label_map: UInt16[np.ndarray, "H W"] | None = None
+    tags: frozenset[int] | None = None
+    captions: tuple[str, ...] = field(default=())

@@ -12,11 +12,11 @@ from jaxtyping import Bool, Float32, UInt8, UInt16
 from PIL import Image
 
 from lexiseg.core.atomic_write import atomic_path
+from lexiseg.core.coco_rle import encode_label_map
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.drawing import draw_overlay
 from lexiseg.core.errors import InputError
 from lexiseg.core.result_files import picture_facts, result_paths
-from lexiseg.core.run_length import encode_label_map
 from lexiseg.core.vocabulary import Vocabulary
 
 MAX_LEGEND_ENTRIES = 16

@@ -18,7 +18,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Literal
 
-from lexiseg.core.sample import Sample
+from lexiseg.core.batch import Sample
 from lexiseg.data.folder_lists import (
     first_of,
     folder_error,

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from lexiseg.core.batch import Sample
 from lexiseg.core.errors import DatasetError
-from lexiseg.core.sample import Sample
 from lexiseg.core.vocabulary import Vocabulary
 
 

@@ -15,8 +15,8 @@ from jaxtyping import UInt16
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.errors import DatasetError, UnknownNameError
 from lexiseg.core.vocabulary import Vocabulary
+from lexiseg.data.class_lists import packaged_vocabulary
 from lexiseg.data.datasets import dataset_facts
-from lexiseg.data.packaged_names import packaged_vocabulary
 
 #: Class list of this package that a data set's labels index, for the data sets that have splits.
 _LISTS = {

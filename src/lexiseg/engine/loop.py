@@ -13,7 +13,7 @@ from torch import Tensor
 from lexiseg.core.atomic_write import atomic_path
 from lexiseg.core.errors import InputError, OutputError
 from lexiseg.core.interfaces import Trainable
-from lexiseg.data.training_data import TrainingData
+from lexiseg.data.stepwise import TrainingData
 from lexiseg.engine.checkpoint import checkpoint_steps, read_tensors, write_tensors
 from lexiseg.engine.devices import Devices, open_devices
 from lexiseg.engine.log import RunLog

@@ -14,10 +14,8 @@ from lexiseg.engine.checkpoint import checkpoint_path, read_checkpoint, write_ch
 from lexiseg.engine.devices import Devices
 from lexiseg.engine.ema import WeightAverage
 from lexiseg.engine.gradients import build_gradients
-from lexiseg.engine.optim import build_optimizer, named_parameters, set_lr
-from lexiseg.engine.schedule import lr_factor
+from lexiseg.engine.optim import build_optimizer, lr_factor, named_parameters, set_lr
 from lexiseg.engine.settings import OptimSettings, RunSettings
-from lexiseg.engine.shards import whole
 from lexiseg.engine.watch import StepValues
 from lexiseg.engine.weights import (
     gathered,
@@ -26,6 +24,7 @@ from lexiseg.engine.weights import (
     load_tensors,
     model_tensors,
     optimizer_tensors,
+    whole,
 )
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}

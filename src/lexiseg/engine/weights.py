@@ -5,12 +5,26 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
 from lexiseg.core.errors import CheckpointError
 from lexiseg.engine.ema import WeightAverage
 from lexiseg.engine.optim import named_parameters
-from lexiseg.engine.shards import copy_whole, whole
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """Give a tensor that lies apart on several devices as one; all processes call this together."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def copy_whole(source: Tensor, target: Tensor) -> None:
+    """Copy a whole tensor, the same on all processes, into one that may lie apart."""
+    if isinstance(target, DTensor):
+        source = distribute_tensor(source.to(target.device), target.device_mesh, target.placements)
+    with torch.no_grad():
+        target.copy_(source)
+
 
 #: Between a parameter's name and the name of an entry of its optimiser state.
 _BETWEEN = "|"

@@ -15,7 +15,7 @@ Differences from the paper:
 * All names, not the top ten, and ``match`` is zero below ``min_similarity``: a thousand faint
   resemblances together outweigh one real match otherwise ("bird" is a little like everything).
 * A name matches a word by its own text or by its kind, whichever is nearer: nothing in "Egyptian
-  Mau" says that it is a cat. Kinds are written by hand in ``data.imagenet_names``.
+  Mau" says that it is a cat. Kinds are written by hand in ``data.class_lists``.
 * Two priors, stated because they are not learnt. Where the classifier is in doubt even about the
   kind, colour, texture and height vote for nine sorts of stuff (``ops.scene_prior``). Names whose
   photographs usually show a person wearing or using the thing also count for "person".
@@ -34,7 +34,7 @@ from torch.nn.functional import interpolate
 
 from lexiseg.core.features import PatchFeatures
 from lexiseg.core.interfaces import ImageEncoder, TextEncoder
-from lexiseg.data.imagenet_names import imagenet_classes
+from lexiseg.data.class_lists import imagenet_classes
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.inference.text_embeddings import embed_names
@@ -95,7 +95,7 @@ class ConSE(Segmenter):
     """Score words by the ImageNet names a patch resembles. Scores lie in [0, 2], mostly below 1.
 
     Args:
-        image_encoder: Its tokens are logits of the classes of ``data.imagenet_names``.
+        image_encoder: Its tokens are logits of the classes of ``data.class_lists``.
         text_encoder: Gives the embeddings in which names and words are compared.
         name: What the model was asked for by.
         settings: Inference defaults.

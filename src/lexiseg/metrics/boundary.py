@@ -15,7 +15,7 @@ from jaxtyping import Bool, UInt16
 from numba import njit
 
 from lexiseg.core.constants import IGNORE_INDEX
-from lexiseg.core.label_runs import encode_runs
+from lexiseg.core.row_rle import encode_runs
 from lexiseg.metrics.image_counts import OUTSIDE, PairCounts, count_runs
 
 #: Width of the band as a share of the diagonal, as in the paper.

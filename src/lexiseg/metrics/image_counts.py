@@ -1,7 +1,7 @@
 """ImageCounts: how many pixels of each image have which (true, predicted) pair of labels.
 
 A few dozen numbers an image, from which every score, every protocol and every bootstrap resample
-follows without looking at a pixel again. They are counted from runs (``core.label_runs``): the two
+follows without looking at a pixel again. They are counted from runs (``core.row_rle``): the two
 run lists are walked side by side, so that the time depends on the number of regions and not of
 pixels.
 """
@@ -16,7 +16,7 @@ from numba import njit
 
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.errors import InputError
-from lexiseg.core.label_runs import LabelRuns
+from lexiseg.core.row_rle import LabelRuns
 from lexiseg.metrics.confusion import ConfusionMatrix
 
 #: True label of scored pixels that no class can win, only lose: pixels off the border in ``boundary``.

@@ -72,7 +72,7 @@ class EfficientNetLite0(ImageEncoder):
     """Images to ImageNet logits, one thousand per patch.
 
     ``forward`` gives ``PatchFeatures`` whose ``tokens`` are the logits of each patch (``D`` = 1000,
-    in the order of ``data.imagenet_names``) and whose ``global_token`` is their mean over the image.
+    in the order of ``data.class_lists``) and whose ``global_token`` is their mean over the image.
 
     Args:
         stride: Pixels per patch. 32 is the network as trained; 16 and 8 are dilated.

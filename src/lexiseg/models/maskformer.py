@@ -149,3 +149,19 @@ class MaskFormer(nn.Module):
             )
             for (of_backbone, decayed), parameters in groups.items()
         ]
+
+
+def semantic_scores(
+    class_logits: Float[Tensor, "B Q C1"], mask_logits: Float[Tensor, "B Q h w"]
+) -> Float[Tensor, "B C h w"]:
+    """Sum over proposals the probability of each class times the probability of the mask.
+
+    MaskFormer's semantic inference (Cheng et al., NeurIPS 2021). The last column, "no object", takes part
+    in the softmax and then drops out, so that unsure proposals count little. Values lie in [0, Q].
+
+    Args:
+        class_logits: The last column is "no object".
+        mask_logits: Any size.
+    """
+    classes = class_logits.softmax(dim=-1)[..., :-1]
+    return torch.einsum("bqc,bqhw->bchw", classes, mask_logits.sigmoid())

@@ -5,14 +5,52 @@ become one where their intersection is more than 0.9 of the smaller area. In whi
 unions are compared again, is not stated; the three readings below are ours.
 """
 
+from dataclasses import dataclass
 from typing import Literal, no_type_check
 
 import numpy as np
-from jaxtyping import Bool, Int32
+from einops import rearrange
+from jaxtyping import Bool, Int32, Int64, UInt64
 from numba import njit
 
-from lexiseg.ops.packed_masks import pack_masks
 from lexiseg.ops.row_bands import for_bands
+
+_SIDE = 64
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PackedMasks:
+    """Masks of one picture in 64 × 64 tiles, an eighth of their size as booleans.
+
+    Attributes:
+        words: A bit a pixel: masks, tiles, rows of a tile. Pixels beyond the picture are not set.
+        counts: Pixels set in each tile.
+        areas: Pixels set in each mask.
+    """
+
+    words: UInt64[np.ndarray, "M tiles 64"]
+    counts: Int32[np.ndarray, "M tiles"]
+    areas: Int64[np.ndarray, " M"]
+
+
+def pack_masks(masks: Bool[np.ndarray, "M H W"]) -> PackedMasks:
+    """Cut masks into tiles of bits."""
+    num, height, width = masks.shape
+    down, across = -(-height // _SIDE), -(-width // _SIDE)
+    words = np.empty((num, down * across, _SIDE), np.uint64)
+    counts = np.empty((num, down * across), np.int32)
+
+    def pack(start: int, stop: int) -> None:
+        padded = np.zeros((down * _SIDE, across * _SIDE // 8), np.uint8)
+        for index in range(start, stop):
+            rows = np.packbits(masks[index], axis=1, bitorder="little")
+            padded[:height, : rows.shape[1]] = rows
+            words[index] = rearrange(padded.view("<u8"), "(i row) j -> (i j) row", row=_SIDE)
+            counts[index] = np.bitwise_count(words[index]).sum(axis=1)
+
+    for_bands(pack, num)
+    return PackedMasks(words=words, counts=counts, areas=counts.sum(axis=1, dtype=np.int64))
+
 
 Reading = Literal["greedy", "transitive", "one_pass"]
 

@@ -5,18 +5,167 @@ benchmarks/accuracy/rim.md.
 """
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from lexiseg.core.errors import InputError
+import numpy as np
+import torch
+from jaxtyping import Bool, UInt8
+
+from lexiseg.core.errors import InputError, MissingWeightsError, UnknownNameError
 from lexiseg.core.interfaces import ImageEncoder, MaskProposer
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.methods.rim.references.bank import ReferenceBank
+from lexiseg.methods.rim.references.cutouts import CutoutSource
+from lexiseg.methods.rim.references.generated import GeneratedSource
+from lexiseg.methods.rim.references.own_folder import FolderSource
+from lexiseg.methods.rim.references.sources import ReferenceSource
 from lexiseg.methods.rim.segmenter import RIM
 from lexiseg.methods.rim.settings import RIMSettings
 from lexiseg.models.checkpoint import fingerprint, read_config
 from lexiseg.models.efficientnet_lite import load_efficientnet_lite0
 from lexiseg.models.hub import resolve_checkpoint
+from lexiseg.models.prompted_masks import PromptedMasks
+from lexiseg.models.stable_diffusion import GeneratedPicture, StableDiffusion, load_stable_diffusion
+from lexiseg.ops.prompt_points import prompt_points
+from lexiseg.ops.salient_object import salient_object
+
+#: What ``--source`` takes.
+SOURCES = ("cutouts", "folder", "generate")
+
+PROMPT = "a photo of a {}"
+
+
+class DiffusionGenerator:
+    """Stable Diffusion with one prompt, as a source of pictures.
+
+    Args:
+        model: Draws the pictures.
+        name: What it was loaded from, for the record.
+        steps: Of denoising; 50 in the paper.
+        guidance: Of classifier-free guidance.
+    """
+
+    def __init__(self, model: StableDiffusion, *, name: str, steps: int = 50, guidance: float = 7.5) -> None:
+        self.model, self.steps, self.guidance = model, steps, guidance
+        self._facts = {
+            "name": name,
+            "fingerprint": fingerprint(model),
+            "prompt": PROMPT,
+            "steps": steps,
+            "guidance": guidance,
+        }
+
+    def facts(self) -> Mapping[str, Any]:
+        """Give model, hash, prompt, steps and guidance."""
+        return self._facts
+
+    def generate(self, class_name: str, seed: int) -> GeneratedPicture:
+        """Draw "a photo of a" class and record where its words went."""
+        return self.model.generate(
+            PROMPT.format(class_name), class_name, seed=seed, steps=self.steps, guidance=self.guidance
+        )
+
+
+def build_source(
+    name: str,
+    path: Path | None,
+    *,
+    generator: str | None = None,
+    sam: str | None = None,
+    steps: int = 50,
+    seed: int = 0,
+    device: torch.device | None = None,
+) -> ReferenceSource:
+    """Build a source of reference pictures.
+
+    Args:
+        name: ``cutouts``, ``folder`` or ``generate``.
+        path: For ``cutouts`` and ``folder``: where the pictures are.
+        generator: For ``generate``: a Stable Diffusion folder.
+        sam: For ``generate``, and for pictures of ``folder`` without masks: a SAM checkpoint.
+        steps: For ``generate``: denoising steps.
+        seed: For ``generate``.
+        device: Where networks run; the CPU if left out.
+
+    Raises:
+        InputError: Something that the source needs is not given.
+        UnknownNameError: There is no such source.
+        DatasetError: The path has no pictures of that kind.
+        WeightsError: A checkpoint is missing or cannot be used.
+        MissingPackageError: diffusers is not installed.
+    """
+    if name not in SOURCES:
+        raise UnknownNameError.of("source of reference pictures", name, SOURCES)
+    device = device or torch.device("cpu")
+    if name == "generate":
+        if generator is None or sam is None:
+            option = "--generator" if generator is None else "--sam"
+            raise _not_given(name, f"{option}, a checkpoint", f"Give it with {option} FOLDER.")
+        diffusion = DiffusionGenerator(
+            load_stable_diffusion(_folder(generator)).to(device), name=generator, steps=steps
+        )
+        segmenter = load_prompted(sam).to(device)
+        facts = {"name": sam, "fingerprint": fingerprint(segmenter)}
+        return GeneratedSource(diffusion, segmenter, segmenter_facts=facts, seed=seed)
+    if path is None:
+        raise _not_given(name, "where the pictures are", "Give it with --from PATH.")
+    if name == "cutouts":
+        return CutoutSource(path)
+    if sam is None:
+        return FolderSource(path, salient_object, found_by="contrast with the rim of the picture")
+    prompted = load_prompted(sam).to(device)
+
+    def find_object(image: UInt8[np.ndarray, "H W 3"]) -> Bool[np.ndarray, "H W"]:
+        return object_at_salient_points(prompted, image)
+
+    return FolderSource(path, find_object, found_by=f"{sam} {fingerprint(prompted)}, from salient points")
+
+
+def object_at_salient_points(
+    segmenter: PromptedMasks, image: UInt8[np.ndarray, "H W 3"]
+) -> Bool[np.ndarray, "H W"]:
+    """Prompt SAM with points of the most salient object, or with the centre where nothing stands out."""
+    points, _ = prompt_points(salient_object(image))
+    if not len(points):
+        points = np.array([[image.shape[0] // 2, image.shape[1] // 2]])
+    return segmenter.masks_at(image, points[:, ::-1] + 0.5).masks[0]
+
+
+def load_prompted(name: str) -> PromptedMasks:
+    """Load SAM or SAM 2 from a folder or the hub.
+
+    Raises:
+        MissingWeightsError: The weights are not here and cannot be fetched.
+        CheckpointError: They are here and cannot be used.
+    """
+    folder = resolve_checkpoint(name)
+    if read_config(folder, ("sam", "sam2", "sam2_video"))["model_type"] != "sam":
+        from lexiseg.models.sam2 import load_sam2
+
+        return load_sam2(folder)
+    from lexiseg.models.sam import load_sam
+
+    return load_sam(folder)
+
+
+def _folder(name: str) -> Path:
+    folder = Path(os.path.expanduser(name))
+    if not folder.is_dir():
+        raise MissingWeightsError(
+            doing=f"loading the generator {name}",
+            found="no folder of that name",
+            expected="a Stable Diffusion folder in the layout of diffusers (unet, vae, text_encoder, tokenizer, scheduler)",
+            fix=f"Fetch it first: hf download {name} --local-dir FOLDER, then give the folder.",
+        )
+    return folder
+
+
+def _not_given(source: str, expected: str, fix: str) -> InputError:
+    return InputError(doing=f"opening the source {source}", found="nothing given", expected=expected, fix=fix)
+
 
 #: The encoder that comes through pip, and the proposer that needs no weights.
 MINI_ENCODER = "mini"
@@ -69,7 +218,6 @@ def load_proposer(name: str, encoder: ImageEncoder) -> MaskProposer:
 
         return RegionProposer(encoder)
     from lexiseg.models.mask_generator import MaskGenerator
-    from lexiseg.recipes.reference_sources import load_prompted
 
     return MaskGenerator(load_prompted(name))
 

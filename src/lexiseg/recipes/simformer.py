@@ -13,7 +13,7 @@ from lexiseg.core.errors import InputError
 from lexiseg.core.interfaces import Trainable
 from lexiseg.core.vocabulary import Vocabulary
 from lexiseg.data.augmentation.labelled_crop import LabelledCropSettings
-from lexiseg.data.training_data import TrainingData
+from lexiseg.data.stepwise import TrainingData
 from lexiseg.engine.settings import OptimSettings, RunSettings
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.layers.feature_pyramid import PyramidBackbone
@@ -31,8 +31,8 @@ from lexiseg.models.backbones import (
 from lexiseg.models.checkpoint import read_config
 from lexiseg.models.hub import resolve_checkpoint
 from lexiseg.models.maskformer import TINY, MaskFormer, MaskFormerSettings
-from lexiseg.recipes.rebuilding import RebuildableRecipe
-from lexiseg.recipes.weak_shot_sources import CLOTHING, FOLDER, WeakShotSource
+from lexiseg.recipes.base import RebuildableRecipe
+from lexiseg.recipes.partial_labels import CLOTHING, FOLDER, WeakShotSource
 from lexiseg.scoring.evaluate import evaluate
 
 #: Backbones that are no checkpoints of the hub.

@@ -14,13 +14,13 @@ import numpy as np
 
 from lexiseg.core.errors import InputError
 from lexiseg.core.interfaces import Trainable
+from lexiseg.data.augmentation.word_corruption import WordCorruption, corrupt_words
 from lexiseg.data.captions.opening import open_captions
 from lexiseg.data.scenes import PasteSettings, SceneDataset, SceneSettings, WorldSettings, scene_training_data
 from lexiseg.data.scenes.captions import FILLERS
 from lexiseg.data.scenes.class_table import STUFFS, THINGS
-from lexiseg.data.scenes.presets import localisation_scenes
-from lexiseg.data.training_data import TrainingData
-from lexiseg.data.word_corruption import WordCorruption, corrupt_words
+from lexiseg.data.scenes.settings import localisation_scenes
+from lexiseg.data.stepwise import TrainingData
 from lexiseg.engine.settings import OptimSettings, RunSettings
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.methods.simseg.segmenter import SimSeg
@@ -35,8 +35,8 @@ from lexiseg.models.bert import (
 )
 from lexiseg.models.minilm import TOKENIZER
 from lexiseg.models.vit import VIT_B16, VIT_S16, VisionTransformer, ViTShape
+from lexiseg.recipes.base import Recipe
 from lexiseg.recipes.simseg_evaluation import SceneEvaluation, evaluate_on_scenes
-from lexiseg.recipes.training import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)

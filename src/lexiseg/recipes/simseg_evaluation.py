@@ -9,8 +9,7 @@ from torch import Tensor
 
 from lexiseg.core.vocabulary import Vocabulary
 from lexiseg.data.labelled_dataset import LabelledDataset
-from lexiseg.methods.simseg.localisation import similarity_mass
-from lexiseg.methods.simseg.presence import class_presence
+from lexiseg.methods.simseg.localisation import class_presence, similarity_mass
 from lexiseg.methods.simseg.segmenter import SimSeg
 from lexiseg.metrics.retrieval import retrieval_recall, top_k_accuracy
 from lexiseg.scoring.evaluate import evaluate

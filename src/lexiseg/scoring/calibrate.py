@@ -13,13 +13,11 @@ from jaxtyping import Float32, Int64, UInt16
 
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.errors import DatasetError, InputError
-from lexiseg.core.label_runs import decode_runs, encode_runs
-from lexiseg.scoring.protocol_match import check_classes
-from lexiseg.scoring.protocols import Protocol
-from lexiseg.scoring.score_store import make_statistic
-from lexiseg.scoring.store import PredictionStore
-from lexiseg.scoring.store_counter import StoreCounter
-from lexiseg.scoring.store_redecide import best_scores, without_background
+from lexiseg.core.row_rle import decode_runs, encode_runs
+from lexiseg.scoring.protocol import Protocol, check_classes
+from lexiseg.scoring.score import make_statistic
+from lexiseg.scoring.store.counts import StoreCounter, best_scores, without_background
+from lexiseg.scoring.store.store import PredictionStore
 
 #: Thresholds tried: this many quantiles of the scores of all pixels.
 STEPS = 64

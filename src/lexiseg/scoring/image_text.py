@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from lexiseg.core.batch import Sample
 from lexiseg.core.errors import DatasetError, InputError
 from lexiseg.core.features import PatchFeatures
-from lexiseg.core.sample import Sample
 from lexiseg.data.transforms import resize_image
 
 #: Pictures, and sentences, encoded in one call.

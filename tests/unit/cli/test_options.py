@@ -27,7 +27,7 @@ def test_an_unusable_option_is_refused_at_once(given):
     ],
 )
 def test_the_command_line_says_so_without_loading_a_model(option, value, part, monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr("lexiseg.recipes.load", lambda *_, **__: pytest.fail("a model was loaded"))
+    monkeypatch.setattr("lexiseg.runs.load.load", lambda *_, **__: pytest.fail("a model was loaded"))
     with pytest.raises(SystemExit) as stopped:
         main(["segment", str(tmp_path), "--words", "cat", option, value])
     assert stopped.value.code == 2

@@ -4,7 +4,7 @@ import pytest
 
 from lexiseg.core.errors import VocabularyError
 from lexiseg.core.vocabulary import Vocabulary, as_lines
-from lexiseg.data.packaged_names import packaged_names, packaged_vocabulary
+from lexiseg.data.class_lists import packaged_names, packaged_vocabulary
 
 
 @pytest.mark.parametrize(

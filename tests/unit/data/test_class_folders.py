@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from lexiseg.core.errors import DatasetError
-from lexiseg.data.class_folders import read_class_folders
+from lexiseg.data.folder_lists import read_class_folders
 
 
 def write(path):

@@ -1,4 +1,4 @@
-from lexiseg.data.imagenet_names import imagenet_classes
+from lexiseg.data.class_lists import imagenet_classes
 
 
 def test_there_are_a_thousand_classes_in_ascending_order_of_their_id():

@@ -3,8 +3,14 @@ import dataclasses
 import pytest
 
 from lexiseg.core.errors import UnknownNameError
-from lexiseg.data.packaged_names import packaged_names, packaged_vocabulary, spelling_key
-from lexiseg.data.renamings import _renamings, namings, rename
+from lexiseg.data.class_lists import (
+    _renamings,
+    namings,
+    packaged_names,
+    packaged_vocabulary,
+    rename,
+    spelling_key,
+)
 
 
 def test_every_renamed_class_is_in_its_list():

@@ -16,7 +16,8 @@ from lexiseg.engine import devices
 from lexiseg.engine.devices import open_devices
 from lexiseg.engine.log import read_log
 
-TESTS = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
+FIXTURES = ROOT / "tests" / "fixtures"
 needs_accelerate = pytest.mark.skipif(
     importlib.util.find_spec("accelerate") is None, reason="accelerate is not installed (extra train)"
 )
@@ -26,8 +27,8 @@ needs_accelerate = pytest.mark.skipif(
 def on_two(tmp_path_factory):
     out = tmp_path_factory.mktemp("two")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1"]
-    command += ["--nproc-per-node", "2", str(TESTS / "toy_runs.py"), str(out)]
-    paths = os.pathsep.join([str(TESTS.parent / "src"), str(TESTS)])
+    command += ["--nproc-per-node", "2", str(FIXTURES / "toy_runs.py"), str(out)]
+    paths = os.pathsep.join([str(ROOT / "src"), str(FIXTURES)])
     environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from lexiseg.core.errors import InputError
-from lexiseg.data.training_data import TrainingData
+from lexiseg.data.stepwise import TrainingData
 from lexiseg.engine.checkpoint import checkpoint_steps
 from lexiseg.engine.log import read_log
 from lexiseg.engine.loop import train

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lexiseg.engine.schedule import lr_factor, warmup_steps
+from lexiseg.engine.optim import lr_factor, warmup_steps
 from lexiseg.engine.settings import OptimSettings
 
 SIMSEG = OptimSettings(lr=3e-4, warmup_fraction=0.025, final_factor=0.1)

@@ -9,7 +9,7 @@ from torch.nn.functional import avg_pool2d, normalize
 
 from lexiseg.core.features import PatchFeatures
 from lexiseg.core.interfaces import ImageEncoder, TextEncoder
-from lexiseg.data.imagenet_names import imagenet_classes
+from lexiseg.data.class_lists import imagenet_classes
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.inference.text_embeddings import embed_names
 from lexiseg.methods.conse import PLAIN, ConSE, ConSESettings

@@ -4,7 +4,7 @@ from sklearn.metrics import confusion_matrix
 
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.errors import InputError
-from lexiseg.core.label_runs import encode_runs
+from lexiseg.core.row_rle import encode_runs
 from lexiseg.metrics.confusion import ConfusionMatrix
 from lexiseg.metrics.image_counts import ImageCounts, count_runs
 from lexiseg.metrics.iou import compute_scores

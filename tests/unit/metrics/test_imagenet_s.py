@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from lexiseg.core.errors import InputError
-from lexiseg.core.label_runs import encode_runs
+from lexiseg.core.row_rle import encode_runs
 from lexiseg.metrics.image_counts import ImageCounts, count_runs
 from lexiseg.metrics.imagenet_s import imagenet_s_scores
 

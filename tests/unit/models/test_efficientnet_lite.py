@@ -3,7 +3,7 @@ import torch
 from torch.nn.functional import interpolate
 
 from lexiseg.core.errors import CheckpointError
-from lexiseg.data.imagenet_names import imagenet_classes
+from lexiseg.data.class_lists import imagenet_classes
 from lexiseg.models.efficientnet_lite import WEIGHTS, EfficientNetLite0, load_efficientnet_lite0
 
 needs_weights = pytest.mark.skipif(WEIGHTS.state() != "intact", reason='needs pip install "lexiseg[mini]"')

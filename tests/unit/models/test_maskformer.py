@@ -3,8 +3,7 @@ import torch
 
 from lexiseg.losses.set_prediction import SetTargets, match_layers, set_losses
 from lexiseg.models.backbones import TinyPyramid, load_swin
-from lexiseg.models.maskformer import TINY, MaskFormer, MaskFormerSettings
-from lexiseg.ops.semantic_scores import semantic_scores
+from lexiseg.models.maskformer import TINY, MaskFormer, MaskFormerSettings, semantic_scores
 from tiny_maskformers import save_tiny_classifier
 
 CLASSES = 6

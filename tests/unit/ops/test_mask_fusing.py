@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lexiseg.ops.mask_fusing import fuse_masks, fused_groups
-from lexiseg.ops.packed_masks import pack_masks
+from lexiseg.ops.mask_fusing import fuse_masks, fused_groups, pack_masks
 
 READINGS = ("greedy", "transitive", "one_pass")
 SHAPE = (70, 130)  # more than one tile each way, not a multiple

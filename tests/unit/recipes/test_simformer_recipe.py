@@ -13,17 +13,17 @@ from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.errors import CheckpointError, DatasetError, InputError, MissingWeightsError
 from lexiseg.data.augmentation.labelled_crop import LabelledCropSettings
 from lexiseg.data.label_files import read_label_map
-from lexiseg.data.weak_shot.batches import WeakShotBatches, WeakShotSettings
-from lexiseg.data.weak_shot.view import WeakShotView
+from lexiseg.data.partial_labels.batches import WeakShotBatches, WeakShotSettings
+from lexiseg.data.partial_labels.view import WeakShotView
 from lexiseg.metrics.confusion import ConfusionMatrix
 from lexiseg.metrics.iou import compute_scores
 from lexiseg.metrics.report import Report
 from lexiseg.recipes import simformer as recipes
-from lexiseg.recipes.retraining import FIRST, PSEUDO_MASKS, SECOND, retrain
-from lexiseg.recipes.run_folder import load_run
+from lexiseg.recipes.partial_labels import RandomSquare
 from lexiseg.recipes.simformer import SimFormerRecipe, ade20k, clothing, coco_stuff_10k, folder, scenes, tiny
-from lexiseg.recipes.train_recipe import train_recipe
-from lexiseg.recipes.weak_shot_sources import RandomSquare
+from lexiseg.runs.folder import load_run
+from lexiseg.runs.retrain import FIRST, PSEUDO_MASKS, SECOND, retrain
+from lexiseg.runs.train import train_recipe
 from tiny_maskformers import save_tiny_classifier
 from weak_shot_toys import ToyDataset, toy_samples, with_labels_permuted
 

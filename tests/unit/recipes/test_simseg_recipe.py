@@ -7,20 +7,19 @@ import pytest
 import torch
 
 from caption_files import write_folder
+from lexiseg.core.batch import Sample
 from lexiseg.core.errors import InputError
-from lexiseg.core.sample import Sample
 from lexiseg.core.vocabulary import Vocabulary
 from lexiseg.data.scenes import SceneDataset
 from lexiseg.data.scenes.draw import scene_batch
-from lexiseg.engine.schedule import lr_factor
-from lexiseg.methods.simseg.localisation import similarity_mass
-from lexiseg.methods.simseg.presence import class_presence
+from lexiseg.engine.optim import lr_factor
+from lexiseg.methods.simseg.localisation import class_presence, similarity_mass
 from lexiseg.models.bert import BertShape
 from lexiseg.models.vit import ViTShape
 from lexiseg.recipes import simseg
-from lexiseg.recipes.linear_probe import ProbeSettings, linear_probe
-from lexiseg.recipes.settings_json import settings_from_json, settings_to_json
-from lexiseg.recipes.train_recipe import train_recipe
+from lexiseg.runs.classification import ProbeSettings, linear_probe
+from lexiseg.runs.settings_json import settings_from_json, settings_to_json
+from lexiseg.runs.train import train_recipe
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from lexiseg.core.batch import Sample
 from lexiseg.core.errors import DatasetError, InputError
 from lexiseg.core.features import PatchFeatures
-from lexiseg.core.sample import Sample
 from lexiseg.metrics.retrieval import retrieval_recall
 from lexiseg.scoring.image_text import as_image_text_model, embed_pairs, embed_pictures
 from toy_segmenter import ColourSegmenter

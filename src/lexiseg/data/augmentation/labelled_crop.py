@@ -14,8 +14,47 @@ from PIL import Image
 
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.errors import InputError
-from lexiseg.data.augmentation.colour_jitter import jitter_colours
-from lexiseg.data.augmentation.flip import flip_horizontally
+
+#: Added to all channels.
+BRIGHTNESS = 32
+#: Factors of all channels, and of saturation.
+CONTRAST = SATURATION = (0.5, 1.5)
+#: Share of the colour circle: 18 of OpenCV's 180 steps.
+HUE = 18 / 180
+
+
+def jitter_colours(image: UInt8[np.ndarray, "H W 3"], rng: np.random.Generator) -> UInt8[np.ndarray, "H W 3"]:
+    """Change the colours of an RGB picture; the number of draws is always the same."""
+    use = rng.random(5) < 0.5
+    brightness = rng.uniform(-BRIGHTNESS, BRIGHTNESS)
+    contrast, saturation = rng.uniform(*CONTRAST), rng.uniform(*SATURATION)
+    hue = rng.uniform(-HUE, HUE)
+    steps = np.arange(256.0)
+    if use[0]:
+        image = _rounded(steps + brightness)[image]
+    contrast_table = _rounded(steps * contrast)
+    if use[1] and use[4]:
+        image = contrast_table[image]
+    if use[2] or use[3]:
+        tables = np.tile(np.arange(256, dtype=np.uint8), (3, 1))
+        if use[3]:
+            tables[0] = (np.arange(256) + round(hue * 256)) % 256  # the circle has no end
+        if use[2]:
+            tables[1] = _rounded(steps * saturation)
+        turned = Image.fromarray(image).convert("HSV").point(tables.ravel().tolist())
+        image = np.array(turned.convert("RGB"))
+    if use[1] and not use[4]:
+        image = contrast_table[image]
+    return image
+
+
+def _rounded(values: np.ndarray) -> UInt8[np.ndarray, "256"]:
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+
+
+def flip_horizontally(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Mirror arrays ``H W …`` left to right; views, no pixel is copied."""
+    return tuple(array[:, ::-1] for array in arrays)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ import hashlib
 from collections import defaultdict
 from pathlib import Path
 
-from lexiseg.data.captions.caption_text import CaptionError, clean_captions
+from lexiseg.data.captions.decoding import CaptionError, clean_captions
 from lexiseg.data.captions.records import BrokenRecord, CaptionSource, RawRecord, Rot
 from lexiseg.data.folder_lists import folder_error, read_split
 from lexiseg.data.images import IMAGE_SUFFIXES

@@ -6,19 +6,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
+from lexiseg.core.batch import Sample
 from lexiseg.core.cache_folder import default_cache
 from lexiseg.core.errors import DatasetError, InputError, MissingPackageError
-from lexiseg.core.sample import Sample
 from lexiseg.data.augmentation.random_crop import RandomCropSettings
+from lexiseg.data.augmentation.word_corruption import WordCorruption
 from lexiseg.data.captions.caption_data import CaptionBatchSettings, CaptionData
-from lexiseg.data.captions.caption_text import refuse_empty
-from lexiseg.data.captions.decoding import PictureError, decode_picture
+from lexiseg.data.captions.decoding import PictureError, decode_picture, refuse_empty
 from lexiseg.data.captions.folder_source import FolderSource, is_caption_folder
 from lexiseg.data.captions.ledger import Ledger
 from lexiseg.data.captions.parquet_source import ParquetSource
 from lexiseg.data.captions.records import BrokenRecord, CaptionColumns, CaptionSource, RawRecord
 from lexiseg.data.captions.tar_source import TarSource
-from lexiseg.data.word_corruption import WordCorruption
 
 _EXPECTED = (
     "tar shards (a file, a folder of them, or a pattern such as train-{0000..0099}.tar), "

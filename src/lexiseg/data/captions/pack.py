@@ -15,7 +15,7 @@ from PIL import Image
 from lexiseg.core.errors import MissingPackageError, OutputError
 from lexiseg.data.captions.decoding import PictureError, probe_picture
 from lexiseg.data.captions.records import BrokenRecord, CaptionSource, RawRecord
-from lexiseg.data.captions.tar_index import PICTURE_EXTENSIONS
+from lexiseg.data.captions.tar_source import PICTURE_EXTENSIONS
 
 _HEADER_BYTES = 512
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lexiseg.core.errors import DatasetError, MissingPackageError
-from lexiseg.data.captions.caption_text import CaptionError, clean_captions
+from lexiseg.data.captions.decoding import CaptionError, clean_captions
 from lexiseg.data.captions.records import (
     CAPTION_NAMES,
     BrokenRecord,

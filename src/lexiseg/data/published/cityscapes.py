@@ -4,10 +4,10 @@ The download holds ``_labelIds`` (0 to 33); ``_labelTrainIds`` (0 to 18, 255) ar
 official tool. Both are read; the train ids are preferred.
 """
 
-from lexiseg.data.packaged_names import from_package
+from lexiseg.data.class_lists import from_package
 from lexiseg.data.published.dataset_facts import DatasetFacts
 from lexiseg.data.published.forms import Form
-from lexiseg.data.published.label_codes import TOP, LabelCode, identity
+from lexiseg.data.published.label_encodings import TOP, LabelCode, identity
 
 #: Id of each of the 19 classes, in label order.
 LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)

@@ -5,10 +5,10 @@ The published PNGs ("stuffthingmaps") hold official id − 1: 0 to 90 things, of
 becomes background; it therefore has no void at all.
 """
 
-from lexiseg.data.packaged_names import from_package
+from lexiseg.data.class_lists import from_package
 from lexiseg.data.published.dataset_facts import DatasetFacts
 from lexiseg.data.published.forms import Form
-from lexiseg.data.published.label_codes import TOP, LabelCode, identity, shifted
+from lexiseg.data.published.label_encodings import TOP, LabelCode, identity, shifted
 
 #: Values of the published PNGs that no pixel has: things without masks (street sign, hat, …).
 GAPS = (11, 25, 28, 29, 44, 65, 67, 68, 70, 82, 90)

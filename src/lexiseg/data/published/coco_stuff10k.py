@@ -10,11 +10,11 @@ import functools
 from pathlib import Path
 
 from lexiseg.core.errors import DatasetError
-from lexiseg.data.packaged_names import from_package
+from lexiseg.data.class_lists import from_package
 from lexiseg.data.published.coco import STUFF_VALUES
 from lexiseg.data.published.dataset_facts import DatasetFacts
 from lexiseg.data.published.forms import Form
-from lexiseg.data.published.label_codes import LabelCode, identity, shifted
+from lexiseg.data.published.label_encodings import LabelCode, identity, shifted
 from lexiseg.data.published.matlab_files import count_names, is_hdf5
 
 _NAMES_IN_VERSION_1_0 = 172

@@ -8,12 +8,11 @@ from pathlib import Path
 
 from lexiseg.core.errors import VocabularyError
 from lexiseg.core.vocabulary import Vocabulary
-from lexiseg.data.folder_lists import folder_error
-from lexiseg.data.packaged_names import from_package
+from lexiseg.data.class_lists import from_package
+from lexiseg.data.folder_lists import folder_error, read_lines
 from lexiseg.data.published.dataset_facts import DatasetFacts
 from lexiseg.data.published.forms import Form
-from lexiseg.data.published.label_codes import TOP, LabelCode, identity, shifted
-from lexiseg.data.text_lines import read_lines
+from lexiseg.data.published.label_encodings import TOP, LabelCode, identity, shifted
 
 #: Ids of the 59 among the 459, ascending, with 0 for everything else in front: index = place.
 CONTEXT60_IDS = (

@@ -19,8 +19,7 @@ from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.errors import InputError
 from lexiseg.core.vocabulary import as_lines
 from lexiseg.data.published.forms import Form
-from lexiseg.data.published.label_codes import TOP, LabelCode
-from lexiseg.data.published.label_encodings import write_values
+from lexiseg.data.published.label_encodings import TOP, LabelCode, write_values
 from lexiseg.data.published.reader import PublishedDataset, is_turned, load_as_stored
 from lexiseg.data.splits import Split, hide_classes
 

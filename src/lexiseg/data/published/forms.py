@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from lexiseg.data.published.label_codes import LabelCode
-from lexiseg.data.published.label_encodings import Encoding
-from lexiseg.data.text_lines import read_lines
+from lexiseg.data.folder_lists import read_lines
+from lexiseg.data.published.label_encodings import Encoding, LabelCode
 
 
 class Pair(NamedTuple):

@@ -9,13 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lexiseg.core.vocabulary import Vocabulary
-from lexiseg.data.folder_lists import folder_error
-from lexiseg.data.imagenet_names import imagenet_classes
-from lexiseg.data.packaged_names import from_package, with_zeroth
+from lexiseg.data.class_lists import from_package, imagenet_classes, with_zeroth
+from lexiseg.data.folder_lists import folder_error, read_lines
 from lexiseg.data.published.dataset_facts import DatasetFacts
 from lexiseg.data.published.forms import Form
-from lexiseg.data.published.label_codes import LabelCode
-from lexiseg.data.text_lines import read_lines
+from lexiseg.data.published.label_encodings import LabelCode
 
 _VOID = 1000
 _OTHER = "other"

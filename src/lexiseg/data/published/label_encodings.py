@@ -3,20 +3,74 @@
 Everything is read as the numbers in the file, uint16, with 255 of an 8-bit file as 65535.
 """
 
+import functools
+import json
+import threading
 import warnings
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
-from jaxtyping import UInt16
+from jaxtyping import Int32, UInt16
 from PIL import Image
 
 from lexiseg.core.atomic_write import atomic_path
+from lexiseg.core.coco_rle import RunLengths, decode
 from lexiseg.core.constants import IGNORE_INDEX, IGNORE_INDEX_8BIT
 from lexiseg.core.errors import DatasetError
 from lexiseg.data.label_files import read_label_map
-from lexiseg.data.published.context_json import read_context_json
 from lexiseg.data.published.matlab_files import read_matlab_labels
+
+_LOCK = threading.Lock()  # several readers at once would each load the whole file
+
+
+def read_context_json(path: Path, stem: str) -> UInt16[np.ndarray, "H W"]:
+    """Paint the label map of one image: original category ids (0 to 458), 0 where no segment lies.
+
+    Raises:
+        DatasetError: The file is damaged, or has no such image.
+    """
+    with _LOCK:
+        index = _load(path, path.stat().st_mtime_ns if path.is_file() else 0)
+    if stem not in index:
+        raise DatasetError(
+            doing=f"reading the label file {path}",
+            found=f"no image {stem}",
+            expected=f"an entry for every listed image; it has {len(index):,}",
+            fix="Use the lists of PASCAL Context, and trainval_merged.json as it was published.",
+        )
+    height, width, segments = index[stem]
+    labels = np.zeros((height, width), np.uint16)
+    for category, segment in segments:
+        counts = segment["counts"]
+        text = counts if isinstance(counts, str) else counts.decode("ascii")
+        labels[decode(RunLengths(size=segment["size"], counts=text))] = category
+    return labels
+
+
+@functools.lru_cache(maxsize=1)
+def _load(path: Path, _changed: int) -> dict[str, tuple[int, int, list[tuple[int, Any]]]]:
+    try:
+        content = json.loads(path.read_bytes())
+        segments = defaultdict(list)
+        for segment in content["annos_segmentation"]:
+            segments[segment["image_id"]].append((int(segment["category_id"]), segment["segmentation"]))
+        return {
+            Path(image["file_name"]).stem: (image["height"], image["width"], segments[image["image_id"]])
+            for image in content["images"]
+        }
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DatasetError(
+            doing=f"reading the label file {path}",
+            found=f"a damaged or other file ({error!r})",
+            expected="trainval_merged.json with images and annos_segmentation",
+            fix="Copy it again from its source.",
+        ) from error
+
 
 #: How numbers are kept in a label file.
 #: ``index``: PNG or TIFF of one channel. ``red-green``: R + 256 G (ImageNet-S).
@@ -129,3 +183,78 @@ def _decode(path: Path, expected: str) -> tuple[np.ndarray, str]:
 
 def _error(path: Path, found: str, expected: str, fix: str) -> DatasetError:
     return DatasetError(doing=f"reading the label file {path}", found=found, expected=expected, fix=fix)
+
+
+#: The value that read label files use for 255 (8 bits) and 65535 (16 bits).
+TOP = IGNORE_INDEX
+
+_NOT_ALLOWED = -1
+
+
+@dataclass(frozen=True, eq=False)
+class LabelCode:
+    """Values of a label file and the class index each stands for.
+
+    Attributes:
+        classes: File value to class index; several values may share a class.
+        void: File values that nobody scores. ``TOP`` is 255 in 8-bit and 65535 in 16-bit files.
+    """
+
+    classes: Mapping[int, int]
+    void: frozenset[int] = frozenset()
+
+    @cached_property
+    def table(self) -> Int32[np.ndarray, "65536"]:
+        """Class index, 65535 for void, or -1 for each of the 65,536 values."""
+        table = np.full(TOP + 1, _NOT_ALLOWED, np.int32)
+        table[list(self.classes)] = list(self.classes.values())
+        table[list(self.void)] = IGNORE_INDEX
+        return table
+
+    def to_classes(self, values: UInt16[np.ndarray, "H W"]) -> UInt16[np.ndarray, "H W"]:
+        """Turn file values into class indices; the caller has checked them with ``unknown``."""
+        return self.table[values].astype(np.uint16)
+
+    def from_classes(self, labels: UInt16[np.ndarray, "H W"]) -> UInt16[np.ndarray, "H W"]:
+        """Turn class indices into file values: the smallest value of each class, the smallest of void.
+
+        Void becomes ``TOP`` where the code has no void value.
+        """
+        table = np.full(TOP + 1, TOP, np.uint16)
+        for value, label in sorted(self.classes.items(), reverse=True):
+            table[label] = value
+        table[IGNORE_INDEX] = min(self.void, default=TOP)
+        return table[labels]
+
+    def unknown(self, values: Iterable[int]) -> list[int]:
+        """Pick the values that the code does not know, ascending."""
+        return sorted(value for value in values if self.table[value] == _NOT_ALLOWED)
+
+    def describe(self) -> str:
+        """Say which values are allowed, e.g. ``0 to 20, void 255 (65535 in 16 bits)``."""
+        text = spans(value for value in self.classes if value != TOP)
+        voids = spans(value for value in self.void if value != TOP)
+        top = "255 (65535 in 16 bits)" if TOP in self.void else ""
+        void = " and ".join(filter(None, (voids, top)))
+        return text + (f"; void {void}" if void else "; no void")
+
+
+def spans(values: Iterable[int]) -> str:
+    """Write numbers as spans: 0, 1, 2, 5 become ``0 to 2, 5``."""
+    runs: list[list[int]] = []
+    for value in sorted(values):
+        if runs and value == runs[-1][-1] + 1:
+            runs[-1] = [runs[-1][0], value]
+        else:
+            runs.append([value, value])
+    return ", ".join(str(first) if first == last else f"{first} to {last}" for first, last in runs)
+
+
+def identity(count: int, void: Iterable[int] = (TOP,)) -> LabelCode:
+    """Build the code in which the file holds class indices."""
+    return LabelCode({label: label for label in range(count)}, frozenset(void))
+
+
+def shifted(count: int, void: Iterable[int] = (0, TOP)) -> LabelCode:
+    """Build the code in which the file holds class index plus one, and 0 for none of the classes."""
+    return LabelCode({label + 1: label for label in range(count)}, frozenset(void))

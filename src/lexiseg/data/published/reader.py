@@ -10,8 +10,8 @@ from einops import rearrange
 from jaxtyping import UInt8, UInt16
 from PIL import Image
 
+from lexiseg.core.batch import Sample
 from lexiseg.core.errors import DatasetError
-from lexiseg.core.sample import Sample
 from lexiseg.data.folder_lists import first_of, folder_error
 from lexiseg.data.images import load_image
 from lexiseg.data.labelled_dataset import LabelledDataset, add_to_digest, refuse_other_size

@@ -5,10 +5,10 @@ names, 255 for the borders of objects. SBD labels 9,118 more training images ("a
 are the 10,582 of "trainaug".
 """
 
-from lexiseg.data.packaged_names import from_package
+from lexiseg.data.class_lists import from_package
 from lexiseg.data.published.dataset_facts import DatasetFacts
 from lexiseg.data.published.forms import Form
-from lexiseg.data.published.label_codes import LabelCode, identity, shifted
+from lexiseg.data.published.label_encodings import LabelCode, identity, shifted
 
 _LISTS = "ImageSets/Segmentation/{folder}.txt"
 

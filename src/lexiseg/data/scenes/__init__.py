@@ -4,10 +4,14 @@
 scenes, batches and training data of them, ``dataset`` scenes to evaluate on. docs/scenes.md shows pictures.
 """
 
-from lexiseg.data.scenes.dataset import SceneDataset
-from lexiseg.data.scenes.draw import draw_scene, scene_batch, scene_training_data, scene_vocabulary
-from lexiseg.data.scenes.paste_settings import PasteSettings
-from lexiseg.data.scenes.settings import SceneSettings, WorldSettings
+from lexiseg.data.scenes.draw import (
+    SceneDataset,
+    draw_scene,
+    scene_batch,
+    scene_training_data,
+    scene_vocabulary,
+)
+from lexiseg.data.scenes.settings import PasteSettings, SceneSettings, WorldSettings
 
 __all__ = [
     "PasteSettings",

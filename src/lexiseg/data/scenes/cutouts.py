@@ -11,9 +11,9 @@ from PIL import Image
 
 from lexiseg.core.errors import DatasetError
 from lexiseg.core.vocabulary import without_names_of_others
+from lexiseg.data.folder_lists import read_lines
 from lexiseg.data.images import IMAGE_SUFFIXES
-from lexiseg.data.scenes.paste_settings import PasteSettings
-from lexiseg.data.text_lines import read_lines
+from lexiseg.data.scenes.settings import PasteSettings
 
 _TABLE = "names.tsv"
 _EXPECTED = "pictures with transparency (png or webp) around an object"

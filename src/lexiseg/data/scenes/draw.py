@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from jaxtyping import Int32, UInt8, UInt16
 
-from lexiseg.core.batch import Batch
+from lexiseg.core.batch import Batch, Sample
 from lexiseg.core.constants import IGNORE_INDEX
-from lexiseg.core.sample import Sample
+from lexiseg.core.errors import InputError
 from lexiseg.core.vocabulary import Vocabulary
+from lexiseg.data.labelled_dataset import LabelledDataset
 from lexiseg.data.scenes.captions import write_captions
 from lexiseg.data.scenes.painting import paint_scenes
 from lexiseg.data.scenes.random_numbers import mix, scene_key
@@ -218,3 +219,47 @@ def _tags(world: World, areas: np.ndarray) -> np.ndarray:
 
 def _name(seed: int, index: int) -> str:
     return f"scene-{seed}-{index}"
+
+
+class SceneDataset(LabelledDataset):
+    """Scenes drawn when they are asked for; all classes are labelled, unseen ones too.
+
+    No scene is one of training data, whatever the seeds.
+
+    Args:
+        settings: What scenes are like; usually those of training.
+        num_scenes: How many.
+        seed: Another seed gives other scenes.
+
+    Raises:
+        InputError: There is no scene, or the settings name classes that are not there.
+    """
+
+    def __init__(self, settings: WorldSettings, num_scenes: int, *, seed: int = 0) -> None:
+        if num_scenes < 1 or seed < 0:
+            raise InputError(
+                doing="opening scenes to evaluate on",
+                found=f"{num_scenes} scenes of seed {seed}",
+                expected="1 or more scenes, of a seed of 0 or more",
+                fix="Correct the numbers.",
+            )
+        self.settings = settings
+        self.seed = FIRST_EVALUATION_SEED + seed
+        self.path = Path(f"scenes-{seed}")
+        self.split = None
+        self.vocabulary = world_of(settings).vocabulary
+        self.stems = [f"scene-{self.seed}-{index}" for index in range(num_scenes)]
+
+    def __getitem__(self, index: int) -> Sample:
+        """Draw one scene; a negative index counts from the end.
+
+        Raises:
+            IndexError: There are not so many.
+        """
+        return draw_scene(self.settings, self.seed, range(len(self.stems))[index])
+
+    def fingerprint(self) -> str:
+        """Hash what the scenes follow from."""
+        world = world_of(self.settings)
+        parts = f"{WORLD_VERSION} {self.settings!r} {self.seed} {len(self)} {world.content}"
+        return hashlib.sha256(parts.encode()).hexdigest()

@@ -9,8 +9,8 @@ from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.data.scenes.layout import HORIZON, choose_stuffs, choose_things, place_things, tile
 from lexiseg.data.scenes.random_numbers import between, mixed, start_stream, unit
 from lexiseg.data.scenes.settings import MAX_STUFFS, MAX_THINGS
+from lexiseg.data.scenes.shapes import paint_thing, paste_thing
 from lexiseg.data.scenes.textures import stuff_mix
-from lexiseg.data.scenes.things import paint_thing, paste_thing
 
 # Streams of their own: other things leave the stuffs of a scene as they are.
 _THINGS, _STUFFS, _LAYOUT, _PAINT, _GRAIN, _VOID = 1, 8, 2, 3, 4, 5

@@ -15,8 +15,7 @@ from lexiseg.data.scenes.captions import ClassWords
 from lexiseg.data.scenes.class_table import FAMILIES, PATTERNS, STUFFS, THINGS
 from lexiseg.data.scenes.cutouts import Cutouts, read_cutouts
 from lexiseg.data.scenes.painting import Tables
-from lexiseg.data.scenes.paste_settings import PasteSettings
-from lexiseg.data.scenes.settings import SceneSettings, WorldSettings
+from lexiseg.data.scenes.settings import PasteSettings, SceneSettings, WorldSettings
 from lexiseg.data.scenes.textures import noise_tables
 
 _NEVER_NAMED = -1.0

@@ -7,8 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lexiseg.methods.rim.references.bank import ReferenceBank
-from lexiseg.methods.rim.references.profiles import inter_class_scores
+from lexiseg.methods.rim.references.bank import ReferenceBank, inter_class_scores
 from lexiseg.methods.rim.settings import RIMSettings
 from lexiseg.ops.ranking import standardise
 from lexiseg.ops.spherical_kmeans import spherical_kmeans

@@ -9,11 +9,11 @@ from dataclasses import asdict
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from lexiseg.core.batch import Batch
-from lexiseg.core.errors import VocabularyError
+from lexiseg.core.errors import InputError, VocabularyError
 from lexiseg.core.features import PatchFeatures
 from lexiseg.core.interfaces import ParameterGroup, Trainable
 from lexiseg.core.loss_terms import LossTerms
@@ -24,11 +24,47 @@ from lexiseg.losses.complementary import ComplementaryLoss
 from lexiseg.losses.set_prediction import SetTargets, SetWeights, match_layers, set_losses
 from lexiseg.methods.simformer.pair_losses import PairLosses
 from lexiseg.methods.simformer.settings import SimFormerSettings
-from lexiseg.methods.simformer.targets import set_targets
-from lexiseg.models.maskformer import MaskFormer, MaskFormerOutput
+from lexiseg.models.maskformer import MaskFormer, MaskFormerOutput, semantic_scores
 from lexiseg.ops.matching import Assignment
-from lexiseg.ops.semantic_scores import semantic_scores
 from lexiseg.ops.similarity import similarity_map
+
+
+def set_targets(batch: Batch, num_queries: int | None = None) -> list[SetTargets]:
+    """List the classes with a mask, in the order of their labels, then those with a tag only.
+
+    Args:
+        batch: With label maps and tags.
+        num_queries: Proposals an image; None for any number.
+
+    Raises:
+        InputError: An image has more classes than there are proposals.
+    """
+    assert batch.label_maps is not None, "SimFormer needs label maps"
+    assert batch.tags is not None, "SimFormer needs tags"
+    targets = [_targets(*labels) for labels in zip(batch.label_maps, batch.tags, strict=True)]
+    for source, target in zip(batch.sources, targets, strict=True):
+        if num_queries is not None and len(target.labels) > num_queries:
+            raise InputError(
+                doing=f"training with {source}",
+                found=f"{len(target.labels)} classes",
+                expected=f"at most {num_queries}, one for each proposal of the network",
+                fix="Raise network.num_queries.",
+            )
+    return targets
+
+
+def _targets(label_map: Int64[Tensor, "H W"], tags: Bool[Tensor, " K"]) -> SetTargets:
+    labels = torch.unique(label_map)
+    masked = labels[labels < len(tags)]
+    tagged = tags.nonzero().flatten()
+    return SetTargets(
+        labels=torch.cat([masked, tagged]),
+        masks=torch.cat(
+            [label_map == masked[:, None, None], label_map.new_zeros((len(tagged), *label_map.shape)).bool()]
+        ),
+        has_mask=torch.cat([torch.ones_like(masked), torch.zeros_like(tagged)]).bool(),
+    )
+
 
 #: Colour of what is added beside an image, before normalisation: 128 of 255.
 PADDING = 128 / 255

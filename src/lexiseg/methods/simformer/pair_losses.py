@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from lexiseg.core.batch import Batch
-from lexiseg.data.weak_shot.batches import TruthBatch
+from lexiseg.data.partial_labels.batches import TruthBatch
 from lexiseg.layers.simnet import SimNet, as_teacher
 from lexiseg.losses.similarity_transfer import (
     PairBalance,

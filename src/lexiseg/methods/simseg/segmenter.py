@@ -35,9 +35,8 @@ from lexiseg.methods.simseg.class_masks import (
     resize_nearest,
     scale_map,
 )
-from lexiseg.methods.simseg.pooling import pool_image, unit
 from lexiseg.methods.simseg.settings import SimSegSettings
-from lexiseg.methods.simseg.text_encoder import SimSegTextEncoder
+from lexiseg.methods.simseg.text_encoder import SimSegTextEncoder, pool_image, unit
 from lexiseg.models.bert import Bert
 from lexiseg.ops.gather import gather_batch
 from lexiseg.ops.resize import RunningBest

@@ -1,6 +1,6 @@
 import numpy as np
 
-from lexiseg.data.augmentation.colour_jitter import jitter_colours
+from lexiseg.data.augmentation.labelled_crop import jitter_colours
 
 
 def test_grey_stays_grey_and_the_picture_given_is_not_changed() -> None:

@@ -9,9 +9,9 @@ import torch
 from caption_files import good_members, picture_bytes, write_folder, write_parquet, write_shard, write_shards
 from lexiseg.core.batch import Batch
 from lexiseg.core.errors import DatasetError
+from lexiseg.data.augmentation.word_corruption import WordCorruption
 from lexiseg.data.captions.caption_data import CaptionData
 from lexiseg.data.captions.opening import open_captions
-from lexiseg.data.word_corruption import WordCorruption
 
 
 def open_small(path: object, tmp_path: Path, **changes: Any) -> CaptionData:

@@ -8,7 +8,7 @@ import pytest
 from caption_files import good_members, picture_bytes, write_shard
 from lexiseg.data.captions.opening import open_caption_source
 from lexiseg.data.captions.records import BrokenRecord, Rot
-from lexiseg.data.captions.tar_index import index_tar, read_tar_index
+from lexiseg.data.captions.tar_source import index_tar, read_tar_index
 
 
 def write_members(path: Path, members: list[tuple[str, bytes]]) -> Path:
@@ -87,7 +87,7 @@ def test_the_index_is_remembered_until_the_file_changes(
 ) -> None:
     path = write_shard(tmp_path / "a.tar", [*map(good_members, range(5)), {"__key__": "x", "txt": "alone"}])
     first = index_tar(path, tmp_path / "cache")
-    monkeypatch.setattr("lexiseg.data.captions.tar_index.read_tar_index", None)  # it must not be needed
+    monkeypatch.setattr("lexiseg.data.captions.tar_source.read_tar_index", None)  # it must not be needed
     again = index_tar(path, tmp_path / "cache")
     assert np.array_equal(first.places, again.places)
     assert (first.keys, first.rot) == (again.keys, again.rot)

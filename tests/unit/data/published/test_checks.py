@@ -12,9 +12,8 @@ import dataset_trees as trees
 from dataset_trees import LAYOUTS
 from lexiseg.core.errors import UnknownNameError
 from lexiseg.data.datasets import DATASETS
-from lexiseg.data.folder_check import check_folder
-from lexiseg.data.published.check_report import CheckReport
-from lexiseg.data.published.checks import check_dataset
+from lexiseg.data.published.checks import check_dataset, check_folder
+from lexiseg.data.published.label_file_checks import CheckReport
 from lexiseg.data.splits import load_split
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from lexiseg.data.datasets import DATASETS
 from lexiseg.data.published.coco import GAPS, STUFF_VALUES
-from lexiseg.data.published.label_codes import TOP, LabelCode, identity, shifted, spans
+from lexiseg.data.published.label_encodings import TOP, LabelCode, identity, shifted, spans
 
 CODES = [
     pytest.param(form.code, facts.num_classes, id=f"{facts.name} {form.name}")

@@ -7,8 +7,8 @@ from PIL import Image
 import dataset_trees as trees
 from dataset_trees import LAYOUTS, WNIDS
 from lexiseg.core.errors import DatasetError, UnknownNameError
+from lexiseg.data.class_lists import imagenet_classes
 from lexiseg.data.datasets import DATASETS, FOLDER, open_dataset
-from lexiseg.data.imagenet_names import imagenet_classes
 from lexiseg.data.published.reader import PublishedDataset
 
 

@@ -7,8 +7,7 @@ import pytest
 
 from lexiseg.core.errors import DatasetError
 from lexiseg.data.datasets import DATASETS, open_dataset
-from lexiseg.data.folder_check import check_folder
-from lexiseg.data.published.checks import check_dataset
+from lexiseg.data.published.checks import check_dataset, check_folder
 from lexiseg.data.published.label_encodings import read_values
 
 SHARED = Path(__file__).parents[4].parent / "shared" / "data"

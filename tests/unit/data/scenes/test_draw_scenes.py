@@ -17,7 +17,7 @@ from lexiseg.data.scenes import (
     scene_vocabulary,
 )
 from lexiseg.data.scenes.draw import FIRST_EVALUATION_SEED
-from lexiseg.data.scenes.presets import PRESETS, weak_shot_scenes
+from lexiseg.data.scenes.settings import PRESETS, weak_shot_scenes
 
 RICH = SceneSettings(
     num_things=24, num_stuffs=12, things_per_scene=(1, 5), stuffs_per_scene=(1, 3), void_share=0.02

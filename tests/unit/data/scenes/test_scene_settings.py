@@ -2,7 +2,7 @@ import pytest
 
 from lexiseg.core.errors import InputError, UnknownNameError
 from lexiseg.data.scenes import SceneSettings, scene_vocabulary
-from lexiseg.data.scenes.presets import find_preset
+from lexiseg.data.scenes.settings import find_preset
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,8 @@ from lexiseg.core.errors import DatasetError, InputError
 from lexiseg.data.folder import FolderDataset
 from lexiseg.data.scenes import SceneSettings, draw_scene, scene_vocabulary
 from lexiseg.data.scenes.draw import FIRST_EVALUATION_SEED
-from lexiseg.data.scenes.presets import weak_shot_scenes
-from lexiseg.data.scenes.sheet import draw_sheet
-from lexiseg.data.scenes.write_folder import write_scene_folder
+from lexiseg.data.scenes.settings import weak_shot_scenes
+from lexiseg.data.scenes.write_folder import draw_sheet, write_scene_folder
 
 SETTINGS = dataclasses.replace(weak_shot_scenes(), captions_per_scene=2, synonym_rate=0.5)
 

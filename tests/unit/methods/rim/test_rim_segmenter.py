@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from lexiseg.core.errors import DatasetError, VocabularyError
-from lexiseg.methods.rim.explanation import explain
-from lexiseg.methods.rim.explanation_sheet import save_explanation
+from lexiseg.methods.rim.explanation import explain, save_explanation
 from rim_toys import COLOURS, colour_bank, colour_rim, quadrants
 
 WORDS = ["red", "green", "blue"]

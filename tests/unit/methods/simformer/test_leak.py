@@ -7,8 +7,8 @@ real training, every weight must be the same to the last bit.
 import pytest
 import torch
 
-from lexiseg.data.weak_shot.batches import WeakShotBatches, WeakShotSettings, whole_image
-from lexiseg.data.weak_shot.view import WeakShotView
+from lexiseg.data.partial_labels.batches import WeakShotBatches, WeakShotSettings, whole_image
+from lexiseg.data.partial_labels.view import WeakShotView
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.methods.simformer.model import SimFormer
 from lexiseg.methods.simformer.settings import SimFormerSettings

@@ -10,12 +10,10 @@ from lexiseg.core.errors import InputError, VocabularyError
 from lexiseg.core.vocabulary import Vocabulary
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.losses.set_prediction import match_layers, set_losses
-from lexiseg.methods.simformer.model import SimFormer
+from lexiseg.methods.simformer.model import SimFormer, set_targets
 from lexiseg.methods.simformer.settings import SimFormerSettings
-from lexiseg.methods.simformer.targets import set_targets
 from lexiseg.models.backbones import TinyPyramid
-from lexiseg.models.maskformer import TINY, MaskFormer
-from lexiseg.ops.semantic_scores import semantic_scores
+from lexiseg.models.maskformer import TINY, MaskFormer, semantic_scores
 from weak_shot_toys import BIRD, CAT, NAMES, VOCABULARY
 
 SIZE = 32

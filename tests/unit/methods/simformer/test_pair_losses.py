@@ -5,7 +5,7 @@ import torch
 
 from lexiseg.core.batch import Batch
 from lexiseg.core.constants import IGNORE_INDEX
-from lexiseg.data.weak_shot.batches import TruthBatch
+from lexiseg.data.partial_labels.batches import TruthBatch
 from lexiseg.losses.similarity_transfer import distillation_loss, score_similarity
 from lexiseg.methods.simformer.pair_losses import PairLosses, _on_grid
 from lexiseg.methods.simformer.settings import SimFormerSettings

@@ -14,9 +14,9 @@ from lexiseg.engine.devices import Devices
 from lexiseg.engine.seeding import seed_all
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.methods.simseg.class_masks import present_classes
-from lexiseg.methods.simseg.pooling import pool_image, pool_text, unit
 from lexiseg.methods.simseg.segmenter import SimSeg, seen_pixels
 from lexiseg.methods.simseg.settings import MaskSettings, PoolingSettings, SimSegSettings
+from lexiseg.methods.simseg.text_encoder import pool_image, pool_text, unit
 from lexiseg.models.bert import Bert, BertShape, WordTokenizer
 from lexiseg.models.vit import VisionTransformer, ViTShape
 

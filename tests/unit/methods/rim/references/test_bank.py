@@ -7,9 +7,8 @@ from safetensors.torch import save_file
 from torch.nn.functional import normalize
 
 from lexiseg.core.errors import DatasetError
-from lexiseg.methods.rim.references.bank import ReferenceBank, merge_banks, parts_folder
+from lexiseg.methods.rim.references.bank import ReferenceBank, inter_class_scores, merge_banks, parts_folder
 from lexiseg.methods.rim.references.build import build_bank
-from lexiseg.methods.rim.references.profiles import inter_class_scores
 from rim_toys import FACTS, SETTINGS, ColourEncoder, ColourSource, colour_bank
 
 

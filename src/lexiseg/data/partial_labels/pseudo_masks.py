@@ -1,0 +1,97 @@
+"""Pseudo masks: what a trained model says of the classes that an image has a tag and no mask for.
+
+Re-training in SimFormer (Chen et al., NeurIPS 2022) follows RETAB (Zhou et al., BMVC 2022).
+"""
+
+import dataclasses
+import hashlib
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt16
+from PIL import Image
+
+from lexiseg.core.atomic_write import atomic_path
+from lexiseg.core.batch import Sample
+from lexiseg.core.constants import IGNORE_INDEX
+from lexiseg.data.label_files import check_labels, read_label_map
+from lexiseg.data.labelled_dataset import LabelledDataset, add_to_digest, refuse_other_size
+from lexiseg.data.partial_labels.view import WeakShotView
+
+
+def pseudo_map(
+    prediction: UInt16[np.ndarray, "H W"], tags: frozenset[int], known: UInt16[np.ndarray, "H W"] | None
+) -> UInt16[np.ndarray, "H W"]:
+    """Keep what a prediction says of tagged classes, and let masks win everywhere.
+
+    Args:
+        prediction: Best of all classes at each pixel.
+        tags: Classes that the image shows without a mask.
+        known: Its masks; None where it has none.
+    """
+    pseudo = np.where(np.isin(prediction, list(tags)), prediction, np.uint16(IGNORE_INDEX))
+    return pseudo if known is None else np.where(known == IGNORE_INDEX, pseudo, known)
+
+
+def pseudo_mask_path(folder: Path, stem: str) -> Path:
+    """Give the file of an image's pseudo masks; a stem may name folders."""
+    return folder / f"{stem}.png"
+
+
+def write_pseudo_mask(folder: Path, stem: str, label_map: UInt16[np.ndarray, "H W"]) -> None:
+    """Write a label map as a 16-bit PNG, whole or not at all.
+
+    Raises:
+        OutputError: The folder cannot be written.
+    """
+    path = pseudo_mask_path(folder, stem)
+    with atomic_path(path) as temporary:
+        Image.fromarray(label_map).save(temporary, format="PNG")
+
+
+class PseudoMaskedDataset(LabelledDataset):
+    """A weak-shot data set whose label maps come from a folder of pseudo masks; all classes are seen.
+
+    An image without such a file keeps its own masks of seen classes.
+
+    Args:
+        view: The data set without its hidden masks.
+        folder: Of ``write_pseudo_mask``.
+    """
+
+    def __init__(self, view: WeakShotView, folder: Path) -> None:
+        self.view, self.folder = view, folder
+        self.path, self.split, self.stems = view.path, view.split, view.stems
+        everything = frozenset(range(len(view.vocabulary)))
+        self.vocabulary = dataclasses.replace(view.vocabulary, seen=everything)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Read one sample.
+
+        Raises:
+            DatasetError: Its pseudo mask cannot be read, or has another size than the image.
+        """
+        sample = self.view[index]
+        path = pseudo_mask_path(self.folder, self.stems[index])
+        label_map = sample.label_map
+        if path.is_file():
+            label_map = read_label_map(path, len(self.vocabulary))
+            fix = "Write the pseudo masks again."
+            refuse_other_size(sample.source, sample.image.shape[:2], path, label_map.shape, fix)
+            check_labels(label_map, len(self.vocabulary), path)
+        return dataclasses.replace(sample, label_map=label_map, tags=None)
+
+    def labelled(self) -> list[int]:
+        """Give the samples that show a label; reads all. An image of unseen classes may have got none."""
+        label_maps = (self[index].label_map for index in range(len(self)))
+        shown = [found is not None and bool((found != IGNORE_INDEX).any()) for found in label_maps]
+        return [index for index, is_shown in enumerate(shown) if is_shown]
+
+    def fingerprint(self) -> str:
+        """Hash the data set and the pseudo masks: 64 hexadecimal digits."""
+        digest = hashlib.sha256()
+        add_to_digest(digest, b"view", self.view.fingerprint().encode())
+        for stem in self.stems:
+            path = pseudo_mask_path(self.folder, stem)
+            add_to_digest(digest, stem.encode(), path.read_bytes() if path.is_file() else b"")
+        return digest.hexdigest()

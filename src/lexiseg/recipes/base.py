@@ -1,0 +1,141 @@
+"""Recipes to train by: complete settings of a run, and what they build.
+
+A method's recipes are functions without arguments in ``recipes/<method>.py``; a variant of one is
+``dataclasses.replace``. A person's own is named ``package.module:function``.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from lexiseg.core.errors import InputError, UnknownNameError
+from lexiseg.core.interfaces import Trainable
+from lexiseg.data.stepwise import TrainingData
+from lexiseg.engine.settings import OptimSettings, RunSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(ABC):
+    """Complete settings of one run. A method adds its own fields, ``method`` and ``data`` by custom.
+
+    Fields are bool, int, float, str, Path, Literal, None, tuples, dicts from str, or frozen dataclasses of
+    these: flags and ``recipe.json`` are made from their types. Whatever the result depends on is a field.
+
+    Attributes:
+        optim: The optimiser and the learning rate.
+        run: How long, on what, and what is left.
+    """
+
+    optim: OptimSettings
+    run: RunSettings
+
+    @abstractmethod
+    def build_model(self) -> Trainable:
+        """Build the model with its first weights; torch, numpy and random are seeded by then."""
+
+    @abstractmethod
+    def build_data(self) -> TrainingData:
+        """Build the data, with batches of ``run.batch_size``, seeded by ``run.seed``."""
+
+    def evaluate(self, model: Trainable) -> dict[str, float]:
+        """Score a model in eval mode, for the log; must not depend on chance. By default nothing is scored."""
+        return {}
+
+
+#: Name to module (below lexiseg.recipes) and function, and the first line of the function's docstring.
+TRAINING_RECIPES: dict[str, tuple[str, str]] = {
+    "simformer/ade20k": (
+        "simformer:ade20k",
+        "Train on ADE20K-150 as the paper does; give --data.path and perhaps --data.class-split.",
+    ),
+    "simformer/clothing": (
+        "simformer:clothing",
+        "Train on photographs of dressed people: masks for most garments, tags for five of them.",
+    ),
+    "simformer/coco-stuff-10k": (
+        "simformer:coco_stuff_10k",
+        "Train on COCO-Stuff 10k as the paper does; give --data.path and perhaps --data.class-split.",
+    ),
+    "simformer/folder": (
+        "simformer:folder",
+        "Train on your own folder: labels/ for the classes in seen.txt, tags.tsv for the others.",
+    ),
+    "simformer/scenes": (
+        "simformer:scenes",
+        "Train a small SimFormer on synthetic scenes: 12 classes, 3 of them with tags only.",
+    ),
+    "simformer/tiny": (
+        "simformer:tiny",
+        "Train a tiny SimFormer on a few synthetic scenes in seconds: to see that everything runs.",
+    ),
+    "simseg/emoji": (
+        "simseg:emoji",
+        "Train on scenes of emoji, a tenth of the names held out; wants a GPU, and the folder of emoji.",
+    ),
+    "simseg/paper": (
+        "simseg:paper",
+        "Train ViT-S/16 and BERT-base as the paper does (its Table 5): 20 epochs of CC3M and CC12M.",
+    ),
+    "simseg/paper-b16": ("simseg:paper_b16", "Train the larger image encoder of the paper, ViT-B/16."),
+    "simseg/scenes": (
+        "simseg:scenes",
+        "Train a small SimSeg on synthetic scenes until it finds things: minutes on one CPU core.",
+    ),
+    "simseg/tiny": (
+        "simseg:tiny",
+        "Train a tiny SimSeg on synthetic scenes for some seconds: shows that everything runs.",
+    ),
+}
+
+
+def find_recipe(name: str) -> Recipe:
+    """Give the recipe of a name, or of ``package.module:function``.
+
+    Raises:
+        UnknownNameError: There is no recipe of that name.
+        InputError: The function cannot be imported or does not give a ``Recipe``.
+    """
+    if name in TRAINING_RECIPES:
+        module, _, function = TRAINING_RECIPES[name][0].partition(":")
+        return getattr(import_module(f"lexiseg.recipes.{module}"), function)()
+    module, colon, function = name.partition(":")
+    if not colon:
+        raise UnknownNameError.of("training recipe", name, TRAINING_RECIPES)
+    try:
+        recipe = getattr(import_module(module), function)()
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(
+            doing=f"looking up the training recipe {name!r}",
+            found=f"{type(error).__name__}: {error}",
+            expected="package.module:function, a function without arguments that gives a Recipe",
+            fix="Check the names; for a module in the present folder, run with PYTHONPATH=. set.",
+        ) from error
+    if isinstance(recipe, Recipe):
+        return recipe
+    raise InputError(
+        doing=f"looking up the training recipe {name!r}",
+        found=f"a function that gives a {type(recipe).__name__}",
+        expected="a lexiseg.recipes.base.Recipe",
+        fix="Return an instance of your subclass of Recipe.",
+    )
+
+
+class RebuildableRecipe(Recipe):
+    """A recipe whose ``build_model`` reads more than settings: names of a data set, a pretrained network.
+
+    What it read is written into the run's ``model.json``. Loading the run builds from that.
+    """
+
+    @abstractmethod
+    def describe_model(self, model: Trainable) -> dict[str, Any]:
+        """Give what ``rebuild_model`` needs beside the settings, as JSON has it."""
+
+    @abstractmethod
+    def rebuild_model(self, described: Mapping[str, Any]) -> Trainable:
+        """Build the model without its weights: these are in the run.
+
+        Raises:
+            KeyError: Something is missing in what was described; ``TypeError`` and ``ValueError`` likewise.
+        """

@@ -1,0 +1,210 @@
+"""Where weak-shot training data come from, and what they are scored on."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import UInt8, UInt16
+
+from lexiseg.core.errors import InputError
+from lexiseg.core.vocabulary import Vocabulary
+from lexiseg.data.augmentation.labelled_crop import LabelledCrop, LabelledCropSettings, crop_with_labels
+from lexiseg.data.datasets import open_dataset
+from lexiseg.data.folder import FolderDataset
+from lexiseg.data.folder_lists import read_vocabulary
+from lexiseg.data.labelled_dataset import LabelledDataset
+from lexiseg.data.partial_labels.batches import WeakShotSettings, weak_shot_data, whole_image
+from lexiseg.data.partial_labels.pseudo_masks import PseudoMaskedDataset
+from lexiseg.data.partial_labels.view import WeakShotView
+from lexiseg.data.published.clothing import clothing_vocabulary, held_out
+from lexiseg.data.scenes import SceneDataset, SceneSettings, scene_vocabulary
+from lexiseg.data.scenes.settings import weak_shot_scenes
+from lexiseg.data.splits import load_split
+from lexiseg.data.stepwise import StepwiseData
+from lexiseg.data.subset import PartOfDataset
+
+#: Data sets that are not published ones: made on the fly, a person's own, the photographs of dressed people.
+SCENES, FOLDER, CLOTHING = "scenes", "folder", "clothing"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeakShotSource:
+    """Images to train with and images to score.
+
+    Attributes:
+        dataset: ``scenes``, ``folder`` (layout in docs/datasets.md), ``clothing``, or the name of a
+            published data set.
+        path: The folder of the copy; scenes need none.
+        train_split: Part to train with; None for the usual one. Of a folder that is train.txt, or all
+            of its images where there is no such list.
+        scored_split: Part to score; None for the usual one. Of a folder that is val.txt; without such a
+            list nothing is scored.
+        class_split: Division of the classes of a published data set.
+        unseen_masks: What becomes of masks of unseen classes, see ``WeakShotView``.
+        all_masks: Train with the masks of all classes: the oracle. The division is kept for the scores.
+        pseudo_masks: Folder of pseudo masks to train with; every class then has masks.
+        scenes: How scenes are made.
+        num_scenes: To train with.
+        num_scored_scenes: To score.
+        crop: Random squares of images; None for whole images of one size.
+        batches: What a batch is made of.
+    """
+
+    dataset: str = SCENES
+    path: Path | None = None
+    train_split: str | None = None
+    scored_split: str | None = None
+    class_split: str | None = None
+    unseen_masks: Literal["hide", "refuse"] = "hide"
+    all_masks: bool = False
+    pseudo_masks: Path | None = None
+    scenes: SceneSettings = field(default_factory=weak_shot_scenes)
+    num_scenes: int = 2000
+    num_scored_scenes: int = 200
+    crop: LabelledCropSettings | None = None
+    batches: WeakShotSettings = field(default_factory=WeakShotSettings)
+
+    def vocabulary(self) -> Vocabulary:
+        """Give the classes with their division. Only ``folder`` looks at the copy.
+
+        Raises:
+            InputError: It is not said where the copy is or how the classes are divided.
+            DatasetError: There is no copy.
+        """
+        if self.dataset == SCENES:
+            return scene_vocabulary(self.scenes)
+        if self.dataset == CLOTHING:
+            return clothing_vocabulary()
+        if self.dataset == FOLDER:
+            return read_vocabulary(self._copy())
+        if self.class_split is None:
+            raise _missing("no division of the classes", "class_split", "weak-shot-coco-stuff10k-s1")
+        split = load_split(self.class_split)
+        return Vocabulary(names=split.names, seen=split.seen)
+
+    def trained_vocabulary(self) -> Vocabulary:
+        """Give the classes as training sees them: all of them with masks for the oracle and in re-training."""
+        vocabulary = self.vocabulary()
+        if not self.all_masks and self.pseudo_masks is None:
+            return vocabulary
+        return dataclasses.replace(vocabulary, seen=frozenset(range(len(vocabulary))))
+
+    def view(self, seed: int) -> WeakShotView:
+        """Open the training images without the masks that must not be seen; reads all of them once.
+
+        Args:
+            seed: Of scenes.
+
+        Raises:
+            InputError: Masks of unseen classes are both refused and needed.
+            DatasetError: The copy is incomplete or contradicts itself.
+        """
+        needs_truth = self.batches.needs_truth and not self.all_masks and self.pseudo_masks is None
+        if needs_truth and self.unseen_masks == "refuse":
+            raise InputError(
+                doing="opening weak-shot data",
+                found="tags of crops, or the truth, of data whose unseen classes have no masks",
+                expected="data.batches.presence = image and data.batches.truth = False, or masks of all classes",
+                fix="Give --data.unseen-masks hide if the label files do show the unseen classes.",
+            )
+        return WeakShotView(
+            PartOfDataset(self._training_images(seed), vocabulary=self.vocabulary()),
+            unseen_masks=self.unseen_masks,
+            gives_truth=needs_truth,
+        )
+
+    def training_data(self, *, batch_size: int, seed: int) -> StepwiseData:
+        """Make the batches to train with.
+
+        Raises:
+            DatasetError: The copy is incomplete or contradicts itself.
+        """
+        if self.all_masks:
+            images = PartOfDataset(self._training_images(seed), vocabulary=self.trained_vocabulary())
+            view = WeakShotView(images)
+        else:
+            view = self.view(seed)
+            if self.pseudo_masks is not None:
+                pseudo = PseudoMaskedDataset(view, self.pseudo_masks)
+                view = WeakShotView(PartOfDataset(pseudo, pseudo.labelled()))
+        batches = self.batches
+        if not view.gives_truth:
+            batches = dataclasses.replace(batches, presence="image", truth=False)
+        crop = self.crop
+        return weak_shot_data(
+            view,
+            batches,
+            # One attempt: what counts as a label is decided by the batch, which draws again itself.
+            whole_image if crop is None else RandomSquare(settings=dataclasses.replace(crop, max_attempts=1)),
+            batch_size=batch_size,
+            seed=seed,
+            crop_facts={} if crop is None else dataclasses.asdict(crop),
+        )
+
+    def scored_images(self) -> LabelledDataset | None:
+        """Open the images to score, with all masks and the division; None for a folder that lists none.
+
+        Raises:
+            DatasetError: The copy is incomplete.
+        """
+        if self.dataset == SCENES:
+            images: LabelledDataset = SceneDataset(self.scenes, self.num_scored_scenes)
+        elif self.dataset == CLOTHING:
+            masked = FolderDataset(self._copy(), labels="only")
+            images = PartOfDataset(masked, held_out(masked.stems), split="every fourth with masks")
+        elif self.dataset == FOLDER:
+            split = self.scored_split or self._list_of_folder("val")
+            if split is None:
+                return None
+            images = FolderDataset(self._copy(), split, labels="only")
+        else:
+            images = open_dataset(self.dataset, self._copy(), self.scored_split)
+        return PartOfDataset(images, vocabulary=self.vocabulary())
+
+    def _training_images(self, seed: int) -> LabelledDataset:
+        if self.dataset == SCENES:
+            return SceneDataset(self.scenes, self.num_scenes, seed=1 + seed)
+        if self.dataset == CLOTHING:
+            folder = FolderDataset(self._copy())
+            masked = FolderDataset(self._copy(), labels="only").stems
+            left_out = {masked[index] for index in held_out(masked)}
+            kept = [index for index, stem in enumerate(folder.stems) if stem not in left_out]
+            return PartOfDataset(folder, kept, split="all but every fourth with masks")
+        if self.dataset == FOLDER:
+            return FolderDataset(self._copy(), self.train_split or self._list_of_folder("train"))
+        return open_dataset(self.dataset, self._copy(), self.train_split or "train")
+
+    def _list_of_folder(self, name: str) -> str | None:
+        return name if (self._copy() / f"{name}.txt").is_file() else None
+
+    def _copy(self) -> Path:
+        if self.path is None:
+            raise _missing(f"no folder of the data set {self.dataset}", "path", "FOLDER")
+        return self.path
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomSquare:
+    """A ``Crop``: a random square of an image, drawn once."""
+
+    settings: LabelledCropSettings
+
+    def __call__(
+        self,
+        image: UInt8[np.ndarray, "H W 3"],
+        label_map: UInt16[np.ndarray, "H W"],
+        rng: np.random.Generator,
+    ) -> LabelledCrop:
+        """Draw a square; it may show no label."""
+        return crop_with_labels(image, label_map, self.settings, rng)
+
+
+def _missing(found: str, name: str, example: str) -> InputError:
+    return InputError(
+        doing="opening weak-shot data",
+        found=found,
+        expected=f"the setting data.{name}",
+        fix=f"Give --data.{name.replace('_', '-')} {example}.",
+    )

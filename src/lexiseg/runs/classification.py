@@ -1,0 +1,188 @@
+"""Classify whole pictures: zero-shot by names, and by a linear probe."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from lexiseg.core.batch import Sample
+from lexiseg.core.errors import DatasetError, InputError
+from lexiseg.core.interfaces import ParameterGroup
+from lexiseg.data.augmentation.random_crop import RandomCropSettings, draw_crop, resize_crop
+from lexiseg.data.augmentation.seeding import sample_rng
+from lexiseg.data.folder_lists import read_class_folders
+from lexiseg.data.images import load_image
+from lexiseg.engine.optim import build_optimizer, lr_factor, set_lr
+from lexiseg.engine.settings import OptimSettings
+from lexiseg.inference.segmenter import Segmenter
+from lexiseg.metrics.retrieval import top_k_accuracy
+from lexiseg.scoring.image_text import ImageTextModel, as_image_text_model, embed_pictures
+
+_BIAS_RATE = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeSettings:
+    """How a probe is trained.
+
+    Attributes:
+        num_epochs: Passes over the pictures.
+        warmup_epochs: Of which the rate rises.
+        distance: Highest rate times number of steps.
+        largest_batch: Pictures a step at most.
+        least_steps: Steps of an epoch at least, where there are as many pictures.
+        seed: Of the order of pictures.
+    """
+
+    num_epochs: int = 90
+    warmup_epochs: int = 10
+    distance: float = 12.8 * 3516
+    largest_batch: int = 32_768
+    least_steps: int = 8
+    seed: int = 0
+
+
+def linear_probe(
+    features: Float[Tensor, "V N D"],
+    labels: Int64[Tensor, " N"],
+    test_features: Float[Tensor, "T D"],
+    test_labels: Int64[Tensor, " T"],
+    *,
+    num_classes: int,
+    settings: ProbeSettings | None = None,
+) -> dict[int, float]:
+    """Train a linear layer on frozen features and give its top-1 and top-5 accuracy.
+
+    Args:
+        features: Of ``V`` views (random crops, say) of each of ``N`` pictures; an epoch takes one view of each.
+        labels: Class of each picture.
+        test_features: Of other pictures, whole.
+        test_labels: Their classes.
+        num_classes: Labels are below it.
+        settings: None for the published ones.
+
+    Raises:
+        InputError: There are no pictures, or a label is no class.
+    """
+    settings = settings or ProbeSettings()
+    if not len(labels) or int(labels.max()) >= num_classes or int(labels.min()) < 0:
+        raise InputError(
+            doing="training a linear probe",
+            found=f"{len(labels)} pictures with labels up to {int(labels.max()) if len(labels) else None}",
+            expected=f"one picture or more, with labels from 0 to {num_classes - 1}",
+            fix="Check the folders of classes.",
+        )
+    mean, std = features.mean((0, 1)), features.std((0, 1)).clamp(min=1e-6)
+    views, tested = (features - mean) / std, (test_features - mean) / std
+    layer = nn.Linear(views.shape[2], num_classes)
+    nn.init.normal_(layer.weight, std=0.01, generator=torch.Generator().manual_seed(settings.seed))
+    nn.init.zeros_(layer.bias)
+    batch = min(settings.largest_batch, -(-len(labels) // settings.least_steps))
+    per_epoch = -(-len(labels) // batch)
+    num_steps = settings.num_epochs * per_epoch
+    optim = OptimSettings(
+        optimizer="lars",
+        lr=settings.distance / num_steps,
+        momentum=0.9,
+        warmup_fraction=min(1.0, settings.warmup_epochs / settings.num_epochs),
+    )
+    groups = [
+        ParameterGroup(
+            parameters=[(name, value)], lr_factor=1.0 if name == "weight" else _BIAS_RATE / optim.lr
+        )
+        for name, value in layer.named_parameters()
+    ]
+    optimizer = build_optimizer(groups, optim)
+    generator = torch.Generator().manual_seed(settings.seed)
+    with torch.enable_grad():
+        for step in range(num_steps):
+            if step % per_epoch == 0:
+                order = torch.randperm(len(labels), generator=generator)
+            rows = order[step % per_epoch * batch :][:batch]
+            view = torch.randint(len(views), (len(rows),), generator=generator)
+            set_lr(optimizer, optim.lr * lr_factor(optim, step, num_steps))
+            optimizer.zero_grad()
+            torch.autograd.backward(cross_entropy(layer(views[view, rows]), labels[rows]))
+            optimizer.step()
+    scores = layer(tested).detach().numpy()
+    return top_k_accuracy(scores, test_labels.numpy(), (1, min(5, num_classes)))
+
+
+def classify_folders(
+    segmenter: Segmenter,
+    pictures: Path,
+    *,
+    train: Path | None = None,
+    prompts: str | None = None,
+    views: int = 4,
+    probe: ProbeSettings | None = None,
+) -> dict[str, dict[int, float]]:
+    """Score a model by top-1 and top-5 accuracy on pictures in one folder a class.
+
+    Args:
+        segmenter: With one space for pictures and sentences.
+        pictures: To classify.
+        train: Pictures of the same classes to train a linear probe on; None for none.
+        prompts: Prompt set for the names; the model's own by default.
+        views: Random crops of each training picture.
+        probe: How the probe is trained.
+
+    Returns:
+        ``zero-shot``, and ``linear probe`` where there are pictures to train on; accuracy by k.
+
+    Raises:
+        DatasetError: A folder has no pictures, or the two have other classes.
+        InputError: The model has no vectors of whole pictures.
+    """
+    model = as_image_text_model(segmenter)
+    names, files = read_class_folders(pictures)
+    labels = torch.tensor([label for _, label in files])
+    vectors = embed_pictures(model, _read([file for file, _ in files]))
+    chosen = prompts or segmenter.settings.prompts
+    with torch.inference_mode():
+        scores = vectors @ segmenter.embed_texts(list(names), chosen).float().cpu().T
+    ks = (1, min(5, len(names)))
+    found = {"zero-shot": top_k_accuracy(scores.numpy(), labels.numpy(), ks)}
+    if train is None:
+        return found
+    train_names, train_files = read_class_folders(train)
+    if train_names != names:
+        raise DatasetError(
+            doing=f"training a linear probe on {train}",
+            found=f"the classes {', '.join(train_names[:8])}",
+            expected=f"those of {pictures}: {', '.join(names[:8])}",
+            fix="Give two folders with the same classes.",
+        )
+    found["linear probe"] = linear_probe(
+        _views(model, [file for file, _ in train_files], views),
+        torch.tensor([label for _, label in train_files]),
+        vectors,
+        labels,
+        num_classes=len(names),
+        settings=probe,
+    )
+    return found
+
+
+def _read(files: Sequence[Path]) -> Iterator[Sample]:
+    return (Sample(image=load_image(file), source=file) for file in files)
+
+
+def _views(model: ImageTextModel, files: Sequence[Path], views: int) -> Float[Tensor, "V N D"]:
+    """Embed random crops (8 to 100 % of a picture, as in "Masked Autoencoders"), ``views`` of each picture."""
+    crop = RandomCropSettings(min_area=0.08)
+    return torch.stack(
+        [embed_pictures(model, _crops(files, crop, model.picture_side, view)) for view in range(views)]
+    )
+
+
+def _crops(files: Sequence[Path], settings: RandomCropSettings, side: int, view: int) -> Iterator[Sample]:
+    for index, file in enumerate(files):
+        image = load_image(file)
+        box = draw_crop(image.shape[0], image.shape[1], settings, sample_rng(0, view, index))
+        yield Sample(image=np.ascontiguousarray(resize_crop(image, box, side)), source=file)

@@ -1,0 +1,240 @@
+"""The folder of a training run: what it says of itself, and the model in it.
+
+``recipe.json`` name and resolved settings · ``data.json`` fingerprint and facts of the data · ``environment.json``
+versions, machine and command of each start · ``model.json`` what a ``RebuildableRecipe`` keeps ·
+``log.jsonl``, ``timing.jsonl``, ``tensorboard/``, ``checkpoints/`` · ``model.safetensors`` when it is finished.
+"""
+
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lexiseg.core.atomic_write import atomic_path
+from lexiseg.core.errors import CheckpointError, InputError
+from lexiseg.core.interfaces import Trainable
+from lexiseg.data.stepwise import TrainingData
+from lexiseg.engine.checkpoint import checkpoint_path, checkpoint_steps, read_checkpoint
+from lexiseg.engine.loop import WEIGHTS, load_final
+from lexiseg.engine.settings import RESUMABLE
+from lexiseg.engine.weights import load_tensors
+from lexiseg.recipes.base import RebuildableRecipe, Recipe, find_recipe
+from lexiseg.runs.settings_json import changed_fields, settings_from_json, settings_to_json
+
+#: Any of these tells a run's folder; a hub checkpoint has config.json instead.
+_MARKS = ("recipe.json", "log.jsonl", "checkpoints")
+
+
+def is_run_folder(name: str) -> bool:
+    """Tell whether a name is that of a folder which ``lexiseg train`` wrote, perhaps in part."""
+    folder = Path(name).expanduser()
+    if not folder.is_dir() or (folder / "config.json").exists():
+        return False
+    return any((folder / mark).exists() for mark in _MARKS)
+
+
+RECIPE, DATA, ENVIRONMENT, MODEL = "recipe.json", "data.json", "environment.json", "model.json"
+#: Lists of samples that could not be used.
+BROKEN = "broken"
+FORMAT = 1
+
+#: Packages whose versions decide what comes out.
+_PACKAGES = ("lexiseg", "torch", "numpy", "safetensors", "transformers", "accelerate")
+
+
+def begin_run(folder: Path, name: str, recipe: Recipe, data: TrainingData, *, resume: bool) -> None:
+    """Write what a run is, or check that its continuation is the same run.
+
+    Raises:
+        InputError: The folder holds a run and ``resume`` is not set, holds none and it is, or the run in it
+            has other settings or data.
+        OutputError: The folder cannot be written.
+    """
+    described = {"format": FORMAT, "name": name, "settings": settings_to_json(recipe)}
+    if resume:
+        _check_same(folder, described, data.fingerprint())
+    elif is_run_folder(str(folder)):
+        raise InputError(
+            doing=f"starting a run in {folder}",
+            found="a run",
+            expected="an empty folder, or a new one",
+            fix="Add --resume to go on with that run, or give another folder with --out.",
+        )
+    _write_json(folder / RECIPE, described)
+    data.list_broken_in(folder / BROKEN)
+    describe_data(folder, data)
+    starts = _read_json(folder / ENVIRONMENT)["starts"] if (folder / ENVIRONMENT).exists() else []
+    _write_json(folder / ENVIRONMENT, {"starts": [*starts, _environment(folder)]})
+
+
+def describe_data(folder: Path, data: TrainingData) -> None:
+    """Write what there is to know of the data; at the end of a run again, with what was found broken."""
+    facts = settings_to_json(dict(data.describe()))
+    _write_json(folder / DATA, {"fingerprint": data.fingerprint(), "facts": facts})
+
+
+def write_model(folder: Path, recipe: Recipe, model: Trainable) -> None:
+    """Write what the model is made of beside the settings, where the recipe keeps such things.
+
+    Raises:
+        OutputError: The folder cannot be written.
+    """
+    if isinstance(recipe, RebuildableRecipe):
+        _write_json(folder / MODEL, recipe.describe_model(model))
+
+
+def read_recipe(folder: Path) -> tuple[str, Recipe]:
+    """Read the name of a run's recipe and its resolved settings.
+
+    Raises:
+        CheckpointError: ``recipe.json`` is missing or damaged.
+        InputError: It does not fit the recipe of that name.
+    """
+    path = folder / RECIPE
+    content = _read_json(path)
+    if content.get("format") != FORMAT or not isinstance(content.get("name"), str):
+        raise CheckpointError(
+            doing=f"reading {path}",
+            found=f"format {content.get('format')!r}",
+            expected=f"format {FORMAT}, written by lexiseg train",
+            fix="Use the version of Lexiseg that wrote it.",
+        )
+    name = content["name"]
+    return name, settings_from_json(type(find_recipe(name)), content.get("settings"), source=str(path))
+
+
+def load_run(path: str | os.PathLike[str]) -> Trainable:
+    """Build the model of a run and put its weights in: the final ones, else those of the last checkpoint.
+
+    Running means of the weights are taken where there are any. The model is in eval mode, on the CPU.
+
+    Raises:
+        CheckpointError: A part of the run is missing or damaged.
+        InputError: Its recipe is not known here.
+    """
+    folder = Path(path).expanduser()
+    _, recipe = read_recipe(folder)
+    model = _rebuilt(folder, recipe)
+    if (folder / WEIGHTS).exists():
+        load_tensors(model, load_final(folder), folder / WEIGHTS)
+    elif steps := checkpoint_steps(folder):
+        tensors, _ = read_checkpoint(folder, steps[-1])
+        merged = {**tensors["model"], **tensors.get("average", {})}
+        load_tensors(model, merged, checkpoint_path(folder, steps[-1]))
+    else:
+        raise CheckpointError(
+            doing=f"loading the run {folder}",
+            found=f"neither {WEIGHTS} nor a checkpoint",
+            expected="a run that has come to its first checkpoint",
+            fix="Go on with it: lexiseg train … --out … --resume.",
+        )
+    return model.eval().requires_grad_(False)
+
+
+def _rebuilt(folder: Path, recipe: Recipe) -> Trainable:
+    if not isinstance(recipe, RebuildableRecipe) or not (folder / MODEL).exists():
+        return recipe.build_model()
+    described = _read_json(folder / MODEL)
+    try:
+        return recipe.rebuild_model(described)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            doing=f"reading {folder / MODEL}",
+            found=f"{type(error).__name__}: {error}",
+            expected="the file that lexiseg train wrote there",
+            fix="Bring it back, or use the version of Lexiseg that wrote it.",
+        ) from error
+
+
+def _check_same(folder: Path, described: Mapping[str, Any], fingerprint: str) -> None:
+    doing = f"going on with the run in {folder}"
+    if not (folder / RECIPE).exists():
+        raise InputError(
+            doing=doing,
+            found="no run there" if not is_run_folder(str(folder)) else f"a run without {RECIPE}",
+            expected="the folder of a run that was started",
+            fix="Leave --resume out to start one."
+            if not is_run_folder(str(folder))
+            else f"Put {RECIPE} back.",
+        )
+    changed = changed_fields(_read_json(folder / RECIPE), described)
+    changed = {
+        name.removeprefix("settings."): pair
+        for name, pair in changed.items()
+        if name.removeprefix("settings.run.") not in RESUMABLE
+    }
+    if changed:
+        raise InputError(
+            doing=doing,
+            found="other settings: "
+            + ", ".join(f"{name} was {before!r}, now {after!r}" for name, (before, after) in changed.items()),
+            expected="the settings the run was started with",
+            fix="Give the same command as before, or start a new run in another folder.",
+        )
+    before = _read_json(folder / DATA)["fingerprint"]
+    if before != fingerprint:
+        raise InputError(
+            doing=doing,
+            found=f"other data: its fingerprint was {before[:12]}…, now {fingerprint[:12]}…",
+            expected="the data the run was started with",
+            fix="Bring the data back to what it was, or start a new run in another folder.",
+        )
+
+
+def _environment(folder: Path) -> dict[str, Any]:
+    installed = {dist.metadata["Name"] for dist in importlib.metadata.distributions()}
+    versions = {name: importlib.metadata.version(name) for name in _PACKAGES if name in installed}
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    steps = checkpoint_steps(folder)
+    return {
+        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "from_step": steps[-1] if steps else 0,
+        "command": shlex.join(sys.argv),
+        "python": platform.python_version(),
+        "versions": versions,
+        "commits": {"lexiseg": _commit(Path(__file__).parents[3]), "folder": _commit(Path.cwd())},
+        "system": platform.platform(terse=True),
+        "processes": int(os.environ.get("WORLD_SIZE", "1")),
+        "threads": torch.get_num_threads(),
+        "gpus": gpus,
+    }
+
+
+def _commit(folder: Path) -> str | None:
+    """Give the commit of a folder that is the top of a git checkout, marked when files differ from it."""
+    if not (folder / ".git").exists():
+        return None
+    try:
+        asked = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--match="]
+        return subprocess.run(asked, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None  # no git on this machine
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError("not an object")
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            doing=f"reading {path}",
+            found=getattr(error, "strerror", None) or str(error),
+            expected="the file that lexiseg train wrote there",
+            fix="Bring it back; without it nobody knows what the weights in this folder belong to.",
+        ) from error
+    return content

@@ -1,0 +1,129 @@
+"""Train twice: weak-shot, then fully supervised on the first model's pseudo masks (``simformer*``)."""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from lexiseg.core.errors import InputError
+from lexiseg.data.partial_labels.pseudo_masks import pseudo_map, pseudo_mask_path, write_pseudo_mask
+from lexiseg.data.partial_labels.view import WeakShotView
+from lexiseg.engine.devices import choose_device
+from lexiseg.inference.segmenter import Segmenter
+from lexiseg.methods.simformer.model import SimFormer
+from lexiseg.methods.simformer.settings import SimFormerSettings
+from lexiseg.recipes.base import Recipe, find_recipe
+from lexiseg.recipes.simformer import SimFormerRecipe
+from lexiseg.runs.folder import RECIPE
+from lexiseg.runs.train import train_recipe
+
+
+def write_pseudo_masks(
+    segmenter: Segmenter,
+    view: WeakShotView,
+    folder: Path,
+    *,
+    advance: Callable[[], None] = lambda: None,
+) -> int:
+    """Segment every image with all classes and keep what its tags allow; masks win.
+
+    Files that are there already are kept, so that an interrupted run goes on.
+
+    Args:
+        segmenter: Trained with the view's classes.
+        view: The training data.
+        folder: Gets one label map an image, 16 bits.
+        advance: Called after each image.
+
+    Returns:
+        How many were written.
+
+    Raises:
+        OutputError: The folder cannot be written.
+    """
+    written = 0
+    for index, stem in enumerate(view.stems):
+        if not pseudo_mask_path(folder, stem).is_file():
+            sample = view[index]
+            prediction = segmenter.segment(sample.image, view.vocabulary, refine="none").label_map
+            known = pseudo_map(prediction, sample.tags or frozenset(), sample.label_map)
+            write_pseudo_mask(folder, stem, known)
+            written += 1
+        advance()
+    return written
+
+
+def fully_supervised(method: SimFormerSettings) -> SimFormerSettings:
+    """Give the settings of a plain MaskFormer: no pairs, nothing for tags without masks."""
+    return replace(method, pairs="none", complementary=0.0)
+
+
+#: Below the folder of a re-training.
+FIRST, PSEUDO_MASKS, SECOND = "first", "pseudo_masks", "second"
+
+
+def retrain(
+    name: str,
+    *,
+    out: Path,
+    recipe: Recipe | None = None,
+    resume: bool = False,
+    quiet: bool = False,
+    advance: Callable[[], None] = lambda: None,
+) -> SimFormer:
+    """Train by a recipe, write pseudo masks of its training images, and train anew on them.
+
+    The second training has the same settings, but every class has masks by then: no complementary loss
+    and no pairs. ``out`` gets the runs ``first`` and ``second`` and the folder ``pseudo_masks``.
+
+    Args:
+        name: Of a SimFormer recipe.
+        out: A folder.
+        recipe: The recipe with settings changed; None leaves them.
+        resume: Go on where it stopped, in whichever part that was.
+        quiet: Show no progress.
+        advance: Called after each image that is given pseudo masks.
+
+    Returns:
+        The second model in eval mode.
+
+    Raises:
+        InputError: The recipe is not one of SimFormer's, or already trains with all masks; the folder holds
+            another re-training.
+        LexisegError: As training says.
+    """
+    chosen = recipe or find_recipe(name)
+    if not isinstance(chosen, SimFormerRecipe) or chosen.data.all_masks or chosen.data.pseudo_masks:
+        raise InputError(
+            doing=f"re-training by {name}",
+            found="a recipe that leaves nothing to re-train",
+            expected="a recipe of SimFormer with classes that have tags only",
+            fix="Give one, such as simformer/scenes, without data.all_masks and data.pseudo_masks.",
+        )
+    if not resume and (out / PSEUDO_MASKS).exists():
+        raise InputError(
+            doing=f"re-training into {out}",
+            found=f"a folder {PSEUDO_MASKS} of an earlier model",
+            expected="an empty folder, or a new one",
+            fix="Add --resume to go on with that re-training, or give another folder with --out.",
+        )
+    runs = {"quiet": quiet}
+    first = train_recipe(name, recipe=chosen, out=out / FIRST, resume=resume and _begun(out / FIRST), **runs)
+    assert isinstance(first, SimFormer)
+    view = chosen.data.view(chosen.run.seed)
+    first.to(choose_device(chosen.run.device))
+    write_pseudo_masks(first, view, out / PSEUDO_MASKS, advance=advance)
+    again = dataclasses.replace(
+        chosen,
+        method=fully_supervised(chosen.method),
+        data=dataclasses.replace(chosen.data, pseudo_masks=out / PSEUDO_MASKS),
+    )
+    second = train_recipe(
+        name, recipe=again, out=out / SECOND, resume=resume and _begun(out / SECOND), **runs
+    )
+    assert isinstance(second, SimFormer)
+    return second
+
+
+def _begun(run: Path) -> bool:
+    return (run / RECIPE).exists()

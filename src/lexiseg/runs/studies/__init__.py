@@ -1,0 +1,44 @@
+"""Ablations by name: the papers' tables, made again with ``lexiseg ablate``."""
+
+from collections.abc import Callable
+from importlib import import_module
+
+from lexiseg.core.errors import InputError, UnknownNameError
+from lexiseg.runs.studies.study import Ablation
+
+#: Name to the function that builds it, and what it shows.
+ABLATIONS: dict[str, tuple[str, str]] = {
+    "simseg/loda": ("simseg:loda", "LoDA against mean and CLS pooling; plain against masked padding; with and without CRF"),
+    "simseg/table11": ("simseg:table11", "numbers of responses at test, 3 x 3 (the paper's Table 11)"),
+    "simseg/table12": ("simseg:table12", "numbers of responses in training, 3 x 3 (the paper's Table 12)"),
+    "simseg/common-class": ("simseg:common_class", "a class that is nearly always there (the paper's person)"),
+    "simformer/pairs": ("simformer:pairs", "Basic, Self-Pair, Cross-Pair, shuffled and oracle teachers (Table 2)"),
+    "simformer/points": ("simformer:points", "half, all and twice of the sampled points (Table 1)"),
+    "simformer/splits": ("simformer:splits", "a growing share of unseen classes, re-training, the oracle (Table 3)"),
+    "simformer/clothing": ("simformer:clothing", "photographs of dressed people, five garments with tags only; needs --data"),
+}  # fmt: skip
+
+
+def find_ablation(name: str) -> Ablation:
+    """Build an ablation by its name, or a person's own by ``package.module:function``.
+
+    Raises:
+        UnknownNameError: There is none of that name.
+        InputError: The function cannot be imported.
+    """
+    where = name
+    if name in ABLATIONS:
+        where = f"lexiseg.runs.studies.{ABLATIONS[name][0]}"
+    module, colon, function = where.partition(":")
+    if not colon:
+        raise UnknownNameError.of("ablation", name, ABLATIONS)
+    try:
+        build: Callable[[], Ablation] = getattr(import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(
+            doing=f"looking up the ablation {name!r}",
+            found=f"{type(error).__name__}: {error}",
+            expected="package.module:function, a function without arguments that gives an Ablation",
+            fix="Check the names; for a module in the present folder, run with PYTHONPATH=. set.",
+        ) from error
+    return build()

@@ -1,0 +1,180 @@
+"""Run an ablation: train each cell once a seed, measure it, keep every result.
+
+Every training is a run folder and every measurement a small JSON file, so that the same command goes on
+where it was stopped.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lexiseg.core.atomic_write import atomic_path
+from lexiseg.engine.loop import WEIGHTS, load_final
+from lexiseg.engine.weights import load_tensors
+from lexiseg.recipes.base import Recipe, find_recipe
+from lexiseg.recipes.simformer import SimFormerRecipe
+from lexiseg.runs.folder import is_run_folder, read_recipe
+from lexiseg.runs.retrain import FIRST, SECOND, retrain
+from lexiseg.runs.settings_json import settings_to_json
+from lexiseg.runs.studies import find_ablation
+from lexiseg.runs.studies.study import Ablation, Cell, with_changes
+from lexiseg.runs.train import train_recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """The numbers of one cell with one seed."""
+
+    row: str
+    column: str
+    seed: int
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Training:
+    """One run folder and the cells that are measured on it."""
+
+    ablation: str
+    trained_with: Mapping[str, Any]
+    seed: int
+    cells: tuple[Cell, ...]
+    out: Path
+
+
+def run_ablation(
+    ablation: Ablation,
+    out: Path,
+    *,
+    seeds: tuple[int, ...],
+    changes: Mapping[str, Any],
+    jobs: int = 1,
+    advance: Callable[[str], None] = lambda _: None,
+) -> list[Measured]:
+    """Train and measure every cell.
+
+    Args:
+        ablation: The table.
+        out: Folder for runs and measurements; what is finished there is not done again.
+        seeds: Seeds of the cells that name none themselves.
+        changes: Changes to the recipe of all cells, by dotted name.
+        jobs: Trainings at a time, each in a process of its own with one thread; 1 trains here.
+        advance: Called with a sentence after each training.
+
+    Returns:
+        One entry a cell and seed, in the order of the cells.
+    """
+    trainings = _trainings(ablation, out, seeds, changes)
+    if jobs == 1:
+        for training in trainings:
+            _train_and_measure(training)
+            advance(_sentence(training))
+    else:
+        with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
+            waiting = {pool.submit(_train_and_measure, training): training for training in trainings}
+            for done in as_completed(waiting):
+                done.result()
+                advance(_sentence(waiting[done]))
+    return list(_read(ablation, trainings))
+
+
+def count_trainings(ablation: Ablation, seeds: tuple[int, ...]) -> int:
+    """Count the trainings of a run: cells that differ in measuring only share one."""
+    return len(_trainings(ablation, Path(), seeds, {}))
+
+
+def _trainings(
+    ablation: Ablation, out: Path, seeds: tuple[int, ...], changes: Mapping[str, Any]
+) -> list[_Training]:
+    shared: dict[tuple[str, int], tuple[dict[str, Any], list[Cell]]] = {}
+    for cell in ablation.cells:
+        trained_with = {**changes, **cell.trained_with}
+        for seed in cell.seeds if cell.seeds is not None else seeds:
+            key = json.dumps(trained_with, sort_keys=True, default=str), seed
+            shared.setdefault(key, (trained_with, []))[1].append(cell)
+    trainings = [
+        _Training(ablation=ablation.name, trained_with=trained_with, seed=seed, cells=tuple(cells), out=out)
+        for (_, seed), (trained_with, cells) in shared.items()
+    ]
+    return sorted(trainings, key=lambda training: training.seed)  # a whole table of the first seed first
+
+
+def _train_and_measure(training: _Training) -> None:
+    missing = [cell for cell in training.cells if not _result_file(training, cell).is_file()]
+    if not missing:
+        return
+    recipe, folder = _recipe(training), training.out / "runs" / _digest(_recipe(training))
+    if not (folder / WEIGHTS).exists():
+        name = find_ablation(training.ablation).recipe
+        train_recipe(name, recipe=recipe, out=folder, resume=is_run_folder(str(folder)), quiet=True)
+    for cell in missing:
+        measured = _retrained(training) if cell.retrained else folder
+        # The second run of a re-training has its own recipe: every class has masks, so there is no SimNet.
+        measuring = with_changes(read_recipe(measured)[1] if cell.retrained else recipe, cell.measured_with)
+        model = measuring.build_model()
+        load_tensors(model, load_final(measured), measured / WEIGHTS)
+        with torch.inference_mode():
+            values = measuring.evaluate(model.eval())
+        with atomic_path(_result_file(training, cell)) as file:
+            file.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+
+
+def _retrained(training: _Training) -> Path:
+    """Re-train from the run that is there already; give the second run's folder."""
+    recipe = _recipe(training)
+    assert isinstance(recipe, SimFormerRecipe), f"{training.ablation} has no re-training"
+    first = training.out / "runs" / _digest(recipe)
+    both = first.with_name(f"{first.name}-retrained")
+    if not (both / FIRST / WEIGHTS).exists():
+        shutil.copytree(first, both / FIRST, dirs_exist_ok=True)
+    if not (both / SECOND / WEIGHTS).exists():
+        name = find_ablation(training.ablation).recipe
+        retrain(name, out=both, recipe=recipe, resume=True, quiet=True)
+    return both / SECOND
+
+
+def _read(ablation: Ablation, trainings: list[_Training]) -> Iterator[Measured]:
+    order = {(cell.row, cell.column): place for place, cell in enumerate(ablation.cells)}
+    found = [
+        Measured(
+            row=cell.row,
+            column=cell.column,
+            seed=training.seed,
+            values=json.loads(_result_file(training, cell).read_text()),
+        )
+        for training in trainings
+        for cell in training.cells
+    ]
+    yield from sorted(found, key=lambda one: (order[one.row, one.column], one.seed))
+
+
+def _recipe(training: _Training) -> Recipe:
+    changes = {**training.trained_with, "run.seed": training.seed}
+    return with_changes(find_recipe(find_ablation(training.ablation).recipe), changes)
+
+
+def _result_file(training: _Training, cell: Cell) -> Path:
+    measuring = with_changes(_recipe(training), cell.measured_with)
+    kind = "-retrained" if cell.retrained else ""
+    return training.out / "cells" / f"{_digest(_recipe(training))}-{_digest(measuring)}{kind}.json"
+
+
+def _digest(recipe: Recipe) -> str:
+    return hashlib.sha256(json.dumps(settings_to_json(recipe), sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _sentence(training: _Training) -> str:
+    places = ", ".join(f"{cell.row} {cell.column}".strip() for cell in training.cells)
+    return f"{places}, seed {training.seed}"
+
+
+def _one_thread() -> None:
+    torch.set_num_threads(1)

@@ -1,0 +1,216 @@
+"""SimSeg's tables: pooling, numbers of responses, and a class that is nearly always there."""
+
+from collections.abc import Mapping
+
+from lexiseg.runs.studies.study import Ablation, Cell, Claim
+
+_RECIPE = "simseg/scenes"
+_COUNTS = (1, 3, 5)
+_MEASURES = (
+    "foreground_mean_iou",
+    "inside",
+    "mean_iou",
+    "image_to_text_1",
+    "text_to_image_1",
+    "rsum",
+    "top1",
+    "top5",
+)
+
+#: The seed's Tables 11 and 12, mean IoU in percent on PASCAL VOC: row M^T, column M^I.
+_TABLE11 = {1: (55.4, 56.3, 56.6), 3: (45.1, 45.2, 45.9), 5: (33.3, 33.0, 33.0)}
+_TABLE12 = {1: (40.9, 48.7, 37.3), 3: (54.1, 55.3, 51.9), 5: (54.3, 56.3, 56.6)}
+
+
+def loda() -> Ablation:
+    """Compare poolings, kinds of padding, and maps with and without CRF."""
+
+    def pooled(row: str, pooling: str) -> Cell:
+        return Cell(
+            row=row, trained_with={"method.training.pooling": pooling, "method.testing.pooling": pooling}
+        )
+
+    full = "LoDA"
+    cells = (
+        Cell(row=full),
+        Cell(row="LoDA, CRF", measured_with={"refine": "crf"}),
+        pooled("mean", "mean"),
+        pooled("CLS", "cls"),
+        Cell(
+            row="LoDA, masked padding in training",
+            trained_with={"method.training.padding": "masked"},
+            seeds=(0,),
+        ),
+    )
+    claims = [
+        Claim(says=says, better=(full, ""), worse=(worse, ""), measure=measure)
+        for worse in ("mean", "CLS")
+        for measure, says in (
+            ("inside", f"LoDA puts more similarity inside true masks than {worse} pooling"),
+            ("foreground_mean_iou", f"LoDA segments better than {worse} pooling"),
+            ("rsum", f"LoDA retrieves no worse than {worse} pooling (published: +1.5 and +8.3 RSUM)"),
+            ("top1", f"LoDA classifies no worse than {worse} pooling (published: +0.5 points)"),
+        )
+    ]
+    claims += [
+        Claim(
+            says="CRF adds to LoDA's masks (a user quotes 2 to 3 points)",
+            better=("LoDA, CRF", ""),
+            worse=(full, ""),
+        ),
+        Claim(
+            says="plain padding in training beats masked (the author's reply: 56.6 against 48.5)",
+            better=(full, ""),
+            worse=("LoDA, masked padding in training", ""),
+        ),
+    ]
+    return Ablation(
+        name="simseg/loda",
+        title="LoDA against other poolings",
+        recipe=_RECIPE,
+        cells=cells,
+        measures=_MEASURES,
+        claims=tuple(claims),
+    )
+
+
+def table11() -> Ablation:
+    """Change the numbers of responses after training."""
+    cells = tuple(
+        Cell(
+            row=_row(text),
+            column=_column(image),
+            measured_with={"method.testing.text_responses": text, "method.testing.image_responses": image},
+        )
+        for text in _COUNTS
+        for image in _COUNTS
+    )
+    falling = [
+        Claim(
+            says=f"at test, text responses {more} lose against {fewer} (published, image 5: 56.6, 45.9, 33.0)",
+            better=(_row(fewer), _column(5)),
+            worse=(_row(more), _column(5)),
+        )
+        for fewer, more in ((1, 3), (3, 5), (1, 5))
+    ]
+    flat = [
+        Claim(
+            says=f"at test, image responses hardly matter with text responses {text} (published: within 1.2 points)",
+            better=(_row(text), _column(5)),
+            worse=(_row(text), _column(1)),
+            by_at_most=0.02,
+        )
+        for text in _COUNTS
+    ]
+    return Ablation(
+        name="simseg/table11",
+        title="Numbers of responses at test (Table 11 of the seed)",
+        recipe=_RECIPE,
+        cells=cells,
+        measures=("foreground_mean_iou", "mean_iou", "inside"),
+        claims=(*falling, *flat),
+        published=_published(_TABLE11),
+    )
+
+
+def table12() -> Ablation:
+    """Change the numbers of responses in training; three seeds for the cells that claims are about."""
+    repeated = {(1, 3), (1, 5), (5, 3), (5, 5)}
+    cells = tuple(
+        Cell(
+            row=_row(text),
+            column=_column(image),
+            trained_with={"method.training.text_responses": text, "method.training.image_responses": image},
+            seeds=None if (text, image) in repeated else (0,),
+        )
+        for text in _COUNTS
+        for image in _COUNTS
+    )
+    claims = [
+        Claim(
+            says=f"in training, one text response loses against {better} with image responses {image}",
+            better=(_row(better), _column(image)),
+            worse=(_row(1), _column(image)),
+        )
+        for image in _COUNTS
+        for better in (3, 5)
+    ]
+    claims += [
+        Claim(
+            says=f"in training, image responses 5 lose against 3 with text responses {text}",
+            better=(_row(text), _column(3)),
+            worse=(_row(text), _column(5)),
+        )
+        for text in (1, 3)
+    ]
+    claims += [
+        Claim(
+            says=f"in training, text 5 image 5 beats text {text} image 3 (published: 56.6, next 56.3)",
+            better=(_row(5), _column(5)),
+            worse=(_row(text), _column(3)),
+        )
+        for text in (3, 5)
+    ]
+    return Ablation(
+        name="simseg/table12",
+        title="Numbers of responses in training (Table 12 of the seed)",
+        recipe=_RECIPE,
+        cells=cells,
+        measures=("foreground_mean_iou", "mean_iou", "inside", "rsum", "top1"),
+        claims=tuple(claims),
+        published=_published(_TABLE12),
+    )
+
+
+def common_class() -> Ablation:
+    """Put a person into more and more pictures."""
+
+    def shown(frequency: float) -> Cell:
+        return Cell(
+            row=f"person in {frequency:.0%}",
+            trained_with={"data.common_class": "person", "data.common_frequency": frequency},
+        )
+
+    frequencies = (0.3, 0.9)
+    cells = tuple(shown(frequency) for frequency in frequencies)
+    rows = [cell.row for cell in cells]
+    claims = [
+        Claim(
+            says=f"{measure} of person falls as it is shown more often",
+            better=(rows[0], ""),
+            worse=(rows[1], ""),
+            measure=measure,
+        )
+        for measure in ("common_recall", "common_score", "common_lead")
+    ]
+    return Ablation(
+        name="simseg/common-class",
+        title="A class that is nearly always there (the seed's person)",
+        recipe=_RECIPE,
+        cells=cells,
+        measures=(
+            "common_recall",
+            "others_recall",
+            "common_score",
+            "others_score",
+            "common_lead",
+            "foreground_mean_iou",
+        ),
+        claims=tuple(claims),
+    )
+
+
+def _row(text: int) -> str:
+    return f"text {text}"
+
+
+def _column(image: int) -> str:
+    return f"image {image}"
+
+
+def _published(table: Mapping[int, tuple[float, ...]]) -> dict[tuple[str, str], float]:
+    return {
+        (_row(text), _column(image)): value
+        for text, values in table.items()
+        for image, value in zip(_COUNTS, values, strict=True)
+    }

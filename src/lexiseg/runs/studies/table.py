@@ -1,0 +1,105 @@
+"""Tables and verdicts of an ablation, as text and as JSON."""
+
+from collections.abc import Iterable, Sequence
+from statistics import fmean, stdev
+from typing import Any
+
+from lexiseg.runs.studies.run import Measured
+from lexiseg.runs.studies.study import Ablation, Claim, Place
+
+
+def to_json(ablation: Ablation, measured: Sequence[Measured]) -> dict[str, Any]:
+    """Give every number, the mean and spread of each cell, and a verdict on each claim."""
+    cells = []
+    for cell in ablation.cells:
+        of_cell = [one for one in measured if (one.row, one.column) == (cell.row, cell.column)]
+        cells.append(
+            {
+                "row": cell.row,
+                "column": cell.column,
+                "published": ablation.published.get((cell.row, cell.column)),
+                "seeds": {str(one.seed): dict(one.values) for one in of_cell},
+                "mean": {name: fmean(_values(of_cell, name)) for name in ablation.measures},
+                "standard_deviation": {name: _spread(_values(of_cell, name)) for name in ablation.measures},
+            }
+        )
+    return {
+        "ablation": ablation.name,
+        "title": ablation.title,
+        "recipe": ablation.recipe,
+        "measures": list(ablation.measures),
+        "cells": cells,
+        "claims": [verdict(ablation, claim, measured) for claim in ablation.claims],
+    }
+
+
+def verdict(ablation: Ablation, claim: Claim, measured: Sequence[Measured]) -> dict[str, Any]:
+    """Compare two cells seed by seed.
+
+    Returns:
+        The claim, the differences of the seeds that both cells have, their mean, and ``holds``:
+        ``every seed``, ``on average`` or ``no``.
+    """
+    measure = claim.measure or ablation.measures[0]
+    better, worse = (_by_seed(measured, place, measure) for place in (claim.better, claim.worse))
+    seeds = sorted(better.keys() & worse.keys())
+    differences = [better[seed] - worse[seed] for seed in seeds]
+    return {
+        "says": claim.says,
+        "measure": measure,
+        "better": list(claim.better),
+        "worse": list(claim.worse),
+        "seeds": seeds,
+        "differences": differences,
+        "mean_difference": fmean(differences) if differences else None,
+        "holds": _holds(claim, differences),
+    }
+
+
+def markdown(ablation: Ablation, measured: Sequence[Measured], measure: str) -> str:
+    """Lay out one measure as a Markdown table: mean ± standard deviation over seeds, published numbers in brackets."""
+    rows, columns = _in_order(c.row for c in ablation.cells), _in_order(c.column for c in ablation.cells)
+    lines = [f"| {measure} | {' | '.join(columns)} |", "|---|" + "---|" * len(columns)]
+    for row in rows:
+        texts = [_cell_text(ablation, measured, (row, column), measure) for column in columns]
+        lines.append(f"| {row} | {' | '.join(texts)} |")
+    return "\n".join(lines)
+
+
+def _cell_text(ablation: Ablation, measured: Sequence[Measured], place: Place, measure: str) -> str:
+    values = list(_by_seed(measured, place, measure).values())
+    if not values:
+        return ""
+    text = f"{fmean(values):.3f}"
+    if len(values) > 1:
+        text += f" ± {stdev(values):.3f}"
+    published = ablation.published.get(place)
+    return text if published is None or measure != ablation.measures[0] else f"{text} ({published:g})"
+
+
+def _holds(claim: Claim, differences: list[float]) -> str:
+    if not differences:
+        return "not measured"
+    if claim.by_at_most is not None:
+        return "every seed" if max(map(abs, differences)) <= claim.by_at_most else (
+            "on average" if abs(fmean(differences)) <= claim.by_at_most else "no"
+        )  # fmt: skip
+    if min(differences) > 0:
+        return "every seed"
+    return "on average" if fmean(differences) > 0 else "no"
+
+
+def _by_seed(measured: Sequence[Measured], place: Place, measure: str) -> dict[int, float]:
+    return {one.seed: one.values[measure] for one in measured if (one.row, one.column) == place}
+
+
+def _values(measured: Sequence[Measured], name: str) -> list[float]:
+    return [one.values[name] for one in measured]
+
+
+def _spread(values: list[float]) -> float | None:
+    return stdev(values) if len(values) > 1 else None
+
+
+def _in_order(names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(names))

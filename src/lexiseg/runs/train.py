@@ -1,0 +1,59 @@
+"""Train by a recipe into a run folder."""
+
+import os
+from pathlib import Path
+
+from lexiseg.core.interfaces import Trainable
+from lexiseg.engine.loop import train
+from lexiseg.engine.seeding import seed_all
+from lexiseg.recipes.base import Recipe, find_recipe
+from lexiseg.runs.folder import BROKEN, begin_run, describe_data, load_run, write_model
+
+
+def train_recipe(
+    name: str,
+    *,
+    out: Path,
+    recipe: Recipe | None = None,
+    resume: bool = False,
+    quiet: bool = False,
+) -> Trainable:
+    """Train by a recipe; every process of a run on several devices calls this.
+
+    Args:
+        name: Of the recipe, or ``package.module:function``.
+        out: The run's folder; see ``runs.folder``.
+        recipe: The recipe with settings changed, of the type that ``name`` gives; None leaves them.
+        resume: Go on with the run in the folder.
+        quiet: Show no progress.
+
+    Returns:
+        The trained model in eval mode, as ``lexiseg.load`` reads it from the folder.
+
+    Raises:
+        InputError: The recipe is not known, or the folder holds another run.
+        LexisegError: As ``engine.loop.train`` says.
+    """
+    recipe = recipe or find_recipe(name)
+    data, is_main = recipe.build_data(), int(os.environ.get("RANK", "0")) == 0
+    if is_main:
+        begin_run(out, name, recipe, data, resume=resume)
+    else:
+        data.list_broken_in(out / BROKEN)
+    seed_all(recipe.run.seed, "weights")
+    model = recipe.build_model()
+    if is_main:
+        write_model(out, recipe, model)
+    train(
+        model,
+        data,
+        optim=recipe.optim,
+        run=recipe.run,
+        out=out,
+        evaluate=recipe.evaluate,
+        resume=resume,
+        quiet=quiet,
+    )
+    if is_main:
+        describe_data(out, data)
+    return load_run(out)

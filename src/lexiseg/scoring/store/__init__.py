@@ -1,0 +1,1 @@
+"""The predictions store: written by prediction, read and counted by scoring."""

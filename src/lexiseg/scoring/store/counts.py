@@ -1,0 +1,258 @@
+"""Count the label pairs of a predictions store, image by image, on several threads."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from jaxtyping import Float32, UInt16
+
+from lexiseg.core.constants import IGNORE_INDEX
+from lexiseg.core.errors import DatasetError
+from lexiseg.core.row_rle import LabelRuns, decode_runs, encode_runs
+from lexiseg.data.labelled_dataset import LabelledDataset
+from lexiseg.metrics.boundary import count_bands
+from lexiseg.metrics.image_counts import ImageCounts, PairCounts, count_runs
+from lexiseg.ops.resize import resize_argmax, scores_at
+from lexiseg.scoring.store.blocks import StoredImage, TopScores
+from lexiseg.scoring.store.store import PredictionStore
+
+
+def without_background(image: StoredImage, background: int) -> UInt16[np.ndarray, "H W"]:
+    """Give pixels that were called background to the best other class.
+
+    Raises:
+        DatasetError: The store keeps no scores, or no class but background.
+    """
+    label_map = decode_runs(image.predicted, image.size)
+    called = label_map == background
+    if not called.any():
+        return label_map
+    labels, scores = _dense(_top_of(image), background)
+    if not labels.size:
+        raise _no_scores(image, "scores of background only")
+    best = labels[resize_argmax(torch.from_numpy(scores[:-1]), image.size).labels]
+    return np.where(called, best, label_map)
+
+
+def best_scores(image: StoredImage, label_map: UInt16[np.ndarray, "H W"]) -> Float32[np.ndarray, "H W"]:
+    """Give the score of the class that each pixel has, on the model's own scale.
+
+    Raises:
+        DatasetError: The store keeps no scores.
+    """
+    labels, scores = _dense(_top_of(image), None)
+    place = np.full(65536, labels.size, np.uint16)  # of a class that is nowhere among the best: the floor
+    place[labels] = np.arange(labels.size)
+    return scores_at(torch.from_numpy(scores), place[label_map])
+
+
+def with_threshold(
+    image: StoredImage, background: int, threshold: float, *, paint: int
+) -> UInt16[np.ndarray, "H W"]:
+    """Decide background by a threshold, as the inference setting ``background="threshold"`` does.
+
+    Args:
+        image: Its stored prediction.
+        background: Label of the background that competed, or any number that is no label.
+        threshold: Pixels whose class scores less become background.
+        paint: Label that they get.
+
+    Raises:
+        DatasetError: The store keeps no scores.
+    """
+    label_map = without_background(image, background)
+    return np.where(best_scores(image, label_map) < np.float32(threshold), np.uint16(paint), label_map)
+
+
+def _top_of(image: StoredImage) -> TopScores:
+    if image.top is None:
+        raise _no_scores(image, "no scores of this image")
+    return image.top
+
+
+def _no_scores(image: StoredImage, found: str) -> DatasetError:
+    return DatasetError(
+        doing=f"deciding background again for {image.stem!r}",
+        found=found,
+        expected="the best scores of every grid point",
+        fix="Run lexiseg predict into a new store with --top 5.",
+    )
+
+
+def _dense(
+    top: TopScores, left_out: int | None
+) -> tuple[UInt16[np.ndarray, " U"], Float32[np.ndarray, "planes h w"]]:
+    """Give the classes that are among the best anywhere, a plane of scores for each, and a floor plane."""
+    floor = top.scores[-1].astype(np.float32)
+    labels = np.unique(top.labels)
+    if left_out is not None:
+        labels = labels[labels != left_out]
+    scores = np.broadcast_to(floor, (labels.size + 1, *floor.shape)).copy()
+    place = np.full(65536, labels.size, np.int64)
+    place[labels] = np.arange(labels.size)
+    rows, columns = np.indices(floor.shape)
+    for kept, values in zip(top.labels[::-1], top.scores[::-1], strict=True):
+        scores[place[kept], rows, columns] = values
+    scores[-1] = floor
+    return labels, scores
+
+
+_NO_LABEL = 65534  # no vocabulary is that long together with a background
+
+
+@dataclass(frozen=True, kw_only=True)
+class Redecision:
+    """Background decided again from the stored scores.
+
+    Attributes:
+        drop_background: Background does not compete.
+        threshold: Pixels that score less become background; None for none.
+    """
+
+    drop_background: bool = False
+    threshold: float | None = None
+
+
+class StoreCounter:
+    """Counts of one store, each kind made when first needed and then kept.
+
+    Args:
+        store: The predictions.
+        dataset: Where true label maps come from when they are not to be taken from the store.
+        threads: Images counted at a time.
+        stems: Only these images; all of the store where left out.
+
+    Raises:
+        DatasetError: The data set is not the one that was predicted, or has no label maps.
+    """
+
+    def __init__(
+        self,
+        store: PredictionStore,
+        dataset: LabelledDataset | None = None,
+        *,
+        threads: int = 2,
+        stems: Sequence[str] | None = None,
+    ) -> None:
+        self.store = store
+        self.stems = list(store.stems if stems is None else stems)
+        self.classes = store.manifest.data_vocabulary()
+        self._threads = threads
+        self._dataset = dataset
+        if dataset is not None:
+            _refuse_other_data(store, dataset)
+        self._index = {} if dataset is None else {stem: index for index, stem in enumerate(dataset.stems)}
+        self._found: dict[tuple[float | None, Redecision], ImageCounts] = {}
+        vocabulary = store.manifest.to_vocabulary()
+        self.background = vocabulary.background
+        self._num_asked = len(vocabulary)
+
+    def counts(self, boundary: float | None = None, again: Redecision = Redecision()) -> ImageCounts:
+        """Count label pairs in the data set's labels, of regions or of bands along borders."""
+        key = (boundary, again)
+        if key not in self._found:
+            work = partial(self._count, boundary=boundary, again=again)
+            with ThreadPoolExecutor(self._threads) as pool:
+                self._found[key] = ImageCounts.join(list(pool.map(work, self.stems)))
+        return self._found[key]
+
+    def _count(self, stem: str, *, boundary: float | None, again: Redecision) -> PairCounts:
+        image = self.store[stem]
+        true = self.truth(image)
+        predicted = image.predicted
+        if again.threshold is not None:
+            background = _NO_LABEL if self.background is None else self.background
+            paint = self._num_asked if self.background is None else self.background
+            predicted = encode_runs(with_threshold(image, background, again.threshold, paint=paint))
+        elif again.drop_background and self.background is not None:
+            predicted = encode_runs(without_background(image, self.background))
+        predicted = LabelRuns(self.to_classes(stem, predicted.labels), predicted.lengths)
+        if boundary is None:
+            return count_runs(true, predicted)
+        return count_bands(decode_runs(true, image.size), decode_runs(predicted, image.size), boundary)
+
+    def to_classes(self, stem: str, labels: UInt16[np.ndarray, " R"]) -> UInt16[np.ndarray, " R"]:
+        """Turn predicted labels into labels of the data set's classes; 65535 for none.
+
+        Raises:
+            DatasetError: A label is out of range.
+        """
+        manifest = self.store.manifest
+        no_class = IGNORE_INDEX if manifest.classes_background is None else manifest.classes_background
+        table = np.full(65536, _NO_LABEL, np.uint16)
+        table[: len(manifest.class_of)] = manifest.class_of
+        if self.background is None:
+            table[self._num_asked] = no_class  # background painted by a threshold
+        table[IGNORE_INDEX] = IGNORE_INDEX
+        found = table[labels]
+        if (found == _NO_LABEL).any():
+            wrong = int(labels[found == _NO_LABEL].max())
+            raise _label_error(self.store, stem, "prediction", wrong, self._num_asked)
+        return found
+
+    def truth(self, image: StoredImage) -> LabelRuns:
+        """Give the true label map of an image, checked against its prediction.
+
+        Raises:
+            DatasetError: There is none, it has another size, or a label out of range.
+        """
+        true, size, where = image.true, image.size, str(self.store.where(image.stem))
+        if self._dataset is not None:
+            sample = self._dataset[self._index[image.stem]]
+            true, where = None, str(sample.source)
+            if sample.label_map is not None:
+                true = encode_runs(sample.label_map)
+                size = (sample.label_map.shape[0], sample.label_map.shape[1])
+        if true is None:
+            raise DatasetError(
+                doing=f"scoring {image.stem!r}",
+                found=f"no true label map in {where}",
+                expected="a label map for every image",
+                fix="Predict the labelled split only, or name a data set with labels with --data.",
+            )
+        num_true = int(true.lengths.sum(dtype=np.int64))
+        if size != image.size or num_true != size[0] * size[1]:
+            shown = "{}×{}".format(*size) if num_true == size[0] * size[1] else f"{num_true:,} pixels"
+            raise DatasetError(
+                doing=f"scoring {image.stem!r} of {self.store.where(image.stem)}",
+                found="a prediction of {}×{} (height × width) for a truth of {}".format(*image.size, shown),
+                expected="the same size",
+                fix="The picture was changed after it was predicted: delete the store and predict again.",
+            )
+        top = int(true.labels[true.labels != IGNORE_INDEX].max(initial=0))
+        if top >= len(self.classes):
+            raise _label_error(self.store, image.stem, "truth", top, len(self.classes))
+        return true
+
+
+def _refuse_other_data(store: PredictionStore, dataset: LabelledDataset) -> None:
+    manifest = store.manifest
+    if dataset.vocabulary.names != manifest.classes:
+        pairs = zip(manifest.classes, dataset.vocabulary.names, strict=False)
+        first = next((f", {a!r} where the data has {b!r}" for a, b in pairs if a != b), "")
+        raise DatasetError(
+            doing=f"scoring the store {store.folder} on {dataset.path}",
+            found=f"predictions made for {len(manifest.classes)} classes{first}",
+            expected=f"the {len(dataset.vocabulary)} classes of the data set",
+            fix="Run lexiseg predict again for this data set, or name the data set that was predicted.",
+        )
+    absent = [stem for stem in store.stems if stem not in set(dataset.stems)]
+    if absent:
+        raise DatasetError(
+            doing=f"scoring the store {store.folder} on {dataset.path}",
+            found=f"{len(absent):,} predicted images that the data set lacks: {', '.join(absent[:3])}",
+            expected="the images that were predicted",
+            fix="Name the data set and the --split that were predicted.",
+        )
+
+
+def _label_error(store: PredictionStore, stem: str, what: str, label: int, num: int) -> DatasetError:
+    return DatasetError(
+        doing=f"scoring {stem!r} of {store.where(stem)}",
+        found=f"label {label} in the {what}",
+        expected=f"0 to {num - 1} for {num} classes, or {IGNORE_INDEX} for void",
+        fix="The block was written for another vocabulary: delete the store and run lexiseg predict again.",
+    )

@@ -1,0 +1,305 @@
+"""The predictions store: a folder that holds what a model said about a data set, to be counted many ways.
+
+::
+
+    store/
+      manifest.json       vocabulary, classes and stems of the data set, settings, fingerprint of the data
+      shard-000.runs      one block an image (``store_blocks``): label maps as runs, best scores on the grid
+
+Shards are only ever appended to, a block at a time, so that a run may be killed at any moment and
+the same command goes on. Several processes write shards of their own.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from lexiseg.core.atomic_write import atomic_path
+from lexiseg.core.errors import DatasetError, InputError, OutputError
+from lexiseg.core.vocabulary import Vocabulary
+from lexiseg.scoring.store.blocks import BlockPlace, Shard, ShardDamage, StoredImage, pack_block
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What the predictions of a store mean.
+
+    Attributes:
+        vocabulary: Names, in label order, that the model was asked for; they may be renamed classes and
+            may have a background at the end that the data set lacks.
+        synonyms: Further names of each of them.
+        background: Label of the background in ``vocabulary``, or None.
+        class_of: For each name of ``vocabulary``, the label of the data set's class it stands for; 65535 for
+            none, as of a background that the data set lacks.
+        classes: The data set's own class names in label order: what true labels index.
+        class_synonyms: Further names of each of them.
+        classes_background: The background among ``classes``, or None.
+        seen: Labels of the seen classes, or None where the data set has no split.
+        protocol: Name of the protocol asked for at prediction time, or None.
+        settings: Model and every inference setting.
+        data: Path of the data set, as given.
+        opened_with: Its name and the rules its label files were read by (``LabelledDataset.opened_with``); empty
+            for a data set that cannot be opened by name.
+        split: Its split, or None for all images.
+        data_fingerprint: Of pictures, label files and classes.
+        stems: Its images.
+        format: Version of the store's format.
+    """
+
+    vocabulary: tuple[str, ...]
+    synonyms: tuple[tuple[str, ...], ...]
+    background: int | None
+    class_of: tuple[int, ...]
+    classes: tuple[str, ...]
+    class_synonyms: tuple[tuple[str, ...], ...]
+    classes_background: int | None
+    seen: tuple[int, ...] | None
+    protocol: str | None
+    settings: Mapping[str, Any]
+    data: str
+    split: str | None
+    data_fingerprint: str
+    stems: tuple[str, ...] = field(repr=False)
+    opened_with: Mapping[str, Any] = field(default_factory=dict)
+    format: int = FORMAT
+
+    def to_vocabulary(self) -> Vocabulary:
+        """Give what predicted labels index."""
+        return Vocabulary(names=self.vocabulary, synonyms=self.synonyms, background=self.background)
+
+    def data_vocabulary(self) -> Vocabulary:
+        """Give what true labels index."""
+        seen = None if self.seen is None else frozenset(self.seen)
+        return Vocabulary(
+            names=self.classes, synonyms=self.class_synonyms, background=self.classes_background, seen=seen
+        )
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read what a store says of itself.
+
+    Raises:
+        DatasetError: There is no store, or it is of another format.
+    """
+    path = folder / MANIFEST
+    doing, expected = f"reading {path}", "the manifest of a store that lexiseg predict wrote"
+    fix = "Name the folder given to lexiseg predict with --out, or write it again."
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        version = content.get("format")
+        if version != FORMAT:
+            raise DatasetError(doing=doing, found=f"format {version!r}", expected=f"format {FORMAT}", fix=fix)
+        for name in ("synonyms", "class_synonyms"):
+            content[name] = tuple(tuple(words) for words in content[name])
+        for name in ("vocabulary", "class_of", "classes", "seen", "stems"):
+            content[name] = None if content[name] is None else tuple(content[name])
+        return Manifest(**content)
+    except FileNotFoundError as error:
+        raise DatasetError(doing=doing, found="no such file", expected=expected, fix=fix) from error
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        if isinstance(error, DatasetError):
+            raise
+        raise DatasetError(
+            doing=doing, found=f"a damaged file ({error})", expected=expected, fix=fix
+        ) from error
+
+
+def refuse_other(folder: Path, there: Manifest, wanted: Manifest) -> None:
+    """Refuse to mix predictions that were made differently."""
+    differing = []
+    for item in fields(Manifest):
+        old, new = getattr(there, item.name), getattr(wanted, item.name)
+        if item.name == "settings":
+            keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+            differing += [f"{key} = {old.get(key)!r} instead of {new.get(key)!r}" for key in keys]
+        elif item.name not in ("data", "opened_with") and old != new:
+            differing.append(f"another {item.name.replace('_', ' ')}")
+    if differing:
+        raise InputError(
+            doing=f"going on with the store {folder}",
+            found=f"one written with {', '.join(differing[:3])}",
+            expected="the same model, settings, classes and data",
+            fix="Choose another folder with --out, or delete this one.",
+        )
+
+
+class StoreWriter:
+    """Append predictions to a shard of a store; begins one or goes on with it.
+
+    A half block at the shard's end and blocks with damaged bytes are dropped or written again.
+
+    Args:
+        folder: The store.
+        manifest: What will be written; must equal the manifest that is there.
+        shard: Number of this process's shard.
+
+    Attributes:
+        done: Stems that are in the store, in any shard, intact.
+
+    Raises:
+        InputError: The store was written with other settings.
+        OutputError: The folder cannot be written.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest, *, shard: int = 0) -> None:
+        self.folder = folder
+        if (folder / MANIFEST).exists():
+            refuse_other(folder, read_manifest(folder), manifest)
+        else:
+            with atomic_path(folder / MANIFEST) as temporary:
+                text = json.dumps(asdict(manifest), indent=1, ensure_ascii=False)
+                temporary.write_text(text + "\n", encoding="utf-8")
+        self.path = folder / f"shard-{shard:03d}.runs"
+        self.path.touch()
+        self.done: set[str] = set()
+        for path in sorted(folder.glob("shard-*.runs")):
+            found = Shard(path)
+            self.done |= {place.stem for place in found.places if found.is_intact(place)}
+            if path == self.path and found.damage is not None:
+                with path.open("r+b") as file:
+                    file.truncate(found.end)
+        self._file = self.path.open("ab", buffering=0)
+
+    def append(self, image: StoredImage) -> None:
+        """Write one image.
+
+        Raises:
+            OutputError: The disk is full or not writable; what was written before stays.
+        """
+        block = memoryview(pack_block(image))
+        try:
+            while block:
+                block = block[self._file.write(block) :]
+        except OSError as error:
+            raise OutputError(
+                doing=f"writing the prediction of {image.stem!r} to {self.path}",
+                found=error.strerror or str(error),
+                expected="room for the block",
+                fix="Free some space and run the same command again: it goes on from there.",
+            ) from error
+        self.done.add(image.stem)
+
+    def close(self) -> None:
+        """Close the shard."""
+        self._file.close()
+
+    def __enter__(self) -> "StoreWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class PredictionStore:
+    """Read a store; blocks are read when asked for and not kept.
+
+    Args:
+        folder: The store.
+
+    Attributes:
+        manifest: What the predictions mean.
+        missing: Stems of the data set that are not in the store, in order.
+        duplicates: Stems that are there more than once, with the same bytes each time; they count once.
+        damage: Shards that end in half a block, and blocks whose damaged bytes name no image.
+
+    Raises:
+        DatasetError: There is no manifest, an image is there twice with different predictions, or an
+            image is no image of the data set.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.manifest = read_manifest(self.folder)
+        self._shards = {path: Shard(path) for path in sorted(self.folder.glob("shard-*.runs"))}
+        self.damage: list[ShardDamage] = [s.damage for s in self._shards.values() if s.damage is not None]
+        by_stem: dict[str, list[BlockPlace]] = defaultdict(list)
+        for shard in self._shards.values():
+            for place in shard.places:
+                by_stem[place.stem].append(place)
+        known = set(self.manifest.stems)
+        for stem in [stem for stem in by_stem if stem not in known]:
+            self._refuse_stranger(by_stem.pop(stem))
+        self.duplicates: list[str] = []
+        self._places = {stem: self._one_of(places) for stem, places in by_stem.items()}
+        self.missing = [stem for stem in self.manifest.stems if stem not in self._places]
+
+    @property
+    def stems(self) -> list[str]:
+        """Give the stems that are there, in the data set's order."""
+        return [stem for stem in self.manifest.stems if stem in self._places]
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, stem: str) -> StoredImage:
+        """Read the prediction of one image.
+
+        Raises:
+            DatasetError: Its bytes are damaged.
+        """
+        place = self._places[stem]
+        return self._shards[place.shard].read(place)
+
+    def __iter__(self) -> Iterator[StoredImage]:
+        return (self[stem] for stem in self.stems)
+
+    def where(self, stem: str) -> Path:
+        """Give the shard an image is in."""
+        return self._places[stem].shard
+
+    def refuse_missing(self, doing: str, *, partial: bool) -> None:
+        """Refuse a store that lacks images.
+
+        Args:
+            doing: What was asked for, for the message.
+            partial: Take a store that has at least one.
+
+        Raises:
+            DatasetError: Images are missing.
+        """
+        if not self.missing or (partial and len(self)):
+            return
+        damage = "".join(f"; {place.shard} has {place.found}" for place in self.damage)
+        raise DatasetError(
+            doing=f"{doing} the store {self.folder}",
+            found=f"{len(self.missing):,} of {len(self.manifest.stems):,} images missing "
+            f"({', '.join(self.missing[:3])}{', …' if len(self.missing) > 3 else ''}){damage}",
+            expected="a prediction of every image of the data set",
+            fix="Run the same lexiseg predict command again: it does only these."
+            + (" --partial takes what is there." if len(self) else ""),
+        )
+
+    def _refuse_stranger(self, places: list[BlockPlace]) -> None:
+        """Drop blocks whose name is that of no image because of damage, and refuse intact ones."""
+        for place in places:
+            if self._shards[place.shard].is_intact(place):
+                raise DatasetError(
+                    doing=f"reading {place.shard}",
+                    found=f"a prediction of {place.stem!r}, which is no image of the data set",
+                    expected=f"the {len(self.manifest.stems):,} images of {self.folder / MANIFEST}",
+                    fix="The shard belongs to another store: move it away and run lexiseg predict again.",
+                )
+            found = f"a damaged block at offset {place.offset:,}"
+            self.damage.append(ShardDamage(place.shard, place.offset, found))
+
+    def _one_of(self, places: list[BlockPlace]) -> BlockPlace:
+        if len(places) == 1:
+            return places[0]
+        intact = [place for place in places if self._shards[place.shard].is_intact(place)]
+        if len({place.crc for place in intact}) <= 1:
+            if len(intact) > 1:
+                self.duplicates.append(places[0].stem)
+            return (intact or places)[0]
+        shards = ", ".join(sorted({str(place.shard) for place in places}))
+        raise DatasetError(
+            doing=f"reading the store {self.folder}",
+            found=f"{len(places)} different predictions of {places[0].stem!r} in {shards}",
+            expected="one prediction an image (equal ones, as distributed runs make by padding, count once)",
+            fix="Delete the shard that does not belong there, or the store, and run lexiseg predict again.",
+        )

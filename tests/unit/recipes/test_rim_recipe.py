@@ -1,0 +1,91 @@
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lexiseg.core.errors import DatasetError, InputError, MissingWeightsError, UnknownNameError
+from lexiseg.methods.rim.references.generated import PictureGenerator, PointSegmenter
+from lexiseg.methods.rim.references.sources import ReferencePicture, RejectedPicture
+from lexiseg.recipes.rim import (
+    build_source,
+    load_prompted,
+    load_proposer,
+    load_reference_encoder,
+    object_at_salient_points,
+)
+from tiny_vision_checkpoints import save_tiny_dinov2, save_tiny_sam, save_tiny_stable_diffusion
+
+
+@pytest.fixture(scope="module")
+def sam(tmp_path_factory):
+    return str(save_tiny_sam(tmp_path_factory.mktemp("sam")))
+
+
+def test_what_a_source_needs_is_named():
+    with pytest.raises(UnknownNameError, match="cutouts, folder, generate"):
+        build_source("cutout", None)
+    with pytest.raises(InputError, match="Give it with --from PATH"):
+        build_source("cutouts", None)
+    with pytest.raises(InputError, match="--generator"):
+        build_source("generate", None)
+    with pytest.raises(InputError, match="--sam"):
+        build_source("generate", None, generator="x")
+    with pytest.raises(MissingWeightsError, match="hf download no/such --local-dir"):
+        build_source("generate", None, generator="no/such", sam="x")
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("diffusers") is None, reason="diffusers (extra diffusion) is absent"
+)
+def test_a_diffusion_model_and_sam_draw_pictures_or_say_why_not(tmp_path, sam):
+    folder = save_tiny_stable_diffusion(tmp_path / "sd")
+    source = build_source("generate", None, generator=str(folder), sam=sam, steps=2)
+    assert isinstance(source.generator, PictureGenerator)
+    assert isinstance(source.segmenter, PointSegmenter)
+    facts = source.facts()
+    assert facts["generator"]["prompt"] == "a photo of a {}"
+    assert len(facts["generator"]["fingerprint"]) == 64
+    drawn = list(source.draw("cat", 1))
+    again = list(source.draw("cat", 1))
+    assert drawn
+    assert [each.origin for each in drawn] == [each.origin for each in again]
+    assert all(isinstance(each, ReferencePicture | RejectedPicture) for each in drawn)
+
+
+def test_sam_finds_the_object_of_pictures_without_a_mask(tmp_path, sam):
+    (tmp_path / "cat").mkdir()
+    image = np.full((40, 60, 3), (90, 160, 90), np.uint8)
+    image[10:30, 20:40] = (220, 40, 40)
+    Image.fromarray(image).save(tmp_path / "cat" / "a.png")
+    source = build_source("folder", tmp_path, sam=sam)
+    assert "salient points" in source.found_by
+    assert len(list(source.draw("cat", 1))) == 1
+    blank = np.full((20, 20, 3), 7, np.uint8)
+    assert object_at_salient_points(load_prompted(sam), blank).shape == (20, 20)
+
+
+def test_encoders_and_proposers_load_by_folder(tmp_path, sam):
+    encoder, side = load_reference_encoder(str(save_tiny_dinov2(tmp_path / "dino")))
+    assert side == 518
+    assert load_proposer("classical", encoder).encoder is encoder
+
+
+def test_generating_without_a_usable_picture_is_an_error_that_counts(tmp_path):
+    from lexiseg.methods.rim.references.build import BuildSettings, build_bank
+    from rim_toys import FACTS, ColourEncoder
+
+    path = Path(tmp_path / "cat")
+    path.mkdir()
+    Image.fromarray(np.full((20, 20, 3), 7, np.uint8)).save(path / "a.png")
+    source = build_source("folder", tmp_path)
+    with pytest.raises(DatasetError, match="1 × the object covers less than 1%"):
+        build_bank(
+            ["cat"],
+            source,
+            ColourEncoder(),
+            tmp_path / "a.bank",
+            encoder_facts=FACTS,
+            settings=BuildSettings(),
+        )

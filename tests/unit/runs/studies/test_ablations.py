@@ -1,0 +1,166 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lexiseg.cli.ablate import Ablate
+from lexiseg.core.errors import InputError, UnknownNameError
+from lexiseg.recipes.base import find_recipe
+from lexiseg.runs.studies import ABLATIONS, find_ablation
+from lexiseg.runs.studies import run as running
+from lexiseg.runs.studies.run import Measured, run_ablation
+from lexiseg.runs.studies.study import Ablation, Cell, Claim, with_changes
+from lexiseg.runs.studies.table import markdown, to_json, verdict
+from toy_ablation import retrained, toy
+
+SHORT = {"run.num_steps": 12}
+
+
+@pytest.mark.parametrize("name", sorted(ABLATIONS))
+def test_every_cell_of_every_ablation_is_a_change_its_recipe_takes(name):
+    ablation = find_ablation(name)
+    assert ablation.name == name
+    recipe = find_recipe(ablation.recipe)
+    for cell in ablation.cells:
+        with_changes(with_changes(recipe, cell.trained_with), cell.measured_with)
+
+
+def test_a_dotted_name_changes_one_field_and_nothing_else():
+    recipe = find_recipe("toy_trainable:contrast_recipe")
+    changed = with_changes(recipe, {"optim.lr": 0.5})
+    assert changed.optim.lr == 0.5
+    assert with_changes(changed, {"optim.lr": recipe.optim.lr}) == recipe
+
+
+def test_unknown_settings_and_settings_of_settings_that_have_none_are_refused():
+    recipe = find_recipe("toy_trainable:contrast_recipe")
+    with pytest.raises(UnknownNameError, match=r"optim\.rate"):
+        with_changes(recipe, {"optim.rate": 1})
+    with pytest.raises(InputError, match="float, which has no fields"):
+        with_changes(recipe, {"optim.lr.lr": 1})
+
+
+def test_unknown_ablations_are_refused_by_name():
+    with pytest.raises(UnknownNameError, match="simseg/table11"):
+        find_ablation("simseg/table1")
+    with pytest.raises(InputError, match="no_such_module"):
+        find_ablation("no_such_module:table")
+
+
+def test_cells_with_equal_changes_share_a_training_and_what_is_done_is_not_done_again(tmp_path, monkeypatch):
+    trained = []
+    train = running.train_recipe
+    monkeypatch.setattr(running, "train_recipe", lambda *a, **k: trained.append(k["out"]) or train(*a, **k))
+    first = run_ablation(toy(), tmp_path, seeds=(0, 1), changes=SHORT)
+    assert len(trained) == 3  # fast with two seeds, not at all with one
+    assert [(m.row, m.seed) for m in first] == [
+        ("fast", 0),
+        ("fast", 1),
+        ("fast, again", 0),
+        ("fast, again", 1),
+        ("not at all", 0),
+    ]
+    assert run_ablation(toy(), tmp_path, seeds=(0, 1), changes=SHORT) == first
+    assert len(trained) == 3
+
+
+def test_a_stopped_training_is_gone_on_with(tmp_path, monkeypatch):
+    def stopped(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(running, "load_tensors", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            run_ablation(toy(), tmp_path, seeds=(0,), changes=SHORT)
+    assert len(run_ablation(toy(), tmp_path, seeds=(0,), changes=SHORT)) == 3
+
+
+def test_processes_find_the_same_numbers(tmp_path):
+    here = run_ablation(toy(), tmp_path / "here", seeds=(0,), changes=SHORT)
+    apart = run_ablation(toy(), tmp_path / "apart", seeds=(0,), changes=SHORT, jobs=2)
+    assert apart == here
+
+
+def test_a_retrained_cell_measures_the_second_model(tmp_path):
+    once, twice = run_ablation(retrained(), tmp_path, seeds=(0,), changes={"run.num_steps": 3})
+    assert (once.row, twice.row) == ("once", "twice")
+    assert len(list((tmp_path / "runs").glob("*-retrained/second/model.safetensors"))) == 1
+    assert set(once.values) == set(twice.values)
+
+
+def measured(**rows: tuple[float, ...]) -> list[Measured]:
+    return [
+        Measured(row=row, column="", seed=seed, values={"accuracy": value})
+        for row, values in rows.items()
+        for seed, value in enumerate(values)
+    ]
+
+
+def pair(**claim) -> Ablation:
+    return Ablation(
+        name="pair",
+        title="",
+        recipe="",
+        cells=(Cell(row="a"), Cell(row="b")),
+        measures=("accuracy",),
+        claims=(Claim(says="a beats b", better=("a", ""), worse=("b", ""), **claim),),
+    )
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "claim", "holds"),
+    [
+        ((0.5, 0.6), (0.4, 0.5), {}, "every seed"),
+        ((0.5, 0.4), (0.2, 0.5), {}, "on average"),
+        ((0.5, 0.2), (0.4, 0.5), {}, "no"),
+        ((0.5, 0.5), (0.5, 0.5), {}, "no"),
+        ((0.5,), (), {}, "not measured"),
+        ((0.5, 0.6), (0.4, 0.7), {"by_at_most": 0.11}, "every seed"),
+        ((0.5, 0.6), (0.4, 0.7), {"by_at_most": 0.05}, "on average"),
+        ((0.5, 0.6), (0.2, 0.3), {"by_at_most": 0.05}, "no"),
+    ],
+)
+def test_a_claim_is_judged_seed_by_seed(a, b, claim, holds):
+    ablation = pair(**claim)
+    assert verdict(ablation, ablation.claims[0], measured(a=a, b=b))["holds"] == holds
+
+
+def test_the_table_shows_mean_spread_and_the_published_number():
+    ablation = replace(pair(), published={("a", ""): 50.0})
+    text = markdown(ablation, measured(a=(0.4, 0.6), b=(0.25,)), "accuracy")
+    assert "| a | 0.500 ± 0.141 (50) |" in text
+    assert "| b | 0.250 |" in text
+
+
+def test_the_record_holds_every_seed():
+    record = to_json(pair(), measured(a=(0.5, 0.7), b=(0.4, 0.5)))
+    assert record["cells"][0]["seeds"] == {"0": {"accuracy": 0.5}, "1": {"accuracy": 0.7}}
+    assert record["cells"][0]["mean"]["accuracy"] == pytest.approx(0.6)
+    assert record["claims"][0]["differences"] == pytest.approx([0.1, 0.2])
+
+
+def test_the_command_writes_its_table(tmp_path, capsys):
+    assert Ablate(name="toy_ablation:toy", out=tmp_path, seeds=(0,), num_steps=12).run() == 0
+    printed = capsys.readouterr().out
+    assert "without learning more is lost: every seed" in printed
+    assert "learning loses more: no" in printed
+    record = json.loads((tmp_path / "toy_ablation-toy.json").read_text())
+    assert record["seeds"] == [0]
+    assert record["changes"] == {"run.num_steps": 12}
+
+
+def test_the_command_alone_lists_and_without_a_folder_says_what_to_add(capsys):
+    assert Ablate().run() == 0
+    assert "simseg/table11" in capsys.readouterr().out
+    with pytest.raises(InputError, match="Add --out FOLDER"):
+        Ablate(name="simseg/loda").run()
+    with pytest.raises(InputError, match="--jobs 0"):
+        Ablate(name="simseg/loda", out=Path("x"), jobs=0).run()
+
+
+def test_an_ablation_of_photographs_wants_their_folder_and_others_want_none(tmp_path):
+    with pytest.raises(InputError, match="Add --data FOLDER"):
+        Ablate(name="simformer/clothing", out=tmp_path).run()
+    with pytest.raises(InputError, match="makes its own data"):
+        Ablate(name="simformer/pairs", out=tmp_path, data=tmp_path).run()
