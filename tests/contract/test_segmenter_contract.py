@@ -1,17 +1,31 @@
 """What every Segmenter keeps, whichever method it is. No implementation is skipped."""
 
 from collections.abc import Callable
+from dataclasses import fields, replace
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from lexiseg.core.errors import InputError
+from lexiseg.data.folder import FolderDataset
 from lexiseg.inference.segmenter import Segmenter
+from lexiseg.inference.settings import InferenceSettings
+from lexiseg.recipes.base import TRAINING_RECIPES, find_recipe
 from lexiseg.runs.load import RECIPES, load
+from lexiseg.runs.train import train_recipe
+from lexiseg.scoring.store.blocks import StoredImage
+from lexiseg.scoring.store.counts import best_scores, with_threshold, without_background
+from lexiseg.scoring.store.predict import predict_into
+from lexiseg.scoring.store.store import PredictionStore
 from tiny_bank import save_tiny_bank
 from tiny_checkpoints import save_tiny_clip, save_tiny_siglip, save_tiny_siglip2
 
 WORDS = ["cat", "dining table", "sky"]
+#: Every trained method, by the recipe that trains it in seconds.
+TRAINED = [name for name in TRAINING_RECIPES if name.endswith("/tiny")]
 
 
 @pytest.fixture(scope="session")
@@ -24,12 +38,29 @@ def folders(tmp_path_factory):
     return {name: make(tmp_path_factory.mktemp(name)) for name, make in makers.items()}
 
 
-@pytest.fixture(scope="session", params=[*RECIPES, "rim", "clip", "siglip", "siglip2"])
+@pytest.fixture(scope="session", params=[*RECIPES, "rim", "clip", "siglip", "siglip2", *TRAINED])
 def model(request, folders, tmp_path_factory) -> Segmenter:
     if request.param == "rim":
         bank = save_tiny_bank(tmp_path_factory.mktemp("rim") / "a.bank", WORDS)
         return load("rim", references=bank, device="cpu")
+    if request.param in TRAINED:
+        recipe = find_recipe(request.param)
+        recipe = replace(recipe, run=replace(recipe.run, steps=1))
+        out = tmp_path_factory.mktemp("runs") / "run"
+        train_recipe(request.param, recipe=recipe, out=out, quiet=True)
+        return load(out, device="cpu")
     return load(str(folders.get(request.param, request.param)), device="cpu")
+
+
+@pytest.fixture
+def words(model) -> list[str]:
+    """Words that the model takes: any, or some of those it was trained with."""
+    own = getattr(model, "vocabulary", None)
+    return (
+        WORDS
+        if own is None
+        else [name for label, name in enumerate(own.names) if label != own.background][:3]
+    )
 
 
 @pytest.fixture
@@ -48,8 +79,8 @@ def scores(model: Segmenter, images: torch.Tensor, words: list[str]) -> torch.Te
     return model.class_scores(model.encode_images(images), model.embed_texts(words, model.settings.prompts))
 
 
-def test_scores_have_one_map_a_name_on_the_grid_and_are_finite(model):
-    found = scores(model, grid_input(model, 2), WORDS)
+def test_scores_have_one_map_a_name_on_the_grid_and_are_finite(model, words):
+    found = scores(model, grid_input(model, 2), words)
     assert found.shape == (2, 3, 4, 6)
     assert torch.isfinite(found).all()
 
@@ -61,44 +92,44 @@ def test_features_state_their_grid_and_stride(model):
     assert features.stride == model.stride
 
 
-def test_alone_equals_in_a_batch(model):
+def test_alone_equals_in_a_batch(model, words):
     images = grid_input(model, 3)
-    together = scores(model, images, WORDS)
-    torch.testing.assert_close(scores(model, images[1:2], WORDS), together[1:2], rtol=1e-3, atol=1e-4)
+    together = scores(model, images, words)
+    torch.testing.assert_close(scores(model, images[1:2], words), together[1:2], rtol=1e-3, atol=1e-4)
 
 
-def test_permuting_the_words_permutes_the_scores(model):
+def test_permuting_the_words_permutes_the_scores(model, words):
     images = grid_input(model, 1)
-    straight, permuted = scores(model, images, WORDS), scores(model, images, WORDS[::-1])
+    straight, permuted = scores(model, images, words), scores(model, images, words[::-1])
     torch.testing.assert_close(permuted.flip(1), straight, rtol=1e-3, atol=1e-4)
 
 
-def test_a_name_scores_the_same_among_other_names_where_the_method_says_so(model):
+def test_a_name_scores_the_same_among_other_names_where_the_method_says_so(model, words):
     images = grid_input(model, 1)
     if model.independent_classes:
-        alone = scores(model, images, WORDS[:1])
-        torch.testing.assert_close(alone, scores(model, images, WORDS)[:, :1], rtol=1e-3, atol=1e-4)
+        alone = scores(model, images, words[:1])
+        torch.testing.assert_close(alone, scores(model, images, words)[:, :1], rtol=1e-3, atol=1e-4)
 
 
-def test_one_class_is_enough(model, image):
-    assert (model.segment(image, "cat").label_map == 0).all()
+def test_one_class_is_enough(model, image, words):
+    assert (model.segment(image, words[0], background="none").label_map == 0).all()
 
 
 @pytest.mark.parametrize("size", [(1, 1), (17, 23), (3, 200)])
-def test_odd_and_tiny_pictures_keep_their_size(model, size):
-    result = model.segment(np.full((*size, 3), 120, np.uint8), WORDS, short_side=64, max_long_side=256)
+def test_odd_and_tiny_pictures_keep_their_size(model, size, words):
+    result = model.segment(np.full((*size, 3), 120, np.uint8), words, short_side=64, max_long_side=256)
     assert result.label_map.shape == size
-    assert result.label_map.max() < 3
+    assert result.label_map.max() < len(result.vocabulary)
 
 
-def test_windows_work(model, image):
-    result = model.segment(image, WORDS, short_side=8 * model.stride, window=4 * model.stride)
+def test_windows_work(model, image, words):
+    result = model.segment(image, words, short_side=8 * model.stride, window=4 * model.stride)
     assert result.label_map.shape == image.shape[:2]
 
 
-def test_two_calls_agree_and_no_parameter_changes(model, image):
+def test_two_calls_agree_and_no_parameter_changes(model, image, words):
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    first, second = model.segment(image, WORDS), model.segment(image, WORDS)
+    first, second = model.segment(image, words), model.segment(image, words)
     np.testing.assert_array_equal(first.label_map, second.label_map)
     np.testing.assert_array_equal(first.score_map, second.score_map)
     assert all(
@@ -111,13 +142,118 @@ def test_nothing_is_trained_and_nothing_is_in_training_mode(model):
     assert not any(parameter.requires_grad for parameter in model.parameters())
 
 
-def test_refinement_only_uses_classes_that_were_there(model, image):
-    coarse, refined = (model.segment(image, WORDS, refine=how) for how in ("none", "guided"))
-    assert set(np.unique(refined.label_map)) <= set(np.unique(coarse.label_map))
+def test_refinement_only_uses_classes_that_were_there(model, image, words):
+    coarse = model.segment(image, words, refine="none").label_map
+    for how in ("guided", "crf"):
+        try:
+            refined = model.segment(image, words, refine=how).label_map
+        except InputError:  # the method's maps are cut otherwise, which it says
+            continue
+        assert set(np.unique(refined)) <= set(np.unique(coarse)) | {len(words)}
 
 
-def test_the_record_names_the_model_and_every_setting(model, image):
-    record = model.segment(image, WORDS).settings
+def test_the_record_names_the_model_and_every_setting(model, image, words):
+    record = model.segment(image, words).settings
     assert record["model"] == model.name
     assert {"short_side", "prompts", "background", "refine", "method"} <= set(record)
     assert record["method"], "the method's own settings and the weights' fingerprints belong in the record"
+
+
+def stored(model: Segmenter, image: np.ndarray, words: list[str], folder, **changes) -> StoredImage:
+    """Predict one image into a store, as ``lexiseg predict`` does."""
+    (folder / "images").mkdir(parents=True)
+    Image.fromarray(image).save(folder / "images" / "a.png")
+    (folder / "classes.txt").write_text("\n".join(words) + "\n")
+    predict_into(model, FolderDataset(folder), folder / "store", **changes)
+    return PredictionStore(folder / "store")["a"]
+
+
+def between(scores: np.ndarray) -> float:
+    """Return a threshold in the widest gap of the scores' middle half, where half precision cannot matter."""
+    values = np.unique(scores.astype(np.float16).astype(np.float32))
+    middle = values[len(values) // 4 : max(len(values) // 4 + 2, 3 * len(values) // 4 + 1)]
+    if len(middle) < 2:
+        return float(values[0]) - 1
+    gap = int(np.argmax(np.diff(middle)))
+    return float(middle[gap] + middle[gap + 1]) / 2
+
+
+#: Ways to decide background, and of moving borders: each with what the method says of deciding again.
+WAYS = [
+    {"background": background, "refine": refine, **({"threshold": -1e4} if background == "threshold" else {})}
+    for background in ("none", "name", "threshold")
+    for refine in ("none", "guided", "crf")
+]
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: f"{way['background']}-{way['refine']}")
+def test_a_store_decides_again_as_the_method_would_where_it_says_so(model, words, image, way, tmp_path):
+    settings = replace(model.settings, short_side=4 * model.stride, **way)
+    try:
+        model.refuse_settings(settings)
+    except InputError:
+        return
+    size = {"short_side": 4 * model.stride}
+    kept = stored(model, image, words, tmp_path / "data", **size, **way)
+    allowed = model.redecisions(settings)
+    assert ("threshold" in allowed) or way["background"] != "threshold", (
+        "a run by a threshold keeps what decided"
+    )
+    assert (kept.top is not None) == bool(allowed)
+    background = len(words) if way["background"] == "name" else 65534
+    if "threshold" in allowed:
+        again = {**size, "refine": way["refine"], "background": "threshold"}
+        decided = model.segment(image, words, **again, threshold=-1e4)
+        labels = without_background(kept, background)
+        scores = best_scores(kept, labels)
+        np.testing.assert_array_equal(labels, decided.label_map)
+        np.testing.assert_allclose(scores, decided.score_map, rtol=2e-3, atol=2e-3)
+        threshold = between(decided.score_map)
+        found = with_threshold(kept, background, threshold, paint=len(words))
+        expected = model.segment(image, words, **again, threshold=threshold).label_map
+        assert (found == expected).mean() > 0.999
+    if "drop_background" in allowed:
+        expected = model.segment(image, words, **size, refine=way["refine"], background="none").label_map
+        assert (without_background(kept, background) == expected).mean() > 0.999
+
+
+def _legal_values() -> list[dict[str, object]]:
+    """Every value of every choice in the settings, and numbers at both ends; made from the settings themselves."""
+    numbers = {
+        "short_side": (1, 40), "max_long_side": (1, 64), "window": (1, 32, 33), "window_stride": (16, 31),
+        "memory_mb": (1,), "threshold": (-2.0, 0.1),
+    }  # fmt: skip
+    found: list[dict[str, object]] = []
+    for field in fields(InferenceSettings):
+        choices = (False, True) if field.type is bool else get_args(field.type)
+        if field.name == "prompts":
+            choices = ("bare",)
+        elif field.name in numbers:
+            choices = numbers[field.name]
+        assert choices, f"{field.name}: say what is legal"
+        for value in choices:
+            change = {field.name: value}
+            if field.name == "window_stride":
+                change |= {"window": 32}
+            if field.name == "threshold" or value == "threshold":
+                change = {"background": "threshold", "threshold": change.get("threshold", 0.1)}
+            found.append(change)
+    return found
+
+
+@pytest.mark.parametrize("change", _legal_values(), ids=str)
+def test_settings_work_or_are_refused_before_anything_is_encoded(model, words, image, change, monkeypatch):
+    encoded = []
+    encode = model.encode_images
+    monkeypatch.setattr(model, "encode_images", lambda images: (encoded.append(1), encode(images))[1])
+    settings = {"short_side": 64, "max_long_side": 128} | change
+    refusal, result = None, None
+    try:
+        result = model.segment(image, words, **settings)
+    except InputError as error:
+        refusal = error
+    if result is None:
+        assert not encoded, f"refused after encoding: {refusal}"
+    else:
+        assert result.label_map.shape == image.shape[:2]
+        assert result.label_map.max() < len(result.vocabulary)

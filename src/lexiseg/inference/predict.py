@@ -160,7 +160,7 @@ def grid_scores(
     score: Score,
     embeddings: Float[Tensor, "S D"],
     names_per_class: Sequence[int],
-    classes: Sequence[int],
+    classes: Sequence[int] | None = None,
     *,
     settings: InferenceSettings,
     independent_classes: bool = True,
@@ -172,10 +172,11 @@ def grid_scores(
         score: The method's ``class_scores``.
         embeddings: One row a name of the whole vocabulary.
         names_per_class: How many rows each class has, in label order.
-        classes: Labels to score, in the order wanted.
+        classes: Classes to score, by their place, in the order wanted; all if left out.
         settings: Blend and reduction over names.
         independent_classes: Scores may be computed for a part of the names at a time.
     """
+    classes = range(len(names_per_class)) if classes is None else classes
     starts = np.concatenate([[0], np.cumsum(names_per_class)])
     rows = torch.as_tensor(np.concatenate([np.arange(starts[k], starts[k + 1]) for k in classes]))
     if independent_classes:

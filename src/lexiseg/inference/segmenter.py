@@ -18,7 +18,8 @@ from lexiseg.core.features import PatchFeatures
 from lexiseg.core.segmentation import Segmentation
 from lexiseg.core.vocabulary import Vocabulary, Words
 from lexiseg.data.images import ImageSource, load_image
-from lexiseg.inference.background import competing_classes, paint_background, with_background
+from lexiseg.inference.class_names import ClassNames, name_classes, with_background
+from lexiseg.inference.decision import Decision, Redecision
 from lexiseg.inference.predict import (
     ENCODE_BATCH,
     EncodedImage,
@@ -29,21 +30,23 @@ from lexiseg.inference.predict import (
 from lexiseg.inference.refine import refine_labels
 from lexiseg.inference.refine_crf import refine_labels_crf
 from lexiseg.inference.settings import ENCODING_FIELDS, InferenceSettings
-from lexiseg.ops.resize import RunningBest
 
 
 class Segmenter(nn.Module, ABC):
     """Words and pixels in, class scores out; ``segment`` turns them into a label map.
 
-    A method implements the four abstract members. Everything between a picture on disk and the
+    A method implements the four abstract members. Everything between an image on disk and the
     label map (resizing, windows, background, refinement) is ``inference``'s, the same for all
-    methods.
+    methods. A method whose labels do not come from upsampled class scores also overrides ``decide``,
+    and says with ``refuse_settings`` and ``redecisions`` what its way of deciding does not allow.
 
     Attributes:
         name: What ``lexiseg.load`` was asked for.
         settings: Defaults of this model; ``segment`` takes any of their fields as keywords.
         independent_classes: A class's score does not depend on the other classes, so scores may
             be computed for a part of the vocabulary at a time.
+        applies: Steps beyond the common path that the method takes itself, in the words of the protocols
+            that list them.
         notice: A sentence a person must know before trusting results, or None.
         method_settings: Settings of the method itself and fingerprints of its weights, for the
             record that goes with every result.
@@ -52,6 +55,7 @@ class Segmenter(nn.Module, ABC):
     name: str
     settings: InferenceSettings
     independent_classes: bool = True
+    applies: tuple[str, ...] = ()
     notice: str | None = None
     method_settings: Mapping[str, Any] = MappingProxyType({})
 
@@ -97,7 +101,7 @@ class Segmenter(nn.Module, ABC):
             ImageError: The picture cannot be read.
             InputError: A change cannot be used or would have no effect.
         """
-        return self._encode([image], self.settings.changed(**changes))[0]
+        return self._encode([image], self._settings(changes))[0]
 
     @overload
     def segment(self, image: ImageSource | EncodedImage, words: Words, **changes: Any) -> Segmentation: ...
@@ -131,21 +135,13 @@ class Segmenter(nn.Module, ABC):
             InputError: A change cannot be used, would have no effect or comes too late for an encoded
                 picture, or a picture was encoded by another model.
         """
-        settings = self.settings.changed(**changes)
+        settings = self._settings(changes)
         is_batch = isinstance(image, Sequence) and not isinstance(image, str)
         images = cast(list[ImageSource | EncodedImage], list(image) if is_batch else [image])  # type: ignore[arg-type]
         for item in images:
             if isinstance(item, EncodedImage):
                 self._refuse_encoded_otherwise(item, changes)
-        vocabulary = with_background(Vocabulary.parse(words), settings)
-        competing = competing_classes(vocabulary, settings)
-        places = [place for place, label in enumerate(competing) if label == vocabulary.background]
-        self.check_vocabulary(vocabulary)
-        names = vocabulary.all_names()
-        counts = [len(names[label]) for label in competing]
-        embeddings = self.embed_texts(
-            [name for label in competing for name in names[label]], settings.prompts
-        )
+        class_names = self.name_classes(words, settings)
         results = []
         for start in range(0, len(images), ENCODE_BATCH):
             block = images[start : start + ENCODE_BATCH]
@@ -154,15 +150,13 @@ class Segmenter(nn.Module, ABC):
             )
             for item in block:
                 encoded = item if isinstance(item, EncodedImage) else next(fresh)
-                used = _as_encoded(settings, encoded)
-                best = self._label(encoded, embeddings, counts, used, background=next(iter(places), None))
-                best = RunningBest(labels=np.asarray(competing, np.uint16)[best.labels], best=best.best)
-                paint_background(best, vocabulary, used)
+                used = as_encoded(settings, encoded)
+                decision = self.decide(encoded, class_names, used)
                 results.append(
                     Segmentation(
-                        label_map=best.labels,
-                        score_map=best.best,
-                        vocabulary=vocabulary,
+                        label_map=decision.label_map(class_names, used),
+                        score_map=decision.scores,
+                        vocabulary=class_names.vocabulary,
                         image=encoded.image,
                         source=encoded.source,
                         settings=self._describe(used),
@@ -170,14 +164,80 @@ class Segmenter(nn.Module, ABC):
                 )
         return results if is_batch else results[0]
 
+    def name_classes(self, words: Words, settings: InferenceSettings) -> ClassNames:
+        """Build what ``decide`` decides between: competing names, owners and embeddings.
+
+        Raises:
+            VocabularyError: The words cannot be used, or not by this method.
+            InputError: Background goes by a threshold and there is none, or no class is left.
+        """
+        vocabulary = Vocabulary.parse(words)
+        self.check_vocabulary(with_background(vocabulary, settings))
+        return name_classes(vocabulary, settings, self.embed_texts)
+
+    def decide(self, encoded: EncodedImage, class_names: ClassNames, settings: InferenceSettings) -> Decision:
+        """Decide the label of every pixel: upsample the scores once, take the best, move borders to edges.
+
+        A method that decides otherwise, by regions or by whole images, overrides this. A threshold is
+        applied to what it returns, by the one who asked.
+
+        Args:
+            encoded: The image and its features.
+            class_names: What competes.
+            settings: The settings that apply to this image.
+        """
+        how: dict[str, Any] = {"settings": settings, "independent_classes": self.independent_classes}
+        embeddings, counts = class_names.embeddings, class_names.counts
+        labels = np.asarray(class_names.labels, np.uint16)
+        best = best_classes(encoded, self.class_scores, embeddings, counts, **how)
+        if settings.refine == "none" or len(counts) == 1:
+            return Decision(
+                labels=labels[best.labels],
+                scores=best.best,
+                grid_scores=lambda: grid_scores(encoded, self.class_scores, embeddings, counts, **how),
+            )
+        winners = np.flatnonzero(np.bincount(best.labels.ravel())).tolist()
+        scores = grid_scores(encoded, self.class_scores, embeddings, counts, winners, **how)
+        refine = refine_labels_crf if settings.refine == "crf" else refine_labels
+        refined = refine(scores, encoded.image)
+        return Decision(labels=labels[winners][refined.labels], scores=refined.best)
+
+    def refuse_settings(self, settings: InferenceSettings) -> None:
+        """Refuse settings that the method cannot follow, before anything is encoded.
+
+        Raises:
+            InputError: It cannot; the message says what it can.
+        """
+
+    def redecisions(self, settings: InferenceSettings) -> frozenset[Redecision]:
+        """Return what may be decided again from the scores that a run with these settings keeps.
+
+        A method that overrides ``decide`` states here where its kept scores decide alike. Scores on the
+        encoder's grid do so as they are; borders that were moved to edges are kept as they came out,
+        which says nothing of a background that competed. Where scores depend on what else is asked for,
+        nothing is known of a run without the background.
+        """
+        if settings.background == "name" and not self.independent_classes:
+            return frozenset()
+        if settings.refine == "none" or settings.background == "threshold":
+            return frozenset({"threshold", "drop_background"})
+        return frozenset()
+
     def describe(self, words: Words, **changes: Any) -> dict[str, Any]:
         """Give the vocabulary and settings that ``segment`` would record for the same arguments."""
-        settings = self.settings.changed(**changes)
+        settings = self._settings(changes)
         vocabulary = with_background(Vocabulary.parse(words), settings)
         return {**vocabulary.to_json(), "settings": self._describe(settings)}
 
+    def _settings(self, changes: Mapping[str, Any]) -> InferenceSettings:
+        settings = self.settings.changed(**changes)
+        self.refuse_settings(settings)
+        return settings
+
     def _describe(self, settings: InferenceSettings) -> dict[str, Any]:
         facts = {"model": self.name, **asdict(settings), "method": dict(self.method_settings)}
+        if self.applies:
+            facts["applies"] = self.applies
         return json.loads(json.dumps(facts))  # plain values, equal to what is read back from a file
 
     def _encode(self, images: Sequence[ImageSource], settings: InferenceSettings) -> list[EncodedImage]:
@@ -200,39 +260,9 @@ class Segmenter(nn.Module, ABC):
                 found = f"{name} = {changes[name]!r} for a picture encoded with {there!r}"
                 raise _encoded_otherwise(found, "the same, because size and windows are fixed by then")
 
-    def _label(
-        self,
-        encoded: EncodedImage,
-        embeddings: Float[Tensor, "S D"],
-        counts: list[int],
-        settings: InferenceSettings,
-        *,
-        background: int | None = None,
-    ) -> RunningBest:
-        """Find the best competing class of every pixel, then move borders to image edges.
 
-        A method that decides otherwise, by regions or by whole pictures, overrides this.
-
-        Args:
-            encoded: The picture and its features.
-            embeddings: One row a name; the names of a class are neighbours.
-            counts: Names of each competing class.
-            settings: The settings that apply to this picture.
-            background: Which competing class means background, if one does.
-        """
-        how: dict[str, Any] = {"settings": settings, "independent_classes": self.independent_classes}
-        best = best_classes(encoded, self.class_scores, embeddings, counts, **how)
-        if settings.refine == "none" or len(counts) == 1:
-            return best
-        winners = np.flatnonzero(np.bincount(best.labels.ravel())).tolist()
-        scores = grid_scores(encoded, self.class_scores, embeddings, counts, winners, **how)
-        refine = refine_labels_crf if settings.refine == "crf" else refine_labels
-        refined = refine(scores, encoded.image)
-        return RunningBest(labels=np.asarray(winners, np.uint16)[refined.labels], best=refined.best)
-
-
-def _as_encoded(settings: InferenceSettings, encoded: EncodedImage) -> InferenceSettings:
-    """Give the settings that really apply to an encoded picture: its own size and windows."""
+def as_encoded(settings: InferenceSettings, encoded: EncodedImage) -> InferenceSettings:
+    """Return the settings that really apply to an encoded image: its own size and windows."""
     return replace(settings, **{name: getattr(encoded.settings, name) for name in ENCODING_FIELDS})
 
 

@@ -89,7 +89,7 @@ def load(
         segmenter = build_dense_similarity(name)
     else:
         raise UnknownNameError.of("model", name, [*RECIPES, "rim", *KNOWN_WEIGHTS])
-    return segmenter.to(place).eval()
+    return segmenter.to(place).eval().requires_grad_(False)
 
 
 def _text(name: object) -> str:

@@ -16,7 +16,7 @@ from lexiseg.core.errors import DatasetError, InputError
 from lexiseg.core.row_rle import decode_runs, encode_runs
 from lexiseg.scoring.protocol import Protocol, check_classes
 from lexiseg.scoring.score import make_statistic
-from lexiseg.scoring.store.counts import StoreCounter, best_scores, without_background
+from lexiseg.scoring.store.counts import StoreCounter, best_scores, refuse_redecision, without_background
 from lexiseg.scoring.store.store import PredictionStore
 
 #: Thresholds tried: this many quantiles of the scores of all pixels.
@@ -67,6 +67,7 @@ def calibrate(
     """
     classes = store.manifest.data_vocabulary()
     _refuse_held_out(store)
+    refuse_redecision(store, "threshold")
     store.refuse_missing("choosing a background threshold on", partial=partial)
     check_classes(protocol, classes)
     if classes.background is None or protocol.true_background == "ignored":

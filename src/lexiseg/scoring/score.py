@@ -15,7 +15,7 @@ from lexiseg.metrics.image_counts import OUTSIDE, ImageCounts, ImageMargins
 from lexiseg.metrics.imagenet_s import ImageNetSScores, imagenet_s_scores
 from lexiseg.metrics.iou import Scores, harmonic_mean, iou_of_pixels, scores_of_pixels
 from lexiseg.scoring.protocol import Protocol, as_run, check_classes
-from lexiseg.scoring.store.counts import Redecision, StoreCounter
+from lexiseg.scoring.store.counts import Redecided, StoreCounter
 from lexiseg.scoring.store.store import Manifest
 
 #: Seen and unseen labels.
@@ -86,7 +86,7 @@ def score(
     check_classes(asked, classes)
     ignores = asked.true_background == "ignored"
     drops = ignores and counter.background is not None and threshold is None
-    again = Redecision(drop_background=drops, threshold=threshold)
+    again = Redecided(drop_background=drops, threshold=threshold)
     settings: dict[str, Any] = dict(manifest.settings)
     notes = [f"not applied by this run: {choice}" for choice in asked.beyond]
     notes += [f"not known of the source: {doubt}" for doubt in asked.uncertain]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from lexiseg.core.errors import DatasetError
+from lexiseg.core.errors import DatasetError, InputError
 from lexiseg.data.class_lists import packaged_vocabulary
 from lexiseg.scoring.compare import difference, refuse_incomparable
 from lexiseg.scoring.plot import draw_scores
@@ -14,6 +14,7 @@ from lexiseg.scoring.report import as_json, store_notes, worst_confusions
 from lexiseg.scoring.score import score
 from lexiseg.scoring.store.blocks import TopScores
 from lexiseg.scoring.store.counts import StoreCounter
+from lexiseg.scoring.store.store import PredictionStore
 from lexiseg.scoring.tables import print_scores
 from made_stores import image_of, make_store
 
@@ -105,6 +106,34 @@ def test_background_that_the_data_lacks_is_dropped_too(tmp_path):
     store = make_store(tmp_path / "s", ("cat", "dog"), [image], synonyms=((),) * 3, **facts)
     assert scored(store, "mmseg").headline == pytest.approx((1 / 2 + 1) / 2)
     assert scored(store, "without-background").headline == 1
+
+
+@pytest.mark.parametrize(
+    ("protocol", "threshold", "message"),
+    [
+        ("without-background", None, r"leaving background out .*background = name.*--background none"),
+        ("voc20", None, r"leaving background out .*--protocol NAME"),
+        ("mmseg", 0.5, r"deciding background by a threshold .*--background threshold --threshold T"),
+    ],
+)
+def test_what_the_kept_scores_did_not_decide_is_not_decided_again(tmp_path, protocol, threshold, message):
+    names = (
+        ("background", *packaged_vocabulary("voc20").names) if protocol == "voc20" else ("background", "cat")
+    )
+    images = [image_of("a", [[1, 0]], [[0, 0]], voc_top(2, [0, 1]))]
+    settings = {"model": "hand", "background": "name", "refine": "crf"}
+    store = make_store(tmp_path / "s", names, images, redecisions=(), settings=settings)
+    with pytest.raises(InputError, match=message):
+        scored(store, protocol, threshold=threshold)
+
+
+def test_a_store_that_says_nothing_of_it_is_not_decided_again(tmp_path):
+    make_store(tmp_path / "s", ("background", "cat"), [image_of("a", [[1, 0]], [[0, 0]])])
+    manifest = json.loads((tmp_path / "s" / "manifest.json").read_text())
+    del manifest["redecisions"]
+    (tmp_path / "s" / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match="leaving background out"):
+        scored(PredictionStore(tmp_path / "s"), "without-background")
 
 
 def test_a_store_without_scores_cannot_drop_a_background(tmp_path):

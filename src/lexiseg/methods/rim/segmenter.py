@@ -11,7 +11,7 @@ Open-Vocabulary Semantic Segmentation: An Image-to-Image View").
   know the idea only.
 
 Differences from the paper: any image encoder and any mask proposer, not only DINOv2 and SAM; a
-background word, a threshold and pixels outside all regions have rules of ours (``_label``).
+background word, a threshold and pixels outside all regions have rules of ours (``decide``).
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,6 +30,8 @@ from lexiseg.core.errors import DatasetError, VocabularyError
 from lexiseg.core.features import PatchFeatures
 from lexiseg.core.interfaces import ImageEncoder, MaskProposer
 from lexiseg.core.vocabulary import Vocabulary
+from lexiseg.inference.class_names import ClassNames
+from lexiseg.inference.decision import Decision, Redecision
 from lexiseg.inference.predict import EncodedImage, best_classes
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.inference.settings import InferenceSettings
@@ -46,7 +48,6 @@ from lexiseg.ops.painting import paint_regions
 from lexiseg.ops.ranking import standardise
 from lexiseg.ops.region_matching import RegionMatch, match_regions, reference_scores
 from lexiseg.ops.region_pooling import pool_regions
-from lexiseg.ops.resize import RunningBest
 
 _BACKGROUND_WORD = "background"
 #: Score of a class that the bank does not have: below every cosine.
@@ -229,22 +230,19 @@ class RIM(Segmenter):
             self._chosen[wanted] = select_references(self.bank, rows, labels, self.method)
         return self._chosen[wanted]
 
-    def _label(
-        self,
-        encoded: EncodedImage,
-        embeddings: Float[Tensor, "S 1"],
-        counts: list[int],
-        settings: InferenceSettings,
-        *,
-        background: int | None = None,
-    ) -> RunningBest:
+    def redecisions(self, settings: InferenceSettings) -> frozenset[Redecision]:
+        """Return ``threshold`` for runs by a threshold: elsewhere pixels outside all regions have a class."""
+        return frozenset({"threshold"} if settings.background == "threshold" else ())
+
+    def decide(self, encoded: EncodedImage, class_names: ClassNames, settings: InferenceSettings) -> Decision:
         """Label regions, paint the larger first, then fill the pixels outside all regions.
 
         These become background where the vocabulary has the word or a threshold is set, else the class
         of their own patch by plain cosine. Regions follow edges already: ``refine`` has nothing to do, nor has
         ``background``: a bank may have references for that word.
         """
-        owner = [label for label, count in enumerate(counts) for _ in range(count)]
+        embeddings, counts = class_names.embeddings, class_names.counts
+        owner = [class_names.labels.index(label) for label in class_names.owner]
         chosen = self._competitors(embeddings, owner)
         size = (encoded.image.shape[0], encoded.image.shape[1])
         regions = self.regions(encoded)
@@ -266,7 +264,7 @@ class RIM(Segmenter):
             painted[outside], scores[outside] = best.labels[outside], best.best[outside]
         else:
             painted[outside] = 0  # below every threshold: background
-        return RunningBest(labels=painted.astype(np.uint16), best=scores)
+        return Decision(labels=np.asarray(class_names.labels, np.uint16)[painted], scores=scores)
 
 
 def _key(name: str) -> str:

@@ -1,7 +1,7 @@
 """Where a model looks for a word: how much of its similarity lies inside the true mask."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -46,9 +46,8 @@ def similarity_mass(model: SimSeg, samples: Iterable[Sample], vocabulary: Vocabu
         samples: With label maps.
         vocabulary: What label maps index.
     """
-    names = vocabulary.all_names()
-    counts = [len(words) for words in names]
-    embeddings = model.embed_texts([word for words in names for word in words], model.settings.prompts)
+    settings = replace(model.settings, background="none")
+    class_names = model.name_classes(vocabulary, settings)
     inside: list[float] = []
     areas: list[float] = []
     for sample in samples:
@@ -58,7 +57,14 @@ def similarity_mass(model: SimSeg, samples: Iterable[Sample], vocabulary: Vocabu
         if not present:
             continue
         encoded = model.encode(sample.image)
-        maps = grid_scores(encoded, model.class_scores, embeddings, counts, present, settings=model.settings)
+        maps = grid_scores(
+            encoded,
+            model.class_scores,
+            class_names.embeddings,
+            class_names.counts,
+            present,
+            settings=settings,
+        )
         for label, scaled in zip(present, scale_map(maps.float().cpu().numpy()), strict=True):
             mask = sample.label_map == label
             mass = resize_nearest(scaled, (mask.shape[0], mask.shape[1]))
@@ -114,13 +120,12 @@ def class_presence(model: SimSeg, samples: Iterable[Sample], vocabulary: Vocabul
         samples: With label maps.
         vocabulary: What label maps index.
     """
-    names = vocabulary.all_names()
-    counts = [len(words) for words in names]
-    embeddings = model.embed_texts([word for words in names for word in words], model.settings.prompts)
+    settings = replace(model.settings, background="none")
+    class_names = model.name_classes(vocabulary, settings)
     scores, shown, found = [], [], []
     for sample in samples:
         assert sample.label_map is not None, f"{sample.source} without a label map"
-        row = model.picture_scores(model.encode(sample.image), embeddings, counts, model.settings.synonyms)
+        row = model.image_scores(model.encode(sample.image), class_names, settings)
         labels = np.arange(len(vocabulary))
         scores.append(row)
         shown.append(np.isin(labels, sample.label_map))

@@ -23,6 +23,8 @@ from lexiseg.core.features import PatchFeatures
 from lexiseg.core.interfaces import ContrastiveTrainable, ImageEncoder
 from lexiseg.core.loss_terms import LossTerms
 from lexiseg.data.transforms import resize_image
+from lexiseg.inference.class_names import ClassNames
+from lexiseg.inference.decision import Decision, Redecision
 from lexiseg.inference.predict import EncodedImage, best_classes, grid_scores
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.inference.settings import InferenceSettings
@@ -147,42 +149,59 @@ class SimSeg(Segmenter, ContrastiveTrainable):
         """Give the cosine of every patch with every name."""
         return similarity_map(unit(features.tokens), embeddings, features.grid)
 
-    def picture_scores(
-        self, encoded: EncodedImage, embeddings: Float[Tensor, "S D"], counts: Sequence[int], synonyms: str
-    ) -> Float32[np.ndarray, " K"]:
-        """Score every class for the whole picture: its vector, or the mean of its windows', with the name's.
-
-        Args:
-            encoded: The picture.
-            embeddings: One row a name; the names of a class are neighbours.
-            counts: Names of each class.
-            synonyms: ``max`` or ``mean`` over the names of a class.
-        """
+    def image_scores(
+        self, encoded: EncodedImage, class_names: ClassNames, settings: InferenceSettings
+    ) -> Float32[np.ndarray, " C"]:
+        """Compute the cosine of every competing class with the whole image: its vector, or the mean of its windows'."""
         vectors = [
             features.global_token[0] for features in encoded.features if features.global_token is not None
         ]
-        of_names = embeddings @ unit(torch.stack(vectors).mean(0))
-        reduce = torch.amax if synonyms == "max" else torch.mean
-        by_class = [reduce(part, dim=0) for part in torch.split(of_names, list(counts))]
+        of_names = class_names.embeddings @ unit(torch.stack(vectors).mean(0))
+        reduce = torch.amax if settings.synonyms == "max" else torch.mean
+        by_class = [reduce(part, dim=0) for part in torch.split(of_names, list(class_names.counts))]
         return torch.stack(by_class).float().cpu().numpy()
 
+    @property
+    def applies(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Steps of the paper's inference that ``decide`` takes."""
+        masks = self.method.masks
+        return (
+            f"candidates: mean plus {masks.deviations:g} standard deviation of the best {masks.compared_classes} "
+            f"names, at most {masks.max_classes}",
+            "per-class min-max maps, dilation and erosion; background where nothing fires",
+        )
+
+    def refuse_settings(self, settings: InferenceSettings) -> None:
+        """Refuse the guided filter: masks are cut from single maps.
+
+        Raises:
+            InputError: ``refine`` is ``guided``.
+        """
+        if settings.refine == "guided":
+            raise InputError(
+                doing="cutting SimSeg's maps into masks",
+                found=f"refine = {settings.refine!r}",
+                expected="none (half of a map's range is the limit) or crf (masks follow the picture's colours)",
+                fix="Use --refine crf, or none.",
+            )
+
+    def redecisions(self, settings: InferenceSettings) -> frozenset[Redecision]:
+        """Return ``threshold`` for runs by a threshold: elsewhere background decides which classes are there."""
+        return frozenset({"threshold"} if settings.background == "threshold" else ())
+
     @torch.inference_mode()
-    def _label(
-        self,
-        encoded: EncodedImage,
-        embeddings: Float[Tensor, "S D"],
-        counts: list[int],
-        settings: InferenceSettings,
-        *,
-        background: int | None = None,
-    ) -> RunningBest:
-        """Choose the classes of the picture, find the mask of each, and paint.
+    def decide(self, encoded: EncodedImage, class_names: ClassNames, settings: InferenceSettings) -> Decision:
+        """Choose the classes of the image, find the mask of each, and paint.
 
         Pixels without a mask are background: the class, or what is below the threshold. Where there is
         neither, they get the class of their own patch. Masks compete by their class's score, background with
         0: where there is one, a class without a score above 0 has no pixel.
         """
-        scores = self.picture_scores(encoded, embeddings, counts, settings.synonyms)
+        embeddings, counts = class_names.embeddings, class_names.counts
+        background = (
+            None if class_names.background is None else class_names.labels.index(class_names.background)
+        )
+        scores = self.image_scores(encoded, class_names, settings)
         present = present_classes(scores, background, self.method.masks)
         size = (encoded.image.shape[0], encoded.image.shape[1])
         if background is None and settings.background != "threshold":
@@ -197,7 +216,7 @@ class SimSeg(Segmenter, ContrastiveTrainable):
             maps = grid_scores(encoded, self.class_scores, embeddings, counts, present, settings=settings)
             masks = self._masks(encoded, maps.float().cpu().numpy(), settings)
             assemble(masks, present, scores[present].tolist(), best)
-        return best
+        return Decision(labels=np.asarray(class_names.labels, np.uint16)[best.labels], scores=best.best)
 
     def _masks(
         self, encoded: EncodedImage, maps: Float32[np.ndarray, "M h w"], settings: InferenceSettings
@@ -208,15 +227,8 @@ class SimSeg(Segmenter, ContrastiveTrainable):
             from lexiseg.ops.dense_crf import DenseCrf
 
             masks = DenseCrf(seen_pixels(encoded)).binary(large)
-        elif settings.refine == "none":
-            masks = large >= 0.5
         else:
-            raise InputError(
-                doing="cutting SimSeg's maps into masks",
-                found=f"refine = {settings.refine!r}",
-                expected="none (half of a map's range is the limit) or crf (masks follow the picture's colours)",
-                fix="Use --refine crf, or none.",
-            )
+            masks = large >= 0.5
         size = (encoded.image.shape[0], encoded.image.shape[1])
         return np.stack([resize_nearest(close_mask(mask, self.method.masks), size) for mask in masks])
 

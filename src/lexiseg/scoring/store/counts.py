@@ -10,9 +10,10 @@ import torch
 from jaxtyping import Float32, UInt16
 
 from lexiseg.core.constants import IGNORE_INDEX
-from lexiseg.core.errors import DatasetError
+from lexiseg.core.errors import DatasetError, InputError
 from lexiseg.core.row_rle import LabelRuns, decode_runs, encode_runs
 from lexiseg.data.labelled_dataset import LabelledDataset
+from lexiseg.inference.decision import Redecision
 from lexiseg.metrics.boundary import count_bands
 from lexiseg.metrics.image_counts import ImageCounts, PairCounts, count_runs
 from lexiseg.ops.resize import resize_argmax, scores_at
@@ -30,7 +31,10 @@ def without_background(image: StoredImage, background: int) -> UInt16[np.ndarray
     called = label_map == background
     if not called.any():
         return label_map
-    labels, scores = _dense(_top_of(image), background)
+    top = _top_of(image)
+    if _is_decided(image, top):
+        return np.where(called, top.labels[0], label_map)
+    labels, scores = _dense(top, background)
     if not labels.size:
         raise _no_scores(image, "scores of background only")
     best = labels[resize_argmax(torch.from_numpy(scores[:-1]), image.size).labels]
@@ -43,7 +47,10 @@ def best_scores(image: StoredImage, label_map: UInt16[np.ndarray, "H W"]) -> Flo
     Raises:
         DatasetError: The store keeps no scores.
     """
-    labels, scores = _dense(_top_of(image), None)
+    top = _top_of(image)
+    if _is_decided(image, top):
+        return top.scores[0].astype(np.float32)
+    labels, scores = _dense(top, None)
     place = np.full(65536, labels.size, np.uint16)  # of a class that is nowhere among the best: the floor
     place[labels] = np.arange(labels.size)
     return scores_at(torch.from_numpy(scores), place[label_map])
@@ -65,6 +72,11 @@ def with_threshold(
     """
     label_map = without_background(image, background)
     return np.where(best_scores(image, label_map) < np.float32(threshold), np.uint16(paint), label_map)
+
+
+def _is_decided(image: StoredImage, top: TopScores) -> bool:
+    """Tell whether the block keeps the decision itself, pixel by pixel, instead of scores on a grid."""
+    return top.labels.shape == (1, *image.size)
 
 
 def _top_of(image: StoredImage) -> TopScores:
@@ -104,7 +116,7 @@ _NO_LABEL = 65534  # no vocabulary is that long together with a background
 
 
 @dataclass(frozen=True, kw_only=True)
-class Redecision:
+class Redecided:
     """Background decided again from the stored scores.
 
     Attributes:
@@ -114,6 +126,34 @@ class Redecision:
 
     drop_background: bool = False
     threshold: float | None = None
+
+
+def refuse_redecision(store: PredictionStore, what: Redecision) -> None:
+    """Refuse to decide again where the model did not decide by what the store keeps.
+
+    Raises:
+        InputError: It did not; the message says how to predict so that it does.
+    """
+    manifest = store.manifest
+    if what in manifest.redecisions:
+        return
+    settings = manifest.settings
+    made = ", ".join(f"{name} = {settings.get(name)}" for name in ("model", "background", "refine"))
+    if what == "threshold":
+        doing = f"deciding background by a threshold from the store {store.folder}"
+        fix = (
+            "Predict into a new store with --background threshold --threshold T (any T: it keeps the scores "
+            "that decided), or score a run with that threshold."
+        )
+    else:
+        doing = f"leaving background out of the predictions in {store.folder}"
+        fix = "Predict into a new store with --protocol NAME of the protocol to score, or with --background none."
+    raise InputError(
+        doing=doing,
+        found=f"predictions made with {made}, where kept scores do not decide what a new run would",
+        expected="a store whose scores are what the model decides by",
+        fix=fix,
+    )
 
 
 class StoreCounter:
@@ -145,13 +185,21 @@ class StoreCounter:
         if dataset is not None:
             _refuse_other_data(store, dataset)
         self._index = {} if dataset is None else {stem: index for index, stem in enumerate(dataset.stems)}
-        self._found: dict[tuple[float | None, Redecision], ImageCounts] = {}
+        self._found: dict[tuple[float | None, Redecided], ImageCounts] = {}
         vocabulary = store.manifest.to_vocabulary()
         self.background = vocabulary.background
         self._num_asked = len(vocabulary)
 
-    def counts(self, boundary: float | None = None, again: Redecision = Redecision()) -> ImageCounts:
-        """Count label pairs in the data set's labels, of regions or of bands along borders."""
+    def counts(self, boundary: float | None = None, again: Redecided = Redecided()) -> ImageCounts:
+        """Count label pairs in the data set's labels, of regions or of bands along borders.
+
+        Raises:
+            InputError: What is to be decided again does not follow from what the store keeps.
+        """
+        if again.drop_background and self.background is not None:
+            refuse_redecision(self.store, "drop_background")
+        if again.threshold is not None:
+            refuse_redecision(self.store, "threshold")
         key = (boundary, again)
         if key not in self._found:
             work = partial(self._count, boundary=boundary, again=again)
@@ -159,7 +207,7 @@ class StoreCounter:
                 self._found[key] = ImageCounts.join(list(pool.map(work, self.stems)))
         return self._found[key]
 
-    def _count(self, stem: str, *, boundary: float | None, again: Redecision) -> PairCounts:
+    def _count(self, stem: str, *, boundary: float | None, again: Redecided) -> PairCounts:
         image = self.store[stem]
         true = self.truth(image)
         predicted = image.predicted

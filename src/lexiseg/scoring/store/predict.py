@@ -6,17 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
-from torch import Tensor
 
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.row_rle import encode_runs
-from lexiseg.core.vocabulary import Vocabulary
 from lexiseg.data.labelled_dataset import LabelledDataset
-from lexiseg.inference.background import competing_classes, with_background
-from lexiseg.inference.predict import EncodedImage, grid_scores
+from lexiseg.inference.class_names import ClassNames
+from lexiseg.inference.decision import Decision
 from lexiseg.inference.segmenter import Segmenter
-from lexiseg.inference.settings import InferenceSettings
 from lexiseg.scoring.protocol import AskedNames, Protocol, names_for
 from lexiseg.scoring.store.blocks import StoredImage, TopScores
 from lexiseg.scoring.store.store import Manifest, StoreWriter
@@ -43,7 +39,8 @@ def predict_into(
         dataset: Images; those without a label map are stored without.
         folder: The store; made if it does not exist.
         protocol: Chooses names and settings; ``changes`` come on top of it.
-        top: Classes whose scores are kept at every point of the encoder's grid; 0 for none.
+        top: Classes whose scores are kept at every point of the encoder's grid, or at every pixel the one
+            that was decided where something else than the grid's scores decided; 0 for none.
         shard: Number of this process and number of all.
         advance: Called after each image of this shard.
         changes: Fields of ``InferenceSettings`` to change.
@@ -67,7 +64,10 @@ def predict_into(
     else:
         names = AskedNames(classes, tuple(range(len(classes))))
     settings = replace(segmenter.settings, **changes)
-    asked = with_background(names.vocabulary, settings)
+    segmenter.refuse_settings(settings)
+    class_names = segmenter.name_classes(names.vocabulary, settings)
+    asked = class_names.vocabulary
+    redecisions = segmenter.redecisions(settings) if top else frozenset()
     no_class = IGNORE_INDEX if classes.background is None else classes.background
     number, of = shard
     manifest = Manifest(
@@ -86,8 +86,8 @@ def predict_into(
         split=dataset.split,
         data_fingerprint=dataset.fingerprint(),
         stems=tuple(dataset.stems),
+        redecisions=tuple(sorted(redecisions)),
     )
-    scorer = _GridScorer(segmenter, asked, settings, top)
     num_new = 0
     with StoreWriter(folder, manifest, shard=number) as writer:
         for index in range(number, len(dataset), of):
@@ -95,14 +95,15 @@ def predict_into(
             if stem not in writer.done:
                 sample = dataset[index]
                 encoded = segmenter.encode(sample.image, **changes)
-                label_map = segmenter.segment(encoded, asked, **changes).label_map
+                decision = segmenter.decide(encoded, class_names, settings)
+                label_map = decision.label_map(class_names, settings)
                 writer.append(
                     StoredImage(
                         stem=stem,
                         size=(label_map.shape[0], label_map.shape[1]),
                         predicted=encode_runs(label_map),
                         true=None if sample.label_map is None else encode_runs(sample.label_map),
-                        top=scorer.top_scores(encoded),
+                        top=_top_scores(decision, class_names, top) if redecisions else None,
                     )
                 )
                 num_new += 1
@@ -110,31 +111,12 @@ def predict_into(
     return num_new
 
 
-class _GridScorer:
-    """Scores of all competing classes on the grid, cut down to the best few."""
-
-    def __init__(
-        self, segmenter: Segmenter, vocabulary: Vocabulary, settings: InferenceSettings, top: int
-    ) -> None:
-        self._segmenter, self._settings = segmenter, settings
-        self._competing = np.asarray(competing_classes(vocabulary, settings), np.uint16)
-        self._top = min(top, self._competing.size)
-        names = vocabulary.all_names()
-        self._counts = [len(names[label]) for label in self._competing]
-        words = [name for label in self._competing for name in names[label]]
-        self._embeddings: Float[Tensor, "S D"] = segmenter.embed_texts(words, settings.prompts)
-
-    def top_scores(self, encoded: EncodedImage) -> TopScores | None:
-        if self._top == 0:
-            return None
-        scores = grid_scores(
-            encoded,
-            self._segmenter.class_scores,
-            self._embeddings,
-            self._counts,
-            list(range(len(self._counts))),
-            settings=self._settings,
-            independent_classes=self._segmenter.independent_classes,
-        )
-        values, order = scores.float().cpu().topk(self._top, dim=0)
-        return TopScores(self._competing[order.numpy()], values.numpy().astype(np.float16))
+def _top_scores(decision: Decision, class_names: ClassNames, top: int) -> TopScores:
+    """Cut what decided down to the best few classes a grid point, or to the decision itself."""
+    if decision.grid_scores is None:
+        return TopScores(decision.labels[None], decision.scores[None].astype(np.float16))
+    scores = decision.grid_scores().float().cpu()
+    values, order = scores.topk(min(top, len(scores)), dim=0)
+    return TopScores(
+        np.asarray(class_names.labels, np.uint16)[order.numpy()], values.numpy().astype(np.float16)
+    )

@@ -49,6 +49,8 @@ class Manifest:
         split: Its split, or None for all images.
         data_fingerprint: Of pictures, label files and classes.
         stems: Its images.
+        redecisions: What may be decided again from the kept scores (``Segmenter.redecisions``); nothing in
+            stores that do not say.
         format: Version of the store's format.
     """
 
@@ -67,6 +69,7 @@ class Manifest:
     data_fingerprint: str
     stems: tuple[str, ...] = field(repr=False)
     opened_with: Mapping[str, Any] = field(default_factory=dict)
+    redecisions: tuple[str, ...] = ()
     format: int = FORMAT
 
     def to_vocabulary(self) -> Vocabulary:
@@ -97,7 +100,8 @@ def read_manifest(folder: Path) -> Manifest:
             raise DatasetError(doing=doing, found=f"format {version!r}", expected=f"format {FORMAT}", fix=fix)
         for name in ("synonyms", "class_synonyms"):
             content[name] = tuple(tuple(words) for words in content[name])
-        for name in ("vocabulary", "class_of", "classes", "seen", "stems"):
+        for name in ("vocabulary", "class_of", "classes", "seen", "stems", "redecisions"):
+            content.setdefault(name, ())
             content[name] = None if content[name] is None else tuple(content[name])
         return Manifest(**content)
     except FileNotFoundError as error:

@@ -1,5 +1,6 @@
 import contextlib
 import dataclasses
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -235,7 +236,7 @@ def test_background_has_score_0_and_takes_what_scores_less_p15(monkeypatch):
     """Section 6.2, steps 8 and 9: each mask is weighted by its class's score, and background by nothing."""
     model = make_generous()
     scores = np.array([-0.5, 0.3, -0.1, -0.2, -0.3, -0.4], np.float32)
-    monkeypatch.setattr(model, "picture_scores", lambda *_: scores)
+    monkeypatch.setattr(model, "image_scores", lambda *_: scores)
     assert set(np.unique(model.segment(picture(), VOCABULARY).label_map)) == {0, 1}
     scores[1] = -0.3
     assert not model.segment(picture(), VOCABULARY).label_map.any()
@@ -272,10 +273,14 @@ def test_refinement_by_labels_is_refused_with_what_to_use_instead():
 def test_several_names_of_a_class_take_the_best_score():
     model = make().eval()
     encoded = model.encode(picture())
-    names = model.embed_texts(["cat", "dog", "sky"], "openai7")
-    single = model.picture_scores(encoded, names, [1, 1, 1], "max")
-    assert model.picture_scores(encoded, names, [2, 1], "max").tolist() == [max(single[:2]), single[2]]
-    assert model.picture_scores(encoded, names, [2, 1], "mean")[0] == pytest.approx(single[:2].mean())
+    best = replace(model.settings, background="none", synonyms="max")
+    mean = replace(best, synonyms="mean")
+    single = model.image_scores(encoded, model.name_classes(["cat", "dog", "sky"], best), best)
+    synonyms = {"cat": ["dog"], "sky": []}
+    found = model.image_scores(encoded, model.name_classes(synonyms, best), best)
+    assert found.tolist() == [max(single[:2]), single[2]]
+    found = model.image_scores(encoded, model.name_classes(synonyms, mean), mean)
+    assert found[0] == pytest.approx(single[:2].mean())
 
 
 def test_class_embeddings_follow_the_weights():
