@@ -235,6 +235,17 @@ class Vocabulary:
             "synonyms": {name: list(more) for name, more in pairs if more},
         }
 
+    def subset(self, labels: Sequence[int]) -> "Vocabulary":
+        """Return the vocabulary of some classes, numbered anew in the order of ``labels``."""
+        place = {label: index for index, label in enumerate(labels)}
+        seen = None if self.seen is None else frozenset(place[k] for k in self.seen if k in place)
+        return Vocabulary(
+            names=tuple(self.names[label] for label in labels),
+            synonyms=tuple(self.synonyms[label] for label in labels),
+            background=None if self.background is None else place.get(self.background),
+            seen=seen,
+        )
+
     def index(self, name: str) -> int:
         """Give the label of a class by its name or a synonym, ignoring case and spacing.
 

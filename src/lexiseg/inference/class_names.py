@@ -15,7 +15,7 @@ BACKGROUND = "background"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ClassNames:
-    """What a method decides between. Built once per call, by ``name_classes``.
+    """What a method decides between. Built once a call, by ``Segmenter.name_classes``.
 
     Attributes:
         vocabulary: What label maps index, with a background where the settings ask for one.
@@ -48,36 +48,33 @@ class ClassNames:
 
 def name_classes(
     vocabulary: Vocabulary,
-    settings: InferenceSettings,
+    labels: Sequence[int],
     embed_texts: Callable[[Sequence[str], str], Float[Tensor, "S D"]],
+    prompts: str,
 ) -> ClassNames:
-    """Build the competing names of a vocabulary under ``settings.background``.
-
-    With ``name`` and ``threshold`` a class named background is appended where there is none; with
-    ``threshold`` it does not compete.
+    """Build the competing names of a vocabulary and embed them.
 
     Args:
-        vocabulary: The words asked for.
-        settings: Background policy and prompt set.
+        vocabulary: What label maps index.
+        labels: Which of its classes compete.
         embed_texts: A method's own: names and the prompt set's name to embeddings.
-
-    Raises:
-        InputError: No class is left, or background goes by a threshold and there is none.
+        prompts: Name of the prompt set.
     """
-    vocabulary = with_background(vocabulary, settings)
     all_names = vocabulary.all_names()
-    labels = _competing_labels(vocabulary, settings)
     names = tuple(name for label in labels for name in all_names[label])
     return ClassNames(
         vocabulary=vocabulary,
         names=names,
         owner=tuple(label for label in labels for _ in all_names[label]),
-        embeddings=embed_texts(names, settings.prompts),
+        embeddings=embed_texts(names, prompts),
     )
 
 
 def with_background(vocabulary: Vocabulary, settings: InferenceSettings) -> Vocabulary:
-    """Return the vocabulary that label maps index under ``settings.background``."""
+    """Return the vocabulary that label maps index under ``settings.background``.
+
+    With ``name`` and ``threshold`` a class named background is appended where there is none.
+    """
     if settings.background == "none" or vocabulary.background is not None:
         return vocabulary
     return replace(
@@ -88,7 +85,12 @@ def with_background(vocabulary: Vocabulary, settings: InferenceSettings) -> Voca
     )
 
 
-def _competing_labels(vocabulary: Vocabulary, settings: InferenceSettings) -> list[int]:
+def competing_labels(vocabulary: Vocabulary, settings: InferenceSettings) -> list[int]:
+    """Return the labels whose names compete for pixels: with ``threshold`` background's does not.
+
+    Raises:
+        InputError: No class is left, or the model has no threshold of its own and none is given.
+    """
     if settings.background != "threshold":
         return list(range(len(vocabulary)))
     if settings.threshold is None:

@@ -18,7 +18,7 @@ from lexiseg.core.features import PatchFeatures
 from lexiseg.core.segmentation import Segmentation
 from lexiseg.core.vocabulary import Vocabulary, Words
 from lexiseg.data.images import ImageSource, load_image
-from lexiseg.inference.class_names import ClassNames, name_classes, with_background
+from lexiseg.inference.class_names import ClassNames, competing_labels, name_classes, with_background
 from lexiseg.inference.decision import Decision, Redecision
 from lexiseg.inference.predict import (
     ENCODE_BATCH,
@@ -84,7 +84,10 @@ class Segmenter(nn.Module, ABC):
         """Score every name at every patch; higher wins; the scale is the method's own."""
 
     def check_vocabulary(self, vocabulary: Vocabulary) -> None:
-        """Refuse a vocabulary the method cannot label with; any will do unless a method says otherwise.
+        """Refuse classes the method cannot label with; any will do unless a method says otherwise.
+
+        Args:
+            vocabulary: The classes that compete: without a background that goes by a threshold.
 
         Raises:
             VocabularyError: It cannot.
@@ -171,9 +174,10 @@ class Segmenter(nn.Module, ABC):
             VocabularyError: The words cannot be used, or not by this method.
             InputError: Background goes by a threshold and there is none, or no class is left.
         """
-        vocabulary = Vocabulary.parse(words)
-        self.check_vocabulary(with_background(vocabulary, settings))
-        return name_classes(vocabulary, settings, self.embed_texts)
+        vocabulary = with_background(Vocabulary.parse(words), settings)
+        labels = competing_labels(vocabulary, settings)
+        self.check_vocabulary(vocabulary.subset(labels))
+        return name_classes(vocabulary, labels, self.embed_texts, settings.prompts)
 
     def decide(self, encoded: EncodedImage, class_names: ClassNames, settings: InferenceSettings) -> Decision:
         """Decide the label of every pixel: upsample the scores once, take the best, move borders to edges.
