@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lexiseg.inference.segmenter import Segmenter
-from lexiseg.runs.load import RECIPES, load
+from lexiseg.runs.load import CHECKPOINTS, MODELS, load
 from tiny_bank import save_tiny_bank
 from tiny_checkpoints import save_tiny_clip, save_tiny_siglip, save_tiny_siglip2
 
@@ -24,11 +24,11 @@ def folders(tmp_path_factory):
     return {name: make(tmp_path_factory.mktemp(name)) for name, make in makers.items()}
 
 
-@pytest.fixture(scope="session", params=[*RECIPES, "rim", "clip", "siglip", "siglip2"])
+@pytest.fixture(scope="session", params=[*MODELS, "bank", *CHECKPOINTS])
 def model(request, folders, tmp_path_factory) -> Segmenter:
-    if request.param == "rim":
-        bank = save_tiny_bank(tmp_path_factory.mktemp("rim") / "a.bank", WORDS)
-        return load("rim", references=bank, device="cpu")
+    if request.param == "bank":
+        bank = save_tiny_bank(tmp_path_factory.mktemp("bank") / "a.bank", WORDS)
+        return load(bank, device="cpu")
     return load(str(folders.get(request.param, request.param)), device="cpu")
 
 

@@ -24,5 +24,7 @@ def test_a_path_that_is_no_checkpoint_is_unknown_or_missing(tmp_path):
 @pytest.mark.parametrize("name", [None, 3, b"mini", ["mini"]])
 @pytest.mark.usefixtures("without_type_checker")
 def test_what_is_no_name_is_refused(name):
-    with pytest.raises(InputError, match=rf"a {type(name).__name__}; expected a name, a hub id or the path"):
+    with pytest.raises(
+        InputError, match=rf"a {type(name).__name__}; expected a name, a hub id or the path of a run"
+    ):
         lexiseg.load(name)
