@@ -40,7 +40,7 @@ COMMANDS = {
         "scenes:Scenes",
         "Make synthetic scenes: endless small pictures with exact masks, names, tags and captions.",
     ),
-    "references": ("references:References", "Build, show and merge banks of reference pictures, for rim."),
+    "references": ("references:References", "Build, show and merge banks of reference pictures, for RIM."),
     "datasets": (
         "datasets:Datasets",
         "List, check and convert published data sets, and compare vocabularies.",

@@ -37,8 +37,8 @@ _MARKS = ("recipe.json", "log.jsonl", "checkpoints")
 
 def is_run_folder(name: str) -> bool:
     """Tell whether a name is that of a folder which ``lexiseg train`` wrote, perhaps in part."""
-    folder = Path(name).expanduser()
-    if not folder.is_dir() or (folder / "config.json").exists():
+    folder = Path(os.path.expanduser(name))  # unlike Path.expanduser, leaves an unknown ~user alone
+    if not os.path.isdir(folder) or (folder / "config.json").exists():
         return False
     return any((folder / mark).exists() for mark in _MARKS)
 

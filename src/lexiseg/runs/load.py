@@ -155,7 +155,7 @@ MODEL_KINDS: tuple[ModelKind, ...] = (
         name="reference bank",
         example="my.bank",
         summary="the file that lexiseg references build wrote; its method is RIM",
-        recognises=lambda name: is_bank(Path(name).expanduser()),
+        recognises=lambda name: is_bank(Path(os.path.expanduser(name))),
         settings=lambda _: RIMSettings(),
         build=lambda name, method: build_rim(name, method),
     ),
