@@ -60,9 +60,9 @@ def _print_models() -> None:
             print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     print("\nA model can also be:")
     others = MODEL_KINDS[1:]
-    width = max(len(kind.example) for kind in others)
+    width = max(len(kind.metavar) for kind in others)
     for kind in others:
-        print(f"  {kind.example:<{width}}  {kind.summary}")
+        print(f"  {kind.metavar:<{width}}  {kind.summary}")
     print("\nlexiseg models MODEL lists the settings of its method.")
 
 

@@ -75,7 +75,7 @@ class ModelKind:
 
     Attributes:
         name: What it is called in messages.
-        example: How a string of this kind looks.
+        metavar: How help writes a string of this kind.
         summary: What it is and where it comes from.
         recognises: Tells whether a string is of this kind; looks at the disk, loads nothing.
         settings: Gives the settings of the method that this model has by default.
@@ -84,7 +84,7 @@ class ModelKind:
     """
 
     name: str
-    example: str
+    metavar: str
     summary: str
     recognises: Callable[[str], bool]
     settings: Callable[[str], Any]
@@ -136,7 +136,7 @@ def _checkpoint(name: str) -> RegisteredModel:
 MODEL_KINDS: tuple[ModelKind, ...] = (
     ModelKind(
         name="registered name",
-        example="mini",
+        metavar="NAME",
         summary="a model of ours that is known by name",
         recognises=lambda name: name in MODELS,
         settings=lambda name: MODELS[name].settings(),
@@ -144,7 +144,7 @@ MODEL_KINDS: tuple[ModelKind, ...] = (
     ),
     ModelKind(
         name="run",
-        example="runs/simseg",
+        metavar="RUN",
         summary="the folder that lexiseg train wrote",
         recognises=is_run_folder,
         settings=_settings_of_run,
@@ -153,7 +153,7 @@ MODEL_KINDS: tuple[ModelKind, ...] = (
     ),
     ModelKind(
         name="reference bank",
-        example="my.bank",
+        metavar="BANK",
         summary="the file that lexiseg references build wrote; its method is RIM",
         recognises=lambda name: is_bank(Path(os.path.expanduser(name))),
         settings=lambda _: RIMSettings(),
@@ -161,7 +161,7 @@ MODEL_KINDS: tuple[ModelKind, ...] = (
     ),
     ModelKind(
         name="checkpoint",
-        example="openai/clip-vit-base-patch16",
+        metavar="ID|FOLDER",
         summary="a hub id, or a local folder in the hub's layout, of: " + ", ".join(CHECKPOINTS),
         recognises=lambda name: "/" in name or "\\" in name or os.path.exists(os.path.expanduser(name)),
         settings=lambda name: _checkpoint(name).settings(),
@@ -231,7 +231,7 @@ def find_kind(name: str) -> ModelKind:
     if name in _RETIRED:
         raise _retired(name, "the model")
     error = UnknownNameError.of("model", name, [*MODELS, *KNOWN_WEIGHTS])
-    others = "; ".join(f"{kind.summary} ({kind.example})" for kind in MODEL_KINDS[1:])
+    others = "; ".join(f"{kind.summary} ({kind.metavar})" for kind in MODEL_KINDS[1:])
     raise UnknownNameError(
         doing=error.doing, found=error.found, expected=f"{error.expected}; or {others}", fix=error.fix
     )
