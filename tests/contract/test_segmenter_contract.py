@@ -14,7 +14,7 @@ from lexiseg.data.folder import FolderDataset
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.recipes.base import TRAINING_RECIPES, find_recipe
-from lexiseg.runs.load import RECIPES, load
+from lexiseg.runs.load import CHECKPOINTS, MODELS, load
 from lexiseg.runs.train import train_recipe
 from lexiseg.scoring.store.blocks import StoredImage
 from lexiseg.scoring.store.counts import best_scores, with_threshold, without_background
@@ -38,11 +38,11 @@ def folders(tmp_path_factory):
     return {name: make(tmp_path_factory.mktemp(name)) for name, make in makers.items()}
 
 
-@pytest.fixture(scope="session", params=[*RECIPES, "rim", "clip", "siglip", "siglip2", *TRAINED])
+@pytest.fixture(scope="session", params=[*MODELS, "bank", *CHECKPOINTS, *TRAINED])
 def model(request, folders, tmp_path_factory) -> Segmenter:
-    if request.param == "rim":
-        bank = save_tiny_bank(tmp_path_factory.mktemp("rim") / "a.bank", WORDS)
-        return load("rim", references=bank, device="cpu")
+    if request.param == "bank":
+        bank = save_tiny_bank(tmp_path_factory.mktemp("bank") / "a.bank", WORDS)
+        return load(bank, device="cpu")
     if request.param in TRAINED:
         recipe = find_recipe(request.param)
         recipe = replace(recipe, run=replace(recipe.run, num_steps=1))

@@ -68,7 +68,7 @@ def test_model_names_are_never_cut(columns, monkeypatch, capsys):
         main(["models"])
     lines = capsys.readouterr().out.splitlines()
     for model in known_models():
-        (line,) = [line for line in lines if line.split()[0] == model.name]
+        (line,) = [line for line in lines if line.split()[:1] == [model.name]]
         assert model.licence in line
         assert model.summary in line
 

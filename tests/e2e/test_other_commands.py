@@ -1,5 +1,6 @@
 """``lexiseg evaluate``, ``models`` and ``doctor``, and one real interrupt."""
 
+import dataclasses
 import json
 import signal
 import subprocess
@@ -12,9 +13,10 @@ import pytest
 from PIL import Image
 
 from lexiseg.cli import doctor, main
+from lexiseg.methods.conse import ConSESettings
 from lexiseg.models import pip_weights
-from lexiseg.runs.load import RECIPES, known_models
-from toy_segmenter import COLOURS, ColourSegmenter
+from lexiseg.runs.load import MODELS, known_models
+from toy_segmenter import COLOURS, ColourSegmenter, registered
 
 KEYS = {
     "mean_iou", "mean_iou_present", "mean_iou_all", "pixel_accuracy", "mean_accuracy", "frequency_weighted_iou",
@@ -30,7 +32,7 @@ def run(*arguments: object) -> int:
 
 @pytest.fixture(autouse=True)
 def colours(monkeypatch):
-    monkeypatch.setitem(RECIPES, "colours", ColourSegmenter)
+    monkeypatch.setitem(MODELS, "colours", registered())
 
 
 @pytest.fixture
@@ -159,8 +161,19 @@ def test_doctor_names_a_torchvision_that_does_not_import(tmp_path, monkeypatch):
 def test_every_known_model_says_how_to_get_it():
     for model in known_models():
         assert model.licence
-        assert model.megabytes > 0
+        assert model.megabytes > 0 or not model.parts
         assert model.name in model.how_to_get or "pip install" in model.how_to_get
+
+
+@pytest.mark.parametrize("name", ["mini", "colours"])
+def test_models_lists_the_settings_of_a_models_method(name, capsys):
+    assert run("models", name) == 0
+    printed = capsys.readouterr().out
+    if name == "mini":
+        assert "--set temperature=1.5\n      number. Divides the summed logits before the softmax." in printed
+        assert printed.count("--set ") == len(dataclasses.fields(ConSESettings))
+    else:
+        assert "Nothing of its method can be set." in printed
 
 
 def test_ctrl_c_leaves_only_whole_results_and_the_same_command_goes_on(tmp_path):

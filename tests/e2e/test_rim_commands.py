@@ -61,7 +61,7 @@ def test_a_bank_is_built_once_shown_and_merged(cutouts, bank, capsys, tmp_path):
 
 
 def test_a_picture_is_segmented_and_explained(bank, photo, tmp_path, capsys):
-    arguments = ("segment", photo, "--model", "rim", "--references", bank, "--words", "leaf, tomato, sky")
+    arguments = ("segment", photo, "--model", bank, "--words", "leaf, tomato, sky")
     assert run(*arguments, "--explain", "--out", tmp_path / "out") == 0
     assert "reconstruction" in capsys.readouterr().err
     facts = json.loads((tmp_path / "out" / "photo.json").read_text())
@@ -82,18 +82,18 @@ def test_rim_is_scored_like_any_model(bank, tmp_path, capsys):
     image.save(folder / "images" / "a.png")
     Image.fromarray(np.ones((96, 96), np.uint8)).save(folder / "labels" / "a.png")
     report = tmp_path / "report.json"
-    assert run("evaluate", "rim", "--references", bank, "--data", folder, "--json", report) == 0
-    assert json.loads(report.read_text())["settings"]["model"] == "rim"
+    assert run("evaluate", bank, "--data", folder, "--json", report) == 0
+    assert json.loads(report.read_text())["settings"]["model"] == str(bank)
 
 
 def test_what_is_missing_is_said(bank, photo, cutouts, tmp_path, capsys):
     assert run("segment", photo, "--model", "rim", "--words", "leaf") == 2
-    assert "--references BANK" in capsys.readouterr().err
+    assert "--model my.bank" in capsys.readouterr().err
     assert run("segment", photo, "--references", bank, "--words", "leaf") == 2
-    assert "--references, which is for rim" in capsys.readouterr().err
+    assert f"Write --model {bank}, without --references" in capsys.readouterr().err
     assert run("segment", photo, "--explain", "--words", "leaf") == 2
     assert "--explain with the model mini" in capsys.readouterr().err
-    assert run("segment", photo, "--model", "rim", "--references", bank, "--words", "leaf, moon") == 2
+    assert run("segment", photo, "--model", bank, "--words", "leaf, moon") == 2
     assert "none for moon" in capsys.readouterr().err
     assert run("references", "build", "--source", "cutouts", "--words", "leaf", "--out", tmp_path / "x") == 2
     assert "--from PATH" in capsys.readouterr().err

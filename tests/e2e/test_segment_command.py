@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from lexiseg.cli import main
-from lexiseg.runs.load import RECIPES
-from toy_segmenter import ColourSegmenter
+from lexiseg.runs.load import MODELS
+from toy_segmenter import ColourSegmenter, registered
 
 COLOURS = {"a": (255, 0, 0), "b": (0, 255, 0), "c": (0, 0, 255), "d": (255, 255, 255)}
 WORDS = "red, green, blue, white"
@@ -23,7 +23,7 @@ WORDS = "red, green, blue, white"
 @pytest.fixture
 def model(monkeypatch) -> ColourSegmenter:
     segmenter = ColourSegmenter()
-    monkeypatch.setitem(RECIPES, "colours", lambda: segmenter)
+    monkeypatch.setitem(MODELS, "colours", registered(lambda: segmenter))
     return segmenter
 
 

@@ -4,12 +4,12 @@ import pytest
 
 from lexiseg.cli.similarity import Similarity
 from lexiseg.core.errors import InputError
-from lexiseg.runs.load import RECIPES
-from toy_segmenter import ColourSegmenter
+from lexiseg.runs.load import MODELS
+from toy_segmenter import registered
 
 
 def test_all_forms_are_printed_with_both_sentences(tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(RECIPES, "colours", ColourSegmenter)
+    monkeypatch.setitem(MODELS, "colours", registered())
     monkeypatch.setenv("COLUMNS", "160")
     (tmp_path / "mine.txt").write_text("red\ngreen\n")
     (tmp_path / "theirs.txt").write_text("red\nblue\ngreen\n")

@@ -15,10 +15,10 @@ from PIL import Image
 import dataset_trees as trees
 from lexiseg.cli import main
 from lexiseg.data.datasets import open_dataset
-from lexiseg.runs.load import RECIPES
+from lexiseg.runs.load import MODELS
 from lexiseg.scoring.published import PROTOCOLS
 from lexiseg.scoring.store.store import PredictionStore
-from toy_segmenter import ColourSegmenter
+from toy_segmenter import registered
 
 PAINT = np.array([(90, 90, 90), (255, 0, 0), (0, 255, 0), (0, 0, 255)], np.uint8)
 
@@ -35,7 +35,7 @@ def message(capsys) -> str:
 
 @pytest.fixture(autouse=True)
 def colours(monkeypatch):
-    monkeypatch.setitem(RECIPES, "colours", ColourSegmenter)
+    monkeypatch.setitem(MODELS, "colours", registered())
     monkeypatch.setenv("COLUMNS", "200")
 
 
@@ -200,7 +200,7 @@ def test_a_killed_prediction_keeps_whole_blocks_and_the_same_command_goes_on(tmp
         Image.fromarray(np.roll(noise, index)).save(folder / f"images/{index:03}.png")
     out = tmp_path / "store"
     code = "import lexiseg.cli, lexiseg.runs.load, toy_segmenter as toy;"
-    code += "lexiseg.runs.load.RECIPES['colours'] = toy.ColourSegmenter; lexiseg.cli.main()"
+    code += "lexiseg.runs.load.MODELS['colours'] = toy.registered(); lexiseg.cli.main()"
     command = [sys.executable, "-c", code, "predict", "colours", "--data", str(folder), "--out", str(out)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)

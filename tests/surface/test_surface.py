@@ -141,6 +141,12 @@ def test_pickles_are_read_in_one_place_and_as_weights_only():
     assert [(name, words.get("weights_only")) for name, words in calls] == [("efficientnet_lite.py", "True")]
 
 
+def test_no_method_is_known_by_its_name():
+    for path in SOURCES:
+        compared = re.search(r"[=!]= \"(mini|rim|simseg|simformer|cocu|clip_to_seg)\"", path.read_text())
+        assert compared is None, f"{path}: {compared}"
+
+
 def test_no_drawer_files_and_no_postponed_annotations():
     for path in SOURCES:
         assert path.stem not in {"utils", "util", "helpers", "helper", "misc", "common"}, path

@@ -40,12 +40,15 @@ COMMANDS = {
         "scenes:Scenes",
         "Make synthetic scenes: endless small pictures with exact masks, names, tags and captions.",
     ),
-    "references": ("references:References", "Build, show and merge banks of reference pictures, for rim."),
+    "references": ("references:References", "Build, show and merge banks of reference pictures, for RIM."),
     "datasets": (
         "datasets:Datasets",
         "List, check and convert published data sets, and compare vocabularies.",
     ),
-    "models": ("models:Models", "List the models that are known by name, with the licence of their weights."),
+    "models": (
+        "models:Models",
+        "List the models that are known by name, or the settings of one model's method.",
+    ),
     "doctor": (
         "doctor:Doctor",
         "Check versions, weights and their licences, threads, and known traps of the installation.",
@@ -112,6 +115,9 @@ def _run(name: str, arguments: Sequence[str]) -> int:
 
     import tyro
 
+    from lexiseg.cli.retired_options import refuse_retired
+
+    refuse_retired(name, arguments)
     module, _, attribute = COMMANDS[name][0].partition(":")
     command = getattr(import_module(f"lexiseg.cli.{module}"), attribute)
     if hasattr(command, "from_arguments"):  # its options depend on what its first argument names

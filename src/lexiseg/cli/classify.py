@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from lexiseg.cli.options import Device, ModelName, load_segmenter, option
+from lexiseg.cli.options import Device, MethodChanges, ModelName, load_segmenter, option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +27,7 @@ class Classify:
     ] = None
     views: Annotated[int, option("N", "Random crops of each picture that the probe is trained on.")] = 4
     json: Annotated[Path | None, option("FILE", "Write the scores there as well.")] = None
+    set_: MethodChanges = ()
     device: Device = "auto"
 
     def run(self) -> int:
@@ -42,7 +43,7 @@ class Classify:
         if self.json is not None:
             refuse_unwritable(self.json)
         found = classify_folders(
-            load_segmenter(self.model, self.device),
+            load_segmenter(self.model, self.device, self.set_),
             self.pictures,
             train=self.train,
             prompts=self.prompts,

@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from lexiseg.cli.data_options import DataOptions
-from lexiseg.cli.options import Device, InferenceOptions, ModelName, RimOptions, load_segmenter, option
+from lexiseg.cli.options import Device, InferenceOptions, MethodChanges, ModelName, load_segmenter, option
 from lexiseg.cli.progress import progress
 
 
@@ -30,9 +30,9 @@ class Evaluate:
         ),
         tyro.conf.FlagCreatePairsOff,
     ] = False
+    set_: MethodChanges = ()
     device: Device = "auto"
     inference: InferenceOptions = field(default_factory=InferenceOptions)
-    rim: RimOptions = field(default_factory=RimOptions)
 
     def run(self) -> int:
         """Score and print; give the exit code."""
@@ -46,7 +46,7 @@ class Evaluate:
         dataset = self.pictures.open(needs_labels=True)
         if self.json is not None:
             refuse_unwritable(self.json)
-        segmenter = load_segmenter(self.model, self.device, self.rim)
+        segmenter = load_segmenter(self.model, self.device, self.set_)
         changes = self.inference.changes()
         refine = segmenter.settings.changed(**changes).refine
         if self.unrefined and refine == "none":

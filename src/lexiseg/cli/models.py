@@ -1,42 +1,87 @@
-"""``lexiseg models``: what can be loaded, under which licence, and whether it is here."""
+"""``lexiseg models``: what can be loaded, under which licence, whether it is here, and what can be set."""
 
 from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+
+from lexiseg.cli.options import option
 
 
 @dataclass(frozen=True, kw_only=True)
 class Models:
-    """List the models that are known by name, with the licence of their weights.
+    """List the models that are known by name, or the settings of one model's method.
 
-    Any other CLIP, SigLIP or SigLIP 2 checkpoint loads by its hub id or folder.
+    Any other CLIP, SigLIP or SigLIP 2 checkpoint loads by its hub id or folder, a trained model by the folder of
+    its run, and RIM by a bank of reference images.
     """
 
+    model: tyro.conf.Positional[
+        Annotated[str | None, option("MODEL", "List what --set can change for it: anything --model takes.")]
+    ] = None
+
     def run(self) -> int:
-        """Print the table, or plain lines where it does not fit; give the exit code."""
-        from rich.console import Console
-        from rich.table import Table
+        """Print; give the exit code."""
+        if self.model is None:
+            _print_models()
+        else:
+            _print_settings(self.model)
+        return 0
 
-        from lexiseg.runs.load import known_models
 
-        headings = ("name", "weights", "licence", "here", "what it is")
-        rows = [
-            (
-                model.name,
-                f"{model.megabytes:,} MB",
-                model.licence,
-                "yes" if model.is_here() else "no",
-                model.summary,
-            )
-            for model in known_models()
-        ]
-        widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
-        console = Console()
-        framed = sum(width + 3 for width in widths) + 1
-        if console.is_terminal and framed <= console.width:
-            table = Table(*headings, highlight=False)
-            for row in rows:
-                table.add_row(*row)
-            console.print(table)
-            return 0
+def _print_models() -> None:
+    """Print the table, or plain lines where it does not fit, then what else a model can be."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from lexiseg.runs.load import MODEL_KINDS, known_models
+
+    headings = ("name", "weights", "licence", "here", "what it is")
+    rows = [
+        (
+            model.name,
+            f"{model.megabytes:,} MB",
+            model.licence,
+            "yes" if model.is_here() else "no",
+            model.summary,
+        )
+        for model in known_models()
+    ]
+    widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
+    console = Console()
+    framed = sum(width + 3 for width in widths) + 1
+    if console.is_terminal and framed <= console.width:
+        table = Table(*headings, highlight=False)
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
+    else:
         for row in (headings, *rows):  # names are copied from here: never cut, and one a line
             print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-        return 0
+    print("\nA model can also be:")
+    others = MODEL_KINDS[1:]
+    width = max(len(kind.metavar) for kind in others)
+    for kind in others:
+        print(f"  {kind.metavar:<{width}}  {kind.summary}")
+    print("\nlexiseg models MODEL lists the settings of its method.")
+
+
+def _print_settings(name: str) -> None:
+    """Print every setting with its value, what it takes and what it is."""
+    from textwrap import wrap
+
+    from lexiseg.runs.load import find_kind
+    from lexiseg.runs.method_settings import list_settings
+
+    kind = find_kind(name)
+    settings = list_settings(kind.settings(name), trained=kind.is_trained)
+    print(f"{name}: {kind.summary}")
+    free = [setting for setting in settings if setting.is_changeable]
+    print("Settings, with their present values:" if free else "Nothing of its method can be set.")
+    for setting in free:
+        print(f"\n  --set {setting.name}={setting.value}")
+        for line in wrap(f"{setting.takes}. {setting.about}", width=100):
+            print(f"      {line}")
+    if fixed := [setting for setting in settings if not setting.is_changeable]:
+        print("\nFixed when it was trained:")
+        print("\n".join(f"  {setting.name}={setting.value}" for setting in fixed))

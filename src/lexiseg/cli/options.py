@@ -1,5 +1,6 @@
 """Options that more than one command takes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -21,8 +22,19 @@ def option(metavar: str, text: str) -> Any:
 ModelName = Annotated[
     str,
     tyro.conf.arg(
-        metavar="NAME|ID|FOLDER",
-        help="mini, rim (with --references), a hub id such as openai/clip-vit-base-patch16, or a local checkpoint folder.",
+        metavar="MODEL",
+        help="mini, a bank of reference images, the folder of a run, or the hub id or local folder of a checkpoint "
+        "such as openai/clip-vit-base-patch16.",
+    ),
+]
+MethodChanges = Annotated[
+    tuple[str, ...],
+    tyro.conf.UseAppendAction,
+    tyro.conf.arg(
+        name="set",
+        metavar="NAME=VALUE",
+        help="Change a setting of the model's method; may be given several times. lexiseg models MODEL lists them.",
+        help_behavior_hint="",
     ),
 ]
 Device = Annotated[
@@ -100,53 +112,20 @@ class InferenceOptions:
         return {name: value for name, value in given.items() if value is not None}
 
 
-@dataclass(frozen=True, kw_only=True)
-class RimOptions:
-    """What the model rim needs beside its name."""
+def load_segmenter(name: str, device: str, changes: Sequence[str] = ()) -> "Segmenter":
+    """Load a model and print, once, what must be known before trusting it.
 
-    references: Annotated[
-        Path | None,
-        option("BANK", "For rim: reference pictures, from lexiseg references build."),
-    ] = None
-    proposer: Annotated[
-        str | None,
-        option(
-            "classical|ID|FOLDER",
-            "For rim: what cuts pictures into regions; a SAM checkpoint, or no weights.",
-        ),
-    ] = None
-    missing_words: Annotated[
-        Literal["refuse", "leave_out"] | None,
-        option("refuse|leave_out", "For rim: what to do with words that the bank has no references for."),
-    ] = None
-
-    def arguments(self, model: str) -> dict[str, Any]:
-        """Give what ``load`` takes for ``rim``; refuse these options for another model."""
-        from lexiseg.core.errors import InputError
-
-        given = {field.name: getattr(self, field.name) for field in fields(self)}
-        given = {name: value for name, value in given.items() if value is not None}
-        if given and model != "rim":
-            raise InputError(
-                doing=f"loading the model {model}",
-                found=f"--{next(iter(given)).replace('_', '-')}, which is for rim",
-                expected="--model rim with it",
-                fix="Name the model rim, or leave the option out.",
-            )
-        if "missing_words" in given:
-            from lexiseg.methods.rim.settings import RIMSettings
-
-            given["method"] = RIMSettings(missing_words=given.pop("missing_words"))
-        return given
-
-
-def load_segmenter(name: str, device: str, rim: RimOptions | None = None) -> "Segmenter":
-    """Load a model and print, once, what must be known before trusting it."""
+    Args:
+        name: What ``--model`` takes.
+        device: What ``--device`` takes.
+        changes: What ``--set`` was given, ``NAME=VALUE`` each.
+    """
     import sys
 
     from lexiseg.runs.load import load
+    from lexiseg.runs.method_settings import parse_changes
 
-    segmenter = load(name, device=device, **(rim.arguments(name) if rim else {}))
+    segmenter = load(name, device=device, method_settings=parse_changes(changes))
     if segmenter.notice:
         print(f"note: {segmenter.notice}", file=sys.stderr)
     return segmenter

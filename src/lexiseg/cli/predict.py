@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from lexiseg.cli.data_options import DataOptions
-from lexiseg.cli.options import Device, InferenceOptions, ModelName, load_segmenter, option
+from lexiseg.cli.options import Device, InferenceOptions, MethodChanges, ModelName, load_segmenter, option
 from lexiseg.cli.progress import progress
 from lexiseg.core.errors import InputError
 
@@ -37,6 +37,7 @@ class Predict:
             help="Do every N-th picture from the I-th (counted from 0), beside other processes.",
         ),
     ] = "0/1"
+    set_: MethodChanges = ()
     device: Device = "auto"
     inference: InferenceOptions = field(default_factory=InferenceOptions)
 
@@ -49,7 +50,7 @@ class Predict:
         number, of = _shard(self.shard)
         protocol = None if self.protocol is None else find_protocol(self.protocol)
         dataset = self.pictures.open(needs_labels=False)
-        segmenter = load_segmenter(self.model, self.device)
+        segmenter = load_segmenter(self.model, self.device, self.set_)
         with progress("predicting", len(range(number, len(dataset), of))) as advance:
             num_new = predict_into(
                 segmenter,

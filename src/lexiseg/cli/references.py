@@ -183,7 +183,7 @@ class Merge:
 
 @dataclass(frozen=True, kw_only=True)
 class References:
-    """Build, show and merge banks of reference pictures, for rim."""
+    """Build, show and merge banks of reference pictures, for RIM."""
 
     action: (
         Annotated[Build, tyro.conf.subcommand("build", prefix_name=False)]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from lexiseg.cli.options import Device, ModelName, load_segmenter, option
+from lexiseg.cli.options import Device, MethodChanges, ModelName, load_segmenter, option
 from lexiseg.cli.progress import progress
 
 
@@ -14,7 +14,7 @@ from lexiseg.cli.progress import progress
 class Retrieve:
     """Score a model by image-text retrieval: recall at 1, 5 and 10 both ways, and their sum.
 
-    The model needs one space for whole pictures and sentences, as simseg has.
+    The model needs one space for whole pictures and sentences, as CLIP, SigLIP and SimSeg have.
     """
 
     model: tyro.conf.Positional[ModelName]
@@ -25,6 +25,7 @@ class Retrieve:
         None
     )
     json: Annotated[Path | None, option("FILE", "Write the scores there as well.")] = None
+    set_: MethodChanges = ()
     device: Device = "auto"
 
     def run(self) -> int:
@@ -42,7 +43,7 @@ class Retrieve:
         source = open_caption_source(self.captions, split=self.split)
         if self.json is not None:
             refuse_unwritable(self.json)
-        model = as_image_text_model(load_segmenter(self.model, self.device))
+        model = as_image_text_model(load_segmenter(self.model, self.device, self.set_))
         with progress("embedding", len(source)) as advance:
             pairs = embed_pairs(model, read_samples(source), advance=advance)
         found = retrieval_recall((pairs.images @ pairs.texts.T).numpy(), pairs.image_of_text.numpy())

@@ -11,8 +11,8 @@ from lexiseg.cli.jobs import is_done, plan_jobs
 from lexiseg.cli.options import (
     Device,
     InferenceOptions,
+    MethodChanges,
     ModelName,
-    RimOptions,
     load_segmenter,
     option,
     read_vocabulary,
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from lexiseg.core.segmentation import Segmentation
-    from lexiseg.core.vocabulary import Vocabulary
-    from lexiseg.inference.segmenter import Segmenter
 
 #: With more pictures than this, one table for all of them is printed instead of one each.
 MAX_TABLES = 8
@@ -61,6 +59,7 @@ class Segment:
         Path | None, option("FILE", "Class names one a line, synonyms after a tab; instead of --words.")
     ] = None
     model: ModelName = "mini"
+    set_: MethodChanges = ()
     out: Annotated[Path, tyro.conf.arg(metavar="FOLDER", help="Where results go.")] = Path("segmented")
     overwrite: Annotated[
         bool,
@@ -71,12 +70,12 @@ class Segment:
     explain: Annotated[
         bool,
         tyro.conf.arg(
-            help="For rim: write why each region got its label, as STEM.explain.html.", help_behavior_hint=""
+            help="Write why each region got its label, as STEM.explain.html; for a bank of reference images.",
+            help_behavior_hint="",
         ),
         tyro.conf.FlagCreatePairsOff,
     ] = False
     inference: InferenceOptions = field(default_factory=InferenceOptions)
-    rim: RimOptions = field(default_factory=RimOptions)
 
     def run(self) -> int:
         """Segment every picture; give the exit code."""
@@ -84,16 +83,18 @@ class Segment:
 
         from rich.console import Console
 
+        from lexiseg.core.interfaces import ExplainingModel
+
         vocabulary = read_vocabulary(self.words, self.classes_file)
-        if self.explain and self.model != "rim":
+        jobs = plan_jobs(self.paths, self.out)
+        segmenter = load_segmenter(self.model, self.device, self.set_)
+        if self.explain and not isinstance(segmenter, ExplainingModel):
             raise InputError(
                 doing="reading the options",
                 found=f"--explain with the model {self.model}",
-                expected="--model rim: the others have no regions or reference pictures to show",
-                fix="Leave --explain out, or use rim.",
+                expected="a model that can say why: a bank of reference images",
+                fix="Leave --explain out, or give a bank with --model BANK.",
             )
-        jobs = plan_jobs(self.paths, self.out)
-        segmenter = load_segmenter(self.model, self.device, self.rim)
         changes = self.inference.changes()
         request = segmenter.describe(vocabulary, **changes)
         console = Console()
@@ -115,8 +116,8 @@ class Segment:
                     continue
                 try:
                     segmentation = segmenter.segment(path, vocabulary, **changes)
-                    if self.explain:
-                        _write_explanation(segmenter, path, vocabulary, sheet)
+                    if self.explain and isinstance(segmenter, ExplainingModel):
+                        segmenter.write_explanation(path, vocabulary, sheet)
                 except ImageError as error:
                     failed.append((path, error))
                     advance()
@@ -186,11 +187,3 @@ def _print_totals(console: "Console", totals: dict[str, list[float]], num_images
     for name, shares in sorted(totals.items(), key=lambda item: -sum(item[1])):
         table.add_row(escape(name), str(len(shares)), f"{sum(shares) / num_images:.1%}")
     console.print(table)
-
-
-def _write_explanation(segmenter: "Segmenter", path: Path, vocabulary: "Vocabulary", sheet: Path) -> None:
-    from lexiseg.methods.rim.explanation import explain, save_explanation
-    from lexiseg.methods.rim.segmenter import RIM
-
-    assert isinstance(segmenter, RIM)
-    save_explanation(explain(segmenter, path, vocabulary), sheet, path.name)

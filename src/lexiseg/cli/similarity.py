@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from lexiseg.cli.options import Device, ModelName, load_segmenter, option
+from lexiseg.cli.options import Device, MethodChanges, ModelName, load_segmenter, option
 from lexiseg.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ class Similarity:
     ]
     training: tyro.conf.Positional[Annotated[str, option("LIST|FILE", "The other one.")]]
     model: ModelName = "openai/clip-vit-large-patch14"
+    set_: MethodChanges = ()
     device: Device = "auto"
 
     def run(self) -> int:
@@ -36,7 +37,7 @@ class Similarity:
         from lexiseg.metrics.label_set_similarity import label_set_similarity
 
         evaluation, training = _vocabulary(self.evaluation), _vocabulary(self.training)
-        segmenter = load_segmenter(self.model, self.device)
+        segmenter = load_segmenter(self.model, self.device, self.set_)
         table = Table(title=f"{self.evaluation} covered by {self.training}", highlight=False)
         for heading in (
             "prompts",

@@ -1,12 +1,15 @@
 """The interfaces between the rooms. A class is either abstract or final.
 
-``ImageEncoder``, ``TextEncoder``, ``MaskProposer`` and ``Trainable`` are here; ``Segmenter``, which also answers
+``ImageEncoder``, ``TextEncoder``, ``MaskProposer`` and ``Trainable`` are here, and what a segmenter may be able
+to do beside segmenting: ``ImageTextModel``, ``ExplainingModel``. ``Segmenter``, which also answers
 to people (``segment``), is in ``inference.segmenter`` because it runs the one inference path.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -16,6 +19,7 @@ from lexiseg.core.batch import Batch
 from lexiseg.core.features import PatchFeatures
 from lexiseg.core.loss_terms import LossTerms
 from lexiseg.core.masks import Masks
+from lexiseg.core.vocabulary import Vocabulary
 
 
 class ImageEncoder(nn.Module, ABC):
@@ -112,3 +116,36 @@ class ContrastiveTrainable(Trainable):
     @abstractmethod
     def contrast(self, images: Float[Tensor, "B D"], texts: Float[Tensor, "B D"]) -> LossTerms:
         """Compare the embeddings of a whole batch, all devices' together."""
+
+
+@runtime_checkable
+class ImageTextModel(Protocol):
+    """A model with one space for whole images and sentences: what retrieval and classification are scored with."""
+
+    @property
+    def image_side(self) -> int:
+        """Side in pixels of the square images that the model is made for."""
+
+    def encode_images(self, images: Float[Tensor, "B 3 H W"]) -> PatchFeatures:
+        """Encode RGB images in [0, 1]; the global token is the image's embedding, of unit length."""
+
+    def embed_sentences(self, sentences: Sequence[str]) -> Float[Tensor, "T D"]:
+        """Embed sentences as they are, without templates, as unit vectors.
+
+        Raises:
+            VocabularyError: A sentence is longer than the model can read.
+        """
+
+
+@runtime_checkable
+class ExplainingModel(Protocol):
+    """A segmenter that can say why each region of an image got its label."""
+
+    def write_explanation(self, image: Path, vocabulary: Vocabulary, path: Path) -> None:
+        """Write an HTML page about one image.
+
+        Args:
+            image: The image's file.
+            vocabulary: The words it was labelled with.
+            path: The page's file.
+        """

@@ -32,8 +32,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from lexiseg.core.errors import InputError
 from lexiseg.core.features import PatchFeatures
 from lexiseg.core.interfaces import ImageEncoder, TextEncoder
+from lexiseg.core.setting_ranges import Range, check_ranges
 from lexiseg.data.class_lists import imagenet_classes
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.inference.settings import InferenceSettings
@@ -43,6 +45,18 @@ from lexiseg.ops.similarity import similarity_map
 
 #: Words compared at a time: memory beside the result does not grow with the vocabulary.
 WORDS_PER_BLOCK = 1024
+
+_RANGES = {
+    "sizes": Range(least=0, above=True),
+    "image_weight": Range(least=0),
+    "temperature": Range(least=0, above=True),
+    "num_names": Range(least=1),
+    "min_similarity": Range(least=-1, most=0.99),
+    "min_scene_similarity": Range(least=-1, most=0.99),
+    "scene_weight": Range(least=0, most=1),
+    "person_weight": Range(least=0),
+    "stride": Range(least=1),
+}
 
 _PERSON = "person"
 _BACKGROUND = "background"
@@ -75,6 +89,16 @@ class ConSESettings:
     scene_weight: float = 1.0
     person_weight: float = 1.0
     stride: int = 16
+
+    def __post_init__(self) -> None:
+        check_ranges(self, _RANGES, method="ConSE")
+        if not self.sizes:
+            raise InputError(
+                doing="reading the settings of ConSE",
+                found="no sizes",
+                expected="one multiple of the image's size, or more",
+                fix="Give sizes=1.0, or leave it out.",
+            )
 
 
 #: The recipe without any of our additions, as the measure of what they bring.

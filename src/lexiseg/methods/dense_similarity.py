@@ -34,6 +34,7 @@ class DenseSimilarity(Segmenter):
         text_encoder: Gives the class embeddings.
         name: What the model was asked for by.
         settings: Inference defaults.
+        image_side: Side in pixels of the square images that the image encoder was trained with.
     """
 
     def __init__(
@@ -43,12 +44,14 @@ class DenseSimilarity(Segmenter):
         *,
         name: str,
         settings: InferenceSettings,
+        image_side: int,
     ) -> None:
         super().__init__()
         self.image_encoder = image_encoder
         self.text_encoder = text_encoder
         self.name = name
         self.settings = settings
+        self.image_side = image_side
 
     @cached_property
     def method_settings(self) -> Mapping[str, Any]:  # type: ignore[override]  # hashed once, when asked for
@@ -64,13 +67,26 @@ class DenseSimilarity(Segmenter):
         return self.image_encoder.stride
 
     def encode_images(self, images: Float[Tensor, "B 3 H W"]) -> PatchFeatures:
-        """Encode RGB images in [0, 1]; the tokens come out with unit length."""
+        """Encode RGB images in [0, 1]; the tokens, and a global token, come out with unit length."""
         features = self.image_encoder(images)
-        return replace(features, tokens=normalize(features.tokens, dim=-1))
+        whole = features.global_token
+        return replace(
+            features,
+            tokens=normalize(features.tokens, dim=-1),
+            global_token=None if whole is None else normalize(whole, dim=-1),
+        )
 
     def embed_texts(self, names: Sequence[str], prompts: str) -> Float[Tensor, "S D"]:
         """Embed class names as unit vectors, remembered on disk."""
         return embed_names(self.text_encoder, names, prompts)
+
+    def embed_sentences(self, sentences: Sequence[str]) -> Float[Tensor, "T D"]:
+        """Embed sentences as they are, as unit vectors; nothing is remembered.
+
+        Raises:
+            VocabularyError: A sentence is longer than the text encoder can read.
+        """
+        return normalize(self.text_encoder(sentences), dim=-1)
 
     def class_scores(
         self, features: PatchFeatures, embeddings: Float[Tensor, "S D"]

@@ -21,24 +21,37 @@ FIRST_ANSWER_TIMEOUT = 5.0
 
 @dataclass(frozen=True, kw_only=True)
 class KnownWeights:
-    """What a person wants to know before a download: megabytes of weights, and their licence."""
+    """What a person wants to know before a download.
 
+    Attributes:
+        model_type: Family of the network, as its config.json says.
+        megabytes: Size of the weights.
+        licence: Licence of the weights.
+    """
+
+    model_type: str
     megabytes: int
     licence: str
 
 
 #: Checkpoints people ask for by name. Sizes are float32 parameters; licences as the publishers give them.
 KNOWN_WEIGHTS: dict[str, KnownWeights] = {
-    "google/siglip-base-patch16-224": KnownWeights(megabytes=813, licence="Apache-2.0"),
-    "google/siglip-so400m-patch14-384": KnownWeights(megabytes=3512, licence="Apache-2.0"),
-    "google/siglip2-base-patch16-224": KnownWeights(megabytes=1501, licence="Apache-2.0"),
-    "google/siglip2-base-patch16-naflex": KnownWeights(megabytes=1501, licence="Apache-2.0"),
-    "laion/CLIP-ViT-B-16-laion2B-s34B-b88K": KnownWeights(megabytes=598, licence="MIT"),
-    "laion/CLIP-ViT-B-32-laion2B-s34B-b79K": KnownWeights(megabytes=605, licence="MIT"),
-    "openai/clip-vit-base-patch16": KnownWeights(megabytes=598, licence="MIT"),
-    "openai/clip-vit-base-patch32": KnownWeights(megabytes=605, licence="MIT"),
-    "openai/clip-vit-large-patch14": KnownWeights(megabytes=1710, licence="MIT"),
-    "openai/clip-vit-large-patch14-336": KnownWeights(megabytes=1712, licence="MIT"),
+    "google/siglip-base-patch16-224": KnownWeights(model_type="siglip", megabytes=813, licence="Apache-2.0"),
+    "google/siglip-so400m-patch14-384": KnownWeights(
+        model_type="siglip", megabytes=3512, licence="Apache-2.0"
+    ),
+    "google/siglip2-base-patch16-224": KnownWeights(
+        model_type="siglip", megabytes=1501, licence="Apache-2.0"
+    ),
+    "google/siglip2-base-patch16-naflex": KnownWeights(
+        model_type="siglip2", megabytes=1501, licence="Apache-2.0"
+    ),
+    "laion/CLIP-ViT-B-16-laion2B-s34B-b88K": KnownWeights(model_type="clip", megabytes=598, licence="MIT"),
+    "laion/CLIP-ViT-B-32-laion2B-s34B-b79K": KnownWeights(model_type="clip", megabytes=605, licence="MIT"),
+    "openai/clip-vit-base-patch16": KnownWeights(model_type="clip", megabytes=598, licence="MIT"),
+    "openai/clip-vit-base-patch32": KnownWeights(model_type="clip", megabytes=605, licence="MIT"),
+    "openai/clip-vit-large-patch14": KnownWeights(model_type="clip", megabytes=1710, licence="MIT"),
+    "openai/clip-vit-large-patch14-336": KnownWeights(model_type="clip", megabytes=1712, licence="MIT"),
 }
 
 

@@ -30,10 +30,12 @@ def build_dense_similarity(name_or_path: str) -> Segmenter:
     if read_config(folder, ("clip", "siglip", "siglip2"))["model_type"] == "clip":
         clip_image, clip_text = load_clip(folder)
         settings = _settings(clip_image.stride, clip_image.native_grid, prompts="imagenet80")
-        return DenseSimilarity(clip_image, clip_text, name=name_or_path, settings=settings)
+        side = clip_image.native_grid[0] * clip_image.stride
+        return DenseSimilarity(clip_image, clip_text, name=name_or_path, settings=settings, image_side=side)
     image, text = load_siglip(folder)
     settings = _settings(image.stride, image.native_grid, prompts="single")
-    return DenseSimilarity(image, text, name=name_or_path, settings=settings)
+    side = image.native_grid[0] * image.stride
+    return DenseSimilarity(image, text, name=name_or_path, settings=settings, image_side=side)
 
 
 def _settings(stride: int, native_grid: tuple[int, int], *, prompts: str) -> InferenceSettings:

@@ -23,7 +23,7 @@ from lexiseg.methods.rim.references.generated import GeneratedSource
 from lexiseg.methods.rim.references.own_folder import FolderSource
 from lexiseg.methods.rim.references.sources import ReferenceSource
 from lexiseg.methods.rim.segmenter import RIM
-from lexiseg.methods.rim.settings import RIMSettings
+from lexiseg.methods.rim.settings import CLASSICAL_PROPOSER, RIMSettings
 from lexiseg.models.checkpoint import fingerprint, read_config
 from lexiseg.models.efficientnet_lite import load_efficientnet_lite0
 from lexiseg.models.hub import resolve_checkpoint
@@ -167,9 +167,8 @@ def _not_given(source: str, expected: str, fix: str) -> InputError:
     return InputError(doing=f"opening the source {source}", found="nothing given", expected=expected, fix=fix)
 
 
-#: The encoder that comes through pip, and the proposer that needs no weights.
+#: The encoder that comes through pip.
 MINI_ENCODER = "mini"
-CLASSICAL_PROPOSER = "classical"
 
 NOTICE = "rim's matching formula is a reconstruction: the paper's idea is public, its equations were not readable to us."
 MINI_NOTICE = (
@@ -222,44 +221,32 @@ def load_proposer(name: str, encoder: ImageEncoder) -> MaskProposer:
     return MaskGenerator(load_prompted(name))
 
 
-def build_rim(
-    references: str | os.PathLike[str] | None,
-    *,
-    proposer: str = CLASSICAL_PROPOSER,
-    method: RIMSettings | None = None,
-) -> Segmenter:
+def build_rim(references: str | os.PathLike[str], method: RIMSettings | None = None) -> Segmenter:
     """Open a bank, load its encoder and a proposer.
 
     Args:
-        references: The bank, written by ``lexiseg references build``.
-        proposer: What ``load_proposer`` takes.
-        method: How regions are matched; None for the defaults.
+        references: The bank, written by ``lexiseg references build``; its path names the model.
+        method: How regions are made and matched; None for the defaults.
 
     Raises:
-        InputError: No bank is given.
         DatasetError: The bank is absent, half-written or built with another encoder.
         MissingWeightsError: Weights are not here.
     """
-    if references is None:
-        raise InputError(
-            doing="loading rim",
-            found="no references",
-            expected="a bank of reference pictures",
-            fix='Give one with --references BANK; build it with: lexiseg references build --words "cat, dog" '
-            "--source cutouts --from FOLDER --out BANK.",
-        )
-    bank = ReferenceBank(Path(references))
+    method = method or RIMSettings()
+    bank = ReferenceBank(Path(references).expanduser())
     name = bank.encoder["name"]
     encoder, _ = load_reference_encoder(name)
-    return RIM(
+    model = RIM(
         bank,
         encoder,
-        load_proposer(proposer, encoder),
+        load_proposer(method.proposer, encoder),
         encoder_fingerprint=fingerprint(encoder),
-        proposer_facts={"name": proposer},
+        proposer_facts={"name": method.proposer},
         settings=InferenceSettings(
             short_side=bank.encoder["short_side"], max_long_side=3 * bank.encoder["short_side"], refine="none"
         ),
         method=method,
         notice=NOTICE + (MINI_NOTICE if name == MINI_ENCODER else ""),
     )
+    model.name = str(references)
+    return model

@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from lexiseg.core.batch import Sample
 from lexiseg.core.errors import DatasetError, InputError
-from lexiseg.core.interfaces import ParameterGroup
+from lexiseg.core.interfaces import ImageTextModel, ParameterGroup
 from lexiseg.data.augmentation.random_crop import RandomCropSettings, draw_crop, resize_crop
 from lexiseg.data.augmentation.seeding import sample_rng
 from lexiseg.data.folder_lists import read_class_folders
@@ -21,7 +21,7 @@ from lexiseg.engine.optim import build_optimizer, lr_factor, set_lr
 from lexiseg.engine.settings import OptimSettings
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.metrics.retrieval import top_k_accuracy
-from lexiseg.scoring.image_text import ImageTextModel, as_image_text_model, embed_pictures
+from lexiseg.scoring.image_text import as_image_text_model, embed_images
 
 _BIAS_RATE = 0.1
 
@@ -142,7 +142,7 @@ def classify_folders(
     model = as_image_text_model(segmenter)
     names, files = read_class_folders(pictures)
     labels = torch.tensor([label for _, label in files])
-    vectors = embed_pictures(model, _read([file for file, _ in files]))
+    vectors = embed_images(model, _read([file for file, _ in files]))
     chosen = prompts or segmenter.settings.prompts
     with torch.inference_mode():
         scores = vectors @ segmenter.embed_texts(list(names), chosen).float().cpu().T
@@ -177,7 +177,7 @@ def _views(model: ImageTextModel, files: Sequence[Path], views: int) -> Float[Te
     """Embed random crops (8 to 100 % of a picture, as in "Masked Autoencoders"), ``views`` of each picture."""
     crop = RandomCropSettings(min_area=0.08)
     return torch.stack(
-        [embed_pictures(model, _crops(files, crop, model.picture_side, view)) for view in range(views)]
+        [embed_images(model, _crops(files, crop, model.image_side, view)) for view in range(views)]
     )
 
 

@@ -14,6 +14,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,8 @@ _MARKS = ("recipe.json", "log.jsonl", "checkpoints")
 
 def is_run_folder(name: str) -> bool:
     """Tell whether a name is that of a folder which ``lexiseg train`` wrote, perhaps in part."""
-    folder = Path(name).expanduser()
-    if not folder.is_dir() or (folder / "config.json").exists():
+    folder = Path(os.path.expanduser(name))  # unlike Path.expanduser, leaves an unknown ~user alone
+    if not os.path.isdir(folder) or (folder / "config.json").exists():
         return False
     return any((folder / mark).exists() for mark in _MARKS)
 
@@ -112,10 +113,15 @@ def read_recipe(folder: Path) -> tuple[str, Recipe]:
     return name, settings_from_json(type(find_recipe(name)), content.get("settings"), source=str(path))
 
 
-def load_run(path: str | os.PathLike[str]) -> Trainable:
+def load_run(path: str | os.PathLike[str], *, method: Any = None) -> Trainable:
     """Build the model of a run and put its weights in: the final ones, else those of the last checkpoint.
 
     Running means of the weights are taken where there are any. The model is in eval mode, on the CPU.
+
+    Args:
+        path: The folder.
+        method: Settings of the method in place of the recipe's field ``method``; None for those it was
+            trained with.
 
     Raises:
         CheckpointError: A part of the run is missing or damaged.
@@ -123,6 +129,9 @@ def load_run(path: str | os.PathLike[str]) -> Trainable:
     """
     folder = Path(path).expanduser()
     _, recipe = read_recipe(folder)
+    if method is not None:
+        changed: dict[str, Any] = {"method": method}
+        recipe = replace(recipe, **changed)
     model = _rebuilt(folder, recipe)
     if (folder / WEIGHTS).exists():
         load_tensors(model, load_final(folder), folder / WEIGHTS)

@@ -1,35 +1,110 @@
-"""Load a model by name, hub id or folder."""
+"""Load a model from one string, with its method's settings changed by name.
+
+``MODELS`` has the names we give, ``CHECKPOINTS`` the families of networks whose published checkpoints can be used,
+``MODEL_KINDS`` all that a string can name. ``lexiseg models``, ``doctor``, messages and contract tests read them.
+"""
 
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from lexiseg.core.errors import InputError, UnknownNameError
 from lexiseg.engine.devices import choose_device as choose_device
 from lexiseg.inference.segmenter import Segmenter
+from lexiseg.methods.conse import ConSESettings
+from lexiseg.methods.rim.references.bank import is_bank
 from lexiseg.methods.rim.settings import RIMSettings
-from lexiseg.models.hub import KNOWN_WEIGHTS, is_cached
+from lexiseg.models.checkpoint import fingerprint, read_config
+from lexiseg.models.hub import KNOWN_WEIGHTS, is_cached, resolve_checkpoint
 from lexiseg.models.pip_weights import PipWeights
 from lexiseg.recipes.dense_similarity import build_dense_similarity
 from lexiseg.recipes.mini import MINI_WEIGHTS, build_mini
-from lexiseg.recipes.rim import CLASSICAL_PROPOSER, build_rim
-from lexiseg.runs.folder import is_run_folder
+from lexiseg.recipes.rim import build_rim
+from lexiseg.runs.folder import is_run_folder, load_run, read_recipe
+from lexiseg.runs.method_settings import NoSettings, change_settings
 
 
-def build_trained(name: str | os.PathLike[str]) -> Segmenter:
+@dataclass(frozen=True, kw_only=True)
+class RegisteredModel:
+    """A line of the registry.
+
+    Attributes:
+        build: Builds the model from what ``load`` was asked for and the settings of its method.
+        settings: Frozen dataclass of the method's settings; its defaults are the model's.
+        summary: What the model is, in a few words.
+        weights: Files of weights that come through pip.
+        how_to_get: What to do where they are missing.
+    """
+
+    build: Callable[[str, Any], Segmenter]
+    settings: type = NoSettings
+    summary: str
+    weights: tuple[PipWeights, ...] = ()
+    how_to_get: str = "pip install lexiseg"
+
+
+#: Models by the name we give them.
+MODELS: dict[str, RegisteredModel] = {
+    "mini": RegisteredModel(
+        build=lambda _, method: build_mini(method),
+        settings=ConSESettings,
+        summary="embedded default: ImageNet names, no training; a floor",
+        weights=MINI_WEIGHTS,
+        how_to_get='pip install "lexiseg[mini]"',
+    ),
+}
+
+_DENSE_SIMILARITY = RegisteredModel(
+    build=lambda name, _: build_dense_similarity(name),
+    summary="dense similarity, from image-text pairs",
+)
+
+#: Published checkpoints by the ``model_type`` of their config.json.
+CHECKPOINTS: dict[str, RegisteredModel] = {
+    "clip": _DENSE_SIMILARITY,
+    "siglip": _DENSE_SIMILARITY,
+    "siglip2": _DENSE_SIMILARITY,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelKind:
+    """A kind of thing that a model's string can name.
+
+    Attributes:
+        name: What it is called in messages.
+        metavar: How help writes a string of this kind.
+        summary: What it is and where it comes from.
+        recognises: Tells whether a string is of this kind; looks at the disk, loads nothing.
+        settings: Gives the settings of the method that this model has by default.
+        build: Builds the model with settings of its method.
+        is_trained: Whether its weights were trained by us, which fixes most settings.
+    """
+
+    name: str
+    metavar: str
+    summary: str
+    recognises: Callable[[str], bool]
+    settings: Callable[[str], Any]
+    build: Callable[[str, Any], Segmenter]
+    is_trained: bool = False
+
+
+def build_trained(name: str, method: Any = None) -> Segmenter:
     """Build the model of a run with the weights it ended with, or has come to.
+
+    Args:
+        name: The run's folder.
+        method: Settings of its method; None for those it was trained with.
 
     Raises:
         CheckpointError: A part of the run is missing or damaged.
         InputError: The model is not one that segments.
     """
-    from lexiseg.models.checkpoint import fingerprint
-    from lexiseg.runs.folder import load_run, read_recipe
-
     folder = Path(name).expanduser()
-    model = load_run(folder)
+    model = load_run(folder, method=None if isinstance(method, NoSettings) else method)
     if not isinstance(model, Segmenter):
         raise InputError(
             doing=f"loading the run {folder}",
@@ -37,7 +112,7 @@ def build_trained(name: str | os.PathLike[str]) -> Segmenter:
             expected="a run of a method that is a Segmenter",
             fix="Use lexiseg.runs.folder.load_run to get the model as it is.",
         )
-    model.name = str(name)
+    model.name = name
     model.method_settings = {
         **model.method_settings,
         "recipe": read_recipe(folder)[0],
@@ -46,50 +121,129 @@ def build_trained(name: str | os.PathLike[str]) -> Segmenter:
     return model
 
 
-#: Our own models by name; ``rim`` is one more, which needs references. Anything else is a checkpoint folder or a hub id.
-RECIPES: dict[str, Callable[[], Segmenter]] = {"mini": build_mini}
+def _settings_of_run(name: str) -> Any:
+    method = getattr(read_recipe(Path(name).expanduser())[1], "method", None)
+    return method if is_dataclass(method) else NoSettings()
+
+
+def _checkpoint(name: str) -> RegisteredModel:
+    if name in KNOWN_WEIGHTS and not os.path.isdir(name):
+        return CHECKPOINTS[KNOWN_WEIGHTS[name].model_type]
+    return CHECKPOINTS[read_config(resolve_checkpoint(name), tuple(CHECKPOINTS))["model_type"]]
+
+
+#: What a model's string can name; the first that recognises it builds it.
+MODEL_KINDS: tuple[ModelKind, ...] = (
+    ModelKind(
+        name="registered name",
+        metavar="NAME",
+        summary="a model of ours that is known by name",
+        recognises=lambda name: name in MODELS,
+        settings=lambda name: MODELS[name].settings(),
+        build=lambda name, method: MODELS[name].build(name, method),
+    ),
+    ModelKind(
+        name="run",
+        metavar="RUN",
+        summary="the folder that lexiseg train wrote",
+        recognises=is_run_folder,
+        settings=_settings_of_run,
+        build=build_trained,
+        is_trained=True,
+    ),
+    ModelKind(
+        name="reference bank",
+        metavar="BANK",
+        summary="the file that lexiseg references build wrote; its method is RIM",
+        recognises=lambda name: is_bank(Path(os.path.expanduser(name))),
+        settings=lambda _: RIMSettings(),
+        build=lambda name, method: build_rim(name, method),
+    ),
+    ModelKind(
+        name="checkpoint",
+        metavar="ID|FOLDER",
+        summary="a hub id, or a local folder in the hub's layout, of: " + ", ".join(CHECKPOINTS),
+        recognises=lambda name: "/" in name or "\\" in name or os.path.exists(os.path.expanduser(name)),
+        settings=lambda name: _checkpoint(name).settings(),
+        build=lambda name, method: _checkpoint(name).build(name, method),
+    ),
+)
+
+#: Names and arguments of earlier versions, and what to write instead.
+_RETIRED = {
+    "rim": 'A bank is the model: lexiseg.load("my.bank"), --model my.bank. Build one: lexiseg references build '
+    '--words "cat, dog" --source cutouts --from FOLDER --out my.bank.',
+    "references": 'Give the bank as the model: load("my.bank").',
+    "proposer": 'Write load("my.bank", method_settings={"proposer": "…"}).',
+    "method": 'Write load(name, method_settings={"ranking": "cosine"}), with the fields to change.',
+}
 
 
 def load(
     name: str | os.PathLike[str] = "mini",
     *,
     device: str = "auto",
-    references: str | os.PathLike[str] | None = None,
-    proposer: str = CLASSICAL_PROPOSER,
-    method: RIMSettings | None = None,
+    method_settings: Mapping[str, Any] | None = None,
+    **retired: Any,
 ) -> Segmenter:
     """Load a model, ready to segment.
 
     Args:
-        name: ``mini``, ``rim``, the hub id of a CLIP, SigLIP or SigLIP 2 checkpoint such as
-            ``openai/clip-vit-base-patch16``, a local folder in the hub's layout, or the folder of a run of
-            ``lexiseg train``.
+        name: ``mini``, a bank of reference images, the folder of a run of ``lexiseg train``, or the hub id or
+            local folder of a CLIP, SigLIP or SigLIP 2 checkpoint such as ``openai/clip-vit-base-patch16``.
         device: ``cpu``, ``cuda``, …; ``auto`` takes a GPU when there is one.
-        references: For ``rim``: the bank that ``lexiseg references build`` wrote.
-        proposer: For ``rim``: ``classical``, or a SAM checkpoint.
-        method: For ``rim``: how regions are matched.
+        method_settings: Fields of the method's settings to change, by name; those of a part by a dotted name,
+            such as ``{"masks.closing": 5}``. ``lexiseg models NAME`` lists them. Changed or not, all are recorded
+            with every result.
+        retired: Arguments of earlier versions; refused with the new spelling.
 
     Raises:
-        InputError: ``rim`` without references.
-        UnknownNameError: It is none of these.
-        InputError: It is not a name at all, is a run of something that cannot segment, or the device cannot
-            be used.
+        UnknownNameError: It is none of these, or has no setting of that name.
+        InputError: It is not a name at all, is a run of something that cannot segment, a setting cannot have
+            that value or is fixed by trained weights, or the device cannot be used.
         MissingWeightsError: The weights are not on this machine and cannot be fetched.
         CheckpointError: The weights are incomplete, mis-shaped or unsafe.
+        DatasetError: A bank is half-written, damaged, or built with another image encoder.
     """
+    for argument in retired:
+        if argument not in _RETIRED:
+            raise TypeError(f"load() got an unexpected keyword argument {argument!r}")
+        raise _retired(argument, "the argument")
     name = _text(name)
     place = choose_device(device)
-    if name == "rim":
-        segmenter = build_rim(references, proposer=proposer, method=method)
-    elif name in RECIPES:
-        segmenter = RECIPES[name]()
-    elif is_run_folder(name):
-        segmenter = build_trained(name)
-    elif "/" in name or "\\" in name or os.path.exists(os.path.expanduser(name)):
-        segmenter = build_dense_similarity(name)
-    else:
-        raise UnknownNameError.of("model", name, [*RECIPES, "rim", *KNOWN_WEIGHTS])
-    return segmenter.to(place).eval().requires_grad_(False)
+    kind = find_kind(name)
+    settings = change_settings(
+        kind.settings(name), method_settings or {}, model=name, trained=kind.is_trained
+    )
+    return kind.build(name, settings).to(place).eval().requires_grad_(False)
+
+
+def find_kind(name: str) -> ModelKind:
+    """Find out what a model's string names.
+
+    Raises:
+        UnknownNameError: Nothing that can be loaded.
+        InputError: It is a name of an earlier version.
+    """
+    kind = next((kind for kind in MODEL_KINDS if kind.recognises(name)), None)
+    if kind is not None:
+        return kind
+    if name in _RETIRED:
+        raise _retired(name, "the model")
+    error = UnknownNameError.of("model", name, [*MODELS, *KNOWN_WEIGHTS])
+    others = "; ".join(f"{kind.summary} ({kind.metavar})" for kind in MODEL_KINDS[1:])
+    raise UnknownNameError(
+        doing=error.doing, found=error.found, expected=f"{error.expected}; or {others}", fix=error.fix
+    )
+
+
+def _retired(spelling: str, what: str) -> InputError:
+    return InputError(
+        doing="loading a model",
+        found=f"{what} {spelling!r}, a spelling of an earlier version",
+        expected="one string for the model, and method_settings (--set) for what is changed of its method",
+        fix=_RETIRED[spelling],
+    )
 
 
 def _text(name: object) -> str:
@@ -99,7 +253,7 @@ def _text(name: object) -> str:
     raise InputError(
         doing="loading a model",
         found=f"{name!r}, a {type(name).__name__}",
-        expected="a name, a hub id or the path of a checkpoint folder",
+        expected="a name, a hub id or the path of a run, a bank or a checkpoint folder",
         fix='Call lexiseg.load("mini"), or give the path as a string or pathlib.Path.',
     )
 
@@ -114,7 +268,8 @@ class KnownModel:
         megabytes: Size of its weights.
         licence: Licence of its weights.
         how_to_get: What to do where they are missing.
-        parts: Files that come through pip, none for a hub checkpoint.
+        parts: Files that come through pip.
+        is_of_hub: Whether its weights are a checkpoint of the hub.
     """
 
     name: str
@@ -123,39 +278,44 @@ class KnownModel:
     licence: str
     how_to_get: str
     parts: tuple[PipWeights, ...] = ()
+    is_of_hub: bool = False
 
     def states(self) -> Iterator[tuple[str, Literal["intact", "missing", "altered", "present"]]]:
         """Give each part of the weights and how it stands; hashes files that come through pip."""
         for part in self.parts:
             yield f"{part.package} {part.file.rpartition('/')[2]}", part.state()
-        if not self.parts:
+        if self.is_of_hub:
             yield "", "present" if is_cached(self.name) else "missing"
 
     def is_here(self) -> bool:
         """Tell whether ``load`` will work without a network."""
-        if self.parts:
-            return all((path := part.path()) is not None and path.is_file() for part in self.parts)
-        return is_cached(self.name)
+        if self.is_of_hub:
+            return is_cached(self.name)
+        return all((path := part.path()) is not None and path.is_file() for part in self.parts)
 
 
 def known_models() -> list[KnownModel]:
-    """List the embedded model, then the hub checkpoints people ask for."""
-    mini = KnownModel(
-        name="mini",
-        summary="embedded default: ImageNet names, no training; a floor",
-        megabytes=sum(part.megabytes for part in MINI_WEIGHTS),
-        licence=", ".join(sorted({part.licence for part in MINI_WEIGHTS})),
-        how_to_get='pip install "lexiseg[mini]"',
-        parts=MINI_WEIGHTS,
-    )
+    """List our own models, then the hub checkpoints people ask for."""
+    ours = [
+        KnownModel(
+            name=name,
+            summary=model.summary,
+            megabytes=sum(part.megabytes for part in model.weights),
+            licence=", ".join(sorted({part.licence for part in model.weights})) or "no weights",
+            how_to_get=model.how_to_get,
+            parts=model.weights,
+        )
+        for name, model in MODELS.items()
+    ]
     hub = [
         KnownModel(
             name=name,
-            summary="dense similarity, from image-text pairs",
+            summary=CHECKPOINTS[weights.model_type].summary,
             megabytes=weights.megabytes,
             licence=weights.licence,
             how_to_get=f"hf download {name}",
+            is_of_hub=True,
         )
         for name, weights in KNOWN_WEIGHTS.items()
     ]
-    return [mini, *hub]
+    return [*ours, *hub]

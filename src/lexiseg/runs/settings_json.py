@@ -36,7 +36,7 @@ def settings_from_json(kind: type[Settings], value: Any, *, source: str) -> Sett
     Raises:
         InputError: A field is missing, unknown or of another type; the message names it.
     """
-    return _decode(kind, value, "settings", source)
+    return decode_value(kind, value, "settings", source)
 
 
 def changed_fields(before: Any, after: Any, path: str = "") -> dict[str, tuple[Any, Any]]:
@@ -50,7 +50,18 @@ def changed_fields(before: Any, after: Any, path: str = "") -> dict[str, tuple[A
     return {} if before == after else {path.lstrip("."): (before, after)}
 
 
-def _decode(kind: Any, value: Any, where: str, source: str) -> Any:
+def decode_value(kind: Any, value: Any, where: str, source: str) -> Any:
+    """Read one value of a type that settings can have from plain values.
+
+    Args:
+        kind: The type.
+        value: Plain value.
+        where: Dotted name of the field, for messages.
+        source: Where it is from, for messages.
+
+    Raises:
+        InputError: It is of another type.
+    """
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
         return _decode_union(arguments, value, where, source)
@@ -65,7 +76,9 @@ def _decode(kind: Any, value: Any, where: str, source: str) -> Any:
     if origin is dict:
         if not isinstance(value, dict):
             raise _wrong(where, source, value, "an object")
-        return {key: _decode(arguments[1], item, f"{where}.{key}", source) for key, item in value.items()}
+        return {
+            key: decode_value(arguments[1], item, f"{where}.{key}", source) for key, item in value.items()
+        }
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if kind is Path and isinstance(value, str):
@@ -85,7 +98,7 @@ def _decode_dataclass(kind: type, value: Any, where: str, source: str) -> Any:
     if missing := [name for name in names if name not in value]:
         raise _field(f"{where}.{missing[0]}", source, "no such field")
     hints = get_type_hints(kind)
-    return kind(**{name: _decode(hints[name], value[name], f"{where}.{name}", source) for name in names})
+    return kind(**{name: decode_value(hints[name], value[name], f"{where}.{name}", source) for name in names})
 
 
 def _decode_tuple(arguments: tuple[Any, ...], value: Any, where: str, source: str) -> tuple[Any, ...]:
@@ -95,7 +108,7 @@ def _decode_tuple(arguments: tuple[Any, ...], value: Any, where: str, source: st
     if len(kinds) != len(value):
         raise _wrong(where, source, value, f"a list of {len(kinds)}")
     items = enumerate(zip(kinds, value, strict=True))
-    return tuple(_decode(kind, item, f"{where}[{index}]", source) for index, (kind, item) in items)
+    return tuple(decode_value(kind, item, f"{where}[{index}]", source) for index, (kind, item) in items)
 
 
 def _decode_union(kinds: tuple[Any, ...], value: Any, where: str, source: str) -> Any:
@@ -103,10 +116,10 @@ def _decode_union(kinds: tuple[Any, ...], value: Any, where: str, source: str) -
         return None
     given = [kind for kind in kinds if kind is not type(None)]
     if len(given) == 1:
-        return _decode(given[0], value, where, source)
+        return decode_value(given[0], value, where, source)
     for kind in given:
         try:
-            return _decode(kind, value, where, source)
+            return decode_value(kind, value, where, source)
         except InputError:
             continue
     raise _wrong(where, source, value, " or ".join(str(getattr(kind, "__name__", kind)) for kind in given))

@@ -1,8 +1,7 @@
 """Pictures and sentences as vectors, for what image-text models are scored by beside label maps."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int64
@@ -10,30 +9,15 @@ from torch import Tensor
 
 from lexiseg.core.batch import Sample
 from lexiseg.core.errors import DatasetError, InputError
-from lexiseg.core.features import PatchFeatures
+from lexiseg.core.interfaces import ImageTextModel
 from lexiseg.data.transforms import resize_image
 
 #: Pictures, and sentences, encoded in one call.
 _BATCH = 64
 
 
-@runtime_checkable
-class ImageTextModel(Protocol):
-    """A model with one space for pictures and sentences."""
-
-    @property
-    def picture_side(self) -> int:
-        """Side of the square pictures it likes to see whole."""
-
-    def encode_images(self, images: Float[Tensor, "B 3 H W"]) -> PatchFeatures:
-        """Encode RGB images in [0, 1]; the global token is the picture's vector, of unit length."""
-
-    def embed_sentences(self, sentences: Sequence[str]) -> Float[Tensor, "T D"]:
-        """Embed sentences as they are, of unit length."""
-
-
 def as_image_text_model(model: object) -> ImageTextModel:
-    """Check that a model has one space for whole pictures and sentences.
+    """Check that a model has one space for whole images and sentences.
 
     Raises:
         InputError: It has not.
@@ -41,10 +25,10 @@ def as_image_text_model(model: object) -> ImageTextModel:
     if isinstance(model, ImageTextModel):
         return model
     raise InputError(
-        doing=f"comparing pictures with sentences by {getattr(model, 'name', type(model).__name__)}",
-        found="a model without one space for whole pictures and sentences",
-        expected="a model trained on captions, such as simseg",
-        fix="Train one: lexiseg train simseg/scenes --out RUN.",
+        doing=f"comparing images with sentences by {getattr(model, 'name', type(model).__name__)}",
+        found="a model without one space for whole images and sentences",
+        expected="a model of images and sentences: a CLIP or SigLIP checkpoint, or a run of SimSeg",
+        fix="Use --model openai/clip-vit-base-patch16, or train one: lexiseg train simseg/scenes --out RUN.",
     )
 
 
@@ -98,7 +82,7 @@ def embed_pairs(
 
 
 @torch.inference_mode()
-def embed_pictures(model: ImageTextModel, samples: Iterable[Sample]) -> Float[Tensor, "I D"]:
+def embed_images(model: ImageTextModel, samples: Iterable[Sample]) -> Float[Tensor, "I D"]:
     """Embed pictures only."""
     pictures = _Pictures(model)
     for sample in samples:
@@ -113,7 +97,7 @@ class _Pictures:
         self._done: list[Tensor] = []
 
     def add(self, sample: Sample) -> None:
-        side = self._model.picture_side
+        side = self._model.image_side
         self._waiting.append(resize_image(sample.image, (side, side)))
         if len(self._waiting) == _BATCH:
             self._encode()

@@ -46,7 +46,7 @@ class ColourNames(TextEncoder):
 def model(tmp_path, monkeypatch) -> DenseSimilarity:
     monkeypatch.setenv("LEXISEG_CACHE", str(tmp_path / "cache"))
     settings = InferenceSettings(short_side=32, refine="none")
-    return DenseSimilarity(Colours(), ColourNames(), name="colours", settings=settings)
+    return DenseSimilarity(Colours(), ColourNames(), name="colours", settings=settings, image_side=8)
 
 
 def scores(model: DenseSimilarity, images: Tensor, names: Sequence[str]) -> Tensor:

@@ -84,5 +84,5 @@ def test_the_commands_print_and_write_their_scores(model, folder, monkeypatch, c
 
 
 def test_a_model_without_vectors_of_pictures_is_refused(folder):
-    with pytest.raises(ValueError, match="a model trained on captions"):
+    with pytest.raises(ValueError, match="a CLIP or SigLIP checkpoint, or a run of SimSeg"):
         classify_folders(ColourSegmenter(), folder / "test")

@@ -8,7 +8,7 @@ from lexiseg.core.batch import Sample
 from lexiseg.core.errors import DatasetError, InputError
 from lexiseg.core.features import PatchFeatures
 from lexiseg.metrics.retrieval import retrieval_recall
-from lexiseg.scoring.image_text import as_image_text_model, embed_pairs, embed_pictures
+from lexiseg.scoring.image_text import as_image_text_model, embed_images, embed_pairs
 from toy_segmenter import ColourSegmenter
 
 COLOURS = {"red": 0, "green": 1, "blue": 2}
@@ -17,7 +17,7 @@ COLOURS = {"red": 0, "green": 1, "blue": 2}
 class ColourPairs(torch.nn.Module):
     """Pictures are their mean colour, sentences the colours they name."""
 
-    picture_side = 8
+    image_side = 8
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ def test_every_caption_points_at_its_picture_and_is_found():
 def test_pictures_are_encoded_a_few_at_a_time_and_in_order():
     model = ColourPairs()
     colours = [list(COLOURS)[index % 3] for index in range(130)]
-    vectors = embed_pictures(model, (sample(colour) for colour in colours))
+    vectors = embed_images(model, (sample(colour) for colour in colours))
     assert model.calls == [64, 64, 2]
     assert vectors.argmax(1).tolist() == [COLOURS[colour] for colour in colours]
 

@@ -16,6 +16,7 @@ background word, a threshold and pixels outside all regions have rules of ours (
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -166,7 +167,7 @@ class RIM(Segmenter):
                 found=f"none for {shown}",
                 expected=f"references for every class (the bank has {len(self.bank)}: {has})",
                 fix=f'Add them: lexiseg references build --words "{", ".join(missing[:8])}" --out '
-                f"{self.bank.path} --source …, or leave them out with --missing-words leave_out.",
+                f"{self.bank.path} --source …, or leave them out with --set missing_words=leave_out.",
             )
 
     def regions(self, encoded: EncodedImage) -> Bool[np.ndarray, "Q H W"]:
@@ -220,6 +221,12 @@ class RIM(Segmenter):
         """Take the references of a vocabulary's classes out of the bank."""
         rows = self.embed_texts([name for names in names_of_classes for name in names], "")
         return self._competitors(rows, [k for k, names in enumerate(names_of_classes) for _ in names])
+
+    def write_explanation(self, image: Path, vocabulary: Vocabulary, path: Path) -> None:
+        """Write a page that shows, for every region, its ranking and the reference images nearest to it."""
+        from lexiseg.methods.rim.explanation import explain, save_explanation  # which knows RIM
+
+        save_explanation(explain(self, image, vocabulary), path, image.name)
 
     def _competitors(self, embeddings: Float[Tensor, "S 1"], labels: Sequence[int]) -> VocabularyReferences:
         rows = tuple(int(row) for row in embeddings[:, 0].tolist())

@@ -4,12 +4,25 @@ from dataclasses import dataclass, fields
 from typing import Literal, get_args, get_origin
 
 from lexiseg.core.errors import InputError
+from lexiseg.core.setting_ranges import Range, check_ranges
+
+#: The proposer that needs no weights.
+CLASSICAL_PROPOSER = "classical"
 
 #: Stuff that surrounds things, for the background policy "words"; those a bank has are used.
 BACKGROUND_WORDS = (
     "sky", "wall", "tree", "grass", "road", "building", "water", "mountain", "sand", "floor", "ground",
     "field", "snow", "cloud", "sea", "river", "rock", "ceiling", "fence", "window", "curtain", "pavement",
 )  # fmt: skip
+
+
+_RANGES = {
+    "fusing_threshold": Range(least=0, most=1),
+    "largest_absorber": Range(least=0, most=1),
+    "temperature": Range(least=0, above=True),
+    "num_candidates": Range(least=1),
+    "num_negatives": Range(least=1),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +51,8 @@ class RIMSettings:
             The third policy, a threshold on the cosine, is the inference setting ``background="threshold"``.
         background_words: For ``background="words"``; names of the vocabulary are left out.
         num_negatives: For ``background="negatives"``: references made of them.
+        proposer: What cuts images into regions: ``classical`` (superpixels, no weights), or the hub id or folder
+            of a SAM or SAM 2 checkpoint.
         missing_words: ``refuse`` a vocabulary with a class that the bank does not have, or ``leave_out``
             such classes: they never win.
     """
@@ -55,14 +70,16 @@ class RIMSettings:
     background: Literal["words", "negatives"] = "words"
     background_words: tuple[str, ...] = BACKGROUND_WORDS
     num_negatives: int = 10
+    proposer: str = CLASSICAL_PROPOSER
     missing_words: Literal["refuse", "leave_out"] = "refuse"
 
     def __post_init__(self) -> None:
+        check_ranges(self, _RANGES, method="RIM")
         for field in fields(self):
             value = getattr(self, field.name)
             if get_origin(field.type) is Literal and value not in get_args(field.type):
                 raise InputError(
-                    doing="reading the settings of rim",
+                    doing="reading the settings of RIM",
                     found=f"{field.name} = {value!r}",
                     expected=f"one of: {', '.join(get_args(field.type))}",
                     fix="Correct it, or leave it out.",

@@ -135,8 +135,8 @@ class SimSeg(Segmenter, ContrastiveTrainable):
         return self.texts.embed_names(names, prompts)
 
     @property
-    def picture_side(self) -> int:
-        """Side of the squares that pictures are squashed to."""
+    def image_side(self) -> int:
+        """Side in pixels of the squares that images are resized to."""
         return max(1, round(self.settings.short_side / self.stride)) * self.stride
 
     def embed_sentences(self, sentences: Sequence[str]) -> Float[Tensor, "T D"]:

@@ -1,7 +1,7 @@
 """SimSegSettings: how tokens become one vector, and how scores become masks."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 from lexiseg.core.errors import InputError
 
@@ -80,6 +80,8 @@ class SimSegSettings:
         highest_temperature: Upper end.
         masks: How scores become masks.
     """
+
+    CHANGEABLE_AFTER_TRAINING: ClassVar[tuple[str, ...]] = ("testing", "masks")
 
     embedding_dim: int = 512
     training: PoolingSettings = field(default_factory=PoolingSettings)

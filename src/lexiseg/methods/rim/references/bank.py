@@ -82,6 +82,8 @@ def _leave_one_out(
 
 
 FORMAT = "lexiseg-references-1"
+#: The format stands within so many bytes of the start: it opens the manifest, which opens the header.
+_HEADER_START = 4096
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -337,6 +339,17 @@ def rejection_text(facts: Mapping[str, Any]) -> str:
 def parts_folder(path: Path) -> Path:
     """Give the folder where a build keeps finished classes until the bank is written."""
     return path.with_name(f"{path.name}.parts")
+
+
+def is_bank(path: Path) -> bool:
+    """Tell whether a path is meant to be a bank: by its ending, a build under way, or its first bytes."""
+    try:
+        if path.suffix == ".bank" or parts_folder(path).is_dir():
+            return not path.is_dir()
+        with path.open("rb") as file:
+            return FORMAT.encode() in file.read(_HEADER_START)
+    except (OSError, ValueError):  # no such file, a folder, or a name that no file can have
+        return False
 
 
 def _absent(path: Path) -> DatasetError:

@@ -1,0 +1,48 @@
+"""Refuse numbers that a setting cannot have, with a message that names the setting."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lexiseg.core.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Range:
+    """The numbers a setting can have.
+
+    Attributes:
+        least: Smallest value.
+        most: Largest value; None for no bound.
+        above: ``least`` itself is too small.
+    """
+
+    least: float | int
+    most: float | int | None = None
+    above: bool = False
+
+    def holds(self, value: float | int) -> bool:
+        """Tell whether a number lies in the range; NaN never does."""
+        low = value > self.least if self.above else value >= self.least
+        return low and (self.most is None or value <= self.most)
+
+    def __str__(self) -> str:
+        low = f"above {self.least:g}" if self.above else f"from {self.least:g}"
+        return f"a number {low}" + ("" if self.most is None else f" to {self.most:g}")
+
+
+def check_ranges(settings: Any, ranges: Mapping[str, Range], *, method: str) -> None:
+    """Check fields of a dataclass; of a tuple, every item.
+
+    Raises:
+        InputError: A number lies outside its range.
+    """
+    for name, allowed in ranges.items():
+        value = getattr(settings, name)
+        if not all(map(allowed.holds, value if isinstance(value, tuple) else (value,))):
+            raise InputError(
+                doing=f"reading the settings of {method}",
+                found=f"{name} = {value!r}",
+                expected=str(allowed),
+                fix="Correct it, or leave it out.",
+            )
