@@ -27,9 +27,9 @@ NUM_CAPTIONS = 500
 @torch.inference_mode()
 def share_at_fillings(model: SimSeg, sentences: Sequence[str], responses: int) -> float:
     """Give the share of the largest responses, over all channels, that are at fillings."""
-    tokens, own = model.texts.network(sentences, whole_length=True)
+    tokens, attention_mask = model.texts.network(sentences, pad_to_max_length=True)
     places = model.texts.projection(tokens).topk(responses, dim=1).indices
-    return float((places >= own.sum(1)[:, None, None]).float().mean())
+    return float((places >= attention_mask.sum(1)[:, None, None]).float().mean())
 
 
 def main() -> None:

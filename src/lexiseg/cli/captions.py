@@ -14,7 +14,7 @@ from lexiseg.core.errors import InputError
 
 if TYPE_CHECKING:
     from lexiseg.data.captions.check import CaptionCheck
-    from lexiseg.data.captions.records import BrokenRecord, CaptionSource
+    from lexiseg.data.captions.records import CaptionSource, InvalidRecord
 
 CHECK_FAILED = 1
 
@@ -82,7 +82,7 @@ class CheckCaptions(CaptionOptions):
         """Check and print; give the exit code."""
         from lexiseg.core.atomic_write import atomic_path, refuse_unwritable
         from lexiseg.data.captions.check import check_captions
-        from lexiseg.data.captions.ledger import write_ledger
+        from lexiseg.data.captions.invalid_records import write_invalid_records
 
         self._refuse_bad_options()
         for file in (self.ledger, self.json_):
@@ -93,7 +93,7 @@ class CheckCaptions(CaptionOptions):
             check = check_captions(source, workers=self.workers, advance=advance)
         _print(check)
         if self.ledger is not None:
-            write_ledger(check.broken, self.ledger)
+            write_invalid_records(check.broken, self.ledger)
         if self.json_ is not None:
             with atomic_path(self.json_) as temporary:
                 temporary.write_text(json.dumps(check.as_dict(), indent=1) + "\n", encoding="utf-8")
@@ -125,7 +125,7 @@ class PackCaptions(CaptionOptions):
     def run(self) -> int:
         """Pack; give the exit code."""
         from lexiseg.core.atomic_write import refuse_unwritable
-        from lexiseg.data.captions.ledger import write_ledger
+        from lexiseg.data.captions.invalid_records import write_invalid_records
         from lexiseg.data.captions.pack import pack_captions
 
         self._refuse_bad_options()
@@ -135,7 +135,7 @@ class PackCaptions(CaptionOptions):
         with progress("packing", len(source)) as advance:
             packed = pack_captions(source, self.out, shard_bytes=self.shard_mb * 1_000_000, advance=advance)
         if self.ledger is not None:
-            write_ledger(packed.broken, self.ledger)
+            write_invalid_records(packed.broken, self.ledger)
         print(f"{packed.num_records:,} records in {packed.num_shards:,} shards written to {self.out}")
         if packed.broken:
             print(f"{len(packed.broken):,} broken records left out:", file=sys.stderr)
@@ -196,7 +196,7 @@ def _print(check: "CaptionCheck") -> None:
         print("nothing broken")
 
 
-def _print_broken(broken: "list[BrokenRecord]", stream: object) -> None:
+def _print_broken(broken: "list[InvalidRecord]", stream: object) -> None:
     """Print counts by reason, with the first few of each."""
     from lexiseg.data.folder_lists import first_of
 

@@ -86,7 +86,7 @@ class Devices:
         return module
 
     @contextmanager
-    def gradients_kept_here(self, module: nn.Module, here: bool) -> Iterator[None]:
+    def no_sync(self, module: nn.Module, here: bool) -> Iterator[None]:
         """Keep gradients of the block on this device when ``here``, as for all but the last part of a batch."""
         if not here or self.world_size == 1:
             yield

@@ -37,12 +37,12 @@ class Gradients(ABC):
         self.sub_batch_size = sub_batch_size
 
     @abstractmethod
-    def add(self, batch: Batch, words: tuple[int, ...], autocast: Autocast, backward: Backward) -> Losses:
+    def add(self, batch: Batch, seed_key: tuple[int, ...], autocast: Autocast, backward: Backward) -> Losses:
         """Add the gradients of a step to the parameters'; give its losses, without gradient.
 
         Args:
             batch: This device's share, still on the CPU.
-            words: What the step's random numbers are seeded with, further words per part.
+            seed_key: What the step's random numbers are seeded with, further words per part.
             autocast: Makes the context that forward passes run in.
             backward: Backpropagates a scalar.
         """
@@ -61,7 +61,7 @@ class Gradients(ABC):
 class PlainGradients(Gradients):
     """Of the loss of the batch, or of the mean of its parts' losses, one part after the other."""
 
-    def add(self, batch: Batch, words: tuple[int, ...], autocast: Autocast, backward: Backward) -> Losses:
+    def add(self, batch: Batch, seed_key: tuple[int, ...], autocast: Autocast, backward: Backward) -> Losses:
         """Add the gradients of a step to the parameters'; give its losses, without gradient."""
         parts = self.parts(batch)
         weights: list[float] = []
@@ -69,8 +69,8 @@ class PlainGradients(Gradients):
         for index, move in enumerate(parts):
             part = move()
             weights.append(len(part) / len(batch))
-            seed_all(*words, index)
-            with self.devices.gradients_kept_here(self.module, index < len(parts) - 1):
+            seed_all(*seed_key, index)
+            with self.devices.no_sync(self.module, index < len(parts) - 1):
                 with autocast():
                     losses: Losses = self.module("loss", part)
                 backward(losses.total * weights[-1] if len(parts) > 1 else losses.total)
@@ -78,7 +78,7 @@ class PlainGradients(Gradients):
         return Losses.mean(found, weights)
 
 
-class ComparedGradients(Gradients):
+class CachedContrastiveGradients(Gradients):
     """Of a contrastive loss of the whole batch, exactly, in the memory of a part of it.
 
     Decoupled gradient accumulation (Cui et al., "Contrastive Vision-Language Pre-training with Limited
@@ -88,18 +88,18 @@ class ComparedGradients(Gradients):
     embeddings and their gradients. Costs a second forward pass.
     """
 
-    def add(self, batch: Batch, words: tuple[int, ...], autocast: Autocast, backward: Backward) -> Losses:
+    def add(self, batch: Batch, seed_key: tuple[int, ...], autocast: Autocast, backward: Backward) -> Losses:
         """Add the gradients of a step to the parameters'; give its losses, without gradient."""
         parts = self.parts(batch)
         halves: list[tuple[Tensor, Tensor]] = []
         for index, move in enumerate(parts):
-            seed_all(*words, index)
+            seed_all(*seed_key, index)
             with torch.no_grad(), autocast():  # contexts of their own: they remember what they have cast
                 halves.append(self.module("embed", move()))
         images, texts = (gather_batch(torch.cat(rows)) for rows in zip(*halves, strict=True))
 
         compared = (images.requires_grad_(), texts.requires_grad_())
-        with self.devices.gradients_kept_here(self.module, True):
+        with self.devices.no_sync(self.module, True):
             with autocast():
                 losses: Losses = self.module("compare", compared)
             gradients = [
@@ -112,8 +112,8 @@ class ComparedGradients(Gradients):
             part = move()
             rows = slice(start, start := start + len(part))
             is_last = index == len(parts) - 1
-            seed_all(*words, index)
-            with self.devices.gradients_kept_here(self.module, not is_last):
+            seed_all(*seed_key, index)
+            with self.devices.no_sync(self.module, not is_last):
                 with autocast():
                     product = self.module(
                         "product",
@@ -141,5 +141,5 @@ def build_gradients(model: Trainable, devices: Devices, sub_batch_size: int | No
     """
     at_once = min(sub_batch_size or share, share)
     if at_once < share and isinstance(model, ContrastiveTrainable):
-        return ComparedGradients(model, devices, at_once)
+        return CachedContrastiveGradients(model, devices, at_once)
     return PlainGradients(model, devices, at_once)

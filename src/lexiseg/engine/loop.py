@@ -162,7 +162,7 @@ class _Evaluation:
         state = self.state
         with torch.no_grad():
             if self.scored is not None:
-                scores = self.evaluate(self._whole_copy(self.scored))
+                scores = self.evaluate(self._full_copy(self.scored))
             else:
                 with state.average.in_use() if state.average else nullcontext():
                     scores = self.evaluate(state.model.eval())
@@ -172,7 +172,7 @@ class _Evaluation:
                 self.log.evaluation(state.step, scores)
             self.log.restart_clock(state.step)
 
-    def _whole_copy(self, scored: Trainable) -> Trainable:
+    def _full_copy(self, scored: Trainable) -> Trainable:
         """Bring together weights that lie apart; each device has the whole model for this."""
         tensors = self.state.final_tensors(everywhere=True)
         load_tensors(scored, tensors, Path("the model in training"))

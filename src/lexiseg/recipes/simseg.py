@@ -91,13 +91,13 @@ class CaptionSimSegRecipe(SimSegRecipe):
         captions: Where they are.
         split: For a folder with ``images/``: only the pictures that ``SPLIT.txt`` lists, such as train.
         auto_augment: Change the pictures' colours and shapes at random (AutoAugment, the policy of ImageNet).
-        max_broken: Share of broken records at which the run stops; fewer are left out, and listed in ``broken/``.
+        max_invalid: Share of broken records at which the run stops; fewer are left out, and listed in ``broken/``.
     """
 
     captions: Path = Path("captions")
     split: str | None = None
     auto_augment: bool = True
-    max_broken: float = 0.2
+    max_invalid: float = 0.2
 
     def build_tokenizer(self) -> CaptionTokenizer:
         """Take BERT's 30,522 pieces from the pip package that carries all-MiniLM-L6-v2.
@@ -120,7 +120,7 @@ class CaptionSimSegRecipe(SimSegRecipe):
             seed=self.run.seed,
             auto_augment=self.auto_augment,
             corruption=self.corruption,
-            max_broken=self.max_broken,
+            max_invalid=self.max_invalid,
             split=self.split,
         )
 
@@ -266,7 +266,7 @@ def emoji() -> PasteSimSegRecipe:
         data=PasteSettings(
             folder=Path("emoji"),
             size=96,
-            naming=0.9,
+            mention_rate=0.9,
             adjective_rate=0.5,
             closing_rate=0.5,
             stuff_as="background",

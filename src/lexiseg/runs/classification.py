@@ -33,7 +33,7 @@ class ProbeSettings:
     Attributes:
         num_epochs: Passes over the pictures.
         warmup_epochs: Of which the rate rises.
-        distance: Highest rate times number of steps.
+        total_lr_steps: Highest rate times number of steps.
         largest_batch: Pictures a step at most.
         least_steps: Steps of an epoch at least, where there are as many pictures.
         seed: Of the order of pictures.
@@ -41,7 +41,7 @@ class ProbeSettings:
 
     num_epochs: int = 90
     warmup_epochs: int = 10
-    distance: float = 12.8 * 3516
+    total_lr_steps: float = 12.8 * 3516
     largest_batch: int = 32_768
     least_steps: int = 8
     seed: int = 0
@@ -87,7 +87,7 @@ def linear_probe(
     num_steps = settings.num_epochs * per_epoch
     optim = OptimSettings(
         optimizer="lars",
-        lr=settings.distance / num_steps,
+        lr=settings.total_lr_steps / num_steps,
         momentum=0.9,
         warmup_fraction=min(1.0, settings.warmup_epochs / settings.num_epochs),
     )

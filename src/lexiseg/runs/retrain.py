@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from lexiseg.core.errors import InputError
+from lexiseg.data.partial_labels.masked_labels import MaskedLabels
 from lexiseg.data.partial_labels.pseudo_masks import pseudo_map, pseudo_mask_path, write_pseudo_mask
-from lexiseg.data.partial_labels.view import WeakShotView
 from lexiseg.engine.devices import choose_device
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.methods.simformer.model import SimFormer
@@ -20,7 +20,7 @@ from lexiseg.runs.train import train_recipe
 
 def write_pseudo_masks(
     segmenter: Segmenter,
-    view: WeakShotView,
+    masked_labels: MaskedLabels,
     folder: Path,
     *,
     advance: Callable[[], None] = lambda: None,
@@ -30,8 +30,8 @@ def write_pseudo_masks(
     Files that are there already are kept, so that an interrupted run goes on.
 
     Args:
-        segmenter: Trained with the view's classes.
-        view: The training data.
+        segmenter: Model trained with the classes of ``masked_labels``.
+        masked_labels: The training data.
         folder: Gets one label map an image, 16 bits.
         advance: Called after each image.
 
@@ -42,10 +42,10 @@ def write_pseudo_masks(
         OutputError: The folder cannot be written.
     """
     written = 0
-    for index, stem in enumerate(view.stems):
+    for index, stem in enumerate(masked_labels.stems):
         if not pseudo_mask_path(folder, stem).is_file():
-            sample = view[index]
-            prediction = segmenter.segment(sample.image, view.vocabulary, refine="none").label_map
+            sample = masked_labels[index]
+            prediction = segmenter.segment(sample.image, masked_labels.vocabulary, refine="none").label_map
             known = pseudo_map(prediction, sample.tags or frozenset(), sample.label_map)
             write_pseudo_mask(folder, stem, known)
             written += 1
@@ -110,9 +110,9 @@ def retrain(
     runs = {"quiet": quiet}
     first = train_recipe(name, recipe=chosen, out=out / FIRST, resume=resume and _begun(out / FIRST), **runs)
     assert isinstance(first, SimFormer)
-    view = chosen.data.view(chosen.run.seed)
+    masked_labels = chosen.data.masked_labels(chosen.run.seed)
     first.to(choose_device(chosen.run.device))
-    write_pseudo_masks(first, view, out / PSEUDO_MASKS, advance=advance)
+    write_pseudo_masks(first, masked_labels, out / PSEUDO_MASKS, advance=advance)
     again = dataclasses.replace(
         chosen,
         method=fully_supervised(chosen.method),

@@ -22,8 +22,8 @@ from lexiseg.data.augmentation.random_crop import RandomCropSettings, draw_crop
 from lexiseg.data.augmentation.seeding import SUBSTITUTE, WORDS, sample_rng
 from lexiseg.data.augmentation.word_corruption import WordCorruption, corrupt_words
 from lexiseg.data.captions.decoding import PictureError, decode_crop
-from lexiseg.data.captions.ledger import Ledger, read_ledger
-from lexiseg.data.captions.records import BrokenRecord, CaptionSource, RawRecord
+from lexiseg.data.captions.invalid_records import InvalidRecordLog, read_invalid_records
+from lexiseg.data.captions.records import CaptionSource, InvalidRecord, RawRecord
 from lexiseg.data.stepwise import TrainingData, stepwise_batches
 
 _KEPT = 4  # permutations; a batch at a border touches two
@@ -99,7 +99,7 @@ def _keep(kept: OrderedDict, key: object, value: object) -> None:
         kept.popitem(last=False)
 
 
-#: Records a process meets before their rot is judged: a share of few says nothing.
+#: Records a process meets before the share of invalid ones is judged: a share of few says nothing.
 MIN_MET = 100
 _MAX_SUBSTITUTES = 100
 
@@ -115,7 +115,7 @@ class CaptionBatchSettings:
         crop: Which part of a picture is taken; None takes the whole picture, squeezed.
         auto_augment: Apply the ImageNet policy of AutoAugment.
         corruption: Of the words; None leaves them.
-        max_broken: Share of broken records at which to stop.
+        max_invalid: Share of broken records at which to stop.
         window: Records shuffled at once.
     """
 
@@ -125,7 +125,7 @@ class CaptionBatchSettings:
     crop: RandomCropSettings | None
     auto_augment: bool
     corruption: WordCorruption | None
-    max_broken: float
+    max_invalid: float
     window: int
 
 
@@ -162,9 +162,9 @@ class CaptionData(TrainingData):
         self._fingerprint = digest.hexdigest()
         self._maker = _BatchMaker(source, settings, list(replacements))
         self.list_broken_in(ledger)
-        total = len(source) + len(source.rot)
-        if len(source.rot) > settings.max_broken * total:
-            raise _rotten(source, len(source.rot), total, settings.max_broken, ledger)
+        total = len(source) + len(source.invalid)
+        if len(source.invalid) > settings.max_invalid * total:
+            raise _too_many_invalid(source, len(source.invalid), total, settings.max_invalid, ledger)
 
     @property
     def steps_per_epoch(self) -> float:
@@ -202,12 +202,12 @@ class CaptionData(TrainingData):
     def list_broken_in(self, folder: Path) -> None:
         """List broken records there from now on, those of damaged files at once."""
         self.ledger = folder
-        self._maker.ledger = Ledger(folder)
-        self._maker.ledger.add(self.source.rot)
+        self._maker.ledger = InvalidRecordLog(folder)
+        self._maker.ledger.add(self.source.invalid)
 
-    def broken(self) -> list[BrokenRecord]:
+    def broken(self) -> list[InvalidRecord]:
         """List the broken records met so far, by any process and any earlier run with this ledger."""
-        return read_ledger(self.ledger)
+        return read_invalid_records(self.ledger)
 
     def describe(self) -> dict[str, Any]:
         """Give kind, path, counts, and what is broken so far by reason."""
@@ -221,9 +221,9 @@ class CaptionData(TrainingData):
 
 
 class _BatchMaker:
-    """Makes rows of the batch of a step; one copy a process, each counting the rot it meets."""
+    """Makes rows of the batch of a step; one copy a process, each counting the invalid records it meets."""
 
-    ledger: Ledger
+    ledger: InvalidRecordLog
 
     def __init__(
         self, source: CaptionSource, settings: CaptionBatchSettings, replacements: list[str]
@@ -253,7 +253,7 @@ class _BatchMaker:
                 try:
                     picture = self._picture(record, sample_rng(settings.seed, epoch, place))
                 except PictureError as error:
-                    record = BrokenRecord(record.shard, record.key, error.reason, error.detail)
+                    record = InvalidRecord(record.shard, record.key, error.reason, error.detail)
                 else:
                     rng = sample_rng(settings.seed, epoch, place, stream=WORDS)
                     caption = record.captions[int(rng.integers(len(record.captions)))]
@@ -264,7 +264,9 @@ class _BatchMaker:
             if substitutes is None:
                 substitutes = sample_rng(settings.seed, epoch, place, stream=SUBSTITUTE)
             index = self.order.neighbour_of(epoch, place, substitutes)
-        raise _rotten(self.source, self.num_broken, self.num_met, settings.max_broken, self.ledger.folder)
+        raise _too_many_invalid(
+            self.source, self.num_broken, self.num_met, settings.max_invalid, self.ledger.folder
+        )
 
     def _picture(self, record: RawRecord, rng: np.random.Generator) -> np.ndarray:
         crop, size = self.settings.crop, self.settings.size
@@ -277,22 +279,22 @@ class _BatchMaker:
             picture = np.asarray(auto_augment(Image.fromarray(picture), rng))
         return picture
 
-    def _note(self, record: BrokenRecord) -> None:
+    def _note(self, record: InvalidRecord) -> None:
         self.num_broken += 1
         self.ledger.add([record])
-        if self.num_met >= MIN_MET and self.num_broken > self.settings.max_broken * self.num_met:
-            raise _rotten(
-                self.source, self.num_broken, self.num_met, self.settings.max_broken, self.ledger.folder
+        if self.num_met >= MIN_MET and self.num_broken > self.settings.max_invalid * self.num_met:
+            raise _too_many_invalid(
+                self.source, self.num_broken, self.num_met, self.settings.max_invalid, self.ledger.folder
             )
 
 
-def _rotten(
-    source: CaptionSource, num_broken: int, num_met: int, max_broken: float, ledger: Path
+def _too_many_invalid(
+    source: CaptionSource, num_broken: int, num_met: int, max_invalid: float, ledger: Path
 ) -> DatasetError:
     return DatasetError(
         doing=f"reading captions from {source.path}",
         found=f"{num_broken:,} of {num_met:,} records broken",
-        expected=f"at most {max_broken:.0%}",
+        expected=f"at most {max_invalid:.0%}",
         fix=f"They are listed in {ledger}; look with: lexiseg captions check {source.path}. "
-        "If that is how the data is, allow a larger share with max_broken.",
+        "If that is how the data is, allow a larger share with max_invalid.",
     )

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 
-class Rot(StrEnum):
+class InvalidReason(StrEnum):
     """Why a record cannot be used."""
 
     ARCHIVE = "unreadable file"
@@ -24,7 +24,7 @@ class Rot(StrEnum):
 
 
 @dataclass(frozen=True)
-class BrokenRecord:
+class InvalidRecord:
     """A record that cannot be used.
 
     Attributes:
@@ -36,7 +36,7 @@ class BrokenRecord:
 
     shard: str
     key: str
-    reason: Rot
+    reason: InvalidReason
     detail: str = ""
 
 
@@ -92,20 +92,20 @@ class CaptionSource(ABC):
         sizes: Records of each shard, in the order of record numbers. A shard is what lies together:
             a tar file, a row group, a folder.
         window: Records over which an epoch is shuffled at once: a good trade of mixing for locality.
-        rot: What was found broken on opening; these are not counted in ``sizes``.
+        invalid: What was found broken on opening; these are not counted in ``sizes``.
     """
 
     kind: str
     path: str
     sizes: Sequence[int]
     window: int
-    rot: Sequence[BrokenRecord]
+    invalid: Sequence[InvalidRecord]
 
     def __len__(self) -> int:
         return sum(self.sizes)
 
     @abstractmethod
-    def read(self, index: int) -> RawRecord | BrokenRecord:
+    def read(self, index: int) -> RawRecord | InvalidRecord:
         """Read one record; threads may read at once, and processes after a fork."""
 
     @abstractmethod

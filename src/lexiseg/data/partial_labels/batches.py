@@ -16,7 +16,7 @@ from lexiseg.core.batch import Batch
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.errors import DatasetError
 from lexiseg.data.labelled_dataset import add_to_digest
-from lexiseg.data.partial_labels.view import WeakShotView
+from lexiseg.data.partial_labels.masked_labels import MaskedLabels
 from lexiseg.data.stepwise import StepwiseData
 
 #: How often the class with the fewest partners is taken instead of a random one.
@@ -141,7 +141,7 @@ class WeakShotSettings:
 
     @property
     def needs_truth(self) -> bool:
-        """Tell whether the view must give the masks of unseen classes (``gives_truth``)."""
+        """Return whether the data must give the masks of unseen classes (``gives_truth``)."""
         return self.presence == "crop" or self.truth
 
 
@@ -162,7 +162,7 @@ class WeakShotBatches:
     ``label_maps`` holds seen classes only; ``tags`` the classes that an image shows without a mask.
 
     Args:
-        view: Where samples come from.
+        masked_labels: Where samples come from.
         settings: What a batch is made of.
         crop: Makes the pieces, all of one size.
         batch_size: Images of a whole batch: twice the pairs.
@@ -170,16 +170,24 @@ class WeakShotBatches:
     """
 
     def __init__(
-        self, view: WeakShotView, settings: WeakShotSettings, crop: Crop, *, batch_size: int, seed: int
+        self,
+        masked_labels: MaskedLabels,
+        settings: WeakShotSettings,
+        crop: Crop,
+        *,
+        batch_size: int,
+        seed: int,
     ) -> None:
         assert batch_size % 2 == 0, f"{batch_size} images are no pairs"
-        assert view.gives_truth or not settings.needs_truth, "the view gives no truth"
-        self.view, self.settings, self.crop = view, settings, crop
+        assert masked_labels.gives_truth or not settings.needs_truth, (
+            "the data gives no truth: open it with gives_truth"
+        )
+        self.masked_labels, self.settings, self.crop = masked_labels, settings, crop
         self.batch_size, self.seed = batch_size, seed
         self.pairs = PairingTable(
-            [known.tags & view.unseen for known in view.known],
-            [known.with_mask for known in view.known],
-            len(view.vocabulary),
+            [known.tags & masked_labels.unseen for known in masked_labels.known],
+            [known.with_mask for known in masked_labels.known],
+            len(masked_labels.vocabulary),
             pairing=settings.pairing,
             mixing=settings.mixing,
         )
@@ -200,7 +208,7 @@ class WeakShotBatches:
 
     def _row(self, step: int, row: int) -> "_Row":
         pair = step * (self.batch_size // 2) + row // 2
-        num_images = len(self.view)
+        num_images = len(self.masked_labels)
         index = int(_order(self.seed, pair // num_images, num_images)[pair % num_images])
         if row % 2:
             index = self.pairs.draw(index, np.random.default_rng([self.seed, pair, 0]))
@@ -213,9 +221,9 @@ class WeakShotBatches:
             DatasetError: None of ``MAX_CROPS`` does.
         """
         if self.settings.needs_truth:
-            sample, label_map = self.view.read_truth(index)
+            sample, label_map = self.masked_labels.read_truth(index)
         else:
-            sample = self.view[index]
+            sample = self.masked_labels[index]
             label_map = sample.label_map
         if label_map is None:
             label_map = np.full(sample.image.shape[:2], IGNORE_INDEX, np.uint16)
@@ -224,7 +232,7 @@ class WeakShotBatches:
             image, truth, padding = self.crop(sample.image, label_map, rng)
             if self.settings.presence == "crop" and sample.label_map is not None:
                 tags = (sample.tags or frozenset()) & frozenset(np.unique(truth).tolist())
-            shown = self.view.hide(truth)
+            shown = self.masked_labels.hide(truth)
             if tags or (shown != IGNORE_INDEX).any():
                 return _Row(image, str(sample.source), shown, tags, padding, truth)
         raise DatasetError(
@@ -235,7 +243,7 @@ class WeakShotBatches:
         )
 
     def _tag_row(self, tags: frozenset[int]) -> Bool[Tensor, " K"]:
-        row = torch.zeros(len(self.view.vocabulary), dtype=torch.bool)
+        row = torch.zeros(len(self.masked_labels.vocabulary), dtype=torch.bool)
         row[list(tags)] = True
         return row
 
@@ -250,7 +258,7 @@ class _Row(NamedTuple):
 
 
 def weak_shot_data(
-    view: WeakShotView,
+    masked_labels: MaskedLabels,
     settings: WeakShotSettings,
     crop: Crop,
     *,
@@ -258,10 +266,10 @@ def weak_shot_data(
     seed: int,
     crop_facts: dict[str, Any],
 ) -> StepwiseData:
-    """Make the training data of a view.
+    """Build the training data of images with partial labels.
 
     Args:
-        view: Where samples come from.
+        masked_labels: Where samples come from.
         settings: What a batch is made of.
         crop: Makes the pieces.
         batch_size: Images of a whole batch: twice the pairs.
@@ -270,19 +278,21 @@ def weak_shot_data(
     """
     facts = {**asdict(settings), "crop": crop_facts, "seed": seed, "batch_size": batch_size}
     digest = hashlib.sha256()
-    add_to_digest(digest, b"view", view.fingerprint().encode())
+    add_to_digest(digest, b"view", masked_labels.fingerprint().encode())
     add_to_digest(digest, b"facts", repr(sorted(facts.items())).encode())
-    known = view.known
+    known = masked_labels.known
     return StepwiseData(
-        WeakShotBatches(view, settings, crop, batch_size=batch_size, seed=seed),
+        WeakShotBatches(masked_labels, settings, crop, batch_size=batch_size, seed=seed),
         batch_size=batch_size,
         fingerprint=digest.hexdigest(),
         facts={
             **facts,
-            "images": len(view),
+            "images": len(masked_labels),
             "images_with_masks": sum(each.masked for each in known),
-            "seen_classes": len(view.seen),
-            "unseen_classes": [view.vocabulary.names[label] for label in sorted(view.unseen)],
+            "seen_classes": len(masked_labels.seen),
+            "unseen_classes": [
+                masked_labels.vocabulary.names[label] for label in sorted(masked_labels.unseen)
+            ],
         },
     )
 

@@ -124,7 +124,7 @@ def write_values(path: Path, values: UInt16[np.ndarray, "H W"], bits: Literal[8,
                 doing=f"writing the label file {path}",
                 found=f"the value {top}",
                 expected="values below 255 in an 8-bit file (255 is void)",
-                fix="Choose a form with 16 bits.",
+                fix="Choose a layout with 16 bits.",
             )
         picture = Image.fromarray(
             np.where(values == IGNORE_INDEX, IGNORE_INDEX_8BIT, values).astype(np.uint8)
@@ -192,7 +192,7 @@ _NOT_ALLOWED = -1
 
 
 @dataclass(frozen=True, eq=False)
-class LabelCode:
+class LabelMapping:
     """Values of a label file and the class index each stands for.
 
     Attributes:
@@ -250,11 +250,11 @@ def spans(values: Iterable[int]) -> str:
     return ", ".join(str(first) if first == last else f"{first} to {last}" for first, last in runs)
 
 
-def identity(count: int, void: Iterable[int] = (TOP,)) -> LabelCode:
+def identity(count: int, void: Iterable[int] = (TOP,)) -> LabelMapping:
     """Build the code in which the file holds class indices."""
-    return LabelCode({label: label for label in range(count)}, frozenset(void))
+    return LabelMapping({label: label for label in range(count)}, frozenset(void))
 
 
-def shifted(count: int, void: Iterable[int] = (0, TOP)) -> LabelCode:
+def shifted(count: int, void: Iterable[int] = (0, TOP)) -> LabelMapping:
     """Build the code in which the file holds class index plus one, and 0 for none of the classes."""
-    return LabelCode({label + 1: label for label in range(count)}, frozenset(void))
+    return LabelMapping({label + 1: label for label in range(count)}, frozenset(void))

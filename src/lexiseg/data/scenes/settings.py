@@ -13,7 +13,7 @@ from lexiseg.data.scenes.class_table import STUFFS, THINGS
 MAX_THINGS, MAX_STUFFS = 8, 4
 
 _SHARES = (
-    *("overlap", "common_frequency", "naming", "stuff_naming", "adjective_rate", "closing_rate"),
+    *("overlap", "common_frequency", "mention_rate", "stuff_mention_rate", "adjective_rate", "closing_rate"),
     *("synonym_rate", "unseen_share", "void_share", "noise"),
 )
 
@@ -32,13 +32,13 @@ class WorldSettings(ABC):
         common_class: A thing that is in almost all scenes, as people are in photographs.
         common_frequency: The share of scenes it is in.
         pairs: Two things, and the chance that both are there when either is.
-        naming: Chance that a thing that is there is named in a caption.
-        stuff_naming: The same of a stuff.
-        naming_of: Class and chance, where a class has its own.
+        mention_rate: Chance that a thing that is there is named in a caption.
+        stuff_mention_rate: The same of a stuff.
+        class_mention_rates: Class and chance, where a class has its own.
         min_named: A caption names at least so many classes; the largest are added.
         max_named: A caption names at most so many classes; the largest are kept.
         captions_per_scene: Captions of one scene, each drawn on its own.
-        openings: ``varied`` begins captions with many wordings, ``photo`` with "a photo of", ``none`` with
+        caption_prefix: ``varied`` begins captions with many wordings, ``photo`` with "a photo of", ``none`` with
             the first class.
         adjective_rate: Chance of an adjective that says nothing of the picture before a class name.
         closing_rate: Chance of a closing phrase that says nothing of the picture.
@@ -62,13 +62,13 @@ class WorldSettings(ABC):
     common_class: str | None = None
     common_frequency: float = 0.9
     pairs: tuple[tuple[str, str, float], ...] = ()
-    naming: float = 0.8
-    stuff_naming: float = 0.4
-    naming_of: tuple[tuple[str, float], ...] = ()
+    mention_rate: float = 0.8
+    stuff_mention_rate: float = 0.4
+    class_mention_rates: tuple[tuple[str, float], ...] = ()
     min_named: int = 1
     max_named: int = 4
     captions_per_scene: int = 1
-    openings: Literal["varied", "photo", "none"] = "varied"
+    caption_prefix: Literal["varied", "photo", "none"] = "varied"
     adjective_rate: float = 0.3
     closing_rate: float = 0.3
     synonym_rate: float = 0.0
@@ -111,8 +111,8 @@ class WorldSettings(ABC):
         self._range("thing_size", self.thing_size, 0.05, 1.0)
         for _, _, chance in self.pairs:
             self._bound("the chance of a pair", chance, 0.0, 1.0)
-        for name, chance in self.naming_of:
-            self._bound(f"the naming of {name!r}", chance, 0.0, 1.0)
+        for name, chance in self.class_mention_rates:
+            self._bound(f"the mention rate of {name!r}", chance, 0.0, 1.0)
         if self.unseen and self.unseen_share:
             found = f"unseen = {', '.join(self.unseen)} and unseen_share = {self.unseen_share}"
             raise self.refuse(found, "one of the two", "Give the names of unseen classes, or their share.")
@@ -145,12 +145,12 @@ class SceneSettings(WorldSettings):
     Attributes:
         num_things: The first so many of ``class_table.THINGS`` (24).
         colour_jitter: How far colours move from instance to instance.
-        odd_colour_rate: Chance that a thing has the colour of any other class, so that shapes matter.
+        random_colour_rate: Chance that a thing has the colour of any other class, so that shapes matter.
     """
 
     num_things: int = 12
     colour_jitter: float = 0.5
-    odd_colour_rate: float = 0.15
+    random_colour_rate: float = 0.15
 
     @property
     def subject(self) -> str:
@@ -161,7 +161,7 @@ class SceneSettings(WorldSettings):
         super().__post_init__()
         self._bound("num_things", self.num_things, 1, len(THINGS))
         self._bound("colour_jitter", self.colour_jitter, 0.0, 1.0)
-        self._bound("odd_colour_rate", self.odd_colour_rate, 0.0, 1.0)
+        self._bound("random_colour_rate", self.random_colour_rate, 0.0, 1.0)
         if self.things_per_scene[1] > self.num_things:
             raise self.refuse(
                 f"up to {self.things_per_scene[1]} things in a scene of {self.num_things} classes of things",
@@ -216,7 +216,7 @@ def localisation_scenes() -> SceneSettings:
         num_stuffs=6,
         things_per_scene=(1, 3),
         stuffs_per_scene=(1, 2),
-        naming=0.9,
+        mention_rate=0.9,
         adjective_rate=0.5,
         closing_rate=0.5,
         stuff_as="background",
@@ -242,8 +242,8 @@ def curation_scenes() -> SceneSettings:
         num_stuffs=8,
         things_per_scene=(2, 3),
         stuffs_per_scene=(1, 2),
-        naming=0.6,
-        stuff_naming=0.08,
+        mention_rate=0.6,
+        stuff_mention_rate=0.08,
         max_named=2,
         synonym_rate=0.3,
     )

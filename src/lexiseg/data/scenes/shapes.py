@@ -179,7 +179,7 @@ def paint_thing(state, tables, thing, place, canvas, labels):
     stretch = 1.0 + between(state, -0.12, 0.12)
     mirror = 1.0 if unit(state) < 0.5 else -1.0
     phase_x, phase_y = unit(state), unit(state)
-    if unit(state) < tables.odd_colour_rate:
+    if unit(state) < tables.random_colour_rate:
         family = int(unit(state) * len(tables.families))
     light = 1.0 + 0.35 * tables.colour_jitter * between(state, -1.0, 1.0)
     pale = unit(state) < 0.6

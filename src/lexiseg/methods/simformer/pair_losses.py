@@ -115,7 +115,7 @@ class PairLosses(nn.Module):
         tagged, free = batch.tags[:, self.unseen], unlabelled.any(dim=1)
         (first, _), (second, _) = both
         active = (tagged[first] & tagged[second]).any(dim=1) & free[first] & free[second]
-        student = score_similarity(scores[0], scores[0] if self.method.literal else scores[1])
+        student = score_similarity(scores[0], scores[0] if self.method.student_within_image else scores[1])
         return distillation_loss(teacher, student, active, self.method.form)
 
     def _both_ways(self, points: tuple[Tensor, Tensor], pairs: "_Pairs") -> "tuple[_Points, _Points]":

@@ -15,7 +15,7 @@ class SimFormerSettings:
         pairs: Where pairs of pixels come from: two images (``cross``, the full model), one (``self``),
             or there are none (``none``, the paper's Basic).
         num_points: Pixels drawn in an image; pairs are their square.
-        literal: Compare what the teacher says of pixels of two images with the scores of pixels of one,
+        student_within_image: Compare what the teacher says of pixels of two images with the scores of pixels of one,
             as the release does, against the paper's text.
         form: Of the distillation loss: ``cce`` or ``ce``, see ``losses.similarity_transfer``.
         student: Scores that pixels are compared by: of the ``unseen`` classes, or of ``all``.
@@ -40,7 +40,7 @@ class SimFormerSettings:
 
     pairs: Literal["none", "self", "cross"] = "cross"
     num_points: int = 100
-    literal: bool = False
+    student_within_image: bool = False
     form: Literal["cce", "ce"] = "cce"
     student: Literal["unseen", "all"] = "unseen"
     keeps_diagonal: bool = True

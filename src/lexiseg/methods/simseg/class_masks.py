@@ -29,10 +29,10 @@ def present_classes(
         settings: How many scores are compared and how many classes a picture has at most.
     """
     best = np.argsort(-scores, kind="stable")
-    compared = scores[best[: settings.compared_classes]].astype(np.float64)
+    compared = scores[best[: settings.threshold_top_k]].astype(np.float64)
     threshold = -np.inf
     if len(compared) > 2 and np.ptp(compared) > 0:
-        threshold = compared.mean() + settings.deviations * compared.std(ddof=1)
+        threshold = compared.mean() + settings.num_std * compared.std(ddof=1)
     found = []
     for label in best[: settings.max_classes]:
         if label == background:
@@ -50,7 +50,7 @@ def scale_map(scores: Float32[np.ndarray, "M h w"]) -> Float32[np.ndarray, "M h 
     return np.divide(scores - lowest, reach, out=np.zeros_like(scores), where=reach > 0)
 
 
-def enlarge(maps: np.ndarray, times: int) -> np.ndarray:
+def upsample_nearest(maps: np.ndarray, times: int) -> np.ndarray:
     """Repeat every cell of maps ``M h w`` ``times`` times both ways."""
     return repeat(maps, "m h w -> m (h p) (w q)", p=times, q=times)
 
@@ -65,7 +65,7 @@ def close_mask(mask: Bool[np.ndarray, "H W"], settings: MaskSettings) -> Bool[np
     return mask
 
 
-def assemble(
+def paste_masks(
     masks: Bool[np.ndarray, "M H W"],
     labels: Sequence[int],
     scores: Sequence[float],

@@ -19,20 +19,20 @@ class Localisation:
     """How well maps of classes that are there lie on them.
 
     Attributes:
-        inside: Share of a map's mass inside the true mask, mean over all classes of all pictures. Mass is the
+        mask_energy: Share of a map's mass inside the true mask, mean over all classes of all pictures. Mass is the
             map stretched to [0, 1].
-        chance: The same of a map that is flat: the mean area of a mask.
+        area_baseline: The same of a map that is flat: the mean area of a mask.
         num_maps: Classes of pictures that were looked at.
     """
 
-    inside: float
-    chance: float
+    mask_energy: float
+    area_baseline: float
     num_maps: int
 
     @property
     def gain(self) -> float:
         """How many times more mass lies inside than by chance."""
-        return self.inside / self.chance
+        return self.mask_energy / self.area_baseline
 
 
 @torch.inference_mode()
@@ -49,7 +49,7 @@ def similarity_mass(model: SimSeg, samples: Iterable[Sample], vocabulary: Vocabu
     names = vocabulary.all_names()
     counts = [len(words) for words in names]
     embeddings = model.embed_texts([word for words in names for word in words], model.settings.prompts)
-    inside: list[float] = []
+    shares: list[float] = []
     areas: list[float] = []
     for sample in samples:
         assert sample.label_map is not None, f"{sample.source} without a label map"
@@ -62,9 +62,9 @@ def similarity_mass(model: SimSeg, samples: Iterable[Sample], vocabulary: Vocabu
         for label, scaled in zip(present, scale_map(maps.float().cpu().numpy()), strict=True):
             mask = sample.label_map == label
             mass = resize_nearest(scaled, (mask.shape[0], mask.shape[1]))
-            inside.append(float(mass[mask].sum() / max(mass.sum(), 1e-12)))
+            shares.append(float(mass[mask].sum() / max(mass.sum(), 1e-12)))
             areas.append(float(mask.mean()))
-    return Localisation(inside=_mean(inside), chance=_mean(areas), num_maps=len(inside))
+    return Localisation(mask_energy=_mean(shares), area_baseline=_mean(areas), num_maps=len(shares))
 
 
 def _mean(values: list[float]) -> float:
@@ -95,7 +95,7 @@ class Presence:
         shown = self.shown[:, labels]
         return float(self.scores[:, labels][shown].mean()) if shown.any() else float("nan")
 
-    def lead(self, label: int, others: list[int]) -> float:
+    def score_margin(self, label: int, others: list[int]) -> float:
         """Give by how much a class outscores others, in pictures with it and at least one of them; a mean."""
         beside = self.shown[:, others]
         rows = self.shown[:, label] & beside.any(1)

@@ -16,19 +16,19 @@ class PoolingSettings:
     Attributes:
         pooling: ``topk`` averages the largest values of every channel (LoDA), ``mean`` all of them, ``cls``
             takes the token at the start, as CLIP does.
-        image_responses: Values averaged for an image, with ``topk``.
-        text_responses: Values averaged for a sentence, with ``topk``.
+        image_topk: Values averaged for an image, with ``topk``.
+        text_topk: Values averaged for a sentence, with ``topk``.
         padding: ``plain`` lets what a sentence was filled up with compete like any word; ``masked`` leaves it
             out.
     """
 
     pooling: Pooling = "topk"
-    image_responses: int = 5
-    text_responses: int = 5
+    image_topk: int = 5
+    text_topk: int = 5
     padding: Padding = "plain"
 
     def __post_init__(self) -> None:
-        for name in ("image_responses", "text_responses"):
+        for name in ("image_topk", "text_topk"):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise _unusable(name, value, "a whole number above 0")
@@ -39,17 +39,17 @@ class MaskSettings:
     """From class scores to masks.
 
     Attributes:
-        compared_classes: The threshold is taken from so many classes with the largest scores (10 for 20 or 80
+        threshold_top_k: The threshold is taken from so many classes with the largest scores (10 for 20 or 80
             classes in the paper, 30 for 59).
-        deviations: The threshold is their mean and so many standard deviations.
+        num_std: The threshold is their mean and so many standard deviations.
         max_classes: Classes of an image at most, background counted.
         closing: Side of the square that masks are closed with; odd.
         dilations: Times a mask is grown by it.
         erosions: Times it is shrunk again.
     """
 
-    compared_classes: int = 10
-    deviations: float = 1.0
+    threshold_top_k: int = 10
+    num_std: float = 1.0
     max_classes: int = 5
     closing: int = 7
     dilations: int = 1
@@ -64,7 +64,7 @@ class MaskSettings:
             raise _unusable("closing", self.closing, "an odd number of pixels")
 
 
-_LEAST = {"compared_classes": 2, "max_classes": 1, "closing": 1, "dilations": 0, "erosions": 0}
+_LEAST = {"threshold_top_k": 2, "max_classes": 1, "closing": 1, "dilations": 0, "erosions": 0}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,9 +83,7 @@ class SimSegSettings:
 
     embedding_dim: int = 512
     training: PoolingSettings = field(default_factory=PoolingSettings)
-    testing: PoolingSettings = field(
-        default_factory=lambda: PoolingSettings(text_responses=1, padding="masked")
-    )
+    testing: PoolingSettings = field(default_factory=lambda: PoolingSettings(text_topk=1, padding="masked"))
     initial_temperature: float = 0.07
     lowest_temperature: float = 0.001
     highest_temperature: float = 0.5

@@ -8,7 +8,7 @@ _RECIPE = "simseg/scenes"
 _COUNTS = (1, 3, 5)
 _MEASURES = (
     "foreground_mean_iou",
-    "inside",
+    "mask_energy",
     "mean_iou",
     "image_to_text_1",
     "text_to_image_1",
@@ -46,7 +46,7 @@ def loda() -> Ablation:
         Claim(says=says, better=(full, ""), worse=(worse, ""), measure=measure)
         for worse in ("mean", "CLS")
         for measure, says in (
-            ("inside", f"LoDA puts more similarity inside true masks than {worse} pooling"),
+            ("mask_energy", f"LoDA puts more similarity inside true masks than {worse} pooling"),
             ("foreground_mean_iou", f"LoDA segments better than {worse} pooling"),
             ("rsum", f"LoDA retrieves no worse than {worse} pooling (published: +1.5 and +8.3 RSUM)"),
             ("top1", f"LoDA classifies no worse than {worse} pooling (published: +0.5 points)"),
@@ -80,7 +80,7 @@ def table11() -> Ablation:
         Cell(
             row=_row(text),
             column=_column(image),
-            measured_with={"method.testing.text_responses": text, "method.testing.image_responses": image},
+            measured_with={"method.testing.text_topk": text, "method.testing.image_topk": image},
         )
         for text in _COUNTS
         for image in _COUNTS
@@ -107,7 +107,7 @@ def table11() -> Ablation:
         title="Numbers of responses at test (Table 11 of the seed)",
         recipe=_RECIPE,
         cells=cells,
-        measures=("foreground_mean_iou", "mean_iou", "inside"),
+        measures=("foreground_mean_iou", "mean_iou", "mask_energy"),
         claims=(*falling, *flat),
         published=_published(_TABLE11),
     )
@@ -120,7 +120,7 @@ def table12() -> Ablation:
         Cell(
             row=_row(text),
             column=_column(image),
-            trained_with={"method.training.text_responses": text, "method.training.image_responses": image},
+            trained_with={"method.training.text_topk": text, "method.training.image_topk": image},
             seeds=None if (text, image) in repeated else (0,),
         )
         for text in _COUNTS
@@ -156,7 +156,7 @@ def table12() -> Ablation:
         title="Numbers of responses in training (Table 12 of the seed)",
         recipe=_RECIPE,
         cells=cells,
-        measures=("foreground_mean_iou", "mean_iou", "inside", "rsum", "top1"),
+        measures=("foreground_mean_iou", "mean_iou", "mask_energy", "rsum", "top1"),
         claims=tuple(claims),
         published=_published(_TABLE12),
     )
@@ -181,7 +181,7 @@ def common_class() -> Ablation:
             worse=(rows[1], ""),
             measure=measure,
         )
-        for measure in ("common_recall", "common_score", "common_lead")
+        for measure in ("common_recall", "common_score", "score_margin")
     ]
     return Ablation(
         name="simseg/common-class",
@@ -193,7 +193,7 @@ def common_class() -> Ablation:
             "others_recall",
             "common_score",
             "others_score",
-            "common_lead",
+            "score_margin",
             "foreground_mean_iou",
         ),
         claims=tuple(claims),

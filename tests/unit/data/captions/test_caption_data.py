@@ -171,7 +171,7 @@ def rotten(folder: Path) -> Iterator[dict[str, Any]]:
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_too_much_rot_stops_training_with_counts(tmp_path: Path, num_workers: int) -> None:
     path = write_shard(tmp_path / "rotten.tar", rotten(tmp_path))
-    data = open_small(path, tmp_path, max_broken=0.3)
+    data = open_small(path, tmp_path, max_invalid=0.3)
     with pytest.raises(DatasetError) as caught:
         list(data.batches(start_step=0, stop_step=40, num_workers=num_workers))
     error = caught.value
@@ -183,7 +183,7 @@ def test_too_much_rot_stops_training_with_counts(tmp_path: Path, num_workers: in
 @pytest.mark.filterwarnings("ignore:a record cannot be used")
 def test_a_larger_share_of_rot_can_be_allowed(tmp_path: Path) -> None:
     path = write_shard(tmp_path / "rotten.tar", rotten(tmp_path))
-    data = open_small(path, tmp_path, max_broken=0.9)
+    data = open_small(path, tmp_path, max_invalid=0.9)
     assert len(list(data.batches(start_step=0, stop_step=40))) == 40
 
 

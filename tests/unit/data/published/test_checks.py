@@ -22,7 +22,7 @@ def check(name: str, path: Path, **options: object) -> CheckReport:
 
 
 def bad(report: CheckReport) -> str:
-    return "\n".join(f"{f.what} | {f.fix}" for f in report.findings if f.level == "bad")
+    return "\n".join(f"{f.what} | {f.fix}" for f in report.findings if f.level == "error")
 
 
 def labels_of(tree: trees.Tree, pattern: str) -> list[Path]:
@@ -36,16 +36,16 @@ def rewrite(path: Path, change: object) -> None:
     trees.save_grey(path, change(np.array(Image.open(path)).astype(np.int64)))
 
 
-@pytest.mark.parametrize(("name", "form"), LAYOUTS)
-def test_whole_copy_is_good(tmp_path, name, form):
-    only_training = form in ("VOCaug", "SegmentationClassAug")
-    path = LAYOUTS[name, form](tmp_path / "copy").path
+@pytest.mark.parametrize(("name", "layout"), LAYOUTS)
+def test_whole_copy_is_good(tmp_path, name, layout):
+    only_training = layout in ("VOCaug", "SegmentationClassAug")
+    path = LAYOUTS[name, layout](tmp_path / "copy").path
     report = check(name, path, splits=("trainaug",) if only_training else ())
     assert report.is_good, report.lines()
     assert report.num_label_files == (trees.TRAIN if only_training else trees.TRAIN + trees.VAL)
-    assert not [f for f in report.findings if f.level == "doubt"]
+    assert not [f for f in report.findings if f.level == "warning"]
     notes = "\n".join(report.lines())
-    assert f"form {form}: " in notes
+    assert f"layout {layout}: " in notes
     assert only_training or "classes never occur" in notes
 
 
@@ -147,14 +147,14 @@ def test_part_without_the_highest_class_is_doubted_only_where_255_is_very_freque
             larger = picture.resize((picture.width * 4, picture.height * 4))
         larger.save(tmp_path / f"JPEGImages/{path.stem}.jpg")
     report = check("voc21", tree.path)
-    assert not [f for f in report.findings if f.level != "note"], report.lines()
+    assert not [f for f in report.findings if f.level != "info"], report.lines()
     for path in labels_of(tree, "SegmentationClass/*.png"):
         rewrite(
             path, lambda values: np.where(np.arange(values.size).reshape(values.shape) % 4 > 1, 255, values)
         )
     report = check("voc21", tree.path)
     assert report.is_good
-    assert "reduced in place" in "\n".join(f.what for f in report.findings if f.level == "doubt")
+    assert "reduced in place" in "\n".join(f.what for f in report.findings if f.level == "warning")
 
 
 def test_label_of_another_size_and_turned(tmp_path):

@@ -5,12 +5,12 @@ from hypothesis import strategies as st
 
 from lexiseg.core.errors import InputError
 from lexiseg.methods.simseg.class_masks import (
-    assemble,
     close_mask,
-    enlarge,
+    paste_masks,
     present_classes,
     resize_nearest,
     scale_map,
+    upsample_nearest,
 )
 from lexiseg.methods.simseg.settings import MaskSettings, PoolingSettings
 from lexiseg.ops.resize import RunningBest
@@ -35,7 +35,7 @@ def test_the_person_beside_the_horse_is_lost_p11():
 def test_only_the_best_scores_are_compared():
     few, many = (np.concatenate([scores(0.3, 0.2), np.full(count, 0.0, np.float32)]) for count in (8, 60))
     assert present_classes(few, None, DEFAULT) == present_classes(many, None, DEFAULT) == [0, 1]
-    assert present_classes(many, None, MaskSettings(compared_classes=3)) == []
+    assert present_classes(many, None, MaskSettings(threshold_top_k=3)) == []
 
 
 def test_five_that_tie_above_the_others_are_all_lost_p11():
@@ -51,7 +51,7 @@ def test_no_more_survive_than_the_bound_p11(values, compared_and_most):
     row = scores(*sorted(values, reverse=True)[:compared])
     if row.max() == row.min():
         return
-    found = present_classes(row, None, MaskSettings(compared_classes=compared, max_classes=compared))
+    found = present_classes(row, None, MaskSettings(threshold_top_k=compared, max_classes=compared))
     assert len(found) <= most
 
 
@@ -79,7 +79,7 @@ def test_maps_are_stretched_and_a_constant_one_is_zero():
 
 
 def test_cells_are_repeated():
-    assert enlarge(np.array([[[1, 2]]]), 2).tolist() == [[[1, 1, 2, 2], [1, 1, 2, 2]]]
+    assert upsample_nearest(np.array([[[1, 2]]]), 2).tolist() == [[[1, 1, 2, 2], [1, 1, 2, 2]]]
 
 
 def test_an_isolated_pixel_comes_back_unchanged_p14():
@@ -118,7 +118,7 @@ def test_an_overlap_goes_to_the_larger_score_p15():
     masks[0, :, :3] = masks[1, :, 1:] = True
     for order in ([0, 1], [1, 0]):
         into = RunningBest(labels=np.zeros((2, 4), np.uint16), best=np.zeros((2, 4), np.float32))
-        assemble(masks[order], [[3, 5][k] for k in order], [[0.3, 0.2][k] for k in order], into)
+        paste_masks(masks[order], [[3, 5][k] for k in order], [[0.3, 0.2][k] for k in order], into)
         assert into.labels[0].tolist() == [3, 3, 3, 5]
         assert into.best[0].tolist() == pytest.approx([0.3, 0.3, 0.3, 0.2])
 
@@ -134,7 +134,7 @@ def test_masks_are_resized_by_the_nearest_centre():
     ("changes", "message"),
     [
         ({"closing": 6}, r"closing = 6; expected an odd number of pixels"),
-        ({"compared_classes": 1}, r"compared_classes = 1; expected a whole number from 2 up"),
+        ({"threshold_top_k": 1}, r"threshold_top_k = 1; expected a whole number from 2 up"),
         ({"erosions": -1}, r"erosions = -1; expected a whole number from 0 up"),
     ],
 )
@@ -144,5 +144,5 @@ def test_settings_that_make_no_sense_are_refused(changes, message):
 
 
 def test_no_responses_at_all_are_refused():
-    with pytest.raises(InputError, match="text_responses = 0; expected a whole number above 0"):
-        PoolingSettings(text_responses=0)
+    with pytest.raises(InputError, match="text_topk = 0; expected a whole number above 0"):
+        PoolingSettings(text_topk=0)

@@ -42,7 +42,7 @@ def make(
         method=SimSegSettings(
             embedding_dim=16,
             training=PoolingSettings(pooling=pooling, padding=padding),
-            testing=PoolingSettings(pooling=pooling, text_responses=1, padding="masked"),
+            testing=PoolingSettings(pooling=pooling, text_topk=1, padding="masked"),
         ),
     )  # fmt: skip
 
@@ -50,7 +50,7 @@ def make(
 def make_generous() -> SimSeg:
     """Make a model that finds some words in any picture."""
     model = make().eval()
-    model.method = dataclasses.replace(model.method, masks=MaskSettings(deviations=-9.0))
+    model.method = dataclasses.replace(model.method, masks=MaskSettings(num_std=-9.0))
     return model
 
 
@@ -112,19 +112,19 @@ def test_text_counts_and_padding_differ_between_training_and_testing():
     sentence = ["a cat"]
     model.eval()
     with torch.no_grad():
-        tokens, own = model.texts.network(sentence, whole_length=True)
+        tokens, attention_mask = model.texts.network(sentence, pad_to_max_length=True)
         projected = model.texts.projection(tokens)
         torch.testing.assert_close(model.texts(sentence), unit(projected[:, :4].amax(1)))
         model.train()
         torch.testing.assert_close(model.texts(sentence), unit(projected.topk(5, dim=1).values.mean(1)))
-    assert own.sum() == 4
+    assert attention_mask.sum() == 4
 
 
 @pytest.mark.parametrize("pooling", MODES)
 def test_pooling_modes_are_what_they_are_called(pooling):
     tokens = torch.randn(2, 9, 8, generator=torch.Generator().manual_seed(0))
-    own = torch.arange(9)[None] < torch.tensor([[4], [9]])
-    settings = PoolingSettings(pooling=pooling, image_responses=3, text_responses=2, padding="masked")
+    attention_mask = torch.arange(9)[None] < torch.tensor([[4], [9]])
+    settings = PoolingSettings(pooling=pooling, image_topk=3, text_topk=2, padding="masked")
     wanted = {"topk": tokens.topk(3, dim=1).values.mean(1), "mean": tokens.mean(1), "cls": tokens[:, 0] + 1}
     torch.testing.assert_close(pool_image(tokens, tokens[:, 0] + 1, settings), unit(wanted[pooling]))
     first = {
@@ -132,7 +132,7 @@ def test_pooling_modes_are_what_they_are_called(pooling):
         "mean": tokens[0, :4].mean(0),
         "cls": tokens[0, 0],
     }
-    torch.testing.assert_close(pool_text(tokens, own, settings)[0], unit(first[pooling]))
+    torch.testing.assert_close(pool_text(tokens, attention_mask, settings)[0], unit(first[pooling]))
 
 
 def test_gradient_caching_equals_the_whole_batch_p17():
@@ -176,7 +176,7 @@ def test_the_engine_in_parts_gives_the_gradients_of_the_whole_batch_with_dropout
 def engine_gradients(size: int) -> dict[str, torch.Tensor]:
     model = make(drop_rate=0.3).train()
     here = Devices(device=torch.device("cpu"))
-    kind = gradients.ComparedGradients(model, here, size)
+    kind = gradients.CachedContrastiveGradients(model, here, size)
     kind.add(batch(), (5, 0, 0), contextlib.nullcontext, lambda loss: loss.backward())
     return {name: value.grad for name, value in model.named_parameters()}
 
