@@ -88,7 +88,9 @@ def reopen_dataset(
     Raises:
         DatasetError: The copy is incomplete or of another kind.
     """
-    rules = dict(opened_with)
+    rules = {
+        "layout" if rule == "form" else rule: value for rule, value in opened_with.items()
+    }  # of earlier stores
     name = rules.pop("dataset")
     if name == FOLDER:
         return FolderDataset(path, split, **rules)

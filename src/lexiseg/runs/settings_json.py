@@ -1,4 +1,7 @@
-"""Settings to JSON and back, strictly: every field is there, of its type, and nothing else."""
+"""Settings to JSON and back, strictly: every field is there, of its type, and nothing else.
+
+Fields that were renamed since are read by their old names too (``renamed_settings``).
+"""
 
 import types
 from dataclasses import fields, is_dataclass
@@ -6,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from lexiseg.core.errors import InputError
+from lexiseg.runs.renamed_settings import with_new_names
 
 Settings = TypeVar("Settings")
 
@@ -80,6 +84,7 @@ def _decode_dataclass(kind: type, value: Any, where: str, source: str) -> Any:
     names = [field.name for field in fields(kind)]
     if not isinstance(value, dict):
         raise _wrong(where, source, value, f"an object with {', '.join(names)}")
+    value = with_new_names(kind, value)
     if unknown := [name for name in value if name not in names]:
         raise _field(f"{where}.{unknown[0]}", source, "a field that this recipe does not have")
     if missing := [name for name in names if name not in value]:
