@@ -161,7 +161,7 @@ def count(
 
 
 def summary(confusion: ConfusionMatrix) -> dict[str, float]:
-    """Give the two numbers of a row."""
+    """Return the two numbers of a row."""
     scores = compute_scores(confusion)
     return {
         "mean_iou": round(100 * scores.mean_iou, 2),
@@ -191,7 +191,7 @@ def thinned(bank: ReferenceBank, path: Path, pictures: int, subcategories: int) 
 
 
 def export_references(dataset: FolderDataset, which: Sequence[int], folder: Path) -> list[str]:
-    """Write each class's part of some photographs as the folder source wants it; give the classes."""
+    """Write each class's part of some photographs as the folder source wants it; return the classes."""
     names = dataset.vocabulary.names
     found: set[int] = set()
     for index in which:
@@ -293,7 +293,7 @@ def real_rows(world: World, scratch: Path) -> list[dict[str, Any]]:
 
 
 def proposal_bound(world: World) -> dict[str, Any]:
-    """Give every proposed region its majority class of the truth: no naming can do better."""
+    """Return every proposed region its majority class of the truth: no naming can do better."""
     confusion = ConfusionMatrix(len(world.dataset.vocabulary))
     for sample in world.dataset:
         best = np.full(sample.label_map.shape, IGNORE_INDEX, np.uint16)

@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def colours_of_things(batch) -> tuple[np.ndarray, np.ndarray]:
-    """Give the mean colour inside every thing's mask, and its class."""
+    """Return the mean colour inside every thing's mask, and its class."""
     colours, labels = [], []
     for image, label_map in zip(batch.images.numpy(), batch.label_maps.numpy(), strict=True):
         for label in np.unique(label_map):

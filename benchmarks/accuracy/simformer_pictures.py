@@ -71,7 +71,7 @@ def names_of(label_map: np.ndarray, vocabulary: Vocabulary, labels: list[int]) -
 
 
 def right(found: np.ndarray, truth: np.ndarray, labels: list[int]) -> str:
-    """Say which share of the pixels of some classes, and which of all others, are labelled right."""
+    """Return which share of the pixels of some classes, and which of all others, are labelled right."""
     unseen = np.isin(truth, labels)
     seen = ~unseen & (truth != IGNORE_INDEX)
     return f"unseen {(found == truth)[unseen].mean():.0%}, seen {(found == truth)[seen].mean():.0%}"
@@ -134,7 +134,7 @@ def draw_results(models: dict[str, SimFormer], dataset: LabelledDataset, steps: 
 
 
 def _shows_both(sample: Sample, unseen: list[int], num_classes: int) -> bool:
-    """Say whether a scene has two unseen classes or more, and a seen one."""
+    """Return whether a scene has two unseen classes or more, and a seen one."""
     labels = [label for label in np.unique(sample.label_map) if label < num_classes]
     return np.isin(labels, unseen).sum() >= 2 and not np.isin(labels, unseen).all()
 
@@ -156,7 +156,7 @@ def pixel_embeddings(model: SimFormer, image: np.ndarray) -> torch.Tensor:
 def similarity(
     model: SimFormer, first: torch.Tensor, pixel: tuple[int, int], second: torch.Tensor
 ) -> np.ndarray:
-    """Give SimNet's probability that each pixel of ``second`` shows the class of a pixel of ``first``."""
+    """Return SimNet's probability that each pixel of ``second`` shows the class of a pixel of ``first``."""
     assert model.pair_losses is not None, "the run has no SimNet: give one with method.pairs self or cross"
     one = first[:, pixel[0], pixel[1]][None, None]
     others = second.flatten(1).T[None]

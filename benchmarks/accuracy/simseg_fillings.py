@@ -26,7 +26,7 @@ NUM_CAPTIONS = 500
 
 @torch.inference_mode()
 def share_at_fillings(model: SimSeg, sentences: Sequence[str], responses: int) -> float:
-    """Give the share of the largest responses, over all channels, that are at fillings."""
+    """Return the share of the largest responses, over all channels, that are at fillings."""
     tokens, attention_mask = model.texts.network(sentences, pad_to_max_length=True)
     places = model.texts.projection(tokens).topk(responses, dim=1).indices
     return float((places >= attention_mask.sum(1)[:, None, None]).float().mean())

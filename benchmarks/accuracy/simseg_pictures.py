@@ -48,13 +48,13 @@ def things(sample: Sample, vocabulary: Vocabulary) -> list[int]:
 
 
 def first_with(dataset: SceneDataset, least: int) -> Iterator[Sample]:
-    """Give the scenes with at least so many classes, in order."""
+    """Return the scenes with at least so many classes, in order."""
     return (sample for sample in dataset if len(things(sample, dataset.vocabulary)) >= least)
 
 
 @torch.inference_mode()
 def word_maps(model: SimSeg, sample: Sample, vocabulary: Vocabulary, labels: list[int]) -> np.ndarray:
-    """Give the similarity of every patch with some class names, each map stretched to [0, 1]."""
+    """Return the similarity of every patch with some class names, each map stretched to [0, 1]."""
     names = list(vocabulary.names)
     embeddings = model.embed_texts(names, model.settings.prompts)
     encoded = model.encode(sample.image)

@@ -77,7 +77,7 @@ def machine() -> dict[str, Any]:
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
-    """Give the versions of Python and of the installed packages named."""
+    """Return the versions of Python and of the installed packages named."""
     found = {"python": platform.python_version()}
     for package in packages:
         found[package] = importlib.metadata.version(package)

@@ -96,7 +96,7 @@ OFFICIAL = "official"
 
 
 def rename(vocabulary: Vocabulary, naming: str, class_list: str | None) -> Vocabulary:
-    """Give the classes the names that somebody's code uses; labels stay.
+    """Rename the classes to the names that somebody's code uses; labels stay.
 
     A class is found under every spelling of its official name (``potted plant`` for ``pottedplant``).
 

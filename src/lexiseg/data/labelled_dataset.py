@@ -34,7 +34,7 @@ class LabelledDataset(ABC):
         """Read one sample."""
 
     def opened_with(self) -> dict[str, Any]:
-        """Give what ``data.datasets.reopen_dataset`` needs to read labels in the same way; empty if it cannot."""
+        """Return what ``data.datasets.reopen_dataset`` needs to read labels in the same way; empty if it cannot."""
         return {}
 
     def __iter__(self) -> Iterator[Sample]:

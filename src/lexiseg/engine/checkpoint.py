@@ -28,7 +28,7 @@ _RENAMED = ((re.compile(r"(?<=\bnetwork\.)pieces(?=\.weight\b)"), "token_embeddi
 
 
 def checkpoint_path(run: Path, step: int) -> Path:
-    """Give where the checkpoint after a step belongs."""
+    """Return where the checkpoint after a step belongs."""
     return run / FOLDER / f"step-{step:06d}"
 
 

@@ -1,4 +1,4 @@
-"""From a batch to gradients: at once, in parts, or in parts with the whole batch compared."""
+"""Gradients of a batch: at once, accumulated over sub-batches, or cached (GradCache) for contrastive losses."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -26,7 +26,7 @@ class Gradients(ABC):
     """How the gradients of a step are found.
 
     Args:
-        model: What is trained; its parameters are replaced by their shards where weights lie apart.
+        model: What is trained; its parameters are replaced by their shards where the weights are sharded.
         devices: Where.
         sub_batch_size: Most samples at once on a device.
     """
@@ -38,11 +38,11 @@ class Gradients(ABC):
 
     @abstractmethod
     def add(self, batch: Batch, seed_key: tuple[int, ...], autocast: Autocast, backward: Backward) -> Losses:
-        """Add the gradients of a step to the parameters'; give its losses, without gradient.
+        """Add the gradients of a step to the parameters'; return its losses, without gradient.
 
         Args:
             batch: This device's share, still on the CPU.
-            seed_key: What the step's random numbers are seeded with, further words per part.
+            seed_key: What the step's random numbers are seeded with, the number of the sub-batch is added.
             autocast: Makes the context that forward passes run in.
             backward: Backpropagates a scalar.
         """
@@ -59,10 +59,10 @@ class Gradients(ABC):
 
 
 class PlainGradients(Gradients):
-    """Of the loss of the batch, or of the mean of its parts' losses, one part after the other."""
+    """Gradients of the mean of the sub-batches' losses, accumulated one sub-batch after the other."""
 
     def add(self, batch: Batch, seed_key: tuple[int, ...], autocast: Autocast, backward: Backward) -> Losses:
-        """Add the gradients of a step to the parameters'; give its losses, without gradient."""
+        """Add the gradients of a step to the parameters'; return its losses, without gradient."""
         parts = self.parts(batch)
         weights: list[float] = []
         found: list[Losses] = []
@@ -79,9 +79,9 @@ class PlainGradients(Gradients):
 
 
 class CachedContrastiveGradients(Gradients):
-    """Of a contrastive loss of the whole batch, exactly, in the memory of a part of it.
+    """Exact gradients of a contrastive loss of the whole batch in the memory of a sub-batch (GradCache).
 
-    Decoupled gradient accumulation (Cui et al., "Contrastive Vision-Language Pre-training with Limited
+    Gradient caching, or decoupled gradient accumulation (Cui et al., "Contrastive Vision-Language Pre-training with Limited
     Resources", ECCV 2022; Gao et al., "Scaling Deep Contrastive Learning Batch Size under Memory Limited
     Setup", 2021): embed all parts without gradient; take the gradient of the loss with respect to every
     embedding; embed each part again, with the same random numbers, and backpropagate the product of
@@ -89,7 +89,7 @@ class CachedContrastiveGradients(Gradients):
     """
 
     def add(self, batch: Batch, seed_key: tuple[int, ...], autocast: Autocast, backward: Backward) -> Losses:
-        """Add the gradients of a step to the parameters'; give its losses, without gradient."""
+        """Add the gradients of a step to the parameters'; return its losses, without gradient."""
         parts = self.parts(batch)
         halves: list[tuple[Tensor, Tensor]] = []
         for index, move in enumerate(parts):

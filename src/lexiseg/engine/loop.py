@@ -47,7 +47,7 @@ def train(
     resumed ends with the same log, and on a CPU with the same bits, as one that was not.
 
     Args:
-        model: Is trained in place; with several devices its parameters may be left in shards.
+        model: Is trained in place; with several devices its parameters may be left sharded.
         data: Gives the batches.
         optim: How it is optimised.
         run: How the run goes.
@@ -173,7 +173,7 @@ class _Evaluation:
             self.log.restart_clock(state.step)
 
     def _full_copy(self, scored: Trainable) -> Trainable:
-        """Bring together weights that lie apart; each device has the whole model for this."""
+        """Gather sharded weights into a copy of the model, which every device has for this."""
         tensors = self.state.final_tensors(everywhere=True)
         load_tensors(scored, tensors, Path("the model in training"))
         return scored.to(self.state.devices.device).eval()

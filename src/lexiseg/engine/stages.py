@@ -27,7 +27,7 @@ class Losses(NamedTuple):
 
     @classmethod
     def of(cls, terms: LossTerms) -> "Losses":
-        """Take a model's loss apart."""
+        """Build from the terms of a model's loss."""
         return cls(terms.total(), dict(terms.terms), dict(terms.observed))
 
     @classmethod

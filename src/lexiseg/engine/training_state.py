@@ -94,7 +94,7 @@ class TrainingState:
         self.devices.wait()
 
     def load(self, folder: Path, step: int) -> None:
-        """Go back to what was saved after a step.
+        """Load what was saved after a step.
 
         Raises:
             CheckpointError: The checkpoint is damaged, or of another model.
@@ -110,7 +110,7 @@ class TrainingState:
         self.step = step
 
     def final_tensors(self, *, everywhere: bool = False) -> dict[str, Tensor]:
-        """Give the weights to use, running means where there are any; empty but on the main process, or everywhere."""
+        """Return the weights to use, running means where there are any; empty but on the main process, or everywhere."""
         tensors = dict(model_tensors(self.model))
         if self.average is not None:
             tensors.update(self.average.state())
@@ -124,10 +124,10 @@ class TrainingState:
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
 
     def _clip(self) -> Tensor:
-        """Give the norm of the gradient before clipping, and clip it."""
+        """Return the norm of the gradient before clipping, and clip it."""
         updated = [parameter for parameter in self.parameters if parameter.grad is not None]
-        # Tensors that lie apart and tensors that do not cannot be handled in one call.
-        kinds = [[p for p in updated if isinstance(p, DTensor) is apart] for apart in (False, True)]
+        # Sharded tensors and plain ones cannot be handled in one call.
+        kinds = [[p for p in updated if isinstance(p, DTensor) is sharded] for sharded in (False, True)]
         norms = [
             full_tensor(get_total_norm([p.grad for p in kind if p.grad is not None]))
             for kind in kinds

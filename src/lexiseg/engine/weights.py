@@ -14,12 +14,12 @@ from lexiseg.engine.optim import named_parameters
 
 
 def full_tensor(tensor: Tensor) -> Tensor:
-    """Give a tensor that lies apart on several devices as one; all processes call this together."""
+    """Return the full tensor of a sharded one; all processes call this together."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def copy_full(source: Tensor, target: Tensor) -> None:
-    """Copy a whole tensor, the same on all processes, into one that may lie apart."""
+    """Copy a full tensor, the same on all processes, into one that may be sharded."""
     if isinstance(target, DTensor):
         source = distribute_tensor(source.to(target.device), target.device_mesh, target.placements)
     with torch.no_grad():
@@ -31,7 +31,7 @@ _BETWEEN = "|"
 
 
 def model_tensors(module: nn.Module) -> dict[str, Tensor]:
-    """Give the parameters and persistent buffers by name; what has two names (tied weights) by its first."""
+    """Return the parameters and persistent buffers by name; what has two names (tied weights) by its first."""
     found: dict[str, Tensor] = {}
     seen: set[int] = set()
     for name, tensor in module.state_dict(keep_vars=True).items():
@@ -60,7 +60,7 @@ def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor], source: Path)
 
 
 def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
-    """Give the optimiser's state by ``parameter|entry``."""
+    """Return the optimiser's state by ``parameter|entry``."""
     return {
         f"{name}{_BETWEEN}{entry}": value
         for name, parameter in named_parameters(optimizer)

@@ -52,7 +52,7 @@ class MaskDecoder(nn.Module):
                     nn.init.zeros_(module.bias)
 
     def forward(self, maps: Float[Tensor, "B C h w"]) -> Float[Tensor, "L B Q D"]:
-        """Give the normalised proposals of every layer; what goes on to the next is not normalised."""
+        """Return the normalised proposals of every layer; what goes on to the next is not normalised."""
         memory = self.project(maps)
         places = rearrange(sine_positions(memory), "d h w -> (h w) d")
         memory = rearrange(memory, "b d h w -> b (h w) d")

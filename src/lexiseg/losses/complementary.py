@@ -1,4 +1,4 @@
-"""Complementary loss: what the masks of an image leave over is what its tags without a mask cover.
+"""Complementary loss: the union of the tagged masks against the complement of the known masks.
 
 Chen et al., "Weak-shot Semantic Segmentation via Dual Similarity Transfer", NeurIPS 2022. The union of
 the masks predicted for tags without a mask is compared with the complement of the known masks.

@@ -23,7 +23,7 @@ WIDTH = 0.02
 
 
 def band_distance(size: tuple[int, int], width: float = WIDTH) -> int:
-    """Give the width of the band in pixels for a picture of ``(height, width)``."""
+    """Return the width of the band in pixels for a picture of ``(height, width)``."""
     return max(1, round(width * math.hypot(*size)))
 
 

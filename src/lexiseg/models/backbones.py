@@ -43,7 +43,7 @@ class TransformersPyramid(PyramidBackbone):
         self.channels, self.strides = tuple(network.channels), tuple(strides)
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B _ _ _"]]:
-        """Give the maps of RGB images with values in [0, 1], fine to coarse."""
+        """Return the maps of RGB images with values in [0, 1], fine to coarse."""
         return list(self.network(self.normalisation(images)).feature_maps)
 
 
@@ -129,7 +129,7 @@ class EfficientNetPyramid(PyramidBackbone):
         self.standardised = nn.ModuleList(_standardising(*usual[tap]) for tap in self._TAPS)
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B _ _ _"]]:
-        """Give the maps of RGB images with values in [0, 1], fine to coarse."""
+        """Return the maps of RGB images with values in [0, 1], fine to coarse."""
         pixels = self.normalisation(images).contiguous(memory_format=torch.channels_last)
         maps = relu6(self.stem(pixels))
         taken: list[Tensor] = []
@@ -181,7 +181,7 @@ class TinyPyramid(PyramidBackbone):
             inputs, reached = outputs, stride
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B _ _ _"]]:
-        """Give the maps of RGB images with values in [0, 1], fine to coarse."""
+        """Return the maps of RGB images with values in [0, 1], fine to coarse."""
         maps, taken = images * 4 - 2, []
         for stage in self.stages:
             maps = stage(maps)
@@ -190,7 +190,7 @@ class TinyPyramid(PyramidBackbone):
 
 
 def describe_backbone(backbone: PyramidBackbone) -> dict[str, Any]:
-    """Say what a backbone of this file is, without its weights and as JSON has it; see ``build_backbone``."""
+    """Describe a backbone of this file, without its weights and as JSON has it; see ``build_backbone``."""
     match backbone:
         case TransformersPyramid():
             return json.loads(backbone.network.config.to_json_string(use_diff=False))

@@ -101,7 +101,7 @@ class MaskGenerator(MaskProposer):
 
 
 def _grid(per_side: int, size: tuple[int, int]) -> Float[Tensor, "P 1 2"]:
-    """Give x and y of the centres of ``per_side`` by ``per_side`` cells, row by row."""
+    """Return x and y of the centres of ``per_side`` by ``per_side`` cells, row by row."""
     centres = (torch.arange(per_side) + 0.5) / per_side
     y, x = torch.meshgrid(centres * size[0], centres * size[1], indexing="ij")
     return torch.stack([x.reshape(-1, 1), y.reshape(-1, 1)], dim=2)

@@ -110,7 +110,7 @@ class MaskFormer(nn.Module):
         )
 
     def forward(self, images: Float[Tensor, "B 3 H W"], *, last_only: bool = False) -> MaskFormerOutput:
-        """Give the proposals of RGB images with values in [0, 1].
+        """Return the proposals of RGB images with values in [0, 1].
 
         Args:
             images: Sides are multiples of ``size_divisor``, or maps are rounded up.
@@ -131,7 +131,7 @@ class MaskFormer(nn.Module):
         )
 
     def parameter_groups(self) -> list[ParameterGroup]:
-        """Give the parameters to train: the backbone at a tenth of the rate, norms and embeddings not decayed."""
+        """Return the parameters to train: the backbone at a tenth of the rate, norms and embeddings not decayed."""
         exempt = {
             f"{prefix}.{name}" if prefix else name
             for prefix, module in self.named_modules()

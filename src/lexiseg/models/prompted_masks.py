@@ -80,7 +80,7 @@ class PromptedMasks(nn.Module, ABC):
         return Masks(masks=masks.cpu().numpy(), scores=scores[0, order].float().cpu().numpy())
 
     def _pixels(self, image: UInt8[np.ndarray, "H W 3"], size: tuple[int, int]) -> Tensor:
-        """Give the picture at ``size``, normalised, as ``1 3 h w`` on the network's device."""
+        """Return the picture at ``size``, normalised, as ``1 3 h w`` on the network's device."""
         pixels = torch.from_numpy(np.ascontiguousarray(image)).to(self.normalisation.mean.device)
         pixels = rearrange(pixels, "h w c -> 1 c h w").float() / 255
         if size != tuple(image.shape[:2]):

@@ -119,7 +119,7 @@ class RegionProposer(MaskProposer):
 def _superpixels(
     picture: Float32[np.ndarray, "H W 3"], settings: RegionSettings
 ) -> tuple[Int32[np.ndarray, "H W"], Float32[np.ndarray, "H W 3"]]:
-    """Cut RGB in [0, 1] into superpixels numbered from zero; give its Lab colours too."""
+    """Cut RGB in [0, 1] into superpixels numbered from zero; return its Lab colours too."""
     if importlib.util.find_spec("skimage") is None:
         raise MissingPackageError.of("scikit-image", doing="cutting a picture into superpixels", extra="rim")
     from skimage import color, segmentation  # half a second to import

@@ -46,7 +46,7 @@ class GeneratedPicture:
 
     @property
     def is_black(self) -> bool:
-        """Tell whether the picture is empty: no reference can be made of it."""
+        """Return whether the picture is empty: no reference can be made of it."""
         return bool(self.image.max() < 8)
 
 
@@ -123,7 +123,7 @@ class StableDiffusion(nn.Module):
         )
 
     def name_tokens(self, prompt: str, name: str) -> list[int]:
-        """Give the positions of the tokens of ``name`` in ``prompt``, start token included in the count.
+        """Return the positions of the tokens of ``name`` in ``prompt``, start token included in the count.
 
         Raises:
             VocabularyError: The prompt is too long or does not contain the name.

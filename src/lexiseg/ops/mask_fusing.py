@@ -90,7 +90,7 @@ def fused_groups(
     threshold: float = 0.9,
     largest_absorber: float = 1.0,
 ) -> list[list[int]]:
-    """Say which masks belong together.
+    """Return which masks belong together.
 
     Args:
         masks: Of one picture.
@@ -127,7 +127,7 @@ def _belong(words, counts, areas, left, right, threshold, limit):
 @njit(cache=True, nogil=True)
 @no_type_check
 def _greedy(words, counts, areas, threshold, limit):
-    """Give the mask in whose place each mask ended; -1 for empty masks. Changes its arguments."""
+    """Return the mask in whose place each mask ended; -1 for empty masks. Changes its arguments."""
     num = areas.size
     owner = np.where(areas > 0, np.arange(num), -1).astype(np.int32)
     differ = np.zeros((num, num), np.bool_)  # pairs compared since either last grew
@@ -188,7 +188,7 @@ def _one_pass(words, counts, areas, threshold, limit):
 @njit(cache=True, nogil=True)
 @no_type_check
 def _share_exceeds(words, counts, areas, left, right, threshold):
-    """Say whether two masks share more than ``threshold`` of the smaller one; never for an empty one.
+    """Return whether two masks share more than ``threshold`` of the smaller one; never for an empty one.
 
     Counts of tiles bound what is shared from above, which settles most pairs. Bits are compared only in
     tiles that are partly set in both, and only until the bound is low enough.

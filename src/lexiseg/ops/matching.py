@@ -1,4 +1,4 @@
-"""Give every target a proposal of its own, at the least total cost."""
+"""Match every target to a proposal of its own, at the least total cost."""
 
 from collections.abc import Sequence
 from typing import TypeAlias

@@ -127,7 +127,7 @@ class PermutohedralLattice:
 
 
 def _elevation(dimensions: int) -> np.ndarray:
-    """Give the matrix (D + 1) × D that maps features onto the lattice's plane, where coordinates sum to 0.
+    """Return the matrix (D + 1) × D that maps features onto the lattice's plane, where coordinates sum to 0.
 
     Column ``j`` is orthogonal to the others; the length is such that blurring gives unit variance.
     """

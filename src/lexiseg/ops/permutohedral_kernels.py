@@ -114,7 +114,7 @@ def _slot(key, vertices, table):
 @njit(cache=True, nogil=True)
 @no_type_check
 def number_vertices(keys, orders, bits, corners):
-    """Number the corners of all simplices; give the keys by number and the hash table of numbers."""
+    """Number the corners of all simplices; return the keys by number and the hash table of numbers."""
     num_points, num_corners = corners.shape
     dimensions = num_corners - 1
     step = np.int64(0)  # one along all packed coordinates

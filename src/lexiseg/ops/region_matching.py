@@ -53,7 +53,7 @@ class RegionMatch:
         return scores.scatter_(1, self.candidates, 1 / (1 + self.divergences))
 
     def runners_up(self) -> Int64[Tensor, " Q"]:
-        """Give the class that came second; the winner itself where it was the only candidate."""
+        """Return the class that came second; the winner itself where it was the only candidate."""
         if self.candidates.shape[1] < 2:
             return self.labels
         order = self.divergences.argsort(dim=1, stable=True)
@@ -89,7 +89,7 @@ def match_regions(
     kind: Divergence = "kl",
     over_references: Reduction = "nearest",
 ) -> RegionMatch:
-    """Give every region the class whose references rank the classes as the region does.
+    """Assign every region the class whose references rank the classes as the region does.
 
     Args:
         region_scores: Score of every class for every region, from ``reference_scores``.

@@ -91,7 +91,7 @@ TRAINING_RECIPES: dict[str, tuple[str, str]] = {
 
 
 def find_recipe(name: str) -> Recipe:
-    """Give the recipe of a name, or of ``package.module:function``.
+    """Return the recipe of a name, or of ``package.module:function``.
 
     Raises:
         UnknownNameError: There is no recipe of that name.
@@ -130,7 +130,7 @@ class RebuildableRecipe(Recipe):
 
     @abstractmethod
     def describe_model(self, model: Trainable) -> dict[str, Any]:
-        """Give what ``rebuild_model`` needs beside the settings, as JSON has it."""
+        """Return what ``rebuild_model`` needs beside the settings, as JSON has it."""
 
     @abstractmethod
     def rebuild_model(self, described: Mapping[str, Any]) -> Trainable:

@@ -67,7 +67,7 @@ class WeakShotSource:
     batches: WeakShotSettings = field(default_factory=WeakShotSettings)
 
     def vocabulary(self) -> Vocabulary:
-        """Give the classes with their division. Only ``folder`` looks at the copy.
+        """Return the classes with their division. Only ``folder`` looks at the copy.
 
         Raises:
             InputError: It is not said where the copy is or how the classes are divided.
@@ -85,7 +85,7 @@ class WeakShotSource:
         return Vocabulary(names=split.names, seen=split.seen)
 
     def trained_vocabulary(self) -> Vocabulary:
-        """Give the classes as training sees them: all of them with masks for the oracle and in re-training."""
+        """Return the classes as training sees them: all of them with masks for the oracle and in re-training."""
         vocabulary = self.vocabulary()
         if not self.all_masks and self.pseudo_masks is None:
             return vocabulary

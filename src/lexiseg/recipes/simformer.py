@@ -72,7 +72,7 @@ class SimFormerRecipe(RebuildableRecipe):
         return self._built(_load_backbone(self.backbone), self.data.trained_vocabulary())
 
     def describe_model(self, model: Trainable) -> dict[str, Any]:
-        """Give the classes and what the backbone is, without its weights."""
+        """Return the classes and what the backbone is, without its weights."""
         assert isinstance(model, SimFormer)
         vocabulary = model.vocabulary
         return {

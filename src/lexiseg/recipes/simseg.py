@@ -1,6 +1,6 @@
 """simseg: training on captions alone.
 
-``paper`` is the recipe of the seed's Table 5; ``scenes`` makes its findings visible on two CPU cores;
+``paper`` is the recipe of the paper's Table 5; ``scenes`` makes its findings visible on two CPU cores;
 ``emoji`` has real artwork; ``tiny`` only shows that everything runs. Measured in benchmarks/accuracy/simseg.md.
 """
 
@@ -100,7 +100,7 @@ class CaptionSimSegRecipe(SimSegRecipe):
     max_invalid: float = 0.2
 
     def build_tokenizer(self) -> CaptionTokenizer:
-        """Take BERT's 30,522 pieces from the pip package that carries all-MiniLM-L6-v2.
+        """Build BERT's WordPiece tokenizer (30,522 tokens) from the pip package that carries all-MiniLM-L6-v2.
 
         Raises:
             MissingWeightsError: The package is not installed.
@@ -138,7 +138,7 @@ class SceneSimSegRecipe(SimSegRecipe):
     evaluation: SceneEvaluation = field(default_factory=SceneEvaluation)
 
     def build_tokenizer(self) -> CaptionTokenizer:
-        """Know every word that captions of scenes are made of."""
+        """Build a tokenizer of every word that captions of scenes are made of."""
         return WordTokenizer(_scene_words())
 
     def build_data(self) -> TrainingData:
@@ -163,7 +163,7 @@ class PasteSimSegRecipe(SimSegRecipe):
     evaluation: SceneEvaluation = field(default_factory=SceneEvaluation)
 
     def build_tokenizer(self) -> CaptionTokenizer:
-        """Take BERT's pieces: names of artwork are words of any kind.
+        """Build BERT's WordPiece tokenizer: names of artwork are words of any kind.
 
         Raises:
             MissingWeightsError: The package that carries them is not installed.

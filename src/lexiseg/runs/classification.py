@@ -56,7 +56,7 @@ def linear_probe(
     num_classes: int,
     settings: ProbeSettings | None = None,
 ) -> dict[int, float]:
-    """Train a linear layer on frozen features and give its top-1 and top-5 accuracy.
+    """Train a linear layer on frozen features and return its top-1 and top-5 accuracy.
 
     Args:
         features: Of ``V`` views (random crops, say) of each of ``N`` pictures; an epoch takes one view of each.

@@ -36,7 +36,7 @@ _MARKS = ("recipe.json", "log.jsonl", "checkpoints")
 
 
 def is_run_folder(name: str) -> bool:
-    """Tell whether a name is that of a folder which ``lexiseg train`` wrote, perhaps in part."""
+    """Return whether a name is that of a folder which ``lexiseg train`` wrote, perhaps in part."""
     folder = Path(name).expanduser()
     if not folder.is_dir() or (folder / "config.json").exists():
         return False
@@ -215,7 +215,7 @@ def _environment(folder: Path) -> dict[str, Any]:
 
 
 def _commit(folder: Path) -> str | None:
-    """Give the commit of a folder that is the top of a git checkout, marked when files differ from it."""
+    """Return the commit of a folder that is the top of a git checkout, marked when files differ from it."""
     if not (folder / ".git").exists():
         return None
     try:

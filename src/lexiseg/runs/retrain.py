@@ -54,7 +54,7 @@ def write_pseudo_masks(
 
 
 def fully_supervised(method: SimFormerSettings) -> SimFormerSettings:
-    """Give the settings of a plain MaskFormer: no pairs, nothing for tags without masks."""
+    """Return the settings of a plain MaskFormer: no pairs, nothing for tags without masks."""
     return replace(method, pairs="none", complementary=0.0)
 
 

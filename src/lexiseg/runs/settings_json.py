@@ -15,7 +15,7 @@ Settings = TypeVar("Settings")
 
 
 def settings_to_json(value: Any) -> Any:
-    """Give plain values: dataclasses become objects, tuples lists, paths texts."""
+    """Return plain values: dataclasses become objects, tuples lists, paths texts."""
     if is_dataclass(value):
         return {field.name: settings_to_json(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, dict):
@@ -44,7 +44,7 @@ def settings_from_json(kind: type[Settings], value: Any, *, source: str) -> Sett
 
 
 def changed_fields(before: Any, after: Any, path: str = "") -> dict[str, tuple[Any, Any]]:
-    """Compare plain values; give both for each field that differs, by its dotted name."""
+    """Compare plain values; return both for each field that differs, by its dotted name."""
     if isinstance(before, dict) and isinstance(after, dict):
         return {
             name: pair

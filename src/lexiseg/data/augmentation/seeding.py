@@ -7,7 +7,7 @@ PICTURE, WORDS, SUBSTITUTE = 0, 1, 2
 
 
 def sample_rng(seed: int, epoch: int, index: int, *, stream: int = PICTURE) -> np.random.Generator:
-    """Give the generator of one sample of one epoch; costs about 10 µs.
+    """Return the generator of one sample of one epoch; costs about 10 µs.
 
     Args:
         seed: Of the run; not negative.

@@ -51,7 +51,7 @@ class EpochOrder:
         self._orders: OrderedDict[tuple[int, int], Int64[np.ndarray, " n"]] = OrderedDict()
 
     def record_at(self, epoch: int, place: int) -> int:
-        """Give the number of the record at a place, 0 up to the number of records."""
+        """Return the number of the record at a place, 0 up to the number of records."""
         ends = self._layout(epoch)[1]
         group = bisect_right(ends, place)
         return int(self._order(epoch, group)[place - (ends[group - 1] if group else 0)])
@@ -62,7 +62,7 @@ class EpochOrder:
         return int(order[rng.integers(len(order))])
 
     def _layout(self, epoch: int) -> tuple[list[list[int]], list[int]]:
-        """Give the groups of shards, and the place after the last of each group."""
+        """Return the groups of shards, and the place after the last of each group."""
         if epoch not in self._layouts:
             groups: list[list[int]] = [[]]
             counts = [0]
@@ -180,7 +180,7 @@ class CaptionData(TrainingData):
         world_size: int = 1,
         num_workers: int = 0,
     ) -> Iterator[Batch]:
-        """Give this device's share of the batches of some steps.
+        """Return this device's share of the batches of some steps.
 
         Raises:
             DatasetError: Too large a share of the records met is broken.
@@ -210,7 +210,7 @@ class CaptionData(TrainingData):
         return read_invalid_records(self.ledger)
 
     def describe(self) -> dict[str, Any]:
-        """Give kind, path, counts, and what is broken so far by reason."""
+        """Return kind, path, counts, and what is broken so far by reason."""
         reasons = Counter(record.reason.value for record in self.broken())
         return {
             **self.source.describe(),

@@ -1,4 +1,4 @@
-"""Look through pictures with captions: what is broken, what is there twice, how long captions are."""
+"""Check images with captions: invalid records, duplicates, lengths of captions."""
 
 import os
 import re
@@ -73,7 +73,7 @@ class CaptionCheck:
         return dict(Counter(record.reason.value for record in self.broken).most_common())
 
     def as_dict(self) -> dict[str, Any]:
-        """Give everything as plain values; of what is broken the counts."""
+        """Return everything as plain values; of what is broken the counts."""
         values = {name: value for name, value in vars(self).items() if name != "broken"}
         return {
             **values,
@@ -139,7 +139,7 @@ class _Look:
 
 
 def _look_at_all(source: CaptionSource, workers: int) -> Iterator[_Look | InvalidRecord]:
-    """Look at records with several threads (decoders let others run), in order, a few ahead."""
+    """Read records with several threads (decoders let others run), in order, a few ahead."""
     waiting: deque[Future[_Look | InvalidRecord]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         try:

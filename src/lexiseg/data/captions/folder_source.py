@@ -117,5 +117,5 @@ class FolderSource(CaptionSource):
 
 
 def is_caption_folder(path: Path) -> bool:
-    """Tell whether a folder has the layout: images/ or captions.tsv."""
+    """Return whether a folder has the layout: images/ or captions.tsv."""
     return (path / _PICTURES).is_dir() or (path / _LIST).is_file()

@@ -73,7 +73,7 @@ class ParquetSource(CaptionSource):
         self._forget()
 
     def _open_file(self, number: int, file: Path, columns: CaptionColumns) -> int:
-        """Note the row groups of a file; give their size in memory, in bytes."""
+        """Note the row groups of a file; return their size in memory, in bytes."""
         from pyarrow import ArrowException, parquet
 
         try:
@@ -136,7 +136,7 @@ class ParquetSource(CaptionSource):
 
     @staticmethod
     def _picture_bytes(value: Any, folder: Path) -> bytes | str:
-        """Give the content of a picture, or say what is wrong."""
+        """Return the content of a picture, or say what is wrong."""
         if isinstance(value, dict):  # as the Hugging Face hub stores pictures
             value = value.get("bytes") or value.get("path")
         if isinstance(value, bytes):
@@ -149,7 +149,7 @@ class ParquetSource(CaptionSource):
             return f"{value}: {error}"
 
     def _table(self, shard: int) -> Any:
-        """Give a row group's table, keeping the last ones."""
+        """Return a row group's table, keeping the last ones."""
         from pyarrow import parquet
 
         if self._process != os.getpid():  # a lock may have been held when the process was forked
@@ -202,7 +202,7 @@ def _choose(file: Path, names: list[str], asked: str | None, usual: Sequence[str
 
 
 def _end_of(file: Path) -> bytes:
-    """Give size and last bytes, where the metadata with statistics and offsets is."""
+    """Return size and last bytes, where the metadata with statistics and offsets is."""
     with file.open("rb") as content:
         size = content.seek(0, os.SEEK_END)
         content.seek(max(0, size - 65_536))

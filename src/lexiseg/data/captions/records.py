@@ -113,5 +113,5 @@ class CaptionSource(ABC):
         """Hash what the records are, without reading pictures: 64 hexadecimal digits."""
 
     def describe(self) -> dict[str, Any]:
-        """Give what a person should know of the data, as plain values."""
+        """Return what a person should know of the data, as plain values."""
         return {"kind": self.kind, "path": self.path, "shards": len(self.sizes), "records": len(self)}

@@ -62,7 +62,7 @@ class TarIndex:
 
 
 def index_tar(path: Path, cache: Path | None) -> TarIndex:
-    """Give the index of a shard, from the cache where the file is the same as then.
+    """Return the index of a shard, from the cache where the file is the same as then.
 
     Cost: about 1 s for 30,000 members the first time; memory and cache file take some 60 bytes a record.
 
@@ -105,7 +105,7 @@ def read_tar_index(path: Path) -> TarIndex:
 
 
 def _refuse_other_end(path: Path, end: int) -> None:
-    """Raise where the headers do not end with a block of zeros: tarfile takes any rot for the end."""
+    """Raise where the headers do not end with a block of zeros: tarfile takes any damage for the end."""
     with path.open("rb") as file:
         file.seek(end)
         block = file.read(tarfile.BLOCKSIZE)
@@ -140,7 +140,7 @@ class _Builder:
         self.parts[extension] = (member.offset_data, member.size)
 
     def close_record(self) -> None:
-        """Judge the record that is complete; a key without picture and caption files is no record."""
+        """Check the record that is complete; a key without picture and caption files is no record."""
         key, parts, doubled = self.key, self.parts, self.doubled
         self.key, self.parts, self.doubled = None, {}, ""
         picture = next((parts[name] for name in PICTURE_EXTENSIONS if name in parts), None)
@@ -186,7 +186,7 @@ class _Builder:
 
 
 def with_shard(invalid: tuple[InvalidRecord, ...], shard: str) -> list[InvalidRecord]:
-    """Say in which shard the broken records are."""
+    """Return the invalid records with the name of their shard."""
     return [replace(record, shard=shard) for record in invalid]
 
 

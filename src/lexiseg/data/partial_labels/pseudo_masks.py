@@ -34,7 +34,7 @@ def pseudo_map(
 
 
 def pseudo_mask_path(folder: Path, stem: str) -> Path:
-    """Give the file of an image's pseudo masks; a stem may name folders."""
+    """Return the file of an image's pseudo masks; a stem may name folders."""
     return folder / f"{stem}.png"
 
 
@@ -82,7 +82,7 @@ class PseudoMaskedDataset(LabelledDataset):
         return dataclasses.replace(sample, label_map=label_map, tags=None)
 
     def labelled(self) -> list[int]:
-        """Give the samples that show a label; reads all. An image of unseen classes may have got none."""
+        """Return the samples that show a label; reads all. An image of unseen classes may have got none."""
         label_maps = (self[index].label_map for index in range(len(self)))
         shown = [found is not None and bool((found != IGNORE_INDEX).any()) for found in label_maps]
         return [index for index, is_shown in enumerate(shown) if is_shown]

@@ -39,7 +39,7 @@ coco_stuff_10k/
 
 @functools.lru_cache(maxsize=16384)
 def version_of(path: Path) -> str:
-    """Tell the version of a .mat file: ``1.0`` or ``1.1``.
+    """Return the version of a .mat file: ``1.0`` or ``1.1``.
 
     Raises:
         DatasetError: The file cannot be read, or has another number of names.

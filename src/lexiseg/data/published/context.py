@@ -63,7 +63,7 @@ def _hint(values: list[int]) -> str:
 
 
 def _mappings(*, scored: bool) -> tuple[LabelMapping, LabelMapping, LabelMapping]:
-    """Give the codes of 0-to-59 files, of 0-to-58 files, and of original ids."""
+    """Return the codes of 0-to-59 files, of 0-to-58 files, and of original ids."""
     if scored:
         reduced = LabelMapping({**{label - 1: label for label in range(1, 60)}, TOP: 0})
         places = {value: CONTEXT60_IDS.index(value) if value in CONTEXT60_IDS else 0 for value in range(460)}

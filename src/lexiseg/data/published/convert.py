@@ -125,7 +125,7 @@ def _values_of(dataset: PublishedDataset, layout: Layout) -> np.ndarray:
 def _places(
     dataset: PublishedDataset, layout: Layout | None, out: Path, stem: str, image: Path
 ) -> tuple[Path | None, Path]:
-    """Give where picture (None: it stays where it is) and label file go."""
+    """Return where picture (None: it stays where it is) and label file go."""
     shrunk = dataset.layout.shrink_to is not None
     if layout is None:
         flat = stem.replace("/", "--")  # the folder has one level

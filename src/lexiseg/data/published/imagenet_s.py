@@ -56,7 +56,7 @@ def _read_names(count: int) -> Callable[[Path], Vocabulary]:
 
 
 def _find_wnids(root: Path, count: int) -> list[str]:
-    """Take the ids from the published list, or from the folders that hold one class each."""
+    """Read the ids from the published list, or from the folders that hold one class each."""
     name = f"ImageNetS_categories_im{count}.txt"
     for path in (root / name, root.parent / name, root / "data" / "categories" / name):
         if path.is_file():

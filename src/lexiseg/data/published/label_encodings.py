@@ -231,7 +231,7 @@ class LabelMapping:
         return sorted(value for value in values if self.table[value] == _NOT_ALLOWED)
 
     def describe(self) -> str:
-        """Say which values are allowed, e.g. ``0 to 20, void 255 (65535 in 16 bits)``."""
+        """Describe the allowed values, such as ``0 to 20, void 255 (65535 in 16 bits)``."""
         text = spans(value for value in self.classes if value != TOP)
         voids = spans(value for value in self.void if value != TOP)
         top = "255 (65535 in 16 bits)" if TOP in self.void else ""

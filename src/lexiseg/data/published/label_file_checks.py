@@ -53,7 +53,7 @@ class CheckReport:
 
     @property
     def is_good(self) -> bool:
-        """Whether nothing is bad; doubts do not count."""
+        """Whether there is no error; warnings do not count."""
         return all(finding.level != "error" for finding in self.findings)
 
     def error(self, split: str, what: str, fix: str) -> None:
@@ -124,7 +124,7 @@ def check_file(facts: DatasetFacts, layout: Layout, mapping: LabelMapping, pair:
 
 
 def report_errors(report: CheckReport, split: str, results: list[FileCheck]) -> None:
-    """Say which files cannot be used, those with the same remedy together."""
+    """Report which files cannot be used, those with the same remedy together."""
     by_fix: dict[str, list[FileCheck]] = {}
     for result in results:
         if result.error is not None:
@@ -146,7 +146,7 @@ def report_values(
     *,
     is_whole: bool,
 ) -> None:
-    """Say which values the layout does not know, which it should have, and which files hold no class."""
+    """Report which values the layout does not know, which it should have, and which files hold no class."""
     unknown = mapping.unknown(np.flatnonzero(total).tolist())
     if unknown:
         files = [result.pair.label.name for result in results if np.isin(result.values, unknown).any()]
@@ -180,7 +180,7 @@ def _report_last(
     *,
     is_whole: bool,
 ) -> None:
-    """Say that zero was reduced in place: every class one less, the highest value gone, zero at 255.
+    """Report that zero was reduced in place: every class one less, the highest value gone, zero at 255.
 
     A whole copy has its highest class; a part may lack it, and is doubted only where 255 is very frequent.
     """
@@ -229,7 +229,7 @@ def report_unseen(
     mapping: LabelMapping,
     results: list[FileCheck],
 ) -> None:
-    """Say which training files hold labels of unseen classes."""
+    """Report which training files hold labels of unseen classes."""
     unseen = sorted(class_split.unseen)
     leaking = [result for result in results if np.isin(mapping.table[result.values], unseen).any()]
     if leaking:

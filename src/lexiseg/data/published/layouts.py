@@ -61,23 +61,23 @@ class Layout:
     highest_label: int | None = None
 
     def label_mapping(self, root: Path) -> LabelMapping:
-        """Give the code of the copy at ``root``."""
+        """Return the code of the copy at ``root``."""
         return self.mapping if isinstance(self.mapping, LabelMapping) else self.mapping(root)
 
     def label_path(self, root: Path, split: str, stem: str) -> Path:
-        """Give where the label file of a stem belongs."""
+        """Return where the label file of a stem belongs."""
         return root / self._fill(self.labels, split).replace("{stem}", stem)
 
     def image_path(self, root: Path, split: str, stem: str) -> Path:
-        """Give where the picture of a stem belongs."""
+        """Return where the picture of a stem belongs."""
         return root / self._fill(self.images, split).replace("{stem}", stem)
 
     def holds(self, split: str) -> bool:
-        """Tell whether the split comes in this layout."""
+        """Return whether the split comes in this layout."""
         return self.splits is None or split in self.splits
 
     def is_at(self, root: Path, split: str) -> bool:
-        """Tell whether there is a label file of this layout for the split."""
+        """Return whether there is a label file of this layout for the split."""
         stems: Iterable[str]
         if not self.holds(split):
             return False
@@ -104,7 +104,7 @@ class Layout:
         return sorted(stems)
 
     def list_path(self, root: Path, split: str) -> Path | None:
-        """Give the file that lists the split, or None for layouts without lists."""
+        """Return the file that lists the split, or None for layouts without lists."""
         return None if self.lists is None else root / self._fill(self.lists, split)
 
     def _fill(self, pattern: str, split: str) -> str:

@@ -127,7 +127,7 @@ class PublishedDataset(LabelledDataset):
         return labels.astype(np.uint16)
 
     def opened_with(self) -> dict[str, Any]:
-        """Give the data set's name and the layout of its label files."""
+        """Return the data set's name and the layout of its label files."""
         return {"dataset": self.facts.name, "layout": self.layout.name}
 
     def fingerprint(self) -> str:
@@ -163,7 +163,7 @@ def load_as_stored(path: Path) -> UInt8[np.ndarray, "H W 3"]:
 
 
 def is_turned(path: Path) -> bool:
-    """Tell whether the EXIF data of a picture asks for a turn; False where the file cannot be read."""
+    """Return whether the EXIF data of a picture asks for a turn; False where the file cannot be read."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)

@@ -34,7 +34,7 @@ _CORRUPTION_PURPOSE = 9
 
 
 def scene_vocabulary(settings: WorldSettings) -> Vocabulary:
-    """Give the classes by label: things, then stuffs; ``seen`` is set where there is a split.
+    """Return the classes by label: things, then stuffs; ``seen`` is set where there is a split.
 
     Raises:
         InputError: The settings name classes that are not there.
@@ -154,7 +154,7 @@ def scene_training_data(
     captions: bool = True,
     corruption: Corruption | None = None,
 ) -> StepwiseData:
-    """Give endless training data; unseen classes are treated as ``unseen_in_training`` says.
+    """Return endless training data; unseen classes are treated as ``unseen_in_training`` says.
 
     Args:
         settings: What scenes are like.

@@ -206,7 +206,7 @@ class PasteSettings(WorldSettings):
 
 
 def localisation_scenes() -> SceneSettings:
-    """Give scenes to learn from captions where things are: 1 to 3 of 12 things on unlabelled stuff.
+    """Return scenes to learn from captions where things are: 1 to 3 of 12 things on unlabelled stuff.
 
     For text-supervised methods (SimSeg): stuffs are the class background, captions have several words that
     name nothing, and synonyms are not used.
@@ -224,7 +224,7 @@ def localisation_scenes() -> SceneSettings:
 
 
 def common_class_scenes() -> SceneSettings:
-    """Give the scenes of ``localisation_scenes`` with a person in nine of ten.
+    """Return the scenes of ``localisation_scenes`` with a person in nine of ten.
 
     For the failure that such a class tells captions apart badly; raise ``common_frequency`` to see it grow.
     """
@@ -232,7 +232,7 @@ def common_class_scenes() -> SceneSettings:
 
 
 def curation_scenes() -> SceneSettings:
-    """Give scenes of 3 to 5 classes of which captions name one or two, the large things first.
+    """Return scenes of 3 to 5 classes of which captions name one or two, the large things first.
 
     For methods that find the concepts that captions leave out (CoCu): stuffs are visible and seldom named,
     and classes go by two names.
@@ -250,7 +250,7 @@ def curation_scenes() -> SceneSettings:
 
 
 def weak_shot_scenes() -> SceneSettings:
-    """Give scenes of 12 classes, 3 of them unseen, 3 to 5 in each scene, nearly every pixel labelled.
+    """Return scenes of 12 classes, 3 of them unseen, 3 to 5 in each scene, nearly every pixel labelled.
 
     For masks of some classes and tags of the others (SimFormer): two unseen things, fish and tree, are
     together in seven of ten scenes with either, so that tags alone do not tell them apart.
@@ -268,7 +268,7 @@ def weak_shot_scenes() -> SceneSettings:
 
 
 def zero_shot_scenes() -> SceneSettings:
-    """Give the scenes of ``weak_shot_scenes`` without the pair, a quarter of the classes unseen.
+    """Return the scenes of ``weak_shot_scenes`` without the pair, a quarter of the classes unseen.
 
     For masks of some classes and only names of the others (CLIP-to-Seg): unseen classes are in training
     pictures, as void.
@@ -287,7 +287,7 @@ PRESETS = {
 
 
 def find_preset(name: str) -> SceneSettings:
-    """Give the settings of a preset.
+    """Return the settings of a preset.
 
     Raises:
         UnknownNameError: There is none of that name.

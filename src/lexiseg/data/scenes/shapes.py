@@ -108,7 +108,7 @@ def _key(x, y):
 @njit(cache=True, nogil=True)
 @no_type_check
 def inside(shape, x, y):
-    """Tell whether a point is inside of a shape, by its number in ``class_table.THINGS``."""
+    """Return whether a point is inside of a shape, by its number in ``class_table.THINGS``."""
     if shape == 0:  # person: a head and shoulders
         return _circle(x, y, 0.0, -0.58, 0.38) or (y < 0.95 and _oval(x, y, 0.0, 0.98, 0.74, 1.12))
     if shape == 1:

@@ -34,7 +34,7 @@ def write_scene_folder(
     hide_unseen: bool = False,
     advance: Callable[[], None] = lambda: None,
 ) -> int:
-    """Write ``num`` scenes, the last ``num_val`` of them for validation; give the number of new pictures.
+    """Write ``num`` scenes, the last ``num_val`` of them for validation; return the number of new pictures.
 
     The same call goes on where it was stopped. In a world with unseen classes that are ``absent`` from
     training, they are absent from the training scenes here too.

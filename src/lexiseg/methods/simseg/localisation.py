@@ -86,17 +86,17 @@ class Presence:
     found: Bool[np.ndarray, "I K"]
 
     def recall(self, labels: list[int]) -> float:
-        """Give the share of pictures with a class in which it is found, over all of ``labels`` together."""
+        """Return the share of pictures with a class in which it is found, over all of ``labels`` together."""
         shown = self.shown[:, labels]
         return float((self.found[:, labels] & shown).sum() / max(1, shown.sum()))
 
     def mean_score(self, labels: list[int]) -> float:
-        """Give the mean score of classes in the pictures that they are in."""
+        """Return the mean score of classes in the pictures that they are in."""
         shown = self.shown[:, labels]
         return float(self.scores[:, labels][shown].mean()) if shown.any() else float("nan")
 
     def score_margin(self, label: int, others: list[int]) -> float:
-        """Give by how much a class outscores others, in pictures with it and at least one of them; a mean."""
+        """Return by how much a class outscores others, in pictures with it and at least one of them; a mean."""
         beside = self.shown[:, others]
         rows = self.shown[:, label] & beside.any(1)
         if not rows.any():

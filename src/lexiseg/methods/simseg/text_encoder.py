@@ -117,5 +117,5 @@ class SimSegTextEncoder(TextEncoder):
         self._embedded, self._embedded_with, self._fingerprint = {}, (), None
 
     def _state(self) -> tuple[int, ...]:
-        """Give numbers that change when a weight is replaced or written to."""
+        """Return numbers that change when a weight is replaced or written to."""
         return tuple(number for value in self.parameters() for number in (id(value), value._version))

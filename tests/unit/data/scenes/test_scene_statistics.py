@@ -24,7 +24,7 @@ def drawn(settings):
 
 
 def named(batch, settings):
-    """Tell which classes each caption names, by whole words."""
+    """Return which classes each caption names, by whole words."""
     vocabulary = scene_vocabulary(settings)
     texts = [set(text.split()) for text in batch.captions]
     return torch.tensor([[bool(words & set(names)) for names in vocabulary.all_names()] for words in texts])

@@ -22,7 +22,7 @@ STEPS = 3
 def train(
     samples, method: SimFormerSettings, **settings
 ) -> tuple[list[dict[str, float]], dict[str, torch.Tensor]]:
-    """Train for some steps; give the losses of each and the weights at the end."""
+    """Train for some steps; return the losses of each and the weights at the end."""
     torch.manual_seed(0)
     chosen = WeakShotSettings(**settings)
     masked_labels = MaskedLabels(ToyDataset(samples), gives_truth=chosen.needs_truth)

@@ -101,7 +101,7 @@ def constant_teacher(losses: PairLosses, monkeypatch: pytest.MonkeyPatch, answer
 def student_similarities(
     losses: PairLosses, batch: Batch, output: MaskFormerOutput, monkeypatch
 ) -> list[torch.Tensor]:
-    """Give the two arguments and the result of every call of ``score_similarity``."""
+    """Return the two arguments and the result of every call of ``score_similarity``."""
     seen = []
 
     def watch(first, second):

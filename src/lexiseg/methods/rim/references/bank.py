@@ -220,7 +220,7 @@ class ReferenceBank:
         return self._file.get_tensor("references")
 
     def reference_rows(self, label: int) -> tuple[int, int]:
-        """Give the first row of a class in ``references``, and the one after its last."""
+        """Return the first row of a class in ``references``, and the one after its last."""
         first, stop = self.manifest["classes"][label]["references"]
         return first, stop
 
@@ -251,13 +251,13 @@ class ReferenceBank:
         return tuple(origin for row in self.manifest["classes"] for origin in row["origins"])
 
     def thumbnail(self, picture: int) -> bytes:
-        """Give a picture of the bank, small, as a JPEG file."""
+        """Return a picture of the bank, small, as a JPEG file."""
         start, stop = self._file.get_tensor("thumbnail_starts")[picture : picture + 2].tolist()
         part: UInt8[np.ndarray, " n"] = self._file.get_slice("thumbnails")[start:stop].numpy()
         return part.tobytes()
 
     def key(self, name: str) -> str | None:
-        """Give the content key of a class; None where the bank does not have it."""
+        """Return the content key of a class; None where the bank does not have it."""
         return self._rows[name]["key"] if name in self._rows else None
 
     def read_class(self, name: str) -> ClassReferences:
@@ -283,7 +283,7 @@ class ReferenceBank:
 
 
 def merge_banks(banks: Sequence[ReferenceBank], out: Path) -> int:
-    """Write one bank with the classes of several; give the number of classes.
+    """Write one bank with the classes of several; return the number of classes.
 
     Raises:
         DatasetError: Their encoders differ, or they hold different references for one class.
@@ -324,7 +324,7 @@ def describe_encoder(encoder: Mapping[str, Any]) -> str:
 
 
 def rejection_text(facts: Mapping[str, Any]) -> str:
-    """Tell how many pictures of a class were rejected and why; for a person."""
+    """Describe how many pictures of a class were rejected and why; for a person."""
     rejected: Mapping[str, int] = facts["rejected"]
     if not facts["drawn"]:
         return "no picture of that name"
@@ -335,7 +335,7 @@ def rejection_text(facts: Mapping[str, Any]) -> str:
 
 
 def parts_folder(path: Path) -> Path:
-    """Give the folder where a build keeps finished classes until the bank is written."""
+    """Return the folder where a build keeps finished classes until the bank is written."""
     return path.with_name(f"{path.name}.parts")
 
 

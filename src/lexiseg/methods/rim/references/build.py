@@ -205,7 +205,7 @@ def _cluster(features: Float[Tensor, "K D"], settings: BuildSettings) -> Cluster
 def pool_picture(
     picture: ReferencePicture, encoder: ImageEncoder, short_side: int
 ) -> tuple[Float[Tensor, " D"], Float[Tensor, " D"] | None]:
-    """Give the unit features inside and outside the mask; None for an empty backdrop."""
+    """Return the unit features inside and outside the mask; None for an empty backdrop."""
     size = fitted_size(
         picture.image.shape[:2],
         short_side=short_side,
