@@ -32,7 +32,7 @@ def from_package(name: str, zeroth: str | None = None) -> Callable[[Path], Vocab
     """Make a reader of a list of this package, which looks at no copy.
 
     Args:
-        name: Of the list.
+        name: Name of the list.
         zeroth: Name of a class put in front, which stands for none of the others.
     """
 

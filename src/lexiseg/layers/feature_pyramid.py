@@ -10,7 +10,7 @@ class PyramidBackbone(nn.Module, ABC):
     """Images to feature maps of several sizes. Owns its pixel normalisation.
 
     Attributes:
-        channels: Of every map, fine to coarse.
+        channels: Channels of every map, fine to coarse.
         strides: Pixels per position of every map, fine to coarse; each divides the next.
     """
 

@@ -18,9 +18,9 @@ class MaskDecoder(nn.Module):
     queries and, among themselves, to the keys. Where a feature is in the image is added to the keys only.
 
     Args:
-        channels: Of the feature map; projected to ``width`` where they differ.
+        channels: Channels of the feature map; projected to ``width`` where they differ.
         num_queries: Proposals an image.
-        width: Of a proposal's embedding.
+        width: Channels of a proposal's embedding.
         num_layers: One or more.
         num_heads: Divides ``width``.
         feedforward: Hidden units of each layer's two-layer network.

@@ -16,8 +16,8 @@ class PixelDecoder(nn.Module):
     """Feature maps of several sizes to pixel embeddings at the finest of them.
 
     Args:
-        channels: Of the maps, fine to coarse.
-        width: Of every level and of the embeddings.
+        channels: Channels of the backbone's maps, fine to coarse.
+        width: Channels of every level and of the embeddings.
         norm_groups: Groups of every normalisation.
     """
 

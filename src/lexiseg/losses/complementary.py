@@ -26,8 +26,8 @@ class ComplementaryLoss(nn.Module):
         gate_learnable: Train the gate's logit.
         padding_is_negative: Padding counts as pixels the union should not cover, as in the release;
             otherwise it does not count.
-        focal_weight: As in the mask loss.
-        dice_weight: As in the mask loss.
+        focal_weight: Weight of the focal loss, 0 or more.
+        dice_weight: Weight of the dice loss, 0 or more.
     """
 
     gate: Tensor | None

@@ -35,7 +35,7 @@ def pair_targets(
         first: Labels; ``K`` or more where there is no mask.
         second: Labels of the other image.
         first_tags: Classes that the image of ``first`` shows without a mask of them.
-        second_tags: The same of the other image.
+        second_tags: Classes that the image of ``second`` shows without a mask of them.
         unlabelled_differ: Take pixels with a mask beside pixels without one; otherwise both need masks.
 
     Returns:

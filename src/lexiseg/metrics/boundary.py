@@ -45,8 +45,8 @@ def count_bands(
 
     Args:
         true: Class per pixel; 65535 = void.
-        predicted: Of the same size; 65535 = no class.
-        width: Of the band, as a share of the diagonal.
+        predicted: Label map of the same size; 65535 = no class.
+        width: Width of the band, as a share of the diagonal.
     """
     distance = band_distance((true.shape[0], true.shape[1]), width)
     void = true == IGNORE_INDEX

@@ -60,7 +60,7 @@ class ConfusionMatrix:
 
         Args:
             label_map_true: Class index per pixel; 65535 = void, not scored.
-            label_map_predicted: Of the same size; 65535 = no class, a miss.
+            label_map_predicted: Label map of the same size; 65535 = no class, a miss.
 
         Raises:
             InputError: Sizes differ, the type is not uint16, or a label is neither below

@@ -140,7 +140,7 @@ class ImageMargins(NamedTuple):
 
     Attributes:
         image: Index of the image of each row, ascending.
-        label: Its class.
+        label: Class index.
         amounts: True, predicted and correct pixels.
         num_images: All images, those without a row included.
     """

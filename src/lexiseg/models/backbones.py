@@ -32,7 +32,7 @@ class TransformersPyramid(PyramidBackbone):
 
     Args:
         network: Gives ``feature_maps``.
-        normalisation: Of the pixels.
+        normalisation: Normalisation of the pixels.
         strides: Pixels per position of every map, fine to coarse.
     """
 
@@ -161,8 +161,8 @@ class TinyPyramid(PyramidBackbone):
     """Two convolutions a stage with group normalisation, from random numbers: for pictures of 64×64.
 
     Args:
-        channels: Of every stage; multiples of 8.
-        first_stride: Of the finest map; a power of two.
+        channels: Channels of every stage; multiples of 8.
+        first_stride: Stride of the finest map; a power of two.
     """
 
     def __init__(self, channels: Sequence[int] = (16, 32, 48, 64), *, first_stride: int = 2) -> None:

@@ -36,7 +36,7 @@ class BertShape:
         num_heads: Number of attention heads; divides ``width``.
         max_tokens: Tokens of a sentence at most, CLS and SEP token included; longer sentences are cut.
         drop_rate: Dropout rate while training, in [0, 1).
-        init_std: Standard deviation of the first weights; narrow networks learn faster with more than 0.02.
+        init_std: Standard deviation of the initial weights; narrow networks learn faster with more than 0.02.
     """
 
     width: int = 768

@@ -27,12 +27,12 @@ class MaskGeneratorSettings:
     """The defaults of SAM's own generator.
 
     Attributes:
-        points_per_side: The grid has its square, at cell centres.
-        points_per_batch: Prompts answered together; memory grows with it.
-        min_expected_iou: SAM's own guess has to be above this.
-        min_stability: Overlap of the masks cut ``stability_offset`` above and below zero, at least.
-        stability_offset: In logits.
-        max_box_iou: Of two masks whose boxes overlap by more, the one with the higher expected IoU stays.
+        points_per_side: Number of points along one side of the grid, at cell centres.
+        points_per_batch: Number of prompts predicted together; memory grows with it.
+        min_expected_iou: Smallest IoU that SAM expects of a mask that is kept, exclusive.
+        min_stability: Smallest IoU between the masks cut ``stability_offset`` above and below zero.
+        stability_offset: Offset of the two cuts in logits.
+        max_box_iou: Largest IoU of the boxes of two kept masks: non-maximum suppression by expected IoU.
     """
 
     points_per_side: int = 32

@@ -38,7 +38,7 @@ class RegionSettings:
         feature_weight: Of the encoder's squared distance (0 to 4 between unit vectors) against colour's,
             which is in units of 25 Lab steps. 0 leaves the encoder out.
         max_distance: Neighbours that differ by more stay apart.
-        balance: See ``ops.region_merging``.
+        balance: Weight of small regions, see ``ops.region_merging``.
         min_share: Regions below this share of the picture join a neighbour.
         max_regions: At most so many.
     """

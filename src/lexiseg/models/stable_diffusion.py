@@ -89,7 +89,7 @@ class StableDiffusion(nn.Module):
             prompt: Contains ``name``.
             name: The class whose attention is recorded.
             seed: Equal seeds give equal pictures on one device.
-            steps: Of denoising.
+            steps: Number of denoising steps.
             guidance: Weight of classifier-free guidance (Ho and Salimans, 2022).
             tokens: Record all of the name, or the word it ends with (most often its noun).
 

@@ -35,12 +35,12 @@ class CrfSettings:
     """The two Gaussians and how long they work. The defaults are those of SimSeg (CVPR 2023).
 
     Attributes:
-        gaussian_std: Reach of the kernel of positions, in pixels.
-        gaussian_weight: Its weight; 0 leaves it out.
-        bilateral_std: Reach of the kernel of positions and colours, in pixels.
-        colour_std: Its reach in colour, in steps of 0..255.
-        bilateral_weight: Its weight; 0 leaves it out.
-        num_steps: Mean-field steps.
+        gaussian_std: Standard deviation of the kernel on positions, in pixels.
+        gaussian_weight: Weight of the kernel on positions; 0 leaves it out.
+        bilateral_std: Standard deviation of the kernel on positions and colours, in pixels.
+        colour_std: Standard deviation of that kernel in colour, in steps of 0..255.
+        bilateral_weight: Weight of the kernel on positions and colours; 0 leaves it out.
+        num_steps: Number of mean-field iterations.
     """
 
     gaussian_std: float = 3.0
@@ -59,7 +59,7 @@ class DenseCrf:
 
     Args:
         image: The picture, RGB, 0..255.
-        settings: See there.
+        settings: Standard deviations, weights and number of iterations.
 
     Raises:
         InputError: A standard deviation is so small that the lattice cannot be built.

@@ -93,13 +93,13 @@ def fused_groups(
     """Return which masks belong together.
 
     Args:
-        masks: Of one picture.
+        masks: Masks of one image.
         reading: ``greedy``: compare from the largest to the smallest (equal ones: in the order given; a union
             has the place of its larger part), unite the first pair that qualifies, begin again, until no pair
             does. Independent of the order of masks of different size. ``transitive``: masks are linked where two
             *original* masks qualify, and what hangs together is one region; a small mask that two things
             share glues them. ``one_pass``: each mask, in the order given, joins the first region that qualifies.
-        threshold: Of the smaller area; must be exceeded, so that 1 fuses nothing.
+        threshold: Share of the smaller area; must be exceeded, so that 1 fuses nothing.
         largest_absorber: Masks larger than this part of the picture absorb nothing, as one mask of the
             whole scene would swallow everything; 1 lets them.
 

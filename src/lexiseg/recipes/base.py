@@ -24,8 +24,8 @@ class Recipe(ABC):
     these: flags and ``recipe.json`` are made from their types. Whatever the result depends on is a field.
 
     Attributes:
-        optim: The optimiser and the learning rate.
-        run: How long, on what, and what is left.
+        optim: Settings of the optimiser and the learning rate.
+        run: Settings of the run: length, batches, device, checkpoints.
     """
 
     optim: OptimSettings

@@ -34,22 +34,25 @@ class WeakShotSource:
     """Images to train with and images to score.
 
     Attributes:
-        dataset: ``scenes``, ``folder`` (layout in docs/datasets.md), ``clothing``, or the name of a
-            published data set.
-        path: The folder of the copy; scenes need none.
-        train_split: Part to train with; None for the usual one. Of a folder that is train.txt, or all
-            of its images where there is no such list.
-        scored_split: Part to score; None for the usual one. Of a folder that is val.txt; without such a
-            list nothing is scored.
-        class_split: Division of the classes of a published data set.
-        unseen_masks: What becomes of masks of unseen classes, see ``MaskedLabels``.
-        all_masks: Train with the masks of all classes: the oracle. The division is kept for the scores.
-        pseudo_masks: Folder of pseudo masks to train with; every class then has masks.
-        scenes: How scenes are made.
-        num_scenes: To train with.
-        num_scored_scenes: To score.
-        crop: Random squares of images; None for whole images of one size.
-        batches: What a batch is made of.
+        dataset: Data set: ``scenes``, ``folder`` (layout in docs/datasets.md), ``clothing``, or the name of a
+            published one.
+        path: Folder of the copy; scenes need none.
+        train_split: Split to train with; None for the usual one. For a folder that is train.txt, or all of
+            its images where there is no such list.
+        scored_split: Split to evaluate on; None for the usual one. For a folder that is val.txt; without such
+            a list nothing is evaluated.
+        class_split: Name of the split of a published data set's classes into seen and unseen.
+        unseen_masks: Handling of masks of unseen classes: ``hide`` turns them into void, ``refuse`` is an
+            error; see ``MaskedLabels``.
+        all_masks: Train with the masks of all classes (the oracle). The class split is kept for the
+            evaluation.
+        pseudo_masks: Folder of pseudo masks to train with; every class then has masks. None trains on the
+            data set's own.
+        scenes: Settings of synthetic scenes.
+        num_scenes: Number of scenes to train with.
+        num_scored_scenes: Number of scenes to evaluate on.
+        crop: Settings of random square crops; None takes whole images of one size.
+        batches: Settings of batches.
     """
 
     dataset: str = SCENES
@@ -95,7 +98,7 @@ class WeakShotSource:
         """Open the training images without the masks that must not be seen; reads all of them once.
 
         Args:
-            seed: Of scenes.
+            seed: Seed of scenes.
 
         Raises:
             InputError: Masks of unseen classes are both refused and needed.

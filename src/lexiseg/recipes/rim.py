@@ -44,8 +44,8 @@ class DiffusionGenerator:
     Args:
         model: Draws the pictures.
         name: What it was loaded from, for the record.
-        steps: Of denoising; 50 in the paper.
-        guidance: Of classifier-free guidance.
+        steps: Number of denoising steps; 50 in the paper.
+        guidance: Scale of classifier-free guidance.
     """
 
     def __init__(self, model: StableDiffusion, *, name: str, steps: int = 50, guidance: float = 7.5) -> None:

@@ -44,13 +44,14 @@ class SimSegRecipe(Recipe):
     """What all SimSeg runs have in common.
 
     Attributes:
-        method: Pooling, temperature and masks.
+        method: Settings of pooling, temperature and masks.
         image: Size of the image encoder.
         text: Size of the text encoder.
-        test_side: Side of the square that pictures are squashed to after training.
-        prompts: Sentences that class names are put into.
-        refine: How maps become masks.
-        corruption: What happens to the words of captions in training; none leaves them.
+        test_side: Side of the square that images are resized to at inference, whatever their aspect ratio, in
+            pixels.
+        prompts: Name of the prompt set that class names are put into.
+        refine: Refinement of masks: ``none`` (threshold at half) or ``crf`` (dense CRF).
+        corruption: Corruption of caption words in training; None leaves them.
     """
 
     method: SimSegSettings = field(default_factory=SimSegSettings)
@@ -88,10 +89,11 @@ class CaptionSimSegRecipe(SimSegRecipe):
     """Train on pictures with captions: a folder, tar shards or Parquet files.
 
     Attributes:
-        captions: Where they are.
-        split: For a folder with ``images/``: only the pictures that ``SPLIT.txt`` lists, such as train.
-        auto_augment: Change the pictures' colours and shapes at random (AutoAugment, the policy of ImageNet).
-        max_invalid: Share of broken records at which the run stops; fewer are left out, and listed in ``broken/``.
+        captions: Path of the images with captions.
+        split: Name of a list: of a folder with ``images/`` only the images in ``SPLIT.txt``, such as train.
+        auto_augment: Apply AutoAugment with the ImageNet policy.
+        max_invalid: Share of invalid records at which the run stops, in [0, 1]; fewer are left out and listed
+            in ``broken/``.
     """
 
     captions: Path = Path("captions")
@@ -130,8 +132,8 @@ class SceneSimSegRecipe(SimSegRecipe):
     """Train on synthetic scenes.
 
     Attributes:
-        data: What scenes are like.
-        evaluation: What is measured on scenes that were not trained on.
+        data: Settings of the scenes to train on.
+        evaluation: Settings of the evaluation on held-out scenes.
     """
 
     data: SceneSettings = field(default_factory=localisation_scenes)
@@ -155,8 +157,8 @@ class PasteSimSegRecipe(SimSegRecipe):
     """Train on scenes of real artwork.
 
     Attributes:
-        data: What scenes are like, and where the artwork is.
-        evaluation: What is measured on scenes that were not trained on.
+        data: Settings of the scenes to train on, and the folder of artwork.
+        evaluation: Settings of the evaluation on held-out scenes.
     """
 
     data: PasteSettings = field(default_factory=lambda: PasteSettings(folder=Path("emoji")))

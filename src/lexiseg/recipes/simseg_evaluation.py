@@ -21,8 +21,8 @@ class SceneEvaluation:
     """How much is measured, on which scenes.
 
     Attributes:
-        num_scenes: Scenes to segment and to retrieve among.
-        seed: Which scenes; no training sees any of them.
+        num_scenes: Number of scenes to evaluate on.
+        seed: Seed of these scenes, 0 or more; no training sees any of them.
     """
 
     num_scenes: int = 500

@@ -31,12 +31,12 @@ class ProbeSettings:
     """How a probe is trained.
 
     Attributes:
-        num_epochs: Passes over the pictures.
-        warmup_epochs: Of which the rate rises.
-        total_lr_steps: Highest rate times number of steps.
-        largest_batch: Pictures a step at most.
-        least_steps: Steps of an epoch at least, where there are as many pictures.
-        seed: Of the order of pictures.
+        num_epochs: Number of passes over the images.
+        warmup_epochs: Number of first epochs in which the learning rate rises.
+        total_lr_steps: Peak learning rate times number of steps: fewer steps get a higher rate.
+        largest_batch: Largest batch size in images.
+        least_steps: Smallest number of steps per epoch, where there are as many images.
+        seed: Seed of weights and order of images, 0 or more.
     """
 
     num_epochs: int = 90
@@ -59,9 +59,9 @@ def linear_probe(
     """Train a linear layer on frozen features and return its top-1 and top-5 accuracy.
 
     Args:
-        features: Of ``V`` views (random crops, say) of each of ``N`` pictures; an epoch takes one view of each.
+        features: Features of ``V`` views (random crops, say) of each of ``N`` pictures; an epoch takes one view of each.
         labels: Class of each picture.
-        test_features: Of other pictures, whole.
+        test_features: Features of other images, whole.
         test_labels: Their classes.
         num_classes: Labels are below it.
         settings: None for the published ones.

@@ -77,7 +77,7 @@ def retrain(
     and no pairs. ``out`` gets the runs ``first`` and ``second`` and the folder ``pseudo_masks``.
 
     Args:
-        name: Of a SimFormer recipe.
+        name: Name of a SimFormer recipe.
         out: A folder.
         recipe: The recipe with settings changed; None leaves them.
         resume: Go on where it stopped, in whichever part that was.

@@ -39,7 +39,7 @@ class EpochOrder:
     Args:
         sizes: Records of each shard.
         window: Least records of a group.
-        seed: Of the run.
+        seed: Seed of the run.
     """
 
     def __init__(self, sizes: Sequence[int], *, window: int, seed: int) -> None:
@@ -111,12 +111,12 @@ class CaptionBatchSettings:
     Attributes:
         batch_size: Samples a step over all devices.
         size: Side of the square pictures.
-        seed: Of order, augmentation and words.
-        crop: Which part of a picture is taken; None takes the whole picture, squeezed.
+        seed: Seed of data order, augmentation and words, 0 or more.
+        crop: Settings of random crops; None takes the whole image, squeezed.
         auto_augment: Apply the ImageNet policy of AutoAugment.
-        corruption: Of the words; None leaves them.
-        max_invalid: Share of broken records at which to stop.
-        window: Records shuffled at once.
+        corruption: Corruption of caption words; None leaves them.
+        max_invalid: Share of invalid records at which to stop, in [0, 1].
+        window: Number of records shuffled at once.
     """
 
     batch_size: int

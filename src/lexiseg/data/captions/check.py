@@ -30,8 +30,8 @@ class CaptionCheck:
     """What was found.
 
     Attributes:
-        kind: Of the data.
-        path: Of the data.
+        kind: Kind of the data: tar, parquet or folder.
+        path: Path of the data.
         num_shards: Files, or row groups.
         num_pictures: Usable records.
         num_captions: Captions of usable records.
@@ -43,7 +43,7 @@ class CaptionCheck:
         long: Share of captions that about so many word pieces cut off.
         heights: Percentiles.
         widths: Percentiles.
-        picture_bytes: Of all usable pictures.
+        picture_bytes: Size of all usable pictures.
         common: The commonest words, with the share of captions that hold them.
     """
 

@@ -53,10 +53,10 @@ def open_captions(
         path: Tar shards, Parquet or a folder; see ``open_caption_source``.
         batch_size: Samples a step over all devices.
         size: Side of the square pictures.
-        seed: Of order, augmentation and words.
+        seed: Seed of order, augmentation and words.
         crop: Which part of a picture is taken; None takes the whole picture, squeezed.
         auto_augment: Apply the ImageNet policy of AutoAugment.
-        corruption: Of the words; None leaves them.
+        corruption: Corruption of caption words; None leaves them.
         replacements: Words for the corruption; None takes the words of the first 10,000 captions.
         ledger: Folder for the list of broken records, such as one in the run's folder; None takes one in the
             cache, named after the data.

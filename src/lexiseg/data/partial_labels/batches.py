@@ -126,12 +126,14 @@ class WeakShotSettings:
     """What a batch is made of.
 
     Attributes:
-        presence: Tags of the whole ``image``, as people give them, or of the ``crop``: only unseen classes
-            that are in it, which needs their masks, as the paper's release does.
-        pairing: See ``PairingTable``.
-        mixing: See ``PairingTable``.
-        truth: Put the true label maps of unseen classes into the batch (``TruthBatch``). For
-            ablations: training is then not weak-shot any more.
+        presence: Scope of tags: the whole ``image``, as people give them, or the ``crop`` (only unseen
+            classes that are in it, which needs their masks, as the paper's release does).
+        pairing: Rule by which an image gets its partner: ``deconfounded`` through a random unseen class,
+            ``released`` as the published code does, ``random`` any image; see ``PairingTable``.
+        mixing: Probability that the class with the fewest partners is taken instead of a random one, in [0,
+            1].
+        truth: Put the true label maps of unseen classes into the batch (``TruthBatch``). For ablations only:
+            training is then not weak-shot any more.
     """
 
     presence: Literal["image", "crop"] = "image"
@@ -166,7 +168,7 @@ class WeakShotBatches:
         settings: What a batch is made of.
         crop: Makes the pieces, all of one size.
         batch_size: Images of a whole batch: twice the pairs.
-        seed: Of everything that is drawn.
+        seed: Seed of everything that is drawn.
     """
 
     def __init__(
@@ -273,7 +275,7 @@ def weak_shot_data(
         settings: What a batch is made of.
         crop: Makes the pieces.
         batch_size: Images of a whole batch: twice the pairs.
-        seed: Of everything that is drawn.
+        seed: Seed of everything that is drawn.
         crop_facts: What ``crop`` depends on, as plain values.
     """
     facts = {**asdict(settings), "crop": crop_facts, "seed": seed, "batch_size": batch_size}

@@ -56,7 +56,7 @@ class PseudoMaskedDataset(LabelledDataset):
 
     Args:
         masked_labels: The data set without its hidden masks.
-        folder: Of ``write_pseudo_mask``.
+        folder: Folder that ``write_pseudo_mask`` wrote to.
     """
 
     def __init__(self, masked_labels: MaskedLabels, folder: Path) -> None:

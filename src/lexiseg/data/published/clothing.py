@@ -51,7 +51,7 @@ def unseen_by_rule(
     """Choose the unseen garments by the rule above.
 
     Args:
-        names: Of the classes.
+        names: Names of the classes.
         num_images: Photographs in which each has a mask.
         num_pixels: Their pixels.
     """

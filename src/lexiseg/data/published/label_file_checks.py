@@ -23,10 +23,11 @@ class Finding:
     """One thing that a check has to say.
 
     Attributes:
-        level: ``error`` spoils scores or training; ``warning`` looks wrong but may be meant; ``info`` informs.
+        level: Severity: an ``error`` spoils scores or training, a ``warning`` looks wrong but may be meant,
+            an ``info`` informs.
         split: The split of images it is about, or empty.
         what: What was found.
-        fix: What to do; empty for notes.
+        fix: What to do; empty for infos.
     """
 
     level: Literal["error", "warning", "info"]
@@ -40,8 +41,8 @@ class CheckReport:
     """Findings about one copy of a data set.
 
     Attributes:
-        name: Of the data set.
-        path: Of the copy, as given.
+        name: Name of the data set.
+        path: Path of the copy, as given.
         findings: In the order in which they were made.
         num_label_files: Label files that were read.
     """

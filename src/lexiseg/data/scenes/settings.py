@@ -23,34 +23,36 @@ class WorldSettings(ABC):
     """What procedural scenes and paste scenes have in common. All shares and rates are in [0, 1].
 
     Attributes:
-        size: Height and width in pixels, 32 to 256.
-        num_stuffs: The first so many of ``class_table.STUFFS`` (12).
-        things_per_scene: Fewest and most things; each of another class.
-        stuffs_per_scene: Fewest and most stuffs, which tile the picture.
-        thing_size: Smallest and largest diameter of a thing as a share of the picture's side.
-        overlap: How far things may cover each other: 0 hardly, 1 freely. A later thing is in front.
-        common_class: A thing that is in almost all scenes, as people are in photographs.
-        common_frequency: The share of scenes it is in.
-        pairs: Two things, and the chance that both are there when either is.
-        mention_rate: Chance that a thing that is there is named in a caption.
-        stuff_mention_rate: The same of a stuff.
-        class_mention_rates: Class and chance, where a class has its own.
-        min_named: A caption names at least so many classes; the largest are added.
-        max_named: A caption names at most so many classes; the largest are kept.
-        captions_per_scene: Captions of one scene, each drawn on its own.
-        caption_prefix: ``varied`` begins captions with many wordings, ``photo`` with "a photo of", ``none`` with
-            the first class.
-        adjective_rate: Chance of an adjective that says nothing of the picture before a class name.
-        closing_rate: Chance of a closing phrase that says nothing of the picture.
-        synonym_rate: Chance that a class is named by a synonym.
-        unseen: Names of unseen classes; empty for ``unseen_share``.
-        unseen_share: The share of classes that is unseen; larger shares contain smaller ones. 0 for no split.
-        unseen_in_training: In training data, unseen classes are ``hidden`` (their pixels are void; captions
-            and tags still name them), ``labelled``, or ``absent`` (never drawn).
-        stuff_as: Stuffs are ``classes``, all one class ``background`` (label 0), or ``void``.
+        size: Height and width of a scene in pixels, 32 to 256.
+        num_stuffs: Number of stuff classes, the first of ``class_table.STUFFS``, 1 to 12.
+        things_per_scene: Smallest and largest number of things in a scene, 0 to 8; each is of another class.
+        stuffs_per_scene: Smallest and largest number of stuffs, which tile the scene, 1 to 4.
+        thing_size: Smallest and largest diameter of a thing, as a share of the scene's side, 0.05 to 1.
+        overlap: Overlap allowed between things: 0 hardly any, 1 any. A later thing is in front.
+        common_class: Name of a thing that is in almost all scenes, as people are in photographs; None for
+            none.
+        common_frequency: Share of scenes that it is in.
+        pairs: Pairs of things that go together: two names, and the probability that both are there where
+            either is.
+        mention_rate: Probability that a visible thing is mentioned in a caption.
+        stuff_mention_rate: Probability that a visible stuff is mentioned in a caption.
+        class_mention_rates: Classes with a probability of their own: name and probability.
+        min_named: Smallest number of classes mentioned in a caption; the largest in the scene are added.
+        max_named: Largest number of classes mentioned in a caption; the largest in the scene are kept.
+        captions_per_scene: Number of captions of a scene, each drawn on its own, 1 to 100.
+        caption_prefix: Beginning of captions: one of many wordings (``varied``), "a photo of" (``photo``), or
+            the first class (``none``).
+        adjective_rate: Probability of an uninformative adjective before a class name.
+        closing_rate: Probability of an uninformative closing phrase.
+        synonym_rate: Probability that a class is mentioned by a synonym.
+        unseen: Names of the unseen classes; empty to use ``unseen_share``.
+        unseen_share: Share of the classes that is unseen; larger shares contain smaller ones. 0 for no split.
+        unseen_in_training: Unseen classes in training data: ``hidden`` (their pixels are void; captions and
+            tags still name them), ``labelled``, or ``absent`` (never drawn).
+        stuff_as: Labels of stuff: ``classes`` of their own, one class ``background`` (label 0), or ``void``.
         void_share: Share of pixels that are void: small squares at random places.
-        min_pixels: A class with fewer visible pixels is void there, and in neither tags nor captions.
-        noise: Grain over the whole picture, as a share of full contrast.
+        min_pixels: Number of visible pixels below which a class is void, and in neither tags nor captions.
+        noise: Strength of grain over the whole scene, as a share of full contrast.
     """
 
     size: int = 64
@@ -143,9 +145,10 @@ class SceneSettings(WorldSettings):
     """How procedural scenes are made.
 
     Attributes:
-        num_things: The first so many of ``class_table.THINGS`` (24).
-        colour_jitter: How far colours move from instance to instance.
-        random_colour_rate: Chance that a thing has the colour of any other class, so that shapes matter.
+        num_things: Number of thing classes, the first of ``class_table.THINGS``, 1 to 24.
+        colour_jitter: Strength of colour jitter between instances, in [0, 1].
+        random_colour_rate: Probability that a thing has the colour of a random class, so that shapes matter,
+            in [0, 1].
     """
 
     num_things: int = 12
@@ -175,14 +178,14 @@ class PasteSettings(WorldSettings):
     """How paste scenes are made.
 
     Attributes:
-        folder: Holds RGBA pictures: with ``names.tsv`` (file, tab, name, tab, further names), or named
+        folder: Folder of RGBA cut-outs: with ``names.tsv`` (file, tab, name, tab, further names), or named
             ``NAME.png``, or in folders ``NAME/``.
-        names: The classes to use; empty for all. In the order of the folder.
-        further_names: Whether the further names of ``names.tsv`` become synonyms.
-        unseen_in_training: As for all scenes; here unseen classes do not occur at all.
-        tilt: Largest turn to either side as the sine of the angle; 2 turns any way.
-        mirrored: Whether half of the cut-outs are mirrored.
-        light_jitter: How far the brightness of cut-outs and the colours of stuff move.
+        names: Names of the classes to use, in the order of the folder; empty for all.
+        further_names: Use the further names of ``names.tsv`` as synonyms.
+        unseen_in_training: Unseen classes in training data, as for all scenes; by default ``absent``.
+        tilt: Largest rotation to either side as the sine of the angle, in [0, 1]; 2 rotates by any angle.
+        mirrored: Flip half of the cut-outs horizontally.
+        light_jitter: Strength of brightness jitter of cut-outs and stuff, in [0, 1].
     """
 
     folder: Path

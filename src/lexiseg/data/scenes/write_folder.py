@@ -44,7 +44,7 @@ def write_scene_folder(
         out: The folder.
         num: Scenes in all.
         num_val: Scenes of ``val.txt``; the others are ``train.txt``.
-        seed: Of the scenes.
+        seed: Seed of the scenes.
         hide_unseen: Make pixels of unseen classes void in the training scenes, as weak-shot and zero-shot
             training need; tags and captions still name them.
         advance: Called after each scene.

@@ -29,7 +29,7 @@ class NearReference:
     Attributes:
         class_name: The class it stands for.
         origin: The file or seed it came from.
-        cosine: Its similarity to the region.
+        cosine: Cosine of its feature with the region's.
         thumbnail: A small JPEG file.
     """
 

@@ -24,7 +24,7 @@ def present_classes(
     two scores none could ever pass, so that fewer than three have no threshold (ours).
 
     Args:
-        scores: Of every class, background too.
+        scores: Score of every class, background too.
         background: Takes a place among the best and is no class of the picture.
         settings: How many scores are compared and how many classes a picture has at most.
     """

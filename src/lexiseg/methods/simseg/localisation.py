@@ -19,10 +19,10 @@ class Localisation:
     """How well maps of classes that are there lie on them.
 
     Attributes:
-        mask_energy: Share of a map's mass inside the true mask, mean over all classes of all pictures. Mass is the
-            map stretched to [0, 1].
-        area_baseline: The same of a map that is flat: the mean area of a mask.
-        num_maps: Classes of pictures that were looked at.
+        mask_energy: Share of a similarity map's energy inside the true mask (the map stretched to [0, 1],
+            summed), a mean over all classes of all images, in [0, 1].
+        area_baseline: Mean area of the true masks, as a share of the image: the mask energy of a flat map.
+        num_maps: Number of maps: classes in images that were measured.
     """
 
     mask_energy: float
@@ -76,7 +76,7 @@ class Presence:
     """Scores of whole pictures, and which classes they let through.
 
     Attributes:
-        scores: Of every class for every picture.
+        scores: Score of every class for every image.
         shown: Whether a class has a pixel in the picture.
         found: Whether the threshold on scores lets it through.
     """

@@ -42,7 +42,7 @@ class BuildSettings:
         pictures: Pictures a class; 50 is stated in the paper.
         subcategories: References a class, by k-means over its pictures; fewer where it has fewer pictures.
         short_side: Short side of what the image encoder sees.
-        seed: Of k-means.
+        seed: Seed of k-means.
     """
 
     pictures: int = 50
