@@ -1,4 +1,4 @@
-"""Can colour alone tell what is in a made scene? Writes scene_shortcuts.json beside this file.
+"""Can colour alone tell what is in a synthetic scene? Writes scene_shortcuts.json beside this file.
 
 python benchmarks/accuracy/scene_shortcuts.py
 
@@ -15,9 +15,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "speed"))
+sys.path.insert(0, str(HERE.parent))
 
-from timing import machine  # noqa: E402
+from machine import machine  # noqa: E402
 
 from lexiseg.data.scenes import SceneSettings, scene_batch  # noqa: E402
 

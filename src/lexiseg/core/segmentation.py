@@ -28,8 +28,8 @@ class ClassShare:
     """How much of a picture one class covers.
 
     Attributes:
-        label: Its value in the label map.
-        name: Its name.
+        label: Value in the label map.
+        name: Class name.
         share: Part of the picture's pixels, in (0, 1].
         mean_score: Mean over its pixels of the winning score, on the model's own scale.
     """

@@ -62,9 +62,9 @@ def refuse_other_size(
 
     Args:
         image: The picture.
-        image_size: Its height and width.
+        image_size: Height and width in pixels.
         label: The label file.
-        label_size: Its height and width.
+        label_size: Height and width in pixels.
         turned: What to do where height and width are swapped.
 
     Raises:

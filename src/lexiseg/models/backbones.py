@@ -1,7 +1,7 @@
 """Backbones for segmentation: networks that give feature maps of several sizes.
 
 ResNet (He et al., CVPR 2016) and Swin (Liu et al., ICCV 2021) are transformers' classes, EfficientNet-Lite0 is ours
-with its ImageNet weights from a pip package, and ``TinyPyramid`` is for made scenes on one core.
+with its ImageNet weights from a pip package, and ``TinyPyramid`` is for synthetic scenes on one core.
 
 All are returned ready for training. The batch normalisation of pretrained networks stays as it was trained.
 """

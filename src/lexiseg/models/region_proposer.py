@@ -35,7 +35,7 @@ class RegionSettings:
         superpixels: About so many to begin with.
         compactness: SLIC's: higher gives squarer superpixels, lower ones that follow colour.
         short_side: The image encoder sees the picture with about this short side.
-        feature_weight: Of the encoder's squared distance (0 to 4 between unit vectors) against colour's,
+        feature_weight: Weight of the encoder's squared distance (0 to 4 between unit vectors) against colour's,
             which is in units of 25 Lab steps. 0 leaves the encoder out.
         max_distance: Neighbours that differ by more stay apart.
         balance: Weight of small regions, see ``ops.region_merging``.

@@ -30,7 +30,7 @@ def with_new_names(kind: type, values: dict[str, Any]) -> dict[str, Any]:
 
     Args:
         kind: The dataclass.
-        values: Its fields as JSON has them; what lies deeper is left as it is.
+        values: Fields as JSON has them; what lies deeper is left as it is.
     """
     names = {old: new for each in kind.__mro__ for old, new in RENAMED.get(each.__name__, {}).items()}
     return {names.get(name, name): value for name, value in values.items()}

@@ -14,22 +14,22 @@ def random_tokens(batch: int, num_tokens: int, width: int, seed: int = 0) -> tor
 
 
 @pytest.mark.parametrize(
-    ("num_responses", "wanted"),
+    ("top_k", "wanted"),
     [(1, (4.0, 3, 5)), (2, (3.5, 2, 3.5)), (3, (3, 4 / 3, 7 / 3)), (4, (2.5, 0.5, 1.5))],
 )
 @pytest.mark.parametrize("pool", [topk_mean, topk_mean_by_torch])
 @pytest.mark.parametrize("needs_gradient", [False, True])
-def test_the_worked_example_p1(num_responses, wanted, pool, needs_gradient):
-    pooled = pool(TOKENS.clone().requires_grad_(needs_gradient), num_responses)
+def test_the_worked_example_p1(top_k, wanted, pool, needs_gradient):
+    pooled = pool(TOKENS.clone().requires_grad_(needs_gradient), top_k)
     torch.testing.assert_close(pooled, torch.tensor([wanted]))
 
 
 @pytest.mark.parametrize(
-    ("num_responses", "wanted"),
+    ("top_k", "wanted"),
     [(1, (0.5657, 0.4243, 0.7071)), (2, (0.6556, 0.3746, 0.6556)), (4, (0.8452, 0.1690, 0.5071))],
 )
-def test_the_worked_example_normalised_p1(num_responses, wanted):
-    unit = torch.nn.functional.normalize(topk_mean(TOKENS, num_responses), dim=-1)
+def test_the_worked_example_normalised_p1(top_k, wanted):
+    unit = torch.nn.functional.normalize(topk_mean(TOKENS, top_k), dim=-1)
     torch.testing.assert_close(unit, torch.tensor([wanted]), atol=6e-5, rtol=0)
 
 

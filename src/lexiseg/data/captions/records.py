@@ -29,7 +29,7 @@ class InvalidRecord:
 
     Attributes:
         shard: Name of its file.
-        key: Its name there; empty where the whole file is meant.
+        key: Name of the record there; empty where the whole file is meant.
         reason: Why, one of a few.
         detail: Why exactly, or empty.
     """
@@ -46,7 +46,7 @@ class RawRecord:
 
     Attributes:
         shard: Name of its file.
-        key: Its name there.
+        key: Name of the record there.
         picture: Content of the picture file, not decoded.
         captions: One or more, none empty, white space made single.
     """
@@ -88,7 +88,7 @@ class CaptionSource(ABC):
 
     Attributes:
         kind: ``tar``, ``parquet`` or ``folder``.
-        path: As it was given.
+        path: Path as it was given.
         sizes: Records of each shard, in the order of record numbers. A shard is what lies together:
             a tar file, a row group, a folder.
         window: Records over which an epoch is shuffled at once: a good trade of mixing for locality.

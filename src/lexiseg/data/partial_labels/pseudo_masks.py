@@ -27,7 +27,7 @@ def pseudo_map(
     Args:
         prediction: Best of all classes at each pixel.
         tags: Classes that the image shows without a mask.
-        known: Its masks; None where it has none.
+        known: Label map of the image's masks; None where it has none.
     """
     pseudo = np.where(np.isin(prediction, list(tags)), prediction, np.uint16(IGNORE_INDEX))
     return pseudo if known is None else np.where(known == IGNORE_INDEX, pseudo, known)

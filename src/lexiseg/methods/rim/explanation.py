@@ -60,7 +60,7 @@ class RegionExplanation:
 
     Attributes:
         mask: The region.
-        ranking: Its candidates, the winner first, then the runner-up.
+        ranking: Candidate classes, the winner first, then the runner-up.
         best_by_cosine: The class that would have won without relations.
         nearest: The nearest reference pictures of the vocabulary.
     """

@@ -1,6 +1,6 @@
 """From scores to a label map: which classes are in a picture, where each is, and who gets an overlap.
 
-Section 6.2 of the reconstruction in docs/methods/simseg.md, step by step.
+docs/methods/simseg.md has the steps; SimSeg (CVPR 2023) does not state them in full, they are a reconstruction.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""SimSeg's tables: pooling, numbers of responses, and a class that is nearly always there."""
+"""SimSeg's tables: pooling, top-k, and a class that is nearly always there."""
 
 from collections.abc import Mapping
 
@@ -17,7 +17,7 @@ _MEASURES = (
     "top5",
 )
 
-#: The seed's Tables 11 and 12, mean IoU in percent on PASCAL VOC: row M^T, column M^I.
+#: The paper's Tables 11 and 12, mean IoU in percent on PASCAL VOC: row M^T, column M^I.
 _TABLE11 = {1: (55.4, 56.3, 56.6), 3: (45.1, 45.2, 45.9), 5: (33.3, 33.0, 33.0)}
 _TABLE12 = {1: (40.9, 48.7, 37.3), 3: (54.1, 55.3, 51.9), 5: (54.3, 56.3, 56.6)}
 
@@ -75,7 +75,7 @@ def loda() -> Ablation:
 
 
 def table11() -> Ablation:
-    """Change the numbers of responses after training."""
+    """Change the top-k after training."""
     cells = tuple(
         Cell(
             row=_row(text),
@@ -87,7 +87,7 @@ def table11() -> Ablation:
     )
     falling = [
         Claim(
-            says=f"at test, text responses {more} lose against {fewer} (published, image 5: 56.6, 45.9, 33.0)",
+            says=f"at test, text top-k {more} lose against {fewer} (published, image 5: 56.6, 45.9, 33.0)",
             better=(_row(fewer), _column(5)),
             worse=(_row(more), _column(5)),
         )
@@ -95,7 +95,7 @@ def table11() -> Ablation:
     ]
     flat = [
         Claim(
-            says=f"at test, image responses hardly matter with text responses {text} (published: within 1.2 points)",
+            says=f"at test, image top-k hardly matter with text top-k {text} (published: within 1.2 points)",
             better=(_row(text), _column(5)),
             worse=(_row(text), _column(1)),
             by_at_most=0.02,
@@ -104,7 +104,7 @@ def table11() -> Ablation:
     ]
     return Ablation(
         name="simseg/table11",
-        title="Numbers of responses at test (Table 11 of the seed)",
+        title="Top-k at test (Table 11 of the paper)",
         recipe=_RECIPE,
         cells=cells,
         measures=("foreground_mean_iou", "mean_iou", "mask_energy"),
@@ -114,7 +114,7 @@ def table11() -> Ablation:
 
 
 def table12() -> Ablation:
-    """Change the numbers of responses in training; three seeds for the cells that claims are about."""
+    """Change the top-k in training; three seeds for the cells that claims are about."""
     repeated = {(1, 3), (1, 5), (5, 3), (5, 5)}
     cells = tuple(
         Cell(
@@ -128,7 +128,7 @@ def table12() -> Ablation:
     )
     claims = [
         Claim(
-            says=f"in training, one text response loses against {better} with image responses {image}",
+            says=f"in training, text top-1 loses against {better} with image top-k {image}",
             better=(_row(better), _column(image)),
             worse=(_row(1), _column(image)),
         )
@@ -137,7 +137,7 @@ def table12() -> Ablation:
     ]
     claims += [
         Claim(
-            says=f"in training, image responses 5 lose against 3 with text responses {text}",
+            says=f"in training, image top-k 5 lose against 3 with text top-k {text}",
             better=(_row(text), _column(3)),
             worse=(_row(text), _column(5)),
         )
@@ -153,7 +153,7 @@ def table12() -> Ablation:
     ]
     return Ablation(
         name="simseg/table12",
-        title="Numbers of responses in training (Table 12 of the seed)",
+        title="Top-k in training (Table 12 of the paper)",
         recipe=_RECIPE,
         cells=cells,
         measures=("foreground_mean_iou", "mean_iou", "mask_energy", "rsum", "top1"),
@@ -185,7 +185,7 @@ def common_class() -> Ablation:
     ]
     return Ablation(
         name="simseg/common-class",
-        title="A class that is nearly always there (the seed's person)",
+        title="A class that is nearly always there (the paper's person)",
         recipe=_RECIPE,
         cells=cells,
         measures=(

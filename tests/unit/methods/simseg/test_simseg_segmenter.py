@@ -195,7 +195,7 @@ def test_pictures_are_squashed_and_results_keep_their_size():
 
 
 def test_the_label_map_is_made_step_by_step_as_published():
-    """Section 6.2 again, in plain words: shortlist, maps, half of the range, painted best last."""
+    """The definition in plain words: shortlist, maps, half of the range, painted best last."""
     model = make_generous()
     image = picture()
     result = model.segment(image, VOCABULARY)
@@ -232,7 +232,7 @@ def test_nothing_survives_means_background_everywhere_p15(monkeypatch):
 
 
 def test_background_has_score_0_and_takes_what_scores_less_p15(monkeypatch):
-    """Section 6.2, steps 8 and 9: each mask is weighted by its class's score, and background by nothing."""
+    """Each mask is weighted by its class's score, and background by nothing."""
     model = make_generous()
     scores = np.array([-0.5, 0.3, -0.1, -0.2, -0.3, -0.4], np.float32)
     monkeypatch.setattr(model, "picture_scores", lambda *_: scores)
