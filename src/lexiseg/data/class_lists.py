@@ -95,25 +95,25 @@ def imagenet_classes() -> tuple[ImageNetClass, ...]:
 OFFICIAL = "official"
 
 
-def rename(vocabulary: Vocabulary, naming: str, class_list: str | None) -> Vocabulary:
+def rename(vocabulary: Vocabulary, names_of: str, class_list: str | None) -> Vocabulary:
     """Rename the classes to the names that somebody's code uses; labels stay.
 
     A class is found under every spelling of its official name (``potted plant`` for ``pottedplant``).
 
     Args:
         vocabulary: With official names.
-        naming: Whose names, e.g. ``groupvit``; ``official`` changes nothing.
+        names_of: Whose names, e.g. ``groupvit``; ``official`` changes nothing.
         class_list: Which list the names are of, e.g. ``voc20``; None changes nothing.
 
     Raises:
         UnknownNameError: Nobody of that name is known.
     """
-    if naming == OFFICIAL or class_list is None:
+    if names_of == OFFICIAL or class_list is None:
         return vocabulary
     table = _renamings()
-    if naming not in {who for who, _ in table}:
-        raise UnknownNameError.of("naming", naming, {OFFICIAL, *(who for who, _ in table)})
-    used = {spelling_key(name): names for name, names in table.get((naming, class_list), {}).items()}
+    if names_of not in {who for who, _ in table}:
+        raise UnknownNameError.of("naming", names_of, {OFFICIAL, *(who for who, _ in table)})
+    used = {spelling_key(name): names for name, names in table.get((names_of, class_list), {}).items()}
     pairs = [
         used.get(spelling_key(name), (name, *more))
         for name, more in zip(vocabulary.names, vocabulary.synonyms, strict=True)

@@ -123,7 +123,7 @@ def test_a_run_lists_the_broken_captions_it_met_in_its_folder(tmp_path):
     assert [json.loads(line)["key"] for line in lines] == [picture.stem]
     facts = json.loads((tmp_path / "run/data.json").read_text())["facts"]
     assert facts["broken"] == {"unreadable picture": 1}
-    assert facts["ledger"] == str(tmp_path / "run/broken")
+    assert facts["invalid_log"] == str(tmp_path / "run/broken")
 
 
 def test_a_refused_start_leaves_no_list_of_broken_captions(tmp_path):

@@ -140,12 +140,12 @@ class CaptionData(TrainingData):
         source: The records.
         settings: How they become batches.
         replacements: Words for the corruption.
-        ledger: Folder for the list of broken records.
+        invalid_log: Folder for the list of broken records.
 
     Attributes:
         source: The records.
         settings: How they become batches.
-        ledger: Folder of the list of broken records.
+        invalid_log: Folder of the list of broken records.
     """
 
     def __init__(
@@ -154,17 +154,17 @@ class CaptionData(TrainingData):
         settings: CaptionBatchSettings,
         *,
         replacements: Sequence[str],
-        ledger: Path,
+        invalid_log: Path,
     ) -> None:
         self.source, self.settings = source, settings
         self.batch_size = settings.batch_size
         digest = hashlib.sha256(f"{source.fingerprint()} {settings!r} {list(replacements)!r}".encode())
         self._fingerprint = digest.hexdigest()
         self._maker = _BatchMaker(source, settings, list(replacements))
-        self.list_broken_in(ledger)
+        self.list_broken_in(invalid_log)
         total = len(source) + len(source.invalid)
         if len(source.invalid) > settings.max_invalid * total:
-            raise _too_many_invalid(source, len(source.invalid), total, settings.max_invalid, ledger)
+            raise _too_many_invalid(source, len(source.invalid), total, settings.max_invalid, invalid_log)
 
     @property
     def steps_per_epoch(self) -> float:
@@ -201,13 +201,13 @@ class CaptionData(TrainingData):
 
     def list_broken_in(self, folder: Path) -> None:
         """List broken records there from now on, those of damaged files at once."""
-        self.ledger = folder
-        self._maker.ledger = InvalidRecordLog(folder)
-        self._maker.ledger.add(self.source.invalid)
+        self.invalid_log = folder
+        self._maker.invalid_log = InvalidRecordLog(folder)
+        self._maker.invalid_log.add(self.source.invalid)
 
     def broken(self) -> list[InvalidRecord]:
-        """List the broken records met so far, by any process and any earlier run with this ledger."""
-        return read_invalid_records(self.ledger)
+        """List the broken records met so far, by any process and any earlier run with this invalid_log."""
+        return read_invalid_records(self.invalid_log)
 
     def describe(self) -> dict[str, Any]:
         """Return kind, path, counts, and what is broken so far by reason."""
@@ -216,14 +216,14 @@ class CaptionData(TrainingData):
             **self.source.describe(),
             "steps_per_epoch": round(self.steps_per_epoch, 3),
             "broken": dict(sorted(reasons.items())),
-            "ledger": str(self.ledger),
+            "invalid_log": str(self.invalid_log),
         }
 
 
 class _BatchMaker:
     """Makes rows of the batch of a step; one copy a process, each counting the invalid records it meets."""
 
-    ledger: InvalidRecordLog
+    invalid_log: InvalidRecordLog
 
     def __init__(
         self, source: CaptionSource, settings: CaptionBatchSettings, replacements: list[str]
@@ -265,7 +265,7 @@ class _BatchMaker:
                 substitutes = sample_rng(settings.seed, epoch, place, stream=SUBSTITUTE)
             index = self.order.neighbour_of(epoch, place, substitutes)
         raise _too_many_invalid(
-            self.source, self.num_broken, self.num_met, settings.max_invalid, self.ledger.folder
+            self.source, self.num_broken, self.num_met, settings.max_invalid, self.invalid_log.folder
         )
 
     def _picture(self, record: RawRecord, rng: np.random.Generator) -> np.ndarray:
@@ -281,20 +281,20 @@ class _BatchMaker:
 
     def _note(self, record: InvalidRecord) -> None:
         self.num_broken += 1
-        self.ledger.add([record])
+        self.invalid_log.add([record])
         if self.num_met >= MIN_MET and self.num_broken > self.settings.max_invalid * self.num_met:
             raise _too_many_invalid(
-                self.source, self.num_broken, self.num_met, self.settings.max_invalid, self.ledger.folder
+                self.source, self.num_broken, self.num_met, self.settings.max_invalid, self.invalid_log.folder
             )
 
 
 def _too_many_invalid(
-    source: CaptionSource, num_broken: int, num_met: int, max_invalid: float, ledger: Path
+    source: CaptionSource, num_broken: int, num_met: int, max_invalid: float, invalid_log: Path
 ) -> DatasetError:
     return DatasetError(
         doing=f"reading captions from {source.path}",
         found=f"{num_broken:,} of {num_met:,} records broken",
         expected=f"at most {max_invalid:.0%}",
-        fix=f"They are listed in {ledger}; look with: lexiseg captions check {source.path}. "
+        fix=f"They are listed in {invalid_log}; look with: lexiseg captions check {source.path}. "
         "If that is how the data is, allow a larger share with max_invalid.",
     )

@@ -1,6 +1,6 @@
-"""The ledger: a list of broken records that many processes write and that outlives them.
+"""The log of invalid records that many processes write and that outlives them.
 
-A ledger is a folder. Every process appends lines to a file of its own, so that no two writes can
+A log is a folder. Every process appends lines to a file of its own, so that no two writes can
 mix, also on network disks; reading merges the files. A record is written once by a process, and not at
 all where an earlier run wrote it. A line is ``{"shard": …, "key": …, "reason": …, "detail": …}``.
 """
@@ -52,7 +52,7 @@ class InvalidRecordLog:
 
 
 def read_invalid_records(path: Path) -> list[InvalidRecord]:
-    """Read a ledger, or one file of it: sorted, each record and reason once.
+    """Read a log, or one file of it: sorted, each record and reason once.
 
     A last line that a killed process left unfinished is passed over: its record is met again.
     """

@@ -40,7 +40,7 @@ def open_captions(
     auto_augment: bool = True,
     corruption: WordCorruption | None = None,
     replacements: Sequence[str] | None = None,
-    ledger: Path | None = None,
+    invalid_log: Path | None = None,
     max_invalid: float = 0.2,
     columns: CaptionColumns = CaptionColumns(),  # noqa: B008
     split: str | None = None,
@@ -58,7 +58,7 @@ def open_captions(
         auto_augment: Apply the ImageNet policy of AutoAugment.
         corruption: Corruption of caption words; None leaves them.
         replacements: Words for the corruption; None takes the words of the first 10,000 captions.
-        ledger: Folder for the list of broken records, such as one in the run's folder; None takes one in the
+        invalid_log: Folder for the list of broken records, such as one in the run's folder; None takes one in the
             cache, named after the data.
         max_invalid: Share of broken records at which to stop, of all on opening, later of those met.
         columns: Names of parts, where they are not usual ones.
@@ -86,8 +86,8 @@ def open_captions(
     )
     if replacements is None:
         replacements = gather_words(source) if corruption is not None else ()
-    folder = ledger or default_cache() / "broken-records" / source.fingerprint()[:16]
-    return CaptionData(source, settings, replacements=replacements, ledger=folder)
+    folder = invalid_log or default_cache() / "broken-records" / source.fingerprint()[:16]
+    return CaptionData(source, settings, replacements=replacements, invalid_log=folder)
 
 
 def open_caption_source(
@@ -127,16 +127,16 @@ def open_caption_source(
     return TarSource(name, files, columns, default_cache() if cache == "default" else cache)
 
 
-def read_samples(source: CaptionSource, ledger: Path | None = None) -> Iterator[Sample]:
+def read_samples(source: CaptionSource, invalid_log: Path | None = None) -> Iterator[Sample]:
     """Read all records in order, pictures whole and upright, all captions, nothing changed.
 
     For evaluation. Broken records are left out and written down.
 
     Args:
         source: The records.
-        ledger: As for ``open_captions``.
+        invalid_log: As for ``open_captions``.
     """
-    written = InvalidRecordLog(ledger or default_cache() / "broken-records" / source.fingerprint()[:16])
+    written = InvalidRecordLog(invalid_log or default_cache() / "broken-records" / source.fingerprint()[:16])
     written.add(source.invalid)
     for index in range(len(source)):
         record = source.read(index)

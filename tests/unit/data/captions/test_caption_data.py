@@ -16,7 +16,7 @@ from lexiseg.data.captions.opening import open_captions
 
 def open_small(path: object, tmp_path: Path, **changes: Any) -> CaptionData:
     settings: dict[str, Any] = {"batch_size": 6, "size": 16, "corruption": WordCorruption(), "window": 20}
-    return open_captions(path, **(settings | {"ledger": tmp_path / "ledger"} | changes))  # type: ignore[arg-type]
+    return open_captions(path, **(settings | {"invalid_log": tmp_path / "invalid_log"} | changes))  # type: ignore[arg-type]
 
 
 def same(first: Batch, second: Batch) -> bool:
@@ -145,16 +145,18 @@ def test_broken_records_are_listed_once_and_their_places_filled(tmp_path: Path, 
         ("b.tar", "00021"): "unreadable picture",
     }
     assert sum(data.describe()["broken"].values()) == 8
-    lines = [line for file in (tmp_path / "ledger").glob("*.jsonl") for line in file.read_text().splitlines()]
+    lines = [
+        line for file in (tmp_path / "invalid_log").glob("*.jsonl") for line in file.read_text().splitlines()
+    ]
     again = open_small(tmp_path / "shards", tmp_path, corruption=None)  # as a resumed run does
     assert all(map(same, batches, again.batches(**steps)))
     assert lines == [
-        line for file in (tmp_path / "ledger").glob("*.jsonl") for line in file.read_text().splitlines()
+        line for file in (tmp_path / "invalid_log").glob("*.jsonl") for line in file.read_text().splitlines()
     ]
 
 
 def test_the_first_broken_record_is_warned_of_with_the_place_of_the_list(tmp_path: Path) -> None:
-    with pytest.warns(UserWarning, match=r"a\.tar#00007 \(no caption\).*listed in .*ledger") as warned:
+    with pytest.warns(UserWarning, match=r"a\.tar#00007 \(no caption\).*listed in .*invalid_log") as warned:
         list(open_small(broken_shards(tmp_path / "s"), tmp_path).batches(start_step=0, stop_step=7))
     assert len(warned) == 1, [str(one.message) for one in warned]
 

@@ -19,9 +19,9 @@ def test_what_several_processes_write_is_merged(tmp_path: Path) -> None:
         '{"shard": "a.tar", "key": "1", "reason": "unreadable picture", "detail": "other words"}\n'
         '{"shard": "b.tar", "key": "9", "reason": "no caption", "detail": ""}\n{"shard": "c.t'
     )
-    ledger = InvalidRecordLog(tmp_path)
-    ledger.add(RECORDS)
-    ledger.add(RECORDS)
+    log = InvalidRecordLog(tmp_path)
+    log.add(RECORDS)
+    log.add(RECORDS)
     found = [(record.shard, record.key) for record in read_invalid_records(tmp_path)]
     assert found == [("a.tar", "0"), ("a.tar", "1"), ("a.tar", "2"), ("b.tar", "9")]
     written = sum(len(file.read_text().splitlines()) for file in tmp_path.glob("*.jsonl"))

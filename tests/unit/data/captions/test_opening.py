@@ -219,7 +219,7 @@ def test_a_missing_package_names_the_extra(
 def test_samples_for_evaluation_come_in_order_whole_and_with_all_captions(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "f", count=4)
     (folder / "images" / "002.png").write_bytes(b"rot")
-    samples = list(read_samples(open_caption_source(folder), tmp_path / "ledger"))
+    samples = list(read_samples(open_caption_source(folder), tmp_path / "invalid_log"))
     assert [str(sample.source) for sample in samples] == ["images#000", "images#001", "images#003"]
     assert samples[1].captions == ("caption 0 of 1", "caption 1 of 1")
     assert samples[0].image.shape == (24, 30, 3)
