@@ -43,6 +43,7 @@ def pack_masks(masks: Bool[np.ndarray, "M H W"]) -> PackedMasks:
     def pack(start: int, stop: int) -> None:
         padded = np.zeros((down * _SIDE, across * _SIDE // 8), np.uint8)
         for index in range(start, stop):
+            # Pack eight pixels a byte, pad to whole tiles, and read 64 pixels as one word.
             rows = np.packbits(masks[index], axis=1, bitorder="little")
             padded[:height, : rows.shape[1]] = rows
             words[index] = rearrange(padded.view("<u8"), "(i row) j -> (i j) row", row=_SIDE)
@@ -133,10 +134,12 @@ def _greedy(words, counts, areas, threshold, limit):
     differ = np.zeros((num, num), np.bool_)  # pairs compared since either last grew
     alive = np.flatnonzero(areas > 0)
     while True:
+        # Largest first; a pair that was compared is compared again only after one of it grew.
         alive = alive[np.argsort(-areas[alive], kind="mergesort")]
         large, small = _first_pair(words, counts, areas, threshold, limit, alive, differ)
         if large < 0:
             return owner
+        # Unite the pair in the place of the larger mask.
         _absorb(words, counts, areas, large, small)
         differ[large] = False
         differ[:, large] = False
@@ -238,6 +241,7 @@ def _absorb(words, counts, areas, into, other):
 @no_type_check
 def _num_bits(word):
     word = np.uint64(word)
+    # Add up bits in pairs, in fours, in bytes; the product sums the bytes (Hamming weight).
     word = word - ((word >> np.uint64(1)) & np.uint64(0x5555555555555555))
     word = (word & np.uint64(0x3333333333333333)) + ((word >> np.uint64(2)) & np.uint64(0x3333333333333333))
     word = (word + (word >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)

@@ -96,11 +96,13 @@ def _counts(keep: Bool[Tensor, "B N"], top_k: int) -> Int64[Tensor, " B"]:
 class _KeepBest(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, tokens: Tensor, top_k: int, keep: Tensor | None) -> Tensor:
+        # Each sample on its own: which tokens count, and how many values are averaged.
         tokens = tokens.detach().contiguous()
         batch, num_tokens, width = tokens.shape
         kept = torch.ones(1, num_tokens, dtype=torch.bool) if keep is None else keep.contiguous()
         kept = kept.expand(batch, -1)
         counts = torch.full((batch,), top_k) if keep is None else _counts(kept, top_k)
+        # Remember the chosen tokens: the gradient goes to them alone.
         pooled = torch.empty(batch, width, dtype=tokens.dtype)
         chosen = np.zeros((batch, top_k, width), np.int32)
         work = partial(_keep_best, tokens.numpy(), kept.numpy(), counts.numpy(), pooled.numpy(), chosen)
@@ -133,6 +135,7 @@ def _keep_best(tokens, keep, counts, pooled, chosen, start, stop):
         for token in range(num_tokens):
             if not keep[sample, token]:
                 continue
+            # Insert the token: the loser of each comparison goes on to the next rank (no branch, so vectorised).
             row = tokens[sample, token]
             for channel in range(width):
                 value[channel] = row[channel]
@@ -146,6 +149,7 @@ def _keep_best(tokens, keep, counts, pooled, chosen, start, stop):
                     picks[rank, channel] = new_place if wins else old_place
                     value[channel] = old if wins else new
                     place[channel] = old_place if wins else new_place
+        # Average the best values of each channel.
         for channel in range(width):
             total = best[0, channel]
             for rank in range(1, count):
