@@ -1,4 +1,4 @@
-"""Batch: several samples of one size, as a training step takes them."""
+"""Sample: one image and whatever labels it has. Batch: several samples of one size, as a training step takes them."""
 
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path

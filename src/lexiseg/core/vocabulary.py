@@ -1,4 +1,4 @@
-"""Vocabulary: the ordered class names a segmentation indexes."""
+"""Vocabulary: the ordered class names a segmentation indexes, and class names as people write them on one line."""
 
 import re
 import unicodedata

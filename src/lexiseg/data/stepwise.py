@@ -1,4 +1,7 @@
-"""Training data that can make any batch on its own: synthetic scenes, folders, anything indexed."""
+"""TrainingData: endless batches, each a function of the step alone; StepwiseData makes them from any such function.
+
+Synthetic scenes, folders, anything indexed.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping

@@ -1,4 +1,4 @@
-"""On which devices a run goes, and what they say to each other. Thin on accelerate and torch."""
+"""The devices of a run: choosing one by name, and what several processes do together. Thin on accelerate and torch."""
 
 import gc
 import importlib.util

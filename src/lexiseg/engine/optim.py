@@ -1,4 +1,8 @@
-"""Optimisers from a model's parameter groups."""
+"""Optimisers from a model's parameter groups, and the learning rate schedule.
+
+The schedule is a pure function: a factor of the peak learning rate. Steps count from 0 (the first update) to
+``num_steps``, which is the value after the last update.
+"""
 
 import math
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Weights, optimiser state and running means as named tensors, and back."""
+"""Weights, optimiser state and running means as named tensors, sharded or not, and back."""
 
 from collections.abc import Mapping
 from pathlib import Path

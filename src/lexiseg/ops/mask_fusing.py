@@ -3,6 +3,9 @@
 A mask proposer finds the shirt and the person. Rule of the paper (RIM, CVPR 2024, supplement): two masks
 become one where their intersection is more than 0.9 of the smaller area. In which order, and whether
 unions are compared again, is not stated; the three readings below are ours.
+
+Masks are compared as bits in square tiles of 64 by 64 pixels, one 64-bit word a row, with the pixels set in
+each tile.
 """
 
 from dataclasses import dataclass

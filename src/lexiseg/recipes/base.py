@@ -1,7 +1,8 @@
 """Recipes to train by: complete settings of a run, and what they build.
 
 A method's recipes are functions without arguments in ``recipes/<method>.py``; a variant of one is
-``dataclasses.replace``. A person's own is named ``package.module:function``.
+``dataclasses.replace``. A person's own is named ``package.module:function``. A ``RebuildableRecipe`` keeps in the
+run what its model needs to be built again where neither the data nor first weights are.
 """
 
 from abc import ABC, abstractmethod

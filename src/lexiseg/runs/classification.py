@@ -1,4 +1,12 @@
-"""Classify whole pictures: zero-shot by names, and by a linear probe."""
+"""Classify whole images: zero-shot by names, and by a linear probe on frozen features.
+
+The probe is the recipe of SimSeg's Table 9, after "Masked Autoencoders" (CVPR 2022): one linear layer on standardised
+features, LARS without weight decay, momentum 0.9, 10 of 90 epochs of warm-up, half a cosine.
+
+Scaled: the published batch of 32,768 would be a single step here, so an epoch has at least eight. LARS moves
+a matrix relative to its own size; the rate is set so that rate times steps, which is how far it can go, is
+the published 12.8 (0.1 for every 256) times 3,516 steps. The bias, which LARS does not scale, keeps 0.1.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

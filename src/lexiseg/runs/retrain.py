@@ -1,4 +1,7 @@
-"""Train twice: weak-shot, then fully supervised on the first model's pseudo masks (``simformer*``)."""
+"""Train twice: weak-shot, then fully supervised on the first model's pseudo masks (``simformer*``).
+
+Re-training in SimFormer (Chen et al., NeurIPS 2022) follows RETAB (Zhou et al., BMVC 2022).
+"""
 
 import dataclasses
 from collections.abc import Callable

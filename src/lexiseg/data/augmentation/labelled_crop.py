@@ -1,8 +1,12 @@
-"""Scale jitter and random crop of a picture and its label map together, as MaskFormer trains with.
+"""Scale jitter, random crop, flip and colour jitter of an image and its label map together, as MaskFormer trains with.
 
-Also in SimFormer (NeurIPS 2022). The scale multiplies the short side; what a crop lacks is filled on the
-right and below, with grey in the picture and void in the label map. A crop that shows no class is
+Also in SimFormer (NeurIPS 2022). The scale multiplies the short side; what a crop lacks is padded on the
+right and below, with grey in the image and void in the label map. A crop that shows no class is
 drawn again.
+
+Colour jitter is SSD's (Liu et al., "SSD: Single Shot MultiBox Detector", ECCV 2016): brightness, contrast,
+saturation and hue are each changed with probability one half, contrast either before or after the other
+two of colour.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,7 @@
-"""CaptionData: pictures with captions as training batches, each a function of the step."""
+"""CaptionData: images with captions as training batches, each a function of the step.
+
+The order of an epoch: shards shuffled, and records within groups of shards.
+"""
 
 import hashlib
 from bisect import bisect_right

@@ -1,4 +1,4 @@
-"""Pictures from bytes: whole, or as small as a crop allows."""
+"""Images from bytes, whole or as small as a crop allows; captions from bytes, plain text or JSON, one or several."""
 
 import io
 import json

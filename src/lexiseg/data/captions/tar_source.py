@@ -1,9 +1,11 @@
 """Records in webdataset tar shards, read at the places that an index knows.
 
 webdataset's own loader streams: what it gives depends on the number of workers, and it cannot start in
-the middle of an epoch. Training data here must do both, so shards are read through an index (see
-``tar_index``); webdataset's layout and names are kept, and its writer packs shards (``captions pack``).
-Compressed shards and addresses are refused, because neither can be read from the middle.
+the middle of an epoch. Training data here must do both, so shards are read through an index of their
+headers, which is remembered on disk. The layout is webdataset's: members that follow each other under one key
+are one record; the key is the name up to the first dot of its last part, the extension is the rest, in any
+case. Its writer packs shards (``captions pack``). Compressed shards and addresses are refused, because
+neither can be read from the middle.
 """
 
 import hashlib

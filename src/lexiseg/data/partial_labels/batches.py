@@ -1,4 +1,9 @@
-"""Batches for weak-shot training: pairs of crops, masks of seen classes, tags of the others."""
+"""Batches for weak-shot training: pairs of crops, masks of seen classes, tags of the others.
+
+Which image is compared with which: Chen et al., NeurIPS 2022, pair an image with one that shares exactly one
+unseen class. Of two classes that always come together, no image says which is which, but a third image that
+has only one of them does.
+"""
 
 import hashlib
 from collections.abc import Callable, Sequence

@@ -1,4 +1,7 @@
-"""MaskedLabels: a data set without the masks that weak-shot training must not see."""
+"""MaskedLabels: a data set without the masks that weak-shot training must not see.
+
+ImageLabels: what training may know of an image. Masks and tags that contradict each other are refused.
+"""
 
 import hashlib
 import os

@@ -1,6 +1,6 @@
-"""Check a copy of a data set: files, counts, label values, sizes, versions, leaks between splits.
+"""Check a copy of a published data set, or a data folder: files, counts, label values, sizes, versions, leaks between splits.
 
-Every label file is read once; pictures are only opened for their size.
+Every label file is read once; images of published data sets are only opened for their size.
 """
 
 import os

@@ -1,6 +1,12 @@
-"""Read and write the files that published benchmarks keep labels in: PNG, TIFF, two-channel colour, MATLAB.
+"""Label files of published benchmarks: how they keep numbers, and which class each number stands for.
 
-Everything is read as the numbers in the file, uint16, with 255 of an 8-bit file as 65535.
+Formats: PNG, TIFF, two-channel colour, MATLAB, JSON. Everything is read as the numbers in the file, uint16,
+with 255 of an 8-bit file as 65535. Each benchmark stores its classes in its own way: shifted by one, with gaps, with
+255 or 0 for void. A ``LabelMapping`` says it once; reading, checking and converting all go through it.
+
+PASCAL Context's trainval_merged.json (PASCAL in Detail) keeps one run-length mask a segment. Segments are painted
+in the order of the file, later ones over earlier ones, as the Detail toolbox does. It is large: some 600 MB, read
+once and kept in memory.
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""What label files hold, and what a check has to say of it."""
+"""Checks of label files: what they hold, what is wrong with it and how to mend it, as findings of a report."""
 
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple

@@ -1,4 +1,4 @@
-"""Draw scenes: one as a sample, many as a batch, endlessly as training data."""
+"""Draw scenes: one as a sample, many as a batch, endlessly as training data, a fixed number to evaluate on."""
 
 import hashlib
 from collections.abc import Callable

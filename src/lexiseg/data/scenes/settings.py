@@ -1,4 +1,4 @@
-"""WorldSettings, SceneSettings: every choice in how scenes are made."""
+"""Settings of synthetic scenes, procedural (SceneSettings) and pasted from cut-outs (PasteSettings), and presets by name."""
 
 import dataclasses
 from abc import ABC, abstractmethod

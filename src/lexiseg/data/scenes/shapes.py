@@ -1,6 +1,7 @@
-"""The outlines of things: whether a point is inside, on the square from -1 to 1 (y points down).
+"""Kernels that put one thing into a scene: painted by its outline, or pasted from a cut-out.
 
-Only sums, products and comparisons: the masks are the same on every machine.
+Outlines say whether a point is inside, on the square from -1 to 1 (y points down), by sums, products and comparisons
+only: the masks are the same on every machine.
 """
 
 from typing import no_type_check

@@ -1,4 +1,4 @@
-"""Write scenes as a data folder, as a person would bring one."""
+"""Write scenes as a data folder, as a person would bring one; draw a sheet of scenes to look at."""
 
 import dataclasses
 import hashlib

@@ -1,4 +1,7 @@
-"""Why each region got its label: its ranking, the runner-up, and the reference pictures nearest to it."""
+"""Why each region got its label: its ranking, the runner-up, and the reference images nearest to it.
+
+Drawn as one HTML file that needs no other.
+"""
 
 import base64
 import io

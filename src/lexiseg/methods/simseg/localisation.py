@@ -1,4 +1,4 @@
-"""Where a model looks for a word: how much of its similarity lies inside the true mask."""
+"""Where a model looks for a word, and whether it finds the classes of an image at all: the two halves of SimSeg's decision."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Sentences to vectors as SimSeg pools them, and class names through prompts."""
+"""LoDA pooling (local responses, CVPR 2023) of images and sentences, and SimSeg's text encoder with class names in prompts."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,10 +1,10 @@
-"""ReferenceBank: reference pictures as features, in one safetensors file that is mapped, not read.
+"""ReferenceBank: reference images as features, in one safetensors file that is mapped, not read.
 
-The file holds, for all classes one after the other, a unit feature a picture, the unit features of
+The file holds, for all classes one after the other, a unit feature an image, the unit features of
 sub-categories (the references), unit features of what surrounded the objects (negatives), thumbnails,
-and the score profile of every reference against every class. Its header carries a manifest in JSON:
-who made the features, and for each class its content key, where its rows lie, the origins of its
-pictures, and how many were rejected and why.
+and the score profile of every reference against every class: how the images behind a reference rank all
+classes, themselves left out. Its header carries a manifest in JSON: who made the features, and for each class
+its content key, where its rows lie, the origins of its images, and how many were rejected and why.
 """
 
 import json
