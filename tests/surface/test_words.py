@@ -42,6 +42,7 @@ RETIRED = {
     "weak_shot_view": "MaskedLabels",
 }  # fmt: skip
 
+
 def parts_of(name: str) -> str:
     """Write a name in lower case with underscores between its words, and at both ends."""
     return f"_{re.sub(r'(?<=[a-z0-9])(?=[A-Z])', '_', name).lower().strip('_')}_"

@@ -2,7 +2,7 @@
 
 Yi et al., "A Simple Framework for Text-Supervised Semantic Segmentation", CVPR 2023. Training needs images
 with captions, nothing else; a class is a word. Every token is projected to the shared space, the tokens of
-an image or a sentence are pooled channel by channel (``pooling``), and the vectors are contrasted.
+an image or a sentence are pooled channel by channel (``text_encoder``), and the vectors are contrasted.
 
 Differences from the paper: docs/methods/simseg.md. A picture seen through windows, a vocabulary of one or
 two words, and pixels without a mask where background is no class have rules of ours.
