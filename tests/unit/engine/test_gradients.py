@@ -29,7 +29,7 @@ def contrast():
 
 
 @pytest.mark.parametrize("size", [1, 5, 6, 11])
-def test_simseg_p17_decoupled_accumulation_gives_the_gradients_of_the_full_batch(contrast, size):
+def test_decoupled_accumulation_gives_the_gradients_of_the_full_batch(contrast, size):
     losses, whole = find(PlainGradients, contrast, 12)
     in_parts, parts = find(CachedContrastiveGradients, contrast, size)
     assert parts.keys() == whole.keys() == {name for name, _ in contrast.named_parameters()}
@@ -58,7 +58,7 @@ def surrogate_of(model, size):
     return {name: p.grad.clone() for name, p in model.named_parameters()}
 
 
-def test_simseg_p17_holds_with_dropout_and_fails_when_the_two_passes_drop_differently(monkeypatch):
+def test_holds_with_dropout_and_fails_when_the_two_passes_drop_differently(monkeypatch):
     model = with_dropout()
     expected = surrogate_of(model, 5)
     _, found = find(CachedContrastiveGradients, model, 5)

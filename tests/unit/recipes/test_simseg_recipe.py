@@ -57,7 +57,7 @@ def test_the_paper_models_have_their_size(recipe, millions, monkeypatch):
 @pytest.mark.parametrize(
     ("step", "rate"), [(0, 0.0), (12, 1.44e-4), (25, 3e-4), (512, 1.652e-4), (1000, 3e-5)]
 )
-def test_the_schedule_of_the_paper_p9(step, rate):
+def test_the_schedule_of_the_paper(step, rate):
     optim = simseg.paper().optim
     assert optim.lr * lr_factor(optim, step, 1000) == pytest.approx(rate, rel=1e-3)
 

@@ -8,7 +8,7 @@ import dataset_trees as trees
 from dataset_trees import LAYOUTS, WNIDS
 from lexiseg.core.errors import DatasetError, UnknownNameError
 from lexiseg.data.class_lists import imagenet_classes
-from lexiseg.data.datasets import DATASETS, FOLDER, open_dataset
+from lexiseg.data.datasets import DATASETS, FOLDER, open_dataset, reopen_dataset
 from lexiseg.data.published.reader import PublishedDataset
 
 
@@ -68,6 +68,14 @@ def test_converted_and_published_coco_side_by_side_are_told_apart(tmp_path):
     trees.coco(tmp_path, "instanceTrainIds", "object81")
     assert open_dataset("coco-object81", tmp_path).layout.name == "instanceTrainIds"
     assert open_dataset("coco-stuff164k", tmp_path).layout.name == "labelTrainIds"
+
+
+def test_a_copy_opens_by_the_rules_of_another_also_as_earlier_stores_wrote_them(tmp_path):
+    trees.coco(tmp_path, "published", "stuff171")
+    trees.coco(tmp_path, "labelTrainIds", "stuff171")
+    for rules in ({"layout": "published"}, {"form": "published"}):
+        again = reopen_dataset({"dataset": "coco-stuff164k", **rules}, tmp_path)
+        assert again.opened_with() == {"dataset": "coco-stuff164k", "layout": "published"}
 
 
 def test_full_ade_is_shrunk_to_a_short_side_of_512(tmp_path):

@@ -22,12 +22,12 @@ def scores(*values: float) -> np.ndarray:
     return np.array(values, np.float32)
 
 
-def test_the_worked_threshold_lets_two_classes_through_p11():
+def test_the_worked_threshold_lets_two_classes_through():
     found = present_classes(scores(0.30, 0.24, 0.18, 0.16, 0.15, 0.14, 0.13, 0.12, 0.11, 0.10), None, DEFAULT)
     assert found == [0, 1]
 
 
-def test_the_person_beside_the_horse_is_lost_p11():
+def test_the_person_beside_the_horse_is_lost():
     horse_and_person = scores(0.15, 0.25, 0.12, 0.11, 0.10, 0.10, 0.09, 0.09, 0.08, 0.08)
     assert present_classes(horse_and_person, None, DEFAULT) == [1]
 
@@ -38,13 +38,13 @@ def test_only_the_best_scores_are_compared():
     assert present_classes(many, None, MaskSettings(threshold_top_k=3)) == []
 
 
-def test_five_that_tie_above_the_others_are_all_lost_p11():
+def test_five_that_tie_above_the_others_are_all_lost():
     assert present_classes(scores(*[0.2] * 5, *[0.1] * 5), None, DEFAULT) == []
 
 
 @given(st.lists(st.floats(-1, 1, width=32), min_size=10, max_size=60), st.sampled_from([(10, 4), (30, 14)]))
 @settings(max_examples=60, deadline=None)
-def test_no_more_survive_than_the_bound_p11(values, compared_and_most):
+def test_no_more_survive_than_the_bound(values, compared_and_most):
     compared, most = compared_and_most
     if len(values) < compared or max(values) == min(values):
         return
@@ -82,20 +82,20 @@ def test_cells_are_repeated():
     assert upsample_nearest(np.array([[[1, 2]]]), 2).tolist() == [[[1, 1, 2, 2], [1, 1, 2, 2]]]
 
 
-def test_an_isolated_pixel_comes_back_unchanged_p14():
+def test_an_isolated_pixel_comes_back_unchanged():
     mask = np.zeros((30, 30), bool)
     mask[14, 15] = True
     np.testing.assert_array_equal(close_mask(mask, DEFAULT), mask)
 
 
 @pytest.mark.parametrize(("gap", "closed"), [(1, True), (6, True), (7, False)])
-def test_a_gap_of_six_is_closed_and_one_of_seven_is_not_p14(gap, closed):
+def test_a_gap_of_six_is_closed_and_one_of_seven_is_not(gap, closed):
     mask = np.zeros((40, 60), bool)
     mask[10:30, 10:20] = mask[10:30, 20 + gap : 40] = True
     assert close_mask(mask, DEFAULT)[15:25, 20 : 20 + gap].all() == closed
 
 
-def test_a_solid_block_stays_p14():
+def test_a_solid_block_stays():
     mask = np.zeros((40, 40), bool)
     mask[10:25, 12:30] = True
     np.testing.assert_array_equal(close_mask(mask, DEFAULT), mask)
@@ -113,7 +113,7 @@ def test_five_dilations_and_three_erosions_leave_a_pixel_thirteen_wide():
     assert close_mask(mask, MaskSettings(dilations=5, erosions=3)).sum() == 13**2
 
 
-def test_an_overlap_goes_to_the_larger_score_p15():
+def test_an_overlap_goes_to_the_larger_score():
     masks = np.zeros((2, 2, 4), bool)
     masks[0, :, :3] = masks[1, :, 1:] = True
     for order in ([0, 1], [1, 0]):

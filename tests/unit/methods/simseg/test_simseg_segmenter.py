@@ -135,7 +135,7 @@ def test_pooling_modes_are_what_they_are_called(pooling):
     torch.testing.assert_close(pool_text(tokens, attention_mask, settings)[0], unit(first[pooling]))
 
 
-def test_gradient_caching_equals_the_whole_batch_p17():
+def test_gradient_caching_equals_the_whole_batch():
     """Embed without gradient, differentiate the contrast, embed parts again: as the engine does it."""
     for sub_batch in (1, 2, 4, 6):
         model = make().train()
@@ -156,7 +156,7 @@ def test_gradient_caching_equals_the_whole_batch_p17():
 
 
 @pytest.mark.parametrize("size", [2, 3, 6])
-def test_the_engine_in_parts_gives_the_gradients_of_the_whole_batch_with_dropout_p17(size, monkeypatch):
+def test_the_engine_in_parts_gives_the_gradients_of_the_whole_batch_with_dropout(size, monkeypatch):
     """The paper's model has dropout in its text encoder: both passes over a part must drop alike."""
     found = engine_gradients(size)
     model, rows = make(drop_rate=0.3).train(), []
@@ -222,7 +222,7 @@ def test_the_label_map_is_made_step_by_step_as_published():
     )
 
 
-def test_nothing_survives_means_background_everywhere_p15(monkeypatch):
+def test_nothing_survives_means_background_everywhere(monkeypatch):
     model = make().eval()
     monkeypatch.setattr("lexiseg.methods.simseg.segmenter.present_classes", lambda *_: [])
     assert (model.segment(picture(), VOCABULARY).label_map == 0).all()
@@ -231,7 +231,7 @@ def test_nothing_survives_means_background_everywhere_p15(monkeypatch):
     assert (below.label_map == 2).all()
 
 
-def test_background_has_score_0_and_takes_what_scores_less_p15(monkeypatch):
+def test_background_has_score_0_and_takes_what_scores_less(monkeypatch):
     """Each mask is weighted by its class's score, and background by nothing."""
     model = make_generous()
     scores = np.array([-0.5, 0.3, -0.1, -0.2, -0.3, -0.4], np.float32)
@@ -248,7 +248,7 @@ def test_without_background_every_pixel_gets_a_word():
     assert result.label_map.max() < 3
 
 
-def test_crf_without_pairwise_weights_is_the_plain_mask_p13():
+def test_crf_without_pairwise_weights_is_the_plain_mask():
     from lexiseg.ops.dense_crf import CrfSettings, DenseCrf
 
     maps = np.random.default_rng(0).random((2, 20, 24)).astype(np.float32)
