@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "speed"))
+sys.path.insert(0, str(HERE.parent))
 
-from timing import machine  # noqa: E402
+from machine import machine  # noqa: E402
 
 from lexiseg.runs.studies import find_ablation  # noqa: E402
 from lexiseg.runs.studies.run import run_ablation  # noqa: E402

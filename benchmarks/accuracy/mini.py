@@ -11,9 +11,8 @@ pictures' original size.
 
 import argparse
 import json
-import os
-import platform
 import shutil
+import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass, field, replace
@@ -23,6 +22,10 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.table import Table
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from machine import machine, versions
 
 from lexiseg.data.folder import FolderDataset
 from lexiseg.inference.segmenter import Segmenter
@@ -195,16 +198,12 @@ def main() -> None:
         first, second, third, fourth = (f"{cell:.2f}" for cell in cells)
         table.add_row(result["block"], result["name"], f"{first}, {second}", f"{third}, {fourth}")
     Console(width=110).print(table)
-    machine = {
-        "system": platform.platform(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-    }
     command = "python benchmarks/accuracy/mini.py --data ../shared/data"
     arguments.out.write_text(
-        json.dumps({"command": command, "machine": machine, "rows": results}, indent=1) + "\n"
+        json.dumps(
+            {"command": command, "machine": {**machine(), **versions(["torch"])}, "rows": results}, indent=1
+        )
+        + "\n"
     )
 
 

@@ -10,8 +10,7 @@ IoU (classes neither present nor predicted are left out) and pixel accuracy, in 
 
 import argparse
 import json
-import os
-import platform
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -24,9 +23,13 @@ import torch
 from PIL import Image
 from torch.nn.functional import normalize
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from machine import machine, versions
+from rim_variants import Remembered, TrueRegions, variants
+
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.interfaces import ImageEncoder, MaskProposer
-from lexiseg.core.masks import Masks
 from lexiseg.data.folder import FolderDataset
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.inference.settings import InferenceSettings
@@ -50,77 +53,6 @@ from lexiseg.runs.load import load
 SEEDS = (0, 1, 2)
 #: A class's part of a photograph below this share is no reference of it.
 MIN_SHARE = 0.01
-
-
-@dataclass(frozen=True, kw_only=True)
-class Variant:
-    """One row: what differs from the defaults."""
-
-    name: str
-    method: dict[str, Any] = field(default_factory=dict)
-    pictures: int = 50
-    subcategories: int = 5
-
-
-def variants() -> list[Variant]:
-    """List the rows; the first is the default, the second and third are what it is compared with."""
-    rows = [
-        Variant(name="rim (Plackett-Luce, m 5, temperature 0.1, J 5)"),
-        Variant(name="cosine only", method={"ranking": "cosine"}),
-        Variant(name="top-one", method={"ranking": "top_one"}),
-        Variant(name="scores not standardised", method={"standardise": False}),
-        Variant(name="reverse KL", method={"divergence": "reverse_kl"}),
-        Variant(name="Jensen-Shannon", method={"divergence": "jensen_shannon"}),
-    ]
-    left_out = {"own_score": "leave_one_out"}
-    rows += [
-        Variant(name="top-one, temperature 1", method={"ranking": "top_one", "temperature": 1.0}),
-        Variant(name="own score left out", method=left_out),
-        Variant(name="own score left out, temperature 1", method={**left_out, "temperature": 1.0}),
-        Variant(name="own score left out, J 1", method=left_out, subcategories=1),
-    ]
-    rows += [Variant(name=f"m {m}", method={"num_candidates": m}) for m in (2, 3, 7)]
-    rows += [Variant(name=f"temperature {t}", method={"temperature": t}) for t in (0.05, 0.2, 1.0)]
-    for j in (1, 2):
-        rows += [
-            Variant(name=f"J {j}", subcategories=j),
-            Variant(name=f"J {j}, cosine", subcategories=j, method={"ranking": "cosine"}),
-        ]
-    for k in (1, 3, 10):
-        rows += [
-            Variant(name=f"{k} pictures a class", pictures=k),
-            Variant(name=f"{k} pictures a class, cosine", pictures=k, method={"ranking": "cosine"}),
-        ]
-    return rows
-
-
-class Remembered(MaskProposer):
-    """Ask a proposer once a picture."""
-
-    def __init__(self, proposer: MaskProposer) -> None:
-        super().__init__()
-        self.proposer = proposer
-        self.known: dict[bytes, Masks] = {}
-
-    def propose(self, image: np.ndarray) -> Masks:
-        """Cut one picture."""
-        key = image.tobytes()
-        if key not in self.known:
-            self.known[key] = self.proposer.propose(image)
-        return self.known[key]
-
-
-class TrueRegions(MaskProposer):
-    """Cheat: the regions of the truth. What is left to do is naming them."""
-
-    def __init__(self, dataset: FolderDataset) -> None:
-        super().__init__()
-        self.truth = {sample.image.tobytes(): sample.label_map for sample in dataset}
-
-    def propose(self, image: np.ndarray) -> Masks:
-        """Cut one picture."""
-        truth = self.truth[image.tobytes()]
-        return Masks(masks=np.stack([truth == label for label in np.unique(truth) if label != IGNORE_INDEX]))
 
 
 @dataclass
@@ -161,7 +93,7 @@ def count(
 
 
 def summary(confusion: ConfusionMatrix) -> dict[str, float]:
-    """Give the two numbers of a row."""
+    """Return the two numbers of a row."""
     scores = compute_scores(confusion)
     return {
         "mean_iou": round(100 * scores.mean_iou, 2),
@@ -191,7 +123,7 @@ def thinned(bank: ReferenceBank, path: Path, pictures: int, subcategories: int) 
 
 
 def export_references(dataset: FolderDataset, which: Sequence[int], folder: Path) -> list[str]:
-    """Write each class's part of some photographs as the folder source wants it; give the classes."""
+    """Write each class's part of some photographs as the folder source wants it; return the classes."""
     names = dataset.vocabulary.names
     found: set[int] = set()
     for index in which:
@@ -293,7 +225,7 @@ def real_rows(world: World, scratch: Path) -> list[dict[str, Any]]:
 
 
 def proposal_bound(world: World) -> dict[str, Any]:
-    """Give every proposed region its majority class of the truth: no naming can do better."""
+    """Return every proposed region its majority class of the truth: no naming can do better."""
     confusion = ConfusionMatrix(len(world.dataset.vocabulary))
     for sample in world.dataset:
         best = np.full(sample.label_map.shape, IGNORE_INDEX, np.uint16)
@@ -412,17 +344,10 @@ def main() -> None:
         world.encoded = [model.encode(sample.image) for sample in dataset]
         rows += emoji_rows(world, arguments.data, scratch)
         rows += real_rows(world, scratch)
-    machine = {
-        "system": platform.platform(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-    }
     command = "python benchmarks/accuracy/rim.py --data ../shared/data"
     record = {
         "command": command,
-        "machine": machine,
+        "machine": {**machine(), **versions(["torch"])},
         "seeds": SEEDS,
         "defaults": asdict(RIMSettings()),
         "rows": rows,

@@ -119,7 +119,7 @@ class World:
 
 
 def match_world(world: World, ways: dict[str, dict[str, Any]]) -> dict[str, float]:
-    """Give mean IoU over the scenes of a world for each way of matching."""
+    """Return mean IoU over the scenes of a world for each way of matching."""
     parts = []
     for label in range(world.num_classes):
         pictures = world.pictures(label)

@@ -1,4 +1,4 @@
-"""Can colour alone tell what is in a made scene? Writes scene_shortcuts.json beside this file.
+"""Can colour alone tell what is in a synthetic scene? Writes scene_shortcuts.json beside this file.
 
 python benchmarks/accuracy/scene_shortcuts.py
 
@@ -15,9 +15,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "speed"))
+sys.path.insert(0, str(HERE.parent))
 
-from timing import machine  # noqa: E402
+from machine import machine  # noqa: E402
 
 from lexiseg.data.scenes import SceneSettings, scene_batch  # noqa: E402
 
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def colours_of_things(batch) -> tuple[np.ndarray, np.ndarray]:
-    """Give the mean colour inside every thing's mask, and its class."""
+    """Return the mean colour inside every thing's mask, and its class."""
     colours, labels = [], []
     for image, label_map in zip(batch.images.numpy(), batch.label_maps.numpy(), strict=True):
         for label in np.unique(label_map):

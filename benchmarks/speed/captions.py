@@ -107,7 +107,7 @@ def shard_rows(folder: Path) -> list[Row]:
         "webdataset, buffer of 200": lambda: webdataset(200),
     }
     rows = compare(reading, repeats=7, what="read records of shards in the page cache")
-    data = open_captions(folder, batch_size=BATCH, ledger=folder.parent / "ledger")
+    data = open_captions(folder, batch_size=BATCH, invalid_log=folder.parent / "invalid_log")
 
     def batches() -> None:
         for _ in data.batches(start_step=0, stop_step=NUM_PICTURES // BATCH):

@@ -23,7 +23,7 @@ SIDE, GRID, NUM_MAPS = 288, 18, 5
 
 
 def pictures() -> dict[str, np.ndarray]:
-    """Give two photographs, noise (the worst case: hardly two pixels share a vertex) and flat blocks."""
+    """Return two photographs, noise (the worst case: hardly two pixels share a vertex) and flat blocks."""
     generator = np.random.default_rng(0)
     blocks = generator.integers(0, 256, (4, 4, 3)).astype(np.uint8)
     return {
@@ -39,7 +39,7 @@ def squeezed(photo: np.ndarray) -> np.ndarray:
 
 
 def class_maps() -> np.ndarray:
-    """Give smooth maps in 0..1 on a grid of patches, repeated to the size of the picture."""
+    """Return smooth maps in 0..1 on a grid of patches, repeated to the size of the picture."""
     coarse = torch.rand(1, NUM_MAPS, 5, 5, generator=torch.Generator().manual_seed(0))
     grid = torch.nn.functional.interpolate(coarse, size=(GRID, GRID), mode="bicubic")[0].numpy()
     low, high = grid.min(axis=(1, 2), keepdims=True), grid.max(axis=(1, 2), keepdims=True)

@@ -46,7 +46,7 @@ print(json.dumps({"seconds": times, "peak_mb": resource.getrusage(resource.RUSAG
 
 
 def process_seconds(command: list[str], repeats: int, environment: dict[str, str]) -> list[float]:
-    """Run a command several times; give the wall seconds of each."""
+    """Run a command several times; return the wall seconds of each."""
     times = []
     for _ in range(repeats):
         start = time.perf_counter()

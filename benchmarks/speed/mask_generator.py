@@ -49,18 +49,18 @@ def main() -> None:
     for size in SIZES:
         image = (255 * transform.resize(data.coffee(), size, anti_aliasing=True)).astype(np.uint8)
         with torch.inference_mode():
-            picture = network.read(image)
+            picture = network.embed(image)
             centres = (torch.arange(POINTS_PER_SIDE) + 0.5) / POINTS_PER_SIDE
             points = torch.cartesian_prod(centres * size[1], centres * size[0])
-            _, expected = network.answer(picture, points[:, None], several=True)
+            _, expected = network.predict(picture, points[:, None], multimask_output=True)
         settings = MaskGeneratorSettings(
             points_per_side=POINTS_PER_SIDE,
             min_expected_iou=float(expected.quantile(1 - PASSING)),
             min_stability=0.0,
         )
         generator = MaskGenerator(network, settings)
-        network.read = lambda _, picture=picture: picture  # type: ignore[method-assign]
-        network.answer = timed(Sam.answer.__get__(network))  # type: ignore[method-assign]
+        network.embed = lambda _, picture=picture: picture  # type: ignore[method-assign]
+        network.predict = timed(Sam.predict.__get__(network))  # type: ignore[method-assign]
         totals, forwards = [], []
         for _ in range(REPEATS):
             spent = 0.0
@@ -78,7 +78,7 @@ def main() -> None:
                 "ratio": round(statistics.median(t / f for t, f in zip(totals, forwards, strict=True)), 3),
             }
         )
-        del network.read, network.answer
+        del network.embed, network.predict
     print_rows(rows, "Mask generator, SAM ViT-B, random weights")
     write_json(Path(__file__).with_suffix(".json"), rows, ["torch", "transformers", "numpy"])
 

@@ -5,10 +5,7 @@ one process means something. Every benchmark here prints ratios and writes them 
 """
 
 import datetime
-import importlib.metadata
 import json
-import os
-import platform
 import statistics
 import sys
 import time
@@ -18,6 +15,10 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from machine import machine, versions
 
 Row = dict[str, Any]
 
@@ -59,29 +60,6 @@ def compare(functions: Mapping[str, Callable[[], object]], repeats: int = 15, **
         }
         for name in functions
     ]
-
-
-def machine() -> dict[str, Any]:
-    """Describe the machine: processor, cores this process may use, threads it was told to use."""
-    cpu = platform.processor() or "unknown"
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [
-            line.partition(":")[2].strip() for line in info.read_text().splitlines() if "model name" in line
-        ]
-        cpu = names[0] if names else cpu
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    torch = sys.modules.get("torch")
-    threads = torch.get_num_threads() if torch is not None else os.environ.get("OMP_NUM_THREADS", "default")
-    return {"cpu": cpu, "cores": cores, "threads": threads, "system": platform.platform(terse=True)}
-
-
-def versions(packages: Iterable[str]) -> dict[str, str]:
-    """Give the versions of Python and of the installed packages named."""
-    found = {"python": platform.python_version()}
-    for package in packages:
-        found[package] = importlib.metadata.version(package)
-    return found
 
 
 def write_json(path: Path, rows: list[Row], packages: Iterable[str], **more: object) -> None:

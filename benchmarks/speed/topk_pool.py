@@ -23,19 +23,15 @@ def main() -> None:
     for name, shape in SHAPES.items():
         tokens = torch.randn(shape, generator=torch.Generator().manual_seed(0))
         learning = tokens.clone().requires_grad_()
-        for num_responses in (1, 5, 16):
+        for top_k in (1, 5, 16):
 
-            def once(
-                pool: Callable, num_responses: int = num_responses, tokens: torch.Tensor = tokens
-            ) -> None:
+            def once(pool: Callable, top_k: int = top_k, tokens: torch.Tensor = tokens) -> None:
                 with torch.no_grad():
-                    pool(tokens, num_responses)
+                    pool(tokens, top_k)
 
-            def both(
-                pool: Callable, num_responses: int = num_responses, learning: torch.Tensor = learning
-            ) -> None:
+            def both(pool: Callable, top_k: int = top_k, learning: torch.Tensor = learning) -> None:
                 learning.grad = None
-                pool(learning, num_responses).sum().backward()
+                pool(learning, top_k).sum().backward()
 
             for what, work in (("forward", once), ("forward + backward", both)):
                 functions = {
@@ -45,7 +41,7 @@ def main() -> None:
                 labels = {
                     "input": name,
                     "shape": "×".join(map(str, shape)),
-                    "M": num_responses,
+                    "M": top_k,
                     "timed": what,
                 }
                 rows += compare(functions, repeats=9, **labels)

@@ -79,7 +79,7 @@ class Pair(ContrastiveTrainable):
 
 
 def make_batch(step: int, start: int, stop: int) -> Batch:
-    """Give noise."""
+    """Return noise."""
     generator = torch.Generator().manual_seed(step)
     shape = (stop - start, 3, SIDE, SIDE)
     return Batch(

@@ -41,7 +41,7 @@ def stream(num_classes: int) -> RunningBest:
 
 
 def peak_mb() -> float:
-    """Give the largest memory this process has held so far, in MB."""
+    """Return the largest memory this process has held so far, in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 

@@ -252,7 +252,7 @@ def test_a_published_copy_is_opened_anew_by_name_and_form(tmp_path):
     out = tmp_path / "store"
     assert run("predict", "colours", "--data", copy, "--dataset", "voc21", "--out", out) == 0
     opened = PredictionStore(out).manifest.opened_with
-    assert opened == {"dataset": "voc21", "form": open_dataset("voc21", copy).form.name}
+    assert opened == {"dataset": "voc21", "layout": open_dataset("voc21", copy).layout.name}
     for name, more in (("stored", ()), ("read", ("--data", copy))):
         assert run("score", out, *more, "--json", tmp_path / name) == 0
     stored, read = (json.loads((tmp_path / name).read_text()) for name in ("stored", "read"))

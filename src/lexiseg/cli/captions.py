@@ -14,7 +14,7 @@ from lexiseg.core.errors import InputError
 
 if TYPE_CHECKING:
     from lexiseg.data.captions.check import CaptionCheck
-    from lexiseg.data.captions.records import BrokenRecord, CaptionSource
+    from lexiseg.data.captions.records import CaptionSource, InvalidRecord
 
 CHECK_FAILED = 1
 
@@ -56,9 +56,14 @@ class CheckCaptions(CaptionOptions):
     """
 
     paths: tyro.conf.Positional[Annotated[tuple[str, ...], _PATH]]
-    ledger: Annotated[
+    invalid_log: Annotated[
         Path | None,
-        option("FILE", "Write broken records here: a JSON line each, with shard, key and reason."),
+        tyro.conf.arg(
+            metavar="FILE",
+            help="Write invalid records here: a JSON line each, with shard, key and reason.",
+            help_behavior_hint="",
+            aliases=("--ledger",),
+        ),
     ] = None
     json_: Annotated[
         Path | None,
@@ -82,18 +87,18 @@ class CheckCaptions(CaptionOptions):
         """Check and print; give the exit code."""
         from lexiseg.core.atomic_write import atomic_path, refuse_unwritable
         from lexiseg.data.captions.check import check_captions
-        from lexiseg.data.captions.ledger import write_ledger
+        from lexiseg.data.captions.invalid_records import write_invalid_records
 
         self._refuse_bad_options()
-        for file in (self.ledger, self.json_):
+        for file in (self.invalid_log, self.json_):
             if file is not None:
                 refuse_unwritable(file)
         source = self.open(self.paths)
         with progress("reading records", len(source)) as advance:
             check = check_captions(source, workers=self.workers, advance=advance)
         _print(check)
-        if self.ledger is not None:
-            write_ledger(check.broken, self.ledger)
+        if self.invalid_log is not None:
+            write_invalid_records(check.broken, self.invalid_log)
         if self.json_ is not None:
             with atomic_path(self.json_) as temporary:
                 temporary.write_text(json.dumps(check.as_dict(), indent=1) + "\n", encoding="utf-8")
@@ -110,7 +115,15 @@ class PackCaptions(CaptionOptions):
     paths: tyro.conf.Positional[Annotated[tuple[str, ...], _PATH]]
     out: Annotated[Path, tyro.conf.arg(metavar="FOLDER", help="Where the shards go; must not exist yet.")]
     shard_mb: Annotated[int, tyro.conf.arg(metavar="MB", help="Size of a shard in megabytes.")] = 100
-    ledger: Annotated[Path | None, option("FILE", "Write what was left out here: a JSON line each.")] = None
+    invalid_log: Annotated[
+        Path | None,
+        tyro.conf.arg(
+            metavar="FILE",
+            help="Write what was left out here: a JSON line each.",
+            help_behavior_hint="",
+            aliases=("--ledger",),
+        ),
+    ] = None
 
     def _refuse_bad_options(self) -> None:
         _refuse_no_paths(self.paths)
@@ -125,17 +138,17 @@ class PackCaptions(CaptionOptions):
     def run(self) -> int:
         """Pack; give the exit code."""
         from lexiseg.core.atomic_write import refuse_unwritable
-        from lexiseg.data.captions.ledger import write_ledger
+        from lexiseg.data.captions.invalid_records import write_invalid_records
         from lexiseg.data.captions.pack import pack_captions
 
         self._refuse_bad_options()
-        if self.ledger is not None:
-            refuse_unwritable(self.ledger)
+        if self.invalid_log is not None:
+            refuse_unwritable(self.invalid_log)
         source = self.open(self.paths)
         with progress("packing", len(source)) as advance:
             packed = pack_captions(source, self.out, shard_bytes=self.shard_mb * 1_000_000, advance=advance)
-        if self.ledger is not None:
-            write_ledger(packed.broken, self.ledger)
+        if self.invalid_log is not None:
+            write_invalid_records(packed.broken, self.invalid_log)
         print(f"{packed.num_records:,} records in {packed.num_shards:,} shards written to {self.out}")
         if packed.broken:
             print(f"{len(packed.broken):,} broken records left out:", file=sys.stderr)
@@ -196,7 +209,7 @@ def _print(check: "CaptionCheck") -> None:
         print("nothing broken")
 
 
-def _print_broken(broken: "list[BrokenRecord]", stream: object) -> None:
+def _print_broken(broken: "list[InvalidRecord]", stream: object) -> None:
     """Print counts by reason, with the first few of each."""
     from lexiseg.data.folder_lists import first_of
 

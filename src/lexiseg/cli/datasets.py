@@ -115,7 +115,7 @@ class CheckDataset:
 
 @dataclass(frozen=True, kw_only=True)
 class ConvertDataset:
-    """Write a copy in another form, or as a data folder with classes.txt, images/ and labels/.
+    """Write a copy in another layout, or as a data folder with classes.txt, images/ and labels/.
 
     The same command goes on where it was stopped.
     """
@@ -132,11 +132,11 @@ class ConvertDataset:
     split: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """The split of images; the one that numbers are reported on if left out."""
 
-    source: Annotated[str | None, tyro.conf.arg(name="from", metavar="FORM")] = None
-    """The form to read; the first found if left out."""
+    source: Annotated[str | None, tyro.conf.arg(name="from", metavar="LAYOUT")] = None
+    """The layout to read; the first found if left out."""
 
-    target: Annotated[str, tyro.conf.arg(name="to", metavar="FORM")] = "folder"
-    """The form to write; lexiseg datasets show NAME lists them."""
+    target: Annotated[str, tyro.conf.arg(name="to", metavar="LAYOUT")] = "folder"
+    """The layout to write; lexiseg datasets show NAME lists them."""
 
     hide_unseen: Annotated[str | None, tyro.conf.arg(metavar="SPLIT")] = None
     """Turn the unseen classes of this split into void, for training."""
@@ -149,11 +149,11 @@ class ConvertDataset:
         from lexiseg.data.splits import load_split
 
         hide = None if self.hide_unseen is None else load_split(self.hide_unseen)
-        dataset = PublishedDataset(dataset_facts(self.name), self.path, self.split, form=self.source)
+        dataset = PublishedDataset(dataset_facts(self.name), self.path, self.split, layout=self.source)
         with progress("converting", len(dataset)) as advance:
             written = convert_dataset(dataset, self.out, self.target, hide=hide, advance=advance)
         kept = f", {len(dataset) - written:,} were there already" if written < len(dataset) else ""
-        print(f"{written:,} label files written to {self.out}{kept} ({dataset.form.name} → {self.target})")
+        print(f"{written:,} label files written to {self.out}{kept} ({dataset.layout.name} → {self.target})")
         return 0
 
 
@@ -206,7 +206,7 @@ def _print_facts(console: "Console", facts: "DatasetFacts") -> None:
         "background": facts.background,
         "images": splits,
         "labels": facts.rule,
-        "forms": ", ".join(form.name for form in facts.forms),
+        "layouts": ", ".join(layout.name for layout in facts.layouts),
         "licence": facts.licence,
         "source": facts.source,
     }

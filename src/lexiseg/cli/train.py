@@ -46,8 +46,10 @@ class Train:
         if not arguments or arguments[0] in ("-h", "--help"):
             return cls(name=None)
         from lexiseg.recipes.base import find_recipe
+        from lexiseg.runs.renamed_settings import refuse_old_flags
 
         name = arguments[0]
+        refuse_old_flags(arguments[1:])
         options = _options_of(find_recipe(name))
         return cls(name=name, options=tyro.cli(options, prog=f"{program} {name}", args=list(arguments[1:])))
 

@@ -1,4 +1,4 @@
-"""Batch: several samples of one size, as a training step takes them."""
+"""Sample: one image and whatever labels it has. Batch: several samples of one size, as a training step takes them."""
 
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -38,11 +38,11 @@ class Batch:
         return len(self.images)
 
     def pixels(self) -> Float[Tensor, "B 3 H W"]:
-        """Give the images as floating-point numbers in [0, 1]."""
+        """Return the images as floating-point numbers in [0, 1]."""
         return self.images.float().div_(255)
 
     def part(self, start: int, stop: int) -> "Batch":
-        """Give the samples from ``start`` up to ``stop``, without copying pixels."""
+        """Return the samples from ``start`` up to ``stop``, without copying pixels."""
         return replace(self, **{name: value[start:stop] for name, value in self._given()})
 
     def to(self, device: torch.device | str) -> "Batch":

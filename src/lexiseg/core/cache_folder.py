@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def default_cache() -> Path:
-    r"""Give the folder for things that can be computed again.
+    r"""Return the folder for things that can be computed again.
 
     ``$LEXISEG_CACHE``, else the platform's cache folder: ``$XDG_CACHE_HOME/lexiseg`` or
     ``~/.cache/lexiseg``; ``~/Library/Caches/lexiseg`` on macOS; ``%LOCALAPPDATA%\lexiseg`` on

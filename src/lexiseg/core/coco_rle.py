@@ -139,7 +139,7 @@ def _write_counts(counts: list[int]) -> str:
 @njit(cache=True, nogil=True)
 @no_type_check
 def _find_runs(label_map):
-    """Give start (in column order) and label of every run, in column order."""
+    """Return start (in column order) and label of every run, in column order."""
     height, width = label_map.shape
     # Worst case one run a pixel; pages that are never touched cost nothing.
     found_column = np.empty(height * width, np.uint32)
@@ -219,7 +219,7 @@ def _write_labels(starts, labels, num_labels, num_pixels):
 @njit(cache=True, nogil=True)
 @no_type_check
 def _append(text, position, value):
-    """Write one number in groups of five bits at ``position``; give the position after it."""
+    """Write one number in groups of five bits at ``position``; return the position after it."""
     more = True
     while more:
         group = value & 31

@@ -19,7 +19,7 @@ _FIRST_COLOURS = (
 
 
 def class_colours(num_classes: int) -> UInt8[np.ndarray, "K 3"]:
-    """Give ``num_classes`` RGB colours; a class keeps its colour whatever the number.
+    """Return ``num_classes`` RGB colours; a class keeps its colour whatever the number.
 
     After the first 18, chosen by hand, hues step by the golden angle and lightness and saturation
     alternate, so that neighbours in the list still differ.

@@ -97,7 +97,7 @@ class Trainable(nn.Module, ABC):
         return self.loss(batch)
 
     def parameter_groups(self) -> list[ParameterGroup]:
-        """Give every parameter that is to be trained, once; by default those that require a gradient."""
+        """Return every parameter that is to be trained, once; by default those that require a gradient."""
         trained = [(name, value) for name, value in self.named_parameters() if value.requires_grad]
         return [ParameterGroup(parameters=trained)]
 

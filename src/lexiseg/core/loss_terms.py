@@ -27,6 +27,6 @@ class LossTerms:
         assert not set(self.observed) & set(self.terms), "a name may be a term or observed, not both"
 
     def total(self) -> Float[Tensor, ""]:
-        """Give the weighted sum."""
+        """Return the weighted sum."""
         weighted = [self.weights.get(name, 1.0) * term for name, term in self.terms.items()]
         return sum(weighted[1:], start=weighted[0])

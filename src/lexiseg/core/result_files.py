@@ -17,7 +17,7 @@ _DIGEST_LETTERS = 12
 
 
 def result_paths(folder: str | Path, stem: str) -> dict[str, Path]:
-    """Give where ``labels``, ``overlay`` and ``json`` of a picture belong; ``stem`` may hold folders."""
+    """Return where ``labels``, ``overlay`` and ``json`` of a picture belong; ``stem`` may hold folders."""
     base = Path(folder) / shortened(stem)
     return {
         kind: base.with_name(base.name + end)
@@ -49,7 +49,7 @@ def read_facts(path: str | Path) -> dict[str, Any] | None:
 
 
 def picture_facts(path: str | Path | None) -> dict[str, Any] | None:
-    """Give what tells a picture's file from every other: where it is, its size and time of change.
+    """Return what tells a picture's file from every other: where it is, its size and time of change.
 
     None where there is no such file.
     """

@@ -28,8 +28,8 @@ class ClassShare:
     """How much of a picture one class covers.
 
     Attributes:
-        label: Its value in the label map.
-        name: Its name.
+        label: Value in the label map.
+        name: Class name.
         share: Part of the picture's pixels, in (0, 1].
         mean_score: Mean over its pixels of the winning score, on the model's own scale.
     """
@@ -84,7 +84,7 @@ class Segmentation:
         ]
 
     def masks(self) -> dict[str, Bool[np.ndarray, "H W"]]:
-        """Give one boolean mask per class that occurs, the largest first.
+        """Return one boolean mask per class that occurs, the largest first.
 
         A class of the vocabulary that won no pixel has no entry: ``masks().get("sofa")`` is None then.
         """
@@ -115,7 +115,7 @@ class Segmentation:
         return draw_overlay(self.image, self.label_map, len(self.vocabulary), entries, opacity=opacity)
 
     def to_coco_rle(self) -> list[dict[str, Any]]:
-        """Give one COCO annotation per class that occurs, the largest first.
+        """Return one COCO annotation per class that occurs, the largest first.
 
         Returns:
             Dictionaries with ``category_id`` (the label), ``category_name``, ``segmentation``
@@ -179,7 +179,7 @@ class Segmentation:
         return paths
 
     def to_json(self, *, picture: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Give everything but the pixels: size, classes that occur, vocabulary, settings.
+        """Return everything but the pixels: size, classes that occur, vocabulary, settings.
 
         Args:
             picture: Facts of the source's file from before it was read; taken now if left out.

@@ -1,4 +1,4 @@
-"""Vocabulary: the ordered class names a segmentation indexes."""
+"""Vocabulary: the ordered class names a segmentation indexes, and class names as people write them on one line."""
 
 import re
 import unicodedata
@@ -48,7 +48,7 @@ def quoted(word: str) -> str:
 
 
 def shortened(text: str) -> str:
-    """Give the beginning of a text as it can stand in a message."""
+    """Return the beginning of a text as it can stand in a message."""
     return repr(text if len(text) <= 40 else text[:40] + "…")
 
 
@@ -224,11 +224,11 @@ class Vocabulary:
             ) from error
 
     def all_names(self) -> tuple[tuple[str, ...], ...]:
-        """Give each class's name followed by its synonyms."""
+        """Return each class's name followed by its synonyms."""
         return tuple((name, *more) for name, more in zip(self.names, self.synonyms, strict=True))
 
     def to_json(self) -> dict[str, list[str] | dict[str, list[str]]]:
-        """Give names in label order, and the synonyms of those that have any, as plain values."""
+        """Return names in label order, and the synonyms of those that have any, as plain values."""
         pairs = zip(self.names, self.synonyms, strict=True)
         return {
             "vocabulary": list(self.names),
@@ -247,7 +247,7 @@ class Vocabulary:
         )
 
     def index(self, name: str) -> int:
-        """Give the label of a class by its name or a synonym, ignoring case and spacing.
+        """Return the label of a class by its name or a synonym, ignoring case and spacing.
 
         Raises:
             VocabularyError: No class has that name.
@@ -347,6 +347,6 @@ Words: TypeAlias = str | Sequence[str] | Mapping[str, Sequence[str]] | Vocabular
 
 
 def as_lines(vocabulary: Vocabulary) -> Iterable[str]:
-    """Give the lines of a classes file for ``vocabulary``: the inverse of ``Vocabulary.from_file``."""
+    """Return the lines of a classes file for ``vocabulary``: the inverse of ``Vocabulary.from_file``."""
     for name, more in zip(vocabulary.names, vocabulary.synonyms, strict=True):
         yield name if not more else f"{name}\t{', '.join(quoted(word) for word in more)}"

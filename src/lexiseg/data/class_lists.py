@@ -1,4 +1,9 @@
-"""Class lists that come with this package, in label order."""
+"""Class lists that come with this package, in label order, and other names that published code uses for them.
+
+The names of the thousand ImageNet classes (ILSVRC 2012) are OpenAI's, curated for CLIP (MIT); ids and lemmas
+are WordNet 3.0's. The file says so. The names that published code uses instead of the official ones are
+worth points in scores, and are rarely reported.
+"""
 
 import dataclasses
 from collections.abc import Callable
@@ -32,7 +37,7 @@ def from_package(name: str, zeroth: str | None = None) -> Callable[[Path], Vocab
     """Make a reader of a list of this package, which looks at no copy.
 
     Args:
-        name: Of the list.
+        name: Name of the list.
         zeroth: Name of a class put in front, which stands for none of the others.
     """
 
@@ -95,25 +100,25 @@ def imagenet_classes() -> tuple[ImageNetClass, ...]:
 OFFICIAL = "official"
 
 
-def rename(vocabulary: Vocabulary, naming: str, class_list: str | None) -> Vocabulary:
-    """Give the classes the names that somebody's code uses; labels stay.
+def rename(vocabulary: Vocabulary, names_of: str, class_list: str | None) -> Vocabulary:
+    """Rename the classes to the names that somebody's code uses; labels stay.
 
     A class is found under every spelling of its official name (``potted plant`` for ``pottedplant``).
 
     Args:
         vocabulary: With official names.
-        naming: Whose names, e.g. ``groupvit``; ``official`` changes nothing.
+        names_of: Whose names, e.g. ``groupvit``; ``official`` changes nothing.
         class_list: Which list the names are of, e.g. ``voc20``; None changes nothing.
 
     Raises:
         UnknownNameError: Nobody of that name is known.
     """
-    if naming == OFFICIAL or class_list is None:
+    if names_of == OFFICIAL or class_list is None:
         return vocabulary
     table = _renamings()
-    if naming not in {who for who, _ in table}:
-        raise UnknownNameError.of("naming", naming, {OFFICIAL, *(who for who, _ in table)})
-    used = {spelling_key(name): names for name, names in table.get((naming, class_list), {}).items()}
+    if names_of not in {who for who, _ in table}:
+        raise UnknownNameError.of("naming", names_of, {OFFICIAL, *(who for who, _ in table)})
+    used = {spelling_key(name): names for name, names in table.get((names_of, class_list), {}).items()}
     pairs = [
         used.get(spelling_key(name), (name, *more))
         for name, more in zip(vocabulary.names, vocabulary.synonyms, strict=True)

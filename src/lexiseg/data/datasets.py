@@ -56,7 +56,7 @@ def dataset_facts(name: str) -> DatasetFacts:
 
 
 def open_dataset(
-    name: str, path: str | Path, split: str | None = None, *, form: str | None = None
+    name: str, path: str | Path, split: str | None = None, *, layout: str | None = None
 ) -> LabelledDataset:
     """Open a copy of a data set.
 
@@ -64,15 +64,15 @@ def open_dataset(
         name: One of ``DATASETS``, or ``folder``.
         path: The folder of the copy.
         split: None for the split that numbers are reported on; for ``folder``, for all images.
-        form: Insist on one form of the published layouts; None takes the first found.
+        layout: Insist on one layout of the published layouts; None takes the first found.
 
     Raises:
-        UnknownNameError: There is no such data set, split or form.
+        UnknownNameError: There is no such data set, split or layout.
         DatasetError: The copy is incomplete or of another kind.
     """
     if name == FOLDER:
         return FolderDataset(path, split, labels="required")
-    return PublishedDataset(dataset_facts(name), path, split, form=form)
+    return PublishedDataset(dataset_facts(name), path, split, layout=layout)
 
 
 def reopen_dataset(
@@ -88,7 +88,9 @@ def reopen_dataset(
     Raises:
         DatasetError: The copy is incomplete or of another kind.
     """
-    rules = dict(opened_with)
+    rules = {
+        "layout" if rule == "form" else rule: value for rule, value in opened_with.items()
+    }  # of earlier stores
     name = rules.pop("dataset")
     if name == FOLDER:
         return FolderDataset(path, split, **rules)

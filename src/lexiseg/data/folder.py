@@ -121,7 +121,7 @@ class FolderDataset(LabelledDataset):
         )
 
     def opened_with(self) -> dict[str, Any]:
-        """Give the rules that label files were read by."""
+        """Return the rules that label files were read by."""
         return {"dataset": "folder", "labels": self.labels, "reduce_zero": self.reduce_zero}
 
     def fingerprint(self) -> str:

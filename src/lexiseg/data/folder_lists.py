@@ -1,4 +1,4 @@
-"""The text lists of a data folder: classes, seen classes, tags, captions, splits."""
+"""The text lists of a data folder (classes, seen classes, tags, captions, splits), and images in one folder a class."""
 
 import csv
 import dataclasses

@@ -34,7 +34,7 @@ class LabelledDataset(ABC):
         """Read one sample."""
 
     def opened_with(self) -> dict[str, Any]:
-        """Give what ``data.datasets.reopen_dataset`` needs to read labels in the same way; empty if it cannot."""
+        """Return what ``data.datasets.reopen_dataset`` needs to read labels in the same way; empty if it cannot."""
         return {}
 
     def __iter__(self) -> Iterator[Sample]:
@@ -62,9 +62,9 @@ def refuse_other_size(
 
     Args:
         image: The picture.
-        image_size: Its height and width.
+        image_size: Height and width in pixels.
         label: The label file.
-        label_size: Its height and width.
+        label_size: Height and width in pixels.
         turned: What to do where height and width are swapped.
 
     Raises:

@@ -36,7 +36,7 @@ class Split:
     Attributes:
         name: Under which it is found.
         dataset: Name of the data set.
-        names: Its class names in label order.
+        names: Class names in label order.
         seen: Labels of the classes with masks.
         unseen: Labels of the others.
         order: The unseen labels in the published order; nested splits are prefixes of one another.

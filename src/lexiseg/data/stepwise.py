@@ -1,4 +1,7 @@
-"""Training data that can make any batch on its own: synthetic scenes, folders, anything indexed."""
+"""TrainingData: endless batches, each a function of the step alone; StepwiseData makes them from any such function.
+
+Synthetic scenes, folders, anything indexed.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -30,7 +33,7 @@ class TrainingData(ABC):
         world_size: int = 1,
         num_workers: int = 0,
     ) -> Iterator[Batch]:
-        """Give this device's share of the batches of steps ``start_step`` up to ``stop_step``.
+        """Return this device's share of the batches of steps ``start_step`` up to ``stop_step``.
 
         The share of rank ``r`` is rows ``r * share`` up to ``(r + 1) * share`` of the whole batch.
 
@@ -53,7 +56,7 @@ class TrainingData(ABC):
         """
 
     def describe(self) -> dict[str, Any]:
-        """Give what a person reading the run should know of the data, as plain values."""
+        """Return what a person reading the run should know of the data, as plain values."""
         return {}
 
 
@@ -94,7 +97,7 @@ class StepwiseData(TrainingData):
         world_size: int = 1,
         num_workers: int = 0,
     ) -> Iterator[Batch]:
-        """Give this device's share of each batch; worker processes each make whole batches, in order."""
+        """Return this device's share of each batch; worker processes each make whole batches, in order."""
         yield from stepwise_batches(
             self.make_batch,
             batch_size=self.batch_size,
@@ -106,11 +109,11 @@ class StepwiseData(TrainingData):
         )
 
     def fingerprint(self) -> str:
-        """Give the hash that the data was made with."""
+        """Return the hash that the data was made with."""
         return self._fingerprint
 
     def describe(self) -> dict[str, Any]:
-        """Give the facts that the data was made with."""
+        """Return the facts that the data was made with."""
         return self._facts
 
 

@@ -1,4 +1,4 @@
-"""PartOfDataset: some samples of a data set, with its classes divided as one likes."""
+"""Subset: some samples of a data set, with its classes divided as one likes."""
 
 import hashlib
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from lexiseg.core.vocabulary import Vocabulary
 from lexiseg.data.labelled_dataset import LabelledDataset, add_to_digest
 
 
-class PartOfDataset(LabelledDataset):
+class Subset(LabelledDataset):
     """Samples of a data set by their number.
 
     Args:

@@ -11,7 +11,7 @@ from torch.nn.functional import interpolate
 def fitted_size(
     size: tuple[int, int], *, short_side: int, max_long_side: int, multiple_of: int, squash: bool = False
 ) -> tuple[int, int]:
-    """Give the size ``(height, width)`` an image of ``size`` is resized to.
+    """Return the size ``(height, width)`` an image of ``size`` is resized to.
 
     The short side becomes ``short_side`` unless that takes the long side over ``max_long_side``;
     then the long side becomes that. With ``squash`` both sides become the smaller of the two. Both are

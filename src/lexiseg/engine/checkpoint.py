@@ -23,9 +23,12 @@ FOLDER, STATE = "checkpoints", "state.json"
 FORMAT = 1
 _STEP = re.compile(r"step-(\d{6,})")
 
+#: Old and new names of modules whose tensors earlier runs wrote.
+_RENAMED = ((re.compile(r"(?<=\bnetwork\.)pieces(?=\.weight\b)"), "token_embedding"),)
+
 
 def checkpoint_path(run: Path, step: int) -> Path:
-    """Give where the checkpoint after a step belongs."""
+    """Return where the checkpoint after a step belongs."""
     return run / FOLDER / f"step-{step:06d}"
 
 
@@ -92,7 +95,7 @@ def read_checkpoint(run: Path, step: int) -> tuple[dict[str, dict[str, Tensor]],
         state = json.loads((path / STATE).read_text(encoding="utf-8"))
         if state["format"] != FORMAT or state["step"] != step:
             raise ValueError(f"format {state['format']}, step {state['step']}")
-        files = {name: load_file(path / f"{name}.safetensors") for name in state["files"]}
+        files = {name: _with_new_names(load_file(path / f"{name}.safetensors")) for name in state["files"]}
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise CheckpointError(
             doing=f"reading the checkpoint {path}",
@@ -118,7 +121,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         CheckpointError: The file is missing or damaged.
     """
     try:
-        return load_file(path)
+        return _with_new_names(load_file(path))
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
             doing=f"reading {path}",
@@ -126,6 +129,12 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             expected="weights that lexiseg train wrote",
             fix="Delete the file and go on with the run (--resume): it is written again from the last checkpoint.",
         ) from error
+
+
+def _with_new_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    for old, new in _RENAMED:
+        tensors = {old.sub(new, name): tensor for name, tensor in tensors.items()}
+    return tensors
 
 
 def _delete(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""On which devices a run goes, and what they say to each other. Thin on accelerate and torch."""
+"""The devices of a run: choosing one by name, and what several processes do together. Thin on accelerate and torch."""
 
 import gc
 import importlib.util
@@ -16,7 +16,7 @@ from lexiseg.ops.gather import mean_over_devices
 
 
 def choose_device(name: str) -> torch.device:
-    """Give the device of that name; ``auto`` is a GPU when there is one.
+    """Return the device of that name; ``auto`` is a GPU when there is one.
 
     Raises:
         InputError: This torch cannot use it.
@@ -61,14 +61,14 @@ class Devices:
 
     @property
     def is_sharded(self) -> bool:
-        """Whether weights lie apart on several devices."""
+        """Whether the weights are sharded over several devices."""
         return self.world_size > 1 and self.parallel == "fsdp"
 
     def place(self, module: nn.Module) -> nn.Module:
         """Move a module to the device, and wrap it where there are several.
 
         With ``fsdp`` its parameters are replaced by their shards, block by block: the members of every
-        ``ModuleList``, then the rest. Scalars stay whole: ``average_scalars`` is for them.
+        ``ModuleList``, then the rest. Scalars are not sharded: ``average_scalars`` is for them.
         """
         module = module.to(self.device)
         if self.world_size == 1:
@@ -86,9 +86,9 @@ class Devices:
         return module
 
     @contextmanager
-    def gradients_kept_here(self, module: nn.Module, here: bool) -> Iterator[None]:
-        """Keep gradients of the block on this device when ``here``, as for all but the last part of a batch."""
-        if not here or self.world_size == 1:
+    def no_sync(self, module: nn.Module, enabled: bool) -> Iterator[None]:
+        """Accumulate gradients on this device without synchronising, when ``enabled``: all but the last part of a batch."""
+        if not enabled or self.world_size == 1:
             yield
         elif self.parallel == "ddp":
             with module.no_sync():  # type: ignore[operator]
@@ -101,7 +101,7 @@ class Devices:
                 module.set_requires_gradient_sync(True)  # type: ignore[operator]
 
     def average_scalars(self, module: nn.Module) -> None:
-        """Average the gradients that a wrapper for shards leaves to each device."""
+        """Average the gradients of scalars over devices, which FSDP leaves to each."""
         if self.is_sharded:
             for scalar in (parameter for parameter in module.parameters() if parameter.ndim == 0):
                 if scalar.grad is not None:

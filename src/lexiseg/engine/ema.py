@@ -31,7 +31,7 @@ class WeightAverage:
         torch._foreach_lerp_(self.means, self.parameters, 1 - decay)
 
     def state(self) -> dict[str, Tensor]:
-        """Give the mean of each parameter by name."""
+        """Return the mean of each parameter by name."""
         return dict(zip(self.names, self.means, strict=True))
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""From a batch to gradients: at once, in parts, or in parts with the whole batch compared."""
+"""Gradients of a batch: at once, accumulated over sub-batches, or cached (GradCache) for contrastive losses."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -26,7 +26,7 @@ class Gradients(ABC):
     """How the gradients of a step are found.
 
     Args:
-        model: What is trained; its parameters are replaced by their shards where weights lie apart.
+        model: What is trained; its parameters are replaced by their shards where the weights are sharded.
         devices: Where.
         sub_batch_size: Most samples at once on a device.
     """
@@ -37,12 +37,12 @@ class Gradients(ABC):
         self.sub_batch_size = sub_batch_size
 
     @abstractmethod
-    def add(self, batch: Batch, words: tuple[int, ...], autocast: Autocast, backward: Backward) -> Losses:
-        """Add the gradients of a step to the parameters'; give its losses, without gradient.
+    def add(self, batch: Batch, seed_key: tuple[int, ...], autocast: Autocast, backward: Backward) -> Losses:
+        """Add the gradients of a step to the parameters'; return its losses, without gradient.
 
         Args:
             batch: This device's share, still on the CPU.
-            words: What the step's random numbers are seeded with, further words per part.
+            seed_key: What the step's random numbers are seeded with, the number of the sub-batch is added.
             autocast: Makes the context that forward passes run in.
             backward: Backpropagates a scalar.
         """
@@ -59,18 +59,18 @@ class Gradients(ABC):
 
 
 class PlainGradients(Gradients):
-    """Of the loss of the batch, or of the mean of its parts' losses, one part after the other."""
+    """Gradients of the mean of the sub-batches' losses, accumulated one sub-batch after the other."""
 
-    def add(self, batch: Batch, words: tuple[int, ...], autocast: Autocast, backward: Backward) -> Losses:
-        """Add the gradients of a step to the parameters'; give its losses, without gradient."""
+    def add(self, batch: Batch, seed_key: tuple[int, ...], autocast: Autocast, backward: Backward) -> Losses:
+        """Add the gradients of a step to the parameters'; return its losses, without gradient."""
         parts = self.parts(batch)
         weights: list[float] = []
         found: list[Losses] = []
         for index, move in enumerate(parts):
             part = move()
             weights.append(len(part) / len(batch))
-            seed_all(*words, index)
-            with self.devices.gradients_kept_here(self.module, index < len(parts) - 1):
+            seed_all(*seed_key, index)
+            with self.devices.no_sync(self.module, index < len(parts) - 1):
                 with autocast():
                     losses: Losses = self.module("loss", part)
                 backward(losses.total * weights[-1] if len(parts) > 1 else losses.total)
@@ -78,28 +78,28 @@ class PlainGradients(Gradients):
         return Losses.mean(found, weights)
 
 
-class ComparedGradients(Gradients):
-    """Of a contrastive loss of the whole batch, exactly, in the memory of a part of it.
+class CachedContrastiveGradients(Gradients):
+    """Exact gradients of a contrastive loss of the whole batch in the memory of a sub-batch (GradCache).
 
-    Decoupled gradient accumulation (Cui et al., "Contrastive Vision-Language Pre-training with Limited
+    Gradient caching, or decoupled gradient accumulation (Cui et al., "Contrastive Vision-Language Pre-training with Limited
     Resources", ECCV 2022; Gao et al., "Scaling Deep Contrastive Learning Batch Size under Memory Limited
     Setup", 2021): embed all parts without gradient; take the gradient of the loss with respect to every
     embedding; embed each part again, with the same random numbers, and backpropagate the product of
     embeddings and their gradients. Costs a second forward pass.
     """
 
-    def add(self, batch: Batch, words: tuple[int, ...], autocast: Autocast, backward: Backward) -> Losses:
-        """Add the gradients of a step to the parameters'; give its losses, without gradient."""
+    def add(self, batch: Batch, seed_key: tuple[int, ...], autocast: Autocast, backward: Backward) -> Losses:
+        """Add the gradients of a step to the parameters'; return its losses, without gradient."""
         parts = self.parts(batch)
         halves: list[tuple[Tensor, Tensor]] = []
         for index, move in enumerate(parts):
-            seed_all(*words, index)
+            seed_all(*seed_key, index)
             with torch.no_grad(), autocast():  # contexts of their own: they remember what they have cast
                 halves.append(self.module("embed", move()))
         images, texts = (gather_batch(torch.cat(rows)) for rows in zip(*halves, strict=True))
 
         compared = (images.requires_grad_(), texts.requires_grad_())
-        with self.devices.gradients_kept_here(self.module, True):
+        with self.devices.no_sync(self.module, True):
             with autocast():
                 losses: Losses = self.module("compare", compared)
             gradients = [
@@ -112,8 +112,8 @@ class ComparedGradients(Gradients):
             part = move()
             rows = slice(start, start := start + len(part))
             is_last = index == len(parts) - 1
-            seed_all(*words, index)
-            with self.devices.gradients_kept_here(self.module, not is_last):
+            seed_all(*seed_key, index)
+            with self.devices.no_sync(self.module, not is_last):
                 with autocast():
                     product = self.module(
                         "product",
@@ -141,5 +141,5 @@ def build_gradients(model: Trainable, devices: Devices, sub_batch_size: int | No
     """
     at_once = min(sub_batch_size or share, share)
     if at_once < share and isinstance(model, ContrastiveTrainable):
-        return ComparedGradients(model, devices, at_once)
+        return CachedContrastiveGradients(model, devices, at_once)
     return PlainGradients(model, devices, at_once)

@@ -30,7 +30,7 @@ class RunLog:
         self._last = (time.perf_counter(), after_step)
 
     def step(self, values: StepValues, numbers: list[float], batch_size: int) -> dict[str, float]:
-        """Write the line of a step; give what a progress bar shows."""
+        """Write the line of a step; return what a progress bar shows."""
         total, *named, grad_norm = numbers
         pairs = list(zip(values.names, named, strict=True))
         terms, observed = dict(pairs[: values.num_terms]), dict(pairs[values.num_terms :])

@@ -47,7 +47,7 @@ def train(
     resumed ends with the same log, and on a CPU with the same bits, as one that was not.
 
     Args:
-        model: Is trained in place; with several devices its parameters may be left in shards.
+        model: Is trained in place; with several devices its parameters may be left sharded.
         data: Gives the batches.
         optim: How it is optimised.
         run: How the run goes.
@@ -162,7 +162,7 @@ class _Evaluation:
         state = self.state
         with torch.no_grad():
             if self.scored is not None:
-                scores = self.evaluate(self._whole_copy(self.scored))
+                scores = self.evaluate(self._full_copy(self.scored))
             else:
                 with state.average.in_use() if state.average else nullcontext():
                     scores = self.evaluate(state.model.eval())
@@ -172,8 +172,8 @@ class _Evaluation:
                 self.log.evaluation(state.step, scores)
             self.log.restart_clock(state.step)
 
-    def _whole_copy(self, scored: Trainable) -> Trainable:
-        """Bring together weights that lie apart; each device has the whole model for this."""
+    def _full_copy(self, scored: Trainable) -> Trainable:
+        """Gather sharded weights into a copy of the model, which every device has for this."""
         tensors = self.state.final_tensors(everywhere=True)
         load_tensors(scored, tensors, Path("the model in training"))
         return scored.to(self.state.devices.device).eval()

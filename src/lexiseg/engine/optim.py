@@ -1,4 +1,8 @@
-"""Optimisers from a model's parameter groups."""
+"""Optimisers from a model's parameter groups, and the learning rate schedule.
+
+The schedule is a pure function: a factor of the peak learning rate. Steps count from 0 (the first update) to
+``num_steps``, which is the value after the last update.
+"""
 
 import math
 from collections.abc import Callable, Sequence
@@ -43,7 +47,7 @@ def set_lr(optimizer: Optimizer, lr: float) -> None:
 
 
 def named_parameters(optimizer: Optimizer) -> list[tuple[str, nn.Parameter]]:
-    """Give the names and parameters that the optimiser updates, in its order."""
+    """Return the names and parameters that the optimiser updates, in its order."""
     return [
         pair for group in optimizer.param_groups for pair in zip(group["names"], group["params"], strict=True)
     ]
@@ -106,7 +110,7 @@ def _check_once(groups: Sequence[dict[str, Any]]) -> None:
 
 
 def lr_factor(settings: OptimSettings, step: int, num_steps: int) -> float:
-    """Give the factor of a step: a linear warm-up, then the schedule's shape.
+    """Return the factor of a step: a linear warm-up, then the schedule's shape.
 
     The warm-up takes ``floor(warmup_fraction * num_steps)`` steps.
     """
@@ -122,15 +126,15 @@ def lr_factor(settings: OptimSettings, step: int, num_steps: int) -> float:
 
 
 def warmup_steps(fraction: float, num_steps: int) -> int:
-    """Give ``floor(fraction * num_steps)``, safe from the rounding of fractions such as 0.29."""
+    """Return ``floor(fraction * num_steps)``, safe from the rounding of fractions such as 0.29."""
     return math.floor(fraction * num_steps + 1e-9)
 
 
 def cosine(done: float, final: float) -> float:
-    """Give half a cosine from 1 to ``final``; ``done`` goes from 0 to 1."""
+    """Return half a cosine from 1 to ``final``; ``done`` goes from 0 to 1."""
     return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * done))
 
 
 def poly(done: float, power: float, final: float) -> float:
-    """Give ``(1 - done) ** power``, stretched to end at ``final``."""
+    """Return ``(1 - done) ** power``, stretched to end at ``final``."""
     return final + (1 - final) * (1 - done) ** power

@@ -7,12 +7,12 @@ import numpy as np
 import torch
 
 
-def seed_all(*words: int | str) -> None:
-    """Seed torch (all devices), numpy and Python from a few words, such as seed, step and rank.
+def seed_all(*key: int | str) -> None:
+    """Seed torch (all devices), numpy and Python from a key of a few numbers and words, such as seed, step and rank.
 
-    Different words give unrelated generators; costs about 50 microseconds.
+    Different keys give unrelated generators; costs about 50 microseconds.
     """
-    digest = hashlib.sha256(repr(words).encode()).digest()
+    digest = hashlib.sha256(repr(key).encode()).digest()
     torch.manual_seed(int.from_bytes(digest[:8], "little"))
     np.random.seed(
         int.from_bytes(digest[8:12], "little")

@@ -11,19 +11,20 @@ class OptimSettings:
     """The optimiser and the learning rate over the steps.
 
     Attributes:
-        optimizer: AdamW, or LARS for very large batches.
-        lr: Highest learning rate.
-        weight_decay: Decoupled for AdamW; added to the gradient for LARS.
-        betas: Of AdamW.
-        eps: Of AdamW.
-        momentum: Of LARS.
-        schedule: Shape after the warm-up: half a cosine, a polynomial, or none.
-        warmup_fraction: Share of all steps in which the rate rises linearly.
-        warmup_start: The rate at the first step of the warm-up, as a factor of lr.
-        final_factor: The rate after the last step, as a factor of lr.
-        poly_power: Exponent of the polynomial.
-        clip_norm: Largest norm of the gradient, all parameters together; none leaves it.
-        ema_decay: Keep a running mean of the weights with this decay, and use it in the end; none keeps none.
+        optimizer: Optimiser: ``adamw``, or ``lars`` for very large batches.
+        lr: Peak learning rate, above 0.
+        weight_decay: Weight decay, 0 or more: decoupled for AdamW, added to the gradient for LARS.
+        betas: Decay rates of AdamW's first and second moments, two numbers in [0, 1).
+        eps: Term added to the denominator of AdamW, above 0.
+        momentum: Momentum of LARS, in [0, 1).
+        schedule: Learning rate schedule after the warm-up: half a cosine, a polynomial, or constant.
+        warmup_fraction: Fraction of all steps in which the learning rate rises linearly, in [0, 1].
+        warmup_start: Learning rate at the first step of the warm-up, as a fraction of ``lr``, in [0, 1].
+        final_factor: Learning rate after the last step, as a fraction of ``lr``, in [0, 1].
+        poly_power: Exponent of the polynomial schedule, above 0.
+        clip_norm: Largest norm of the gradient of all parameters together, above 0; None does not clip.
+        ema_decay: Decay of an exponential moving average of the weights, between 0 and 1, which is what a run
+            ends with; None keeps no average.
     """
 
     optimizer: Literal["adamw", "lars"] = "adamw"
@@ -59,19 +60,19 @@ class RunSettings:
     """How long a run goes, on what, and what it leaves.
 
     Attributes:
-        num_steps: Updates of the weights.
-        batch_size: Samples a step, all devices together.
-        sub_batch_size: Most samples that a device works on at once; none takes its whole share.
-            A contrastive loss still compares the whole batch; other losses are averaged over the parts.
-        seed: Of weights, data and dropout.
-        precision: Of the forward pass; weights and optimiser stay in fp32.
-        num_workers: Processes that make batches ahead; 0 makes them in the training process.
-        save_every: Steps between checkpoints; there is one at the end in any case.
-        keep_checkpoints: How many of the newest checkpoints stay.
-        log_every: Steps between lines of the log.
-        evaluate_every: Steps between evaluations; none evaluates at the end only.
-        device: cpu, cuda, cuda:1, …; auto takes a GPU when there is one.
-        parallel: On several devices: ddp has all weights on each, fsdp a part on each.
+        num_steps: Number of optimiser steps, 1 or more.
+        batch_size: Samples per step over all devices, 1 or more.
+        sub_batch_size: Samples per forward pass on a device at most; None takes its whole share. A
+            contrastive loss still compares the whole batch; other losses are averaged over the sub-batches.
+        seed: Seed of weights, data order and dropout, 0 or more.
+        precision: Precision of the forward pass; weights and optimiser stay in fp32.
+        num_workers: Number of data loading processes; 0 loads in the training process.
+        save_every: Steps between checkpoints, 1 or more; one is written at the end in any case.
+        keep_checkpoints: Number of newest checkpoints that are kept, 1 or more.
+        log_every: Steps between lines of the log, 1 or more.
+        evaluate_every: Steps between evaluations, 1 or more; None evaluates at the end only.
+        device: Device: cpu, cuda, cuda:1, …; auto takes a GPU where there is one.
+        parallel: Strategy for several devices: ddp replicates the weights, fsdp shards them.
     """
 
     num_steps: int

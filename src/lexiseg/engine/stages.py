@@ -17,7 +17,7 @@ class Losses(NamedTuple):
 
     Attributes:
         total: What is minimised.
-        terms: Its parts before weighting.
+        terms: Terms of the loss before weighting.
         observed: What else is logged.
     """
 
@@ -27,7 +27,7 @@ class Losses(NamedTuple):
 
     @classmethod
     def of(cls, terms: LossTerms) -> "Losses":
-        """Take a model's loss apart."""
+        """Build from the terms of a model's loss."""
         return cls(terms.total(), dict(terms.terms), dict(terms.observed))
 
     @classmethod
@@ -81,7 +81,7 @@ class Stages(nn.Module):
 
         Args:
             batch: A part of a batch.
-            gradients: Of the loss with respect to the part's embeddings.
+            gradients: Gradients of the loss with respect to the part's embeddings.
             compared: The whole batch's embeddings, to add the loss as a function of the comparison's own
                 parameters (a temperature); None for all but one of the parts.
         """

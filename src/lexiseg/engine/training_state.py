@@ -18,13 +18,13 @@ from lexiseg.engine.optim import build_optimizer, lr_factor, named_parameters, s
 from lexiseg.engine.settings import OptimSettings, RunSettings
 from lexiseg.engine.watch import StepValues
 from lexiseg.engine.weights import (
+    full_tensor,
     gathered,
     load_average,
     load_optimizer,
     load_tensors,
     model_tensors,
     optimizer_tensors,
-    whole,
 )
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -60,8 +60,8 @@ class TrainingState:
         lr = self.optim.lr * lr_factor(self.optim, self.step, self.run.num_steps)
         set_lr(self.optimizer, lr)
         self.optimizer.zero_grad(set_to_none=True)
-        words = (self.run.seed, self.step, self.devices.rank)
-        losses = self.gradients.add(batch, words, self._autocast, self._backward)
+        seed_key = (self.run.seed, self.step, self.devices.rank)
+        losses = self.gradients.add(batch, seed_key, self._autocast, self._backward)
         self.devices.average_scalars(self.model)
         self.scaler.unscale_(self.optimizer)
         norm = self._clip()
@@ -94,7 +94,7 @@ class TrainingState:
         self.devices.wait()
 
     def load(self, folder: Path, step: int) -> None:
-        """Go back to what was saved after a step.
+        """Load what was saved after a step.
 
         Raises:
             CheckpointError: The checkpoint is damaged, or of another model.
@@ -110,7 +110,7 @@ class TrainingState:
         self.step = step
 
     def final_tensors(self, *, everywhere: bool = False) -> dict[str, Tensor]:
-        """Give the weights to use, running means where there are any; empty but on the main process, or everywhere."""
+        """Return the weights to use, running means where there are any; empty but on the main process, or everywhere."""
         tensors = dict(model_tensors(self.model))
         if self.average is not None:
             tensors.update(self.average.state())
@@ -124,12 +124,14 @@ class TrainingState:
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
 
     def _clip(self) -> Tensor:
-        """Give the norm of the gradient before clipping, and clip it."""
+        """Return the norm of the gradient before clipping, and clip it."""
         updated = [parameter for parameter in self.parameters if parameter.grad is not None]
-        # Tensors that lie apart and tensors that do not cannot be handled in one call.
-        kinds = [[p for p in updated if isinstance(p, DTensor) is apart] for apart in (False, True)]
+        # Sharded tensors and plain ones cannot be handled in one call.
+        kinds = [[p for p in updated if isinstance(p, DTensor) is sharded] for sharded in (False, True)]
         norms = [
-            whole(get_total_norm([p.grad for p in kind if p.grad is not None])) for kind in kinds if kind
+            full_tensor(get_total_norm([p.grad for p in kind if p.grad is not None]))
+            for kind in kinds
+            if kind
         ]
         norm = torch.linalg.vector_norm(torch.stack(norms)) if len(norms) > 1 else norms[0]
         if self.optim.clip_norm is not None:

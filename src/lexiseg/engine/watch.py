@@ -1,4 +1,4 @@
-"""Stop a run at the first number that is none."""
+"""Stop a run at the first NaN or Inf among its losses and gradients."""
 
 import math
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _NAMED = 4
 
 
 class DivergedError(LexisegError, ArithmeticError):
-    """A loss or a gradient is not a finite number."""
+    """A loss or a gradient is NaN or Inf."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ class StepValues:
         )
 
     def check(self) -> list[float]:
-        """Give the numbers on the CPU.
+        """Return the numbers on the CPU.
 
         Raises:
             DivergedError: One is not finite; the message names it and the batch.

@@ -1,4 +1,4 @@
-"""Weights, optimiser state and running means as named tensors, and back."""
+"""Weights, optimiser state and running means as named tensors, sharded or not, and back."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,13 +13,13 @@ from lexiseg.engine.ema import WeightAverage
 from lexiseg.engine.optim import named_parameters
 
 
-def whole(tensor: Tensor) -> Tensor:
-    """Give a tensor that lies apart on several devices as one; all processes call this together."""
+def full_tensor(tensor: Tensor) -> Tensor:
+    """Return the full tensor of a sharded one; all processes call this together."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def copy_whole(source: Tensor, target: Tensor) -> None:
-    """Copy a whole tensor, the same on all processes, into one that may lie apart."""
+def copy_full(source: Tensor, target: Tensor) -> None:
+    """Copy a full tensor, the same on all processes, into one that may be sharded."""
     if isinstance(target, DTensor):
         source = distribute_tensor(source.to(target.device), target.device_mesh, target.placements)
     with torch.no_grad():
@@ -31,7 +31,7 @@ _BETWEEN = "|"
 
 
 def model_tensors(module: nn.Module) -> dict[str, Tensor]:
-    """Give the parameters and persistent buffers by name; what has two names (tied weights) by its first."""
+    """Return the parameters and persistent buffers by name; what has two names (tied weights) by its first."""
     found: dict[str, Tensor] = {}
     seen: set[int] = set()
     for name, tensor in module.state_dict(keep_vars=True).items():
@@ -43,7 +43,7 @@ def model_tensors(module: nn.Module) -> dict[str, Tensor]:
 
 def gathered(tensors: Mapping[str, Tensor], keep: bool) -> dict[str, Tensor]:
     """Copy tensors, parts on other devices included, to the CPU, where ``keep``; all processes call this."""
-    copies = ((name, whole(tensor.detach())) for name, tensor in tensors.items())
+    copies = ((name, full_tensor(tensor.detach())) for name, tensor in tensors.items())
     return {name: copy.cpu() for name, copy in copies if keep}
 
 
@@ -56,11 +56,11 @@ def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor], source: Path)
     there = model_tensors(module)
     _check_same({n: t.shape for n, t in tensors.items()}, {n: t.shape for n, t in there.items()}, source)
     for name, target in there.items():
-        copy_whole(tensors[name], target)
+        copy_full(tensors[name], target)
 
 
 def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
-    """Give the optimiser's state by ``parameter|entry``."""
+    """Return the optimiser's state by ``parameter|entry``."""
     return {
         f"{name}{_BETWEEN}{entry}": value
         for name, parameter in named_parameters(optimizer)
@@ -84,7 +84,7 @@ def load_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor], source: 
         parameter = parameters[name]
         if value.shape == parameter.shape and value.ndim:
             target = torch.zeros_like(parameter, dtype=value.dtype)
-            copy_whole(value, target)
+            copy_full(value, target)
         else:
             target = value.to(parameter.device) if id(parameter) in fused else value
         optimizer.state[parameter][entry] = target
@@ -99,7 +99,7 @@ def load_average(average: WeightAverage, tensors: Mapping[str, Tensor], source: 
     means = average.state()
     _check_same({n: t.shape for n, t in tensors.items()}, {n: t.shape for n, t in means.items()}, source)
     for name, target in means.items():
-        copy_whole(tensors[name], target)
+        copy_full(tensors[name], target)
 
 
 def _check_same(found: Mapping[str, torch.Size], expected: Mapping[str, torch.Size], source: Path) -> None:

@@ -10,7 +10,7 @@ class PyramidBackbone(nn.Module, ABC):
     """Images to feature maps of several sizes. Owns its pixel normalisation.
 
     Attributes:
-        channels: Of every map, fine to coarse.
+        channels: Channels of every map, fine to coarse.
         strides: Pixels per position of every map, fine to coarse; each divides the next.
     """
 
@@ -19,7 +19,7 @@ class PyramidBackbone(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B _ _ _"]]:
-        """Give the maps of RGB images with values in [0, 1], fine to coarse.
+        """Return the maps of RGB images with values in [0, 1], fine to coarse.
 
         Sides that are no multiple of the coarsest stride are allowed; maps are then rounded up.
         """

@@ -18,9 +18,9 @@ class MaskDecoder(nn.Module):
     queries and, among themselves, to the keys. Where a feature is in the image is added to the keys only.
 
     Args:
-        channels: Of the feature map; projected to ``width`` where they differ.
+        channels: Channels of the feature map; projected to ``width`` where they differ.
         num_queries: Proposals an image.
-        width: Of a proposal's embedding.
+        width: Channels of a proposal's embedding.
         num_layers: One or more.
         num_heads: Divides ``width``.
         feedforward: Hidden units of each layer's two-layer network.
@@ -52,7 +52,7 @@ class MaskDecoder(nn.Module):
                     nn.init.zeros_(module.bias)
 
     def forward(self, maps: Float[Tensor, "B C h w"]) -> Float[Tensor, "L B Q D"]:
-        """Give the normalised proposals of every layer; what goes on to the next is not normalised."""
+        """Return the normalised proposals of every layer; what goes on to the next is not normalised."""
         memory = self.project(maps)
         places = rearrange(sine_positions(memory), "d h w -> (h w) d")
         memory = rearrange(memory, "b d h w -> b (h w) d")

@@ -16,8 +16,8 @@ class PixelDecoder(nn.Module):
     """Feature maps of several sizes to pixel embeddings at the finest of them.
 
     Args:
-        channels: Of the maps, fine to coarse.
-        width: Of every level and of the embeddings.
+        channels: Channels of the backbone's maps, fine to coarse.
+        width: Channels of every level and of the embeddings.
         norm_groups: Groups of every normalisation.
     """
 
@@ -38,7 +38,7 @@ class PixelDecoder(nn.Module):
                     nn.init.zeros_(module.bias)
 
     def forward(self, maps: Sequence[Float[Tensor, "B _ _ _"]]) -> Float[Tensor, "B D h w"]:
-        """Give the embeddings, neither normalised nor activated, at the size of the first map."""
+        """Return the embeddings, neither normalised nor activated, at the size of the first map."""
         merged = self.top(maps[-1])
         for level in reversed(range(len(self.laterals))):
             own = self.laterals[level](maps[level])

@@ -57,7 +57,7 @@ class SimNet(nn.Module):
 
 @contextmanager
 def as_teacher(simnet: SimNet) -> Iterator[SimNet]:
-    """Give a SimNet that teaches: no gradient, and normalised by what it learnt, not by the call's pairs.
+    """Return a SimNet that teaches: no gradient, and normalised by what it learnt, not by the call's pairs.
 
     Statistics of the call would say of any set of pairs that about as many are alike as were alike in
     training, whatever they show.

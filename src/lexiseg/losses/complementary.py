@@ -1,4 +1,4 @@
-"""Complementary loss: what the masks of an image leave over is what its tags without a mask cover.
+"""Complementary loss: the union of the tagged masks against the complement of the known masks.
 
 Chen et al., "Weak-shot Semantic Segmentation via Dual Similarity Transfer", NeurIPS 2022. The union of
 the masks predicted for tags without a mask is compared with the complement of the known masks.
@@ -26,8 +26,8 @@ class ComplementaryLoss(nn.Module):
         gate_learnable: Train the gate's logit.
         padding_is_negative: Padding counts as pixels the union should not cover, as in the release;
             otherwise it does not count.
-        focal_weight: As in the mask loss.
-        dice_weight: As in the mask loss.
+        focal_weight: Weight of the focal loss, 0 or more.
+        dice_weight: Weight of the dice loss, 0 or more.
     """
 
     gate: Tensor | None

@@ -18,9 +18,9 @@ class Temperature(nn.Module):
     Outside the range its gradient is zero.
 
     Args:
-        initial: First value.
-        lowest: Lower end of the range.
-        highest: Upper end.
+        initial: First value, above 0.
+        lowest: Lower end of the range it is clamped to, above 0.
+        highest: Upper end of that range.
     """
 
     def __init__(self, initial: float = 0.07, *, lowest: float = 0.001, highest: float = 0.5) -> None:
@@ -30,23 +30,23 @@ class Temperature(nn.Module):
         self.lowest, self.highest = lowest, highest
 
     def forward(self) -> Float[Tensor, ""]:
-        """Give the temperature as it is used."""
+        """Return the clamped temperature."""
         return self.value.clamp(self.lowest, self.highest)
 
 
 def contrastive_loss(
     images: Float[Tensor, "B D"], texts: Float[Tensor, "B D"], temperature: Float[Tensor, ""]
 ) -> Float[Tensor, ""]:
-    """Ask every image for its text among all texts, and every text for its image; the mean of both.
+    """Compute the symmetric InfoNCE loss: the mean of the cross-entropies of images against texts and back.
 
-    Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", ICML 2021. log B
+    Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", ICML 2021. The loss is log B
     where all embeddings are equal. Works on blocks of rows and keeps none of them, so that memory grows with
     ``B``, not with its square; in float32 at least, under autocast too.
 
     Args:
-        images: Unit rows.
-        texts: Unit rows; row i belongs to image i.
-        temperature: What similarities are divided by.
+        images: Embeddings of unit length, one row an image.
+        texts: Embeddings of unit length; row i is the caption of image i.
+        temperature: Scalar above 0 that cosines are divided by.
     """
     at_least_single = torch.promote_types(images.dtype, torch.float32)
     contrast: Callable[[Tensor, Tensor, Tensor], Tensor] = _Contrast.apply
@@ -57,7 +57,7 @@ def contrastive_loss(
 
 
 class _Contrast(torch.autograd.Function):
-    """The closed form: with row shares p and column shares q, the gradient of a logit is (p + q - 2·[i=j]) / 2B."""
+    """The closed form: with softmax p over rows and q over columns, the gradient of a logit is (p + q - 2·[i=j]) / 2B."""
 
     @staticmethod
     def forward(ctx: Any, images: Tensor, texts: Tensor, temperature: Tensor) -> Tensor:

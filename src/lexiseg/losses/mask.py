@@ -1,4 +1,4 @@
-"""How well a mask of logits fits a mask of bits: focal and dice, for pairs given or for all pairs.
+"""Focal and dice loss between mask logits and binary masks, for given pairs or for all pairs.
 
 Focal: Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, with alpha 0.25 and gamma 2. Dice:
 Milletari et al., "V-Net", 3DV 2016, with one added above and below. Weighed 20 to 1 they are the mask loss of
@@ -22,18 +22,18 @@ _PART_ON_CPU, _PART = 2**18, 2**25  # pixels of all masks worked on at a time
 def focal_loss(
     logits: Float[Tensor, "N P"], masks: Float[Tensor, "N P"] | Bool[Tensor, "N P"]
 ) -> Float[Tensor, " N"]:
-    """Give the focal loss of every mask, a mean over its pixels, 0 or more."""
+    """Compute the focal loss of every mask: a mean over its pixels, 0 or more."""
     inside = masks.to(logits.dtype)
-    missing = (logits.sigmoid() - inside).abs()  # one minus the probability of what is right
-    surprise = binary_cross_entropy_with_logits(logits, inside, reduction="none")
+    miss = (logits.sigmoid() - inside).abs()  # 1 - p_t
+    ce = binary_cross_entropy_with_logits(logits, inside, reduction="none")
     weight = (1 - _ALPHA) + (2 * _ALPHA - 1) * inside
-    return (weight * missing.square() * surprise).mean(dim=1)
+    return (weight * miss.square() * ce).mean(dim=1)
 
 
 def dice_loss(
     logits: Float[Tensor, "N P"], masks: Float[Tensor, "N P"] | Bool[Tensor, "N P"]
 ) -> Float[Tensor, " N"]:
-    """Give one minus the overlap of every mask with its probabilities, in [0, 1)."""
+    """Compute the dice loss of every mask, in [0, 1)."""
     probabilities, inside = logits.sigmoid(), masks.to(logits.dtype)
     both = (probabilities * inside).sum(dim=1)
     return 1 - (2 * both + 1) / (probabilities.sum(dim=1) + inside.sum(dim=1) + 1)
@@ -42,15 +42,15 @@ def dice_loss(
 def pairwise_focal_and_dice(
     logits: Float[Tensor, "B Q P"], masks: Float[Tensor, "B M P"], *, focal: float, dice: float
 ) -> Float[Tensor, "B Q M"]:
-    """Give ``focal * focal_loss + dice * dice_loss`` of every proposal with every mask of its image.
+    """Compute ``focal * focal_loss + dice * dice_loss`` of every proposal with every mask of its image.
 
     Both losses are sums over pixels of something of the proposal times the mask, so all pairs are one
     batched matrix product. Memory is ``B (3 Q + M) P`` numbers: nothing has proposals, masks and pixels at once.
     """
     probabilities = logits.sigmoid()
-    surprise_outside = softplus(logits)
-    wrong_outside = (1 - _ALPHA) * probabilities.square() * surprise_outside
-    wrong_inside = _ALPHA * (1 - probabilities).square() * (surprise_outside - logits)
+    ce_outside = softplus(logits)
+    wrong_outside = (1 - _ALPHA) * probabilities.square() * ce_outside
+    wrong_inside = _ALPHA * (1 - probabilities).square() * (ce_outside - logits)
     # A pixel costs what it costs outside; where the mask is, the difference to what it costs inside.
     rows = torch.cat([wrong_inside - wrong_outside, probabilities], dim=1)
     inside, both = torch.matmul(rows, masks.transpose(1, 2)).chunk(2, dim=1)
@@ -62,7 +62,7 @@ def pairwise_focal_and_dice(
 def focal_and_dice(
     logits: Float[Tensor, "N P"], masks: Bool[Tensor, "N P"]
 ) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
-    """Give ``focal_loss`` and ``dice_loss`` together, keeping only logits and masks for the gradient.
+    """Compute ``focal_loss`` and ``dice_loss`` together, keeping only logits and masks for the gradient.
 
     The same numbers in less than half the time and a seventh of the memory: of large crops the intermediate
     results of the two losses are what fills a device. Cannot be differentiated twice.
@@ -71,9 +71,9 @@ def focal_and_dice(
 
 
 class _FocalAndDice(Function):
-    """Both losses from how much of the probability is missing at every pixel, a few masks at a time.
+    """Both losses from ``m = 1 - p_t`` at every pixel, a few masks at a time.
 
-    With ``m`` the missing probability, ``s = -log(1 - m)`` and ``w`` the weight, focal is the mean of
+    With ``s = -log(1 - m)`` and ``w`` the weight, focal is the mean of
     ``w m² s``. With ``A`` the sum of ``m`` and ``A⁺`` its part inside the mask, whose area is ``a``, dice is
     ``A / (2 a + A - 2 A⁺ + 1)``. The logit raises ``m`` by ``m (1 - m)`` outside and lowers it inside.
     """
@@ -95,27 +95,27 @@ class _FocalAndDice(Function):
 
 
 def _focal_lost_union(logits: Tensor, masks: Tensor) -> tuple[Tensor, ...]:
-    sides, missing, surprise = _sides_missing_surprise(logits, masks)
-    lost = missing.sum(dim=1)
-    union = 2 * masks.sum(dim=1) + torch.linalg.vecdot(missing, sides) + 1
+    sides, miss, ce = _signs_and_losses(logits, masks)
+    lost = miss.sum(dim=1)
+    union = 2 * masks.sum(dim=1) + torch.linalg.vecdot(miss, sides) + 1
     weights = sides.mul_(0.5 - _ALPHA).add_(0.5)
-    focal = torch.linalg.vecdot(missing.square_().mul_(surprise), weights) / logits.shape[1]
+    focal = torch.linalg.vecdot(miss.square_().mul_(ce), weights) / logits.shape[1]
     return focal, lost, union
 
 
 def _slopes(
     logits: Tensor, masks: Tensor, by_pixel: Tensor, by_lost: Tensor, by_union: Tensor
 ) -> tuple[Tensor, ...]:
-    sides, missing, surprise = _sides_missing_surprise(logits, masks)
-    present = 1 - missing
-    slopes = surprise.mul_(present).mul_(2).add_(missing).mul_(missing)
+    sides, miss, ce = _signs_and_losses(logits, masks)
+    present = 1 - miss
+    slopes = ce.mul_(present).mul_(2).add_(miss).mul_(miss)
     slopes.mul_(sides * (0.5 - _ALPHA) + 0.5).mul_(by_pixel[:, None])
     slopes.add_(present.mul_(by_lost[:, None] - sides * by_union[:, None]))
-    return (slopes.mul_(missing).mul_(sides),)
+    return (slopes.mul_(miss).mul_(sides),)
 
 
-def _sides_missing_surprise(logits: Tensor, masks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Give -1 inside and 1 outside, the probability of what is wrong, and the logarithm of the rest."""
+def _signs_and_losses(logits: Tensor, masks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return -1 inside and 1 outside the mask, 1 - p_t, and the cross-entropy -log p_t."""
     sides = masks.to(logits.dtype).mul_(-2).add_(1)
     wrong = logits * sides
     return sides, wrong.sigmoid(), softplus(wrong)

@@ -1,10 +1,10 @@
-"""A set of proposals against a set of targets: who answers for which, and how well.
+"""Set prediction: bipartite matching of proposals and targets, and the losses of the matched pairs.
 
 Carion et al. (DETR, ECCV 2020) for the matching, Cheng et al. (MaskFormer, NeurIPS 2021) for masks in the place of
 boxes and for the weights, Chen et al. (SimFormer, NeurIPS 2022) for targets that have a label but no mask: they
 are matched by their class alone, jointly with the others, and take no part in the mask losses.
 
-Every layer of a decoder answers and is matched and judged for itself.
+Every decoder layer is matched and supervised for itself (auxiliary losses).
 """
 
 from collections.abc import Sequence
@@ -24,12 +24,12 @@ from lexiseg.ops.matching import Assignment, assign
 
 @dataclass(frozen=True, kw_only=True)
 class SetTargets:
-    """What is known of one image.
+    """Targets of one image.
 
     Attributes:
-        labels: Class of every target; there may be none.
-        masks: Its pixels; all false where there is no mask.
-        has_mask: False for a tag: the class is in the image, where is not known.
+        labels: Class index of every target; there may be none.
+        masks: Binary mask of every target; all False where there is no mask.
+        has_mask: Whether a target has a mask; False for a tag, whose place in the image is not known.
     """
 
     labels: Int64[Tensor, " M"]
@@ -39,7 +39,13 @@ class SetTargets:
 
 @dataclass(frozen=True, kw_only=True)
 class SetWeights:
-    """What counts how much when a proposal is given to a target."""
+    """Matching-cost weights.
+
+    Attributes:
+        classification: Weight of the class probability, 0 or more.
+        focal: Weight of the focal loss, 0 or more.
+        dice: Weight of the dice loss, 0 or more.
+    """
 
     classification: float = 1.0
     focal: float = 20.0
@@ -48,12 +54,12 @@ class SetWeights:
 
 @dataclass(frozen=True, kw_only=True)
 class SetLosses:
-    """Sums over the layers, not weighted.
+    """Unweighted losses, summed over the layers.
 
     Attributes:
-        classification: Cross-entropy of every proposal.
-        focal: Of the masks, divided by their number.
-        dice: Likewise.
+        classification: Cross-entropy of the classes of all proposals.
+        focal: Focal loss of the matched masks, divided by their number.
+        dice: Dice loss of the matched masks, divided by their number.
     """
 
     classification: Float[Tensor, ""]
@@ -78,7 +84,7 @@ def match_layers(
     targets: Sequence[SetTargets],
     weights: SetWeights | None = None,
 ) -> list[list[Assignment]]:
-    """Give every target of every image a proposal of its own, in every layer.
+    """Match every target of every image to a proposal of its own, in every layer.
 
     A proposal costs a target minus the probability of its class, plus focal and dice loss of the mask at the size of
     ``mask_logits`` (nearest pixels of the target). A target without a mask costs the first part only. All targets
@@ -120,7 +126,7 @@ def set_losses(
     *,
     no_object: float = 0.1,
 ) -> SetLosses:
-    """Judge the proposals of all layers by the targets they were given.
+    """Compute the losses of the proposals of all layers against their matched targets.
 
     Classes: cross-entropy, a mean weighted with ``no_object`` for proposals without a target and one for the
     others. Masks: the logits of proposals whose target has a mask, upsampled to its size; the sum of each loss
@@ -132,7 +138,7 @@ def set_losses(
         mask_logits: At any size.
         targets: One an image, all of one size of masks.
         assignments: From ``match_layers``.
-        no_object: Weight of a proposal without a target.
+        no_object: Weight of the cross-entropy of proposals without a target.
     """
     device = class_logits.device
     labels = torch.cat([target.labels for target in targets]).cpu()
@@ -172,7 +178,7 @@ def _costs(
 
 
 def _shrink(masks: Bool[Tensor, "M H W"], size: Sequence[int]) -> Bool[Tensor, "M P"]:
-    """Take the nearest pixel, the first of equals, as ``interpolate(mode="nearest")`` does."""
+    """Downsample by the nearest pixel, the first of equals, as ``interpolate(mode="nearest")`` does."""
     rows, columns = (
         torch.arange(new, device=masks.device) * old // new
         for old, new in zip(masks.shape[-2:], size, strict=True)

@@ -1,8 +1,8 @@
 """Pixel-pixel similarity: learnt where masks are, transferred to where none are.
 
 Chen et al., "Weak-shot Semantic Segmentation via Dual Similarity Transfer", NeurIPS 2022. SimNet learns
-from pixels with a mask whether two pixels show the same class (``similarity_loss``); its verdict on
-pixels without one teaches how alike their scores for the unseen classes are (``distillation_loss``).
+from pixels with a mask whether two pixels show the same class (``similarity_loss``); its answer on
+pixels without one teaches how similar their scores for the unseen classes are (``distillation_loss``).
 """
 
 from typing import Literal
@@ -29,13 +29,13 @@ def pair_targets(
     *,
     unlabelled_differ: bool = True,
 ) -> tuple[Bool[Tensor, "P I J"], Bool[Tensor, "P I J"]]:
-    """Tell which pairs of pixels have the same label, and which say something.
+    """Return which pairs of pixels have the same label, and for which that is known.
 
     Args:
         first: Labels; ``K`` or more where there is no mask.
         second: Labels of the other image.
         first_tags: Classes that the image of ``first`` shows without a mask of them.
-        second_tags: The same of the other image.
+        second_tags: Classes that the image of ``second`` shows without a mask of them.
         unlabelled_differ: Take pixels with a mask beside pixels without one; otherwise both need masks.
 
     Returns:
@@ -57,7 +57,7 @@ def pair_targets(
 def balance_weights(
     positives: Float[Tensor, ""], negatives: Float[Tensor, ""]
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """Give the weights of pairs that are alike and of those that are not: the share of the other kind.
+    """Return the weights of pairs that are alike and of those that are not: the share of the other kind.
 
     Both are 0 where there is no pair: images without masks say nothing of any.
     """
@@ -81,7 +81,7 @@ class PairBalance(nn.Module):
     def forward(
         self, same: Bool[Tensor, "P I J"], valid: Bool[Tensor, "P I J"]
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-        """Count the pairs of a step and give the weights of pairs that are alike, and that are not."""
+        """Count the pairs of a step and return the weights of pairs that are alike, and that are not."""
         grid = (slice(None), slice(None, None, COUNTED_EVERY), slice(None, None, COUNTED_EVERY))
         alike, counted = same[grid] & valid[grid], valid[grid]
         new = torch.stack([alike.sum(), (counted & ~alike).sum()]).to(self.counts)
@@ -105,7 +105,7 @@ def similarity_loss(
 
 
 def score_similarity(first: Float[Tensor, "P I K"], second: Float[Tensor, "P J K"]) -> Float[Tensor, "P I J"]:
-    """Compare the class scores of pixels by their cosine; scores are not negative, so it is in [0, 1]."""
+    """Compute the cosines of the class scores of pixels; scores are not negative, so they are in [0, 1]."""
     cosines = F.normalize(first, dim=-1) @ F.normalize(second, dim=-1).mT
     return cosines.clamp(0, 1)
 
@@ -116,7 +116,9 @@ def distillation_loss(
     active: Bool[Tensor, " P"],
     form: Literal["cce", "ce"] = "cce",
 ) -> Float[Tensor, ""]:
-    """Compare how alike pixels are said to be with how alike their scores are; mean over active pairs of images.
+    """Compute the distillation loss between the teacher's and the student's pixel similarities.
+
+    A mean over active pairs of images.
 
     Args:
         teacher: Probabilities of "same class"; no gradient goes there.

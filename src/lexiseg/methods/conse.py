@@ -73,7 +73,7 @@ class ConSESettings:
         num_names: The most probable names a patch keeps, renormalised; 1000 keeps all.
         use_kinds: Compare words with the kinds of names too ("cat" for "Egyptian Mau").
         min_similarity: A name matches a word from this cosine on; 1 is a full match.
-        min_scene_similarity: The same for the names of stuff and for "person".
+        min_scene_similarity: Smallest cosine at which the names of stuff and "person" match a word.
         scene_weight: Share of the classifier's doubt that colour, texture and height may fill, 0..1.
         person_weight: Weight of names that are shown with people, for words like "person".
         stride: Pixels per patch of the grid; the network's own grid is interpolated to it.

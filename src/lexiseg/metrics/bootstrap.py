@@ -31,7 +31,7 @@ class Intervals:
 
     Attributes:
         low: Lower ends.
-        high: Upper ends.
+        high: Upper ends of the intervals.
     """
 
     low: Float64[np.ndarray, " S"]
@@ -53,7 +53,7 @@ def intervals(
         num_classes: Classes of the counts.
         statistic: From summed pixels to numbers.
         resamples: Draws; 1,000 settle the ends of an interval to about a tenth of its width.
-        seed: Of the draws; equal seeds give equal intervals.
+        seed: Seed of the draws; equal seeds give equal intervals.
     """
     draws = [statistic(pixels) for (pixels,) in _draws((margins,), num_classes, resamples, seed)]
     return _middle(np.stack(draws))

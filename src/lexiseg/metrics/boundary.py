@@ -23,7 +23,7 @@ WIDTH = 0.02
 
 
 def band_distance(size: tuple[int, int], width: float = WIDTH) -> int:
-    """Give the width of the band in pixels for a picture of ``(height, width)``."""
+    """Return the width of the band in pixels for a picture of ``(height, width)``."""
     return max(1, round(width * math.hypot(*size)))
 
 
@@ -45,8 +45,8 @@ def count_bands(
 
     Args:
         true: Class per pixel; 65535 = void.
-        predicted: Of the same size; 65535 = no class.
-        width: Of the band, as a share of the diagonal.
+        predicted: Label map of the same size; 65535 = no class.
+        width: Width of the band, as a share of the diagonal.
     """
     distance = band_distance((true.shape[0], true.shape[1]), width)
     void = true == IGNORE_INDEX

@@ -60,7 +60,7 @@ class ConfusionMatrix:
 
         Args:
             label_map_true: Class index per pixel; 65535 = void, not scored.
-            label_map_predicted: Of the same size; 65535 = no class, a miss.
+            label_map_predicted: Label map of the same size; 65535 = no class, a miss.
 
         Raises:
             InputError: Sizes differ, the type is not uint16, or a label is neither below
@@ -95,11 +95,13 @@ class ConfusionMatrix:
         """
         if self._wrong(true).size or self._wrong(predicted).size:
             raise self._out_of_range(true, predicted)
+        # Void becomes the last row or column.
         rows = np.minimum(true, self.num_classes).astype(np.int64)
         columns = np.minimum(predicted, self.num_classes).astype(np.int64)
         if self.has_matrix:
             np.add.at(self._counts, rows * (self.num_classes + 1) + columns, pixels)
             return
+        # Without a matrix: true, predicted and correct pixels of every class.
         scored = rows < self.num_classes
         np.add.at(self._margins[0], rows[scored], pixels[scored])
         np.add.at(self._margins[1], columns[scored], pixels[scored])
@@ -109,6 +111,7 @@ class ConfusionMatrix:
     def _count(self, true: np.ndarray, predicted: np.ndarray, step: int) -> int:
         if not self.has_matrix:
             return int(count_margins(true, predicted, self.num_classes, self._margins, step))
+        # Recent counts are 32 bits wide: move them over before one can overflow.
         if self._num_recent + true.size > _MAX_RECENT:
             self._collect()
         self._num_recent += true.size

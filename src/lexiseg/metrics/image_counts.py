@@ -110,7 +110,7 @@ class ImageCounts:
         return confusion
 
     def margins(self, num_classes: int) -> "ImageMargins":
-        """Give what scores need of every image: true, predicted and correct pixels of its classes."""
+        """Return what scores need of every image: true, predicted and correct pixels of its classes."""
         scored = self.true != IGNORE_INDEX
         image, true, predicted, pixels = (
             part[scored] for part in (self.image, self.true, self.predicted, self.pixels)
@@ -140,7 +140,7 @@ class ImageMargins(NamedTuple):
 
     Attributes:
         image: Index of the image of each row, ascending.
-        label: Its class.
+        label: Class index.
         amounts: True, predicted and correct pixels.
         num_images: All images, those without a row included.
     """

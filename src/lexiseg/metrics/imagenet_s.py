@@ -29,7 +29,7 @@ class ImageNetSScores:
     Attributes:
         mean_iou: Mean over the N classes and other, absent ones 0.
         image_accuracy: Images whose largest predicted class, other left aside, is in the truth.
-        f_measure: Of foreground against other, with weight 0.3, averaged over images.
+        f_measure: F-measure of foreground against other, with weight 0.3, averaged over images.
         mean_iou_by_size: Mean IoU of images with foreground up to 5, 25, 50 and 100 % of the picture
             (rounded up to whole per cents); classes absent from the bin are skipped; NaN for an empty bin.
     """

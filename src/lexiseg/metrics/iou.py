@@ -36,7 +36,7 @@ class Scores:
         seen: Classes that had masks in training, or None where there is no split.
         unseen: The other side of the split.
         seen_mean_iou: Mean IoU over seen classes that occur or are predicted; None without a split.
-        unseen_mean_iou: The same over unseen classes, from the same predictions.
+        unseen_mean_iou: Mean IoU over unseen classes, from the same predictions.
         harmonic_iou: Harmonic mean of these two, from unrounded values.
     """
 

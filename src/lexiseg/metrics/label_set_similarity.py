@@ -19,10 +19,10 @@ class LabelSetSimilarity:
 
     Attributes:
         directed: The worst-covered evaluation name: minimum over it of its best training name.
-        reverse: The same with the sets exchanged.
+        reverse: ``directed`` with the sets exchanged.
         symmetric: The smaller of these two (the Hausdorff distance, as a similarity).
         mean: Mean over evaluation names of their best training name.
-        reverse_mean: The same with the sets exchanged.
+        reverse_mean: ``mean`` with the sets exchanged.
         worst: Index of the worst-covered evaluation name.
         nearest: Index of the training name nearest to that one.
     """

@@ -26,7 +26,7 @@ def count_pairs(true, predicted, num_classes, counts, step):
 
     Args:
         true: Flat uint16 labels, contiguous.
-        predicted: The same.
+        predicted: Predicted label map, of the same kind.
         num_classes: ``K``; label 65535 is counted as ``K``, in rows and in columns.
         counts: int32 of ``(K + 1) ** 2``, rows true, changed in place.
         step: 1, or -1 to take pixels back.

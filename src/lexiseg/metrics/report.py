@@ -42,7 +42,7 @@ class Report:
         )
 
     def as_json(self) -> dict[str, Any]:
-        """Give the report as plain values: fractions in [0, 1], None where undefined."""
+        """Return the report as plain values: fractions in [0, 1], None where undefined."""
         scores = self.scores
         values: dict[str, float | None] = {
             "mean_iou": scores.mean_iou,

@@ -33,7 +33,7 @@ def retrieval_recall(
     gets no recall as a gift.
 
     Args:
-        similarity: Of every image (row) with every caption (column).
+        similarity: Similarity of every image (row) with every caption (column).
         image_of_text: Row of each caption's image.
         ks: Wanted k.
 
@@ -66,7 +66,7 @@ def top_k_accuracy(
     """Compute zero-shot top-k accuracy; of equal scores the wrong ones are ranked first.
 
     Args:
-        scores: Of every class for every image.
+        scores: Score of every class for every image.
         labels: True class of each image.
         ks: Wanted k.
 

@@ -1,7 +1,7 @@
 """Backbones for segmentation: networks that give feature maps of several sizes.
 
 ResNet (He et al., CVPR 2016) and Swin (Liu et al., ICCV 2021) are transformers' classes, EfficientNet-Lite0 is ours
-with its ImageNet weights from a pip package, and ``TinyPyramid`` is for made scenes on one core.
+with its ImageNet weights from a pip package, and ``TinyPyramid`` is for synthetic scenes on one core.
 
 All are returned ready for training. The batch normalisation of pretrained networks stays as it was trained.
 """
@@ -32,7 +32,7 @@ class TransformersPyramid(PyramidBackbone):
 
     Args:
         network: Gives ``feature_maps``.
-        normalisation: Of the pixels.
+        normalisation: Normalisation of the pixels.
         strides: Pixels per position of every map, fine to coarse.
     """
 
@@ -43,7 +43,7 @@ class TransformersPyramid(PyramidBackbone):
         self.channels, self.strides = tuple(network.channels), tuple(strides)
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B _ _ _"]]:
-        """Give the maps of RGB images with values in [0, 1], fine to coarse."""
+        """Return the maps of RGB images with values in [0, 1], fine to coarse."""
         return list(self.network(self.normalisation(images)).feature_maps)
 
 
@@ -129,7 +129,7 @@ class EfficientNetPyramid(PyramidBackbone):
         self.standardised = nn.ModuleList(_standardising(*usual[tap]) for tap in self._TAPS)
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B _ _ _"]]:
-        """Give the maps of RGB images with values in [0, 1], fine to coarse."""
+        """Return the maps of RGB images with values in [0, 1], fine to coarse."""
         pixels = self.normalisation(images).contiguous(memory_format=torch.channels_last)
         maps = relu6(self.stem(pixels))
         taken: list[Tensor] = []
@@ -161,8 +161,8 @@ class TinyPyramid(PyramidBackbone):
     """Two convolutions a stage with group normalisation, from random numbers: for pictures of 64×64.
 
     Args:
-        channels: Of every stage; multiples of 8.
-        first_stride: Of the finest map; a power of two.
+        channels: Channels of every stage; multiples of 8.
+        first_stride: Stride of the finest map; a power of two.
     """
 
     def __init__(self, channels: Sequence[int] = (16, 32, 48, 64), *, first_stride: int = 2) -> None:
@@ -181,7 +181,7 @@ class TinyPyramid(PyramidBackbone):
             inputs, reached = outputs, stride
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B _ _ _"]]:
-        """Give the maps of RGB images with values in [0, 1], fine to coarse."""
+        """Return the maps of RGB images with values in [0, 1], fine to coarse."""
         maps, taken = images * 4 - 2, []
         for stage in self.stages:
             maps = stage(maps)
@@ -190,7 +190,7 @@ class TinyPyramid(PyramidBackbone):
 
 
 def describe_backbone(backbone: PyramidBackbone) -> dict[str, Any]:
-    """Say what a backbone of this file is, without its weights and as JSON has it; see ``build_backbone``."""
+    """Describe a backbone of this file, without its weights and as JSON has it; see ``build_backbone``."""
     match backbone:
         case TransformersPyramid():
             return json.loads(backbone.network.config.to_json_string(use_diff=False))

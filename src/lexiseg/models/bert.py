@@ -20,23 +20,23 @@ from torch.nn.functional import dropout
 from lexiseg.core.errors import CheckpointError
 from lexiseg.layers.transformer_block import TransformerBlock, initialise_linear
 
-PAD, UNKNOWN, START, END, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
-SPECIAL_TOKENS = (PAD, UNKNOWN, START, END, MASK)
+PAD, UNKNOWN, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
+SPECIAL_TOKENS = (PAD, UNKNOWN, CLS, SEP, MASK)
 
 _WORD = re.compile(r"\[MASK\]|\w+|[^\w\s]")
 
 
 @dataclass(frozen=True, kw_only=True)
 class BertShape:
-    """How large a text transformer is.
+    """Size of a text transformer.
 
     Attributes:
-        width: Length of a token.
-        depth: Blocks.
-        num_heads: Attention heads; divide ``width``.
-        max_tokens: Tokens of a sentence, start and end included; longer sentences are cut.
-        drop_rate: Dropout while training.
-        init_std: Standard deviation of the first weights; narrow networks learn faster with more than 0.02.
+        width: Channels of a token.
+        depth: Number of transformer blocks.
+        num_heads: Number of attention heads; divides ``width``.
+        max_tokens: Tokens of a sentence at most, CLS and SEP token included; longer sentences are cut.
+        drop_rate: Dropout rate while training, in [0, 1).
+        init_std: Standard deviation of the initial weights; narrow networks learn faster with more than 0.02.
     """
 
     width: int = 768
@@ -51,11 +51,11 @@ BERT_BASE = BertShape()
 
 
 class CaptionTokenizer(ABC):
-    """Sentences to token ids: start, words, end.
+    """Sentences to token ids: CLS token, words, SEP token.
 
     Attributes:
         num_tokens: Size of the vocabulary; ids are below it.
-        pad_id: What sentences are filled up with.
+        pad_id: Id of the padding token.
         identity: Text that changes when the tokenizer does.
     """
 
@@ -65,7 +65,7 @@ class CaptionTokenizer(ABC):
 
     @abstractmethod
     def ids(self, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
-        """Give the ids of each sentence, start and end included, cut to ``max_tokens``."""
+        """Return the token ids of each sentence, CLS and SEP token included, cut to ``max_tokens``."""
 
 
 class WordTokenizer(CaptionTokenizer):
@@ -84,20 +84,20 @@ class WordTokenizer(CaptionTokenizer):
         self.identity = "\n".join(self.vocabulary)
 
     def ids(self, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
-        """Give the ids of each sentence; unknown words get the unknown token, unknown punctuation none."""
+        """Return the token ids of each sentence; unknown words get the unknown token, unknown punctuation none."""
         look_up, unknown = self.vocabulary.get, self.vocabulary[UNKNOWN]
-        start, end = self.vocabulary[START], self.vocabulary[END]
+        cls, sep = self.vocabulary[CLS], self.vocabulary[SEP]
         rows = []
         for text in texts:
             found = [
                 look_up(word, unknown) for word in _split(text) if word in self.vocabulary or word.isalnum()
             ]
-            rows.append([start, *found[: max_tokens - 2], end])
+            rows.append([cls, *found[: max_tokens - 2], sep])
         return rows
 
 
 class WordPieceTokenizer(CaptionTokenizer):
-    """BERT's own pieces, from a ``tokenizer.json`` that has its special tokens.
+    """BERT's WordPiece tokens, from a ``tokenizer.json`` that has its special tokens.
 
     Args:
         path: The file; padding and truncation stored in it are switched off.
@@ -118,13 +118,13 @@ class WordPieceTokenizer(CaptionTokenizer):
         self._tokenizer.no_truncation()
         self.num_tokens = len(vocabulary)
         self.pad_id = vocabulary[PAD]
-        self._end = vocabulary[END]
+        self._sep = vocabulary[SEP]
         self.identity = self._tokenizer.to_str()
 
     def ids(self, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
-        """Give the ids of each sentence; the mask token may be written out in it."""
+        """Return the token ids of each sentence; the mask token may be written out in it."""
         rows = (encoding.ids for encoding in self._tokenizer.encode_batch(list(texts)))
-        return [row if len(row) <= max_tokens else [*row[: max_tokens - 1], self._end] for row in rows]
+        return [row if len(row) <= max_tokens else [*row[: max_tokens - 1], self._sep] for row in rows]
 
 
 class Bert(nn.Module):
@@ -132,7 +132,7 @@ class Bert(nn.Module):
 
     Args:
         tokenizer: Sets the size of the embedding table.
-        shape: How large the network is; 109 million parameters for BERT-base with 30,522 pieces.
+        shape: How large the network is; 109 million parameters for BERT-base with its 30,522 tokens.
     """
 
     def __init__(self, tokenizer: CaptionTokenizer, shape: BertShape = BERT_BASE) -> None:
@@ -140,7 +140,7 @@ class Bert(nn.Module):
         self.tokenizer = tokenizer
         self.shape = shape
         self.width = shape.width
-        self.pieces = nn.Embedding(tokenizer.num_tokens, shape.width)
+        self.token_embedding = nn.Embedding(tokenizer.num_tokens, shape.width)
         self.positions = nn.Parameter(torch.zeros(shape.max_tokens, shape.width))
         self.norm = nn.LayerNorm(shape.width, eps=1e-12)
         self.blocks = nn.ModuleList(
@@ -150,34 +150,36 @@ class Bert(nn.Module):
             for _ in range(shape.depth)
         )
         initialise_linear(self, shape.init_std)
-        for table in (self.pieces.weight, self.positions):
+        for table in (self.token_embedding.weight, self.positions):
             nn.init.normal_(table, std=0.02)
 
     def forward(
-        self, texts: Sequence[str], *, whole_length: bool
+        self, texts: Sequence[str], *, pad_to_max_length: bool
     ) -> tuple[Float[Tensor, "T L D"], Bool[Tensor, "T L"]]:
-        """Encode sentences; start and end are tokens like any other, and so are fillings.
+        """Encode sentences; CLS, SEP and padding tokens get a vector like any other token.
 
         Args:
             texts: Sentences; longer ones are cut to ``max_tokens``.
-            whole_length: Fill every sentence up to ``max_tokens`` and not only to the longest one.
+            pad_to_max_length: Pad every sentence to ``max_tokens``; False pads to the longest one only.
 
         Returns:
-            One row a token (fillings too: nothing attends to them, they attend to the sentence), and which
-            tokens are the sentence's own.
+            One vector a token (padding tokens too: nothing attends to them, they attend to the sentence), and
+            the attention mask: True for the tokens of the sentence, CLS and SEP included.
         """
         rows = self.tokenizer.ids(texts, self.shape.max_tokens)
-        length = self.shape.max_tokens if whole_length else max(map(len, rows))
-        ids, own = _padded(rows, self.tokenizer.pad_id, length)
+        length = self.shape.max_tokens if pad_to_max_length else max(map(len, rows))
+        ids, attention_mask = _padded(rows, self.tokenizer.pad_id, length)
         device = self.positions.device
-        ids, own = ids.to(device), own.to(device)
-        return self.encode(ids, own), own
+        ids, attention_mask = ids.to(device), attention_mask.to(device)
+        return self.encode(ids, attention_mask), attention_mask
 
-    def encode(self, ids: Int64[Tensor, "T L"], own: Bool[Tensor, "T L"]) -> Float[Tensor, "T L D"]:
-        """Encode token ids; nothing attends to tokens that are not the sentence's own."""
-        tokens = self.norm(self.pieces(ids) + self.positions[: ids.shape[1]])
+    def encode(
+        self, ids: Int64[Tensor, "T L"], attention_mask: Bool[Tensor, "T L"]
+    ) -> Float[Tensor, "T L D"]:
+        """Encode token ids; nothing attends to tokens where ``attention_mask`` is False."""
+        tokens = self.norm(self.token_embedding(ids) + self.positions[: ids.shape[1]])
         tokens = dropout(tokens, self.shape.drop_rate, self.training)
-        seen = own[:, None, None, :]
+        seen = attention_mask[:, None, None, :]
         for block in self.blocks:
             tokens = block(tokens, seen)
         return tokens

@@ -63,7 +63,7 @@ def read_json(folder: Path, file: str) -> dict[str, Any]:
 
 
 def no_other_names(name: str) -> tuple[str, ...]:
-    """Say that a tensor is called the same in the file and in the network."""
+    """Map a tensor to the same name: it is called the same in the file and in the network."""
     return (name,)
 
 
@@ -218,7 +218,7 @@ def transformers_class(name: str) -> Any:
 
 
 def torchvision_problem() -> str | None:
-    """Tell why an installed torchvision cannot be imported; None where it works or is absent.
+    """Return why an installed torchvision cannot be imported; None where it works or is absent.
 
     transformers looks only whether torchvision is present, and with a broken one none of its models
     can be imported.

@@ -49,7 +49,7 @@ class CrossAttentionRecorder:
                 handle.remove()
 
     def heat_map(self) -> Float[Tensor, "h w"]:
-        """Give the mean attention to the tokens at the latent's size, not normalised.
+        """Return the mean attention to the tokens at the latent's size, not normalised.
 
         The mean over tokens, steps, heads and layers, of which the coarse ones are left out (unless
         there are no others).

@@ -78,7 +78,7 @@ def load_dinov2(folder: Path) -> Dinov2ImageEncoder:
 
 
 def _targets(name: str) -> tuple[str, ...]:
-    """Give the names of a file's tensor in the network; classifiers keep the network one level down."""
+    """Return the names of a file's tensor in the network; classifiers keep the network one level down."""
     name = re.sub(r"^dinov2(_with_registers)?\.", "", name)
     if name.startswith("classifier."):
         return ()

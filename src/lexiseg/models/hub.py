@@ -56,7 +56,7 @@ KNOWN_WEIGHTS: dict[str, KnownWeights] = {
 
 
 def resolve_checkpoint(name: str) -> Path:
-    """Give the folder of a checkpoint; downloads only what no earlier download has left behind.
+    """Return the folder of a checkpoint; downloads only what no earlier download has left behind.
 
     Args:
         name: A local folder, or a hub id such as ``openai/clip-vit-base-patch16``. A folder of
@@ -86,13 +86,13 @@ def resolve_checkpoint(name: str) -> Path:
 
 
 def is_cached(name: str) -> bool:
-    """Tell whether an earlier download of a hub id is complete; the hub is not asked."""
+    """Return whether an earlier download of a hub id is complete; the hub is not asked."""
     cached = _snapshot(name)
     return cached is not None and _is_complete(cached)
 
 
 def _is_hub_id(name: str) -> bool:
-    """Tell whether the hub could have a model of that name: an owner, and what its client accepts."""
+    """Return whether the hub could have a model of that name: an owner, and what its client accepts."""
     from huggingface_hub.utils import HFValidationError, validate_repo_id
 
     try:
@@ -113,7 +113,7 @@ def _snapshot(name: str) -> Path | None:
 
 
 def _is_complete(folder: Path) -> bool:
-    """Tell whether a download has nothing left to fetch (whether it is sound is checked later)."""
+    """Return whether a download has nothing left to fetch (whether it is sound is checked later)."""
     if not (folder / "config.json").exists():
         return False
     index = folder / "model.safetensors.index.json"

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from lexiseg.core.interfaces import MaskProposer
 from lexiseg.core.masks import Masks
-from lexiseg.models.prompted_masks import PromptedMasks, ReadPicture
+from lexiseg.models.prompted_masks import ImageEmbeddings, PromptedMasks
 from lexiseg.ops.box_suppression import suppress_boxes
 
 
@@ -27,12 +27,12 @@ class MaskGeneratorSettings:
     """The defaults of SAM's own generator.
 
     Attributes:
-        points_per_side: The grid has its square, at cell centres.
-        points_per_batch: Prompts answered together; memory grows with it.
-        min_expected_iou: SAM's own guess has to be above this.
-        min_stability: Overlap of the masks cut ``stability_offset`` above and below zero, at least.
-        stability_offset: In logits.
-        max_box_iou: Of two masks whose boxes overlap by more, the one with the higher expected IoU stays.
+        points_per_side: Number of points along one side of the grid, at cell centres.
+        points_per_batch: Number of prompts predicted together; memory grows with it.
+        min_expected_iou: Smallest IoU that SAM expects of a mask that is kept, exclusive.
+        min_stability: Smallest IoU between the masks cut ``stability_offset`` above and below zero.
+        stability_offset: Offset of the two cuts in logits.
+        max_box_iou: Largest IoU of the boxes of two kept masks: non-maximum suppression by expected IoU.
     """
 
     points_per_side: int = 32
@@ -69,22 +69,22 @@ class MaskGenerator(MaskProposer):
     def propose(self, image: UInt8[np.ndarray, "H W 3"]) -> Masks:
         """Cut one RGB picture; scores are the expected IoUs, best first. No mask at all is an answer."""
         settings = self.settings
-        picture = self.network.read(image)
-        points = _grid(settings.points_per_side, picture.size)
-        kept = [self._filtered(picture, batch) for batch in torch.split(points, settings.points_per_batch)]
+        embedded = self.network.embed(image)
+        points = _grid(settings.points_per_side, embedded.size)
+        kept = [self._filtered(embedded, batch) for batch in torch.split(points, settings.points_per_batch)]
         boxes = np.concatenate([part.boxes for part in kept])
         scores = np.concatenate([part.scores for part in kept])
         packed = np.concatenate([part.packed for part in kept])
         stay = suppress_boxes(boxes, scores, max_iou=settings.max_box_iou)
-        masks = np.unpackbits(packed[stay], axis=2, count=picture.size[1]).view(np.bool_)
+        masks = np.unpackbits(packed[stay], axis=2, count=embedded.size[1]).view(np.bool_)
         return Masks(masks=masks, scores=scores[stay])
 
-    def _filtered(self, picture: ReadPicture, points: Float[Tensor, "P 1 2"]) -> _Kept:
+    def _filtered(self, embedded: ImageEmbeddings, points: Float[Tensor, "P 1 2"]) -> _Kept:
         """Answer some prompts and keep what is good and stable."""
         settings = self.settings
-        logits, expected = self.network.answer(picture, points, several=True)
+        logits, expected = self.network.predict(embedded, points, multimask_output=True)
         good = expected > settings.min_expected_iou
-        maps = self.network.enlarge(logits[good], picture)
+        maps = self.network.upsample(logits[good], embedded)
         inner = (maps > settings.stability_offset).sum((1, 2))
         outer = (maps > -settings.stability_offset).sum((1, 2))
         stable = (inner >= settings.min_stability * outer) & (outer > 0)
@@ -101,7 +101,7 @@ class MaskGenerator(MaskProposer):
 
 
 def _grid(per_side: int, size: tuple[int, int]) -> Float[Tensor, "P 1 2"]:
-    """Give x and y of the centres of ``per_side`` by ``per_side`` cells, row by row."""
+    """Return x and y of the centres of ``per_side`` by ``per_side`` cells, row by row."""
     centres = (torch.arange(per_side) + 0.5) / per_side
     y, x = torch.meshgrid(centres * size[0], centres * size[1], indexing="ij")
     return torch.stack([x.reshape(-1, 1), y.reshape(-1, 1)], dim=2)

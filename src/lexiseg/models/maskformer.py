@@ -33,13 +33,14 @@ class MaskFormerSettings:
     """Sizes of everything above the backbone; the defaults are the published ones.
 
     Attributes:
-        num_queries: Proposals an image.
-        width: Of pixel, proposal and mask embeddings; a multiple of 4, of ``num_heads`` and of ``norm_groups``.
-        num_layers: Of the transformer decoder.
-        num_heads: Of its attentions.
-        feedforward: Hidden units of its networks.
-        dropout: Of the decoder, in training.
-        norm_groups: Of the pixel decoder's normalisations.
+        num_queries: Number of proposals (queries) per image.
+        width: Channels of pixel, proposal and mask embeddings; a multiple of 4, of ``num_heads`` and of
+            ``norm_groups``.
+        num_layers: Number of transformer decoder layers.
+        num_heads: Number of attention heads of the decoder.
+        feedforward: Hidden units of the decoder's feed-forward networks.
+        dropout: Dropout rate of the decoder in training, in [0, 1).
+        norm_groups: Number of groups of the pixel decoder's group norms.
     """
 
     num_queries: int = 100
@@ -62,10 +63,10 @@ class MaskFormerOutput:
     """Proposals after every decoder layer; the last layer's are the answer.
 
     Attributes:
-        pixel_embeddings: At the backbone's finest stride.
-        class_logits: The last column is "no object".
-        mask_embeddings: What a mask's pixels have in common.
-        mask_logits: Inner products of mask and pixel embeddings.
+        pixel_embeddings: Pixel embeddings at the backbone's finest stride.
+        class_logits: Class logits of every proposal; the last column is "no object".
+        mask_embeddings: Mask embedding of every proposal.
+        mask_logits: Mask logits: inner products of mask and pixel embeddings.
     """
 
     pixel_embeddings: Float[Tensor, "B D h w"]
@@ -110,7 +111,7 @@ class MaskFormer(nn.Module):
         )
 
     def forward(self, images: Float[Tensor, "B 3 H W"], *, last_only: bool = False) -> MaskFormerOutput:
-        """Give the proposals of RGB images with values in [0, 1].
+        """Return the proposals of RGB images with values in [0, 1].
 
         Args:
             images: Sides are multiples of ``size_divisor``, or maps are rounded up.
@@ -131,7 +132,7 @@ class MaskFormer(nn.Module):
         )
 
     def parameter_groups(self) -> list[ParameterGroup]:
-        """Give the parameters to train: the backbone at a tenth of the rate, norms and embeddings not decayed."""
+        """Return the parameters to train: the backbone at a tenth of the rate, norms and embeddings not decayed."""
         exempt = {
             f"{prefix}.{name}" if prefix else name
             for prefix, module in self.named_modules()

@@ -118,7 +118,7 @@ def _class_names(config: dict[str, Any], folder: Path) -> tuple[str, ...]:
 
 
 def _targets(name: str, top_lateral: int) -> tuple[str, ...]:
-    """Give the name of a file's tensor in our network; the loss's class weights are left out."""
+    """Return the name of a file's tensor in our network; the loss's class weights are left out."""
     if name.startswith("criterion.") or name.endswith(LEFT_OUT):
         return ()
     if level := re.match(r"^model\.pixel_level_module\.decoder\.fpn\.layers\.(\d+)\.(proj|block)\.", name):

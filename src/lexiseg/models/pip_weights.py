@@ -34,21 +34,21 @@ class PipWeights:
     licence: str
 
     def path(self) -> Path | None:
-        """Give where the file should be, whether or not it exists; None without the package."""
+        """Return where the file should be, whether or not it exists; None without the package."""
         spec = importlib.util.find_spec(self.module)  # reads the module's location, runs nothing of it
         if spec is None or not spec.submodule_search_locations:
             return None
         return Path(next(iter(spec.submodule_search_locations)), self.file)
 
     def state(self) -> Literal["intact", "missing", "altered"]:
-        """Tell whether the weights are there and are the published ones. Hashes the whole file."""
+        """Return whether the weights are there and are the published ones. Hashes the whole file."""
         path = self.path()
         if path is None or not path.is_file():
             return "missing"
         return "intact" if _sha256(path) == self.sha256 else "altered"
 
     def verified_path(self) -> Path:
-        """Give the file's path after checking its content (about 0.05 s for 90 MB).
+        """Return the file's path after checking its content (about 0.05 s for 90 MB).
 
         Raises:
             MissingWeightsError: The package, or the file in it, is not installed.

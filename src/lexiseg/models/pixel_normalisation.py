@@ -15,8 +15,8 @@ class PixelNormalisation(nn.Module):
     """Subtract the mean and divide by the standard deviation, per channel.
 
     Args:
-        mean: Of red, green, blue in [0, 1].
-        std: Likewise.
+        mean: Mean of red, green and blue, in [0, 1].
+        std: Standard deviation of red, green and blue, above 0.
     """
 
     mean: Tensor

@@ -35,10 +35,10 @@ class RegionSettings:
         superpixels: About so many to begin with.
         compactness: SLIC's: higher gives squarer superpixels, lower ones that follow colour.
         short_side: The image encoder sees the picture with about this short side.
-        feature_weight: Of the encoder's squared distance (0 to 4 between unit vectors) against colour's,
+        feature_weight: Weight of the encoder's squared distance (0 to 4 between unit vectors) against colour's,
             which is in units of 25 Lab steps. 0 leaves the encoder out.
         max_distance: Neighbours that differ by more stay apart.
-        balance: See ``ops.region_merging``.
+        balance: Weight of small regions, see ``ops.region_merging``.
         min_share: Regions below this share of the picture join a neighbour.
         max_regions: At most so many.
     """
@@ -119,7 +119,7 @@ class RegionProposer(MaskProposer):
 def _superpixels(
     picture: Float32[np.ndarray, "H W 3"], settings: RegionSettings
 ) -> tuple[Int32[np.ndarray, "H W"], Float32[np.ndarray, "H W 3"]]:
-    """Cut RGB in [0, 1] into superpixels numbered from zero; give its Lab colours too."""
+    """Cut RGB in [0, 1] into superpixels numbered from zero; return its Lab colours too."""
     if importlib.util.find_spec("skimage") is None:
         raise MissingPackageError.of("scikit-image", doing="cutting a picture into superpixels", extra="rim")
     from skimage import color, segmentation  # half a second to import

@@ -18,7 +18,7 @@ from torch.nn.functional import interpolate, pad
 
 from lexiseg.models.checkpoint import build_model, read_config, transformers_class
 from lexiseg.models.pixel_normalisation import PixelNormalisation, load_normalisation
-from lexiseg.models.prompted_masks import PromptedMasks, ReadPicture
+from lexiseg.models.prompted_masks import ImageEmbeddings, PromptedMasks
 
 
 class Sam(PromptedMasks):
@@ -35,37 +35,37 @@ class Sam(PromptedMasks):
         self.normalisation = normalisation
         self.input_side = int(network.config.vision_config.image_size)
 
-    def read(self, image: UInt8[np.ndarray, "H W 3"]) -> ReadPicture:
-        """Encode one RGB picture of any size."""
+    def embed(self, image: UInt8[np.ndarray, "H W 3"]) -> ImageEmbeddings:
+        """Encode one RGB image of any size, 0..255."""
         height, width = image.shape[:2]
         scale = self.input_side / max(height, width)
         # Half a pixel rounds up, as the authors' code has it.
         seen = max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
         pixels = pad(self._pixels(image, seen), (0, self.input_side - seen[1], 0, self.input_side - seen[0]))
         embedding = self.network.get_image_embeddings(pixels)
-        return ReadPicture(embeddings=(embedding,), size=(height, width), seen_size=seen)
+        return ImageEmbeddings(embeddings=(embedding,), size=(height, width), seen_size=seen)
 
-    def answer(
-        self, picture: ReadPicture, points: Float[Tensor, "P N 2"], *, several: bool
+    def predict(
+        self, embedded: ImageEmbeddings, points: Float[Tensor, "P N 2"], *, multimask_output: bool
     ) -> tuple[Float[Tensor, "P M h w"], Float[Tensor, "P M"]]:
-        """Give mask logits at a quarter of the input's side and the IoU expected of each."""
+        """Predict mask logits at a quarter of the input's side and the IoU expected of each."""
         answer = self.network(
-            image_embeddings=picture.embeddings[0],
-            input_points=self._scaled(points, picture),
-            multimask_output=several,
+            image_embeddings=embedded.embeddings[0],
+            input_points=self._scaled(points, embedded),
+            multimask_output=multimask_output,
         )
         return answer.pred_masks[0], answer.iou_scores[0]
 
-    def enlarge(self, logits: Float[Tensor, "P h w"], picture: ReadPicture) -> Float[Tensor, "P H W"]:
-        """Resize to the input's square, cut the padding off, resize to the picture."""
+    def upsample(self, logits: Float[Tensor, "P h w"], embedded: ImageEmbeddings) -> Float[Tensor, "P H W"]:
+        """Upsample to the input's square, cut the padding off, resize to the image."""
         square = (self.input_side, self.input_side)
-        (height, width) = picture.seen_size
+        (height, width) = embedded.seen_size
         maps = interpolate(
             rearrange(logits, "p h w -> 1 p h w"), size=square, mode="bilinear", align_corners=False
         )
         maps = maps[..., :height, :width]
-        if picture.size != picture.seen_size:
-            maps = interpolate(maps, size=picture.size, mode="bilinear", align_corners=False)
+        if embedded.size != embedded.seen_size:
+            maps = interpolate(maps, size=embedded.size, mode="bilinear", align_corners=False)
         return maps[0]
 
 

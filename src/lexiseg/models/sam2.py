@@ -17,7 +17,7 @@ from torch.nn.functional import interpolate
 
 from lexiseg.models.checkpoint import build_model, read_config, transformers_class
 from lexiseg.models.pixel_normalisation import PixelNormalisation, load_normalisation
-from lexiseg.models.prompted_masks import PromptedMasks, ReadPicture
+from lexiseg.models.prompted_masks import ImageEmbeddings, PromptedMasks
 
 #: Parts of a video checkpoint that single pictures do not need.
 _VIDEO_ONLY = re.compile(
@@ -41,27 +41,27 @@ class Sam2(PromptedMasks):
         self.normalisation = normalisation
         self.input_side = int(network.prompt_encoder.input_image_size)
 
-    def read(self, image: UInt8[np.ndarray, "H W 3"]) -> ReadPicture:
-        """Encode one RGB picture of any size."""
+    def embed(self, image: UInt8[np.ndarray, "H W 3"]) -> ImageEmbeddings:
+        """Encode one RGB image of any size, 0..255."""
         seen = (self.input_side, self.input_side)
         maps = self.network.get_image_embeddings(self._pixels(image, seen))
-        return ReadPicture(embeddings=tuple(maps), size=(image.shape[0], image.shape[1]), seen_size=seen)
+        return ImageEmbeddings(embeddings=tuple(maps), size=(image.shape[0], image.shape[1]), seen_size=seen)
 
-    def answer(
-        self, picture: ReadPicture, points: Float[Tensor, "P N 2"], *, several: bool
+    def predict(
+        self, embedded: ImageEmbeddings, points: Float[Tensor, "P N 2"], *, multimask_output: bool
     ) -> tuple[Float[Tensor, "P M h w"], Float[Tensor, "P M"]]:
-        """Give mask logits at a quarter of the input's side and the IoU expected of each."""
+        """Predict mask logits at a quarter of the input's side and the IoU expected of each."""
         answer = self.network(
-            image_embeddings=list(picture.embeddings),
-            input_points=self._scaled(points, picture),
-            multimask_output=several,
+            image_embeddings=list(embedded.embeddings),
+            input_points=self._scaled(points, embedded),
+            multimask_output=multimask_output,
         )
         return answer.pred_masks[0], answer.iou_scores[0]
 
-    def enlarge(self, logits: Float[Tensor, "P h w"], picture: ReadPicture) -> Float[Tensor, "P H W"]:
-        """Resize straight to the picture."""
+    def upsample(self, logits: Float[Tensor, "P h w"], embedded: ImageEmbeddings) -> Float[Tensor, "P H W"]:
+        """Resize straight to the image."""
         maps = rearrange(logits, "p h w -> 1 p h w")
-        return interpolate(maps, size=picture.size, mode="bilinear", align_corners=False)[0]
+        return interpolate(maps, size=embedded.size, mode="bilinear", align_corners=False)[0]
 
 
 def load_sam2(folder: Path) -> Sam2:

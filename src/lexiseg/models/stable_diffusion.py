@@ -46,7 +46,7 @@ class GeneratedPicture:
 
     @property
     def is_black(self) -> bool:
-        """Tell whether the picture is empty: no reference can be made of it."""
+        """Return whether the picture is empty: no reference can be made of it."""
         return bool(self.image.max() < 8)
 
 
@@ -89,7 +89,7 @@ class StableDiffusion(nn.Module):
             prompt: Contains ``name``.
             name: The class whose attention is recorded.
             seed: Equal seeds give equal pictures on one device.
-            steps: Of denoising.
+            steps: Number of denoising steps.
             guidance: Weight of classifier-free guidance (Ho and Salimans, 2022).
             tokens: Record all of the name, or the word it ends with (most often its noun).
 
@@ -123,7 +123,7 @@ class StableDiffusion(nn.Module):
         )
 
     def name_tokens(self, prompt: str, name: str) -> list[int]:
-        """Give the positions of the tokens of ``name`` in ``prompt``, start token included in the count.
+        """Return the positions of the tokens of ``name`` in ``prompt``, start token included in the count.
 
         Raises:
             VocabularyError: The prompt is too long or does not contain the name.

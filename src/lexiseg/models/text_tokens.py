@@ -44,7 +44,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 
 
 def special_token_id(folder: Path, tokenizer: Tokenizer, role: str) -> int:
-    """Give the id of a special token, such as ``pad_token``, by the checkpoint's own settings.
+    """Return the id of a special token, such as ``pad_token``, by the checkpoint's own settings.
 
     Raises:
         CheckpointError: ``tokenizer_config.json`` names no such token, or the vocabulary lacks it.

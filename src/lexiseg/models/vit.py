@@ -26,12 +26,13 @@ class ViTShape:
     """How large a vision transformer is.
 
     Attributes:
-        width: Length of a token.
-        depth: Blocks.
-        num_heads: Attention heads; divide ``width``.
+        width: Channels of a token.
+        depth: Number of transformer blocks.
+        num_heads: Number of attention heads; divides ``width``.
         patch: Side of a patch in pixels.
-        image_side: Side of the square images of training, a multiple of ``patch``: sets the position table.
-        init_std: Standard deviation of the first weights; narrow networks learn faster with more than 0.02.
+        image_side: Side of the square training images in pixels, a multiple of ``patch``; sets the size of
+            the position embedding.
+        init_std: Standard deviation of the initial weights; narrow networks learn faster with more than 0.02.
     """
 
     width: int = 384

@@ -35,12 +35,12 @@ class CrfSettings:
     """The two Gaussians and how long they work. The defaults are those of SimSeg (CVPR 2023).
 
     Attributes:
-        gaussian_std: Reach of the kernel of positions, in pixels.
-        gaussian_weight: Its weight; 0 leaves it out.
-        bilateral_std: Reach of the kernel of positions and colours, in pixels.
-        colour_std: Its reach in colour, in steps of 0..255.
-        bilateral_weight: Its weight; 0 leaves it out.
-        num_steps: Mean-field steps.
+        gaussian_std: Standard deviation of the kernel on positions, in pixels.
+        gaussian_weight: Weight of the kernel on positions; 0 leaves it out.
+        bilateral_std: Standard deviation of the kernel on positions and colours, in pixels.
+        colour_std: Standard deviation of that kernel in colour, in steps of 0..255.
+        bilateral_weight: Weight of the kernel on positions and colours; 0 leaves it out.
+        num_steps: Number of mean-field iterations.
     """
 
     gaussian_std: float = 3.0
@@ -59,7 +59,7 @@ class DenseCrf:
 
     Args:
         image: The picture, RGB, 0..255.
-        settings: See there.
+        settings: Standard deviations, weights and number of iterations.
 
     Raises:
         InputError: A standard deviation is so small that the lattice cannot be built.
@@ -80,7 +80,7 @@ class DenseCrf:
             self._kernels.append((settings.bilateral_weight, lattice.normalised()))
 
     def infer(self, unary: Float32[np.ndarray, "K H W"]) -> Float32[np.ndarray, "K H W"]:
-        """Give the probabilities of labels after mean-field inference.
+        """Return the probabilities of labels after mean-field inference.
 
         Args:
             unary: Energy of each label at each pixel: minus the logarithm of its probability.
@@ -153,7 +153,7 @@ class DenseCrf:
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
 @no_type_check
 def _exp(x):
-    """Give e^x for x <= 0, within 2e-7 of it in ratio, in a form that loops over it can be vectorised."""
+    """Return e^x for x <= 0, within 2e-7 of it in ratio, in a form that loops over it can be vectorised."""
     whole = np.floor(x * np.float32(1.44269504) + np.float32(0.5))
     rest = (x - whole * np.float32(0.693359375)) + whole * np.float32(2.12194440e-4)  # ln 2 in two parts
     # Taylor's series to the seventh power; the rest is at most ln(2) / 2.
@@ -183,7 +183,7 @@ def _softmax(scores, beliefs, start, stop):
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
 @no_type_check
 def _differences(scores, beliefs, start, stop):
-    """Give the probability of "yes" minus that of "no" from log odds."""
+    """Return the probability of "yes" minus that of "no" from log odds."""
     flat, found = scores.reshape(-1), beliefs.reshape(-1)
     for at in range(start * scores.shape[1], stop * scores.shape[1]):
         other = _exp(-abs(flat[at]))  # how much less probable the lesser one is

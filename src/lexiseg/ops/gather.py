@@ -1,4 +1,4 @@
-"""Bring together what devices hold apart: rows of a batch, counts.
+"""Gather what is distributed over devices: rows of a batch, counts.
 
 Nothing here starts or ends processes; without ``torch.distributed`` there is one device.
 """
@@ -11,7 +11,7 @@ from torch import Tensor, distributed
 
 
 def num_devices() -> int:
-    """Give the number of devices that train together; 1 outside a distributed run."""
+    """Return the number of devices that train together; 1 outside a distributed run."""
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 

@@ -79,7 +79,7 @@ def store(_, array, row, column, lanes):
 @intrinsic
 @no_type_check
 def add_scaled(_, total, factor, lanes):
-    """Give ``total + factor * lanes``, rounded once where the processor can."""
+    """Return ``total + factor * lanes``, rounded once where the processor can."""
 
     def generate(context, builder, signature, values):
         factor = context.cast(builder, values[1], signature.args[1], types.float32)
@@ -92,7 +92,7 @@ def add_scaled(_, total, factor, lanes):
 @intrinsic
 @no_type_check
 def zeros(_):
-    """Give ``LANES`` zeros."""
+    """Return ``LANES`` zeros."""
 
     def generate(context, builder, signature, values):
         return ir.Constant(_VECTOR, [0.0] * LANES)

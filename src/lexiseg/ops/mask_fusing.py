@@ -3,6 +3,9 @@
 A mask proposer finds the shirt and the person. Rule of the paper (RIM, CVPR 2024, supplement): two masks
 become one where their intersection is more than 0.9 of the smaller area. In which order, and whether
 unions are compared again, is not stated; the three readings below are ours.
+
+Masks are compared as bits in square tiles of 64 by 64 pixels, one 64-bit word a row, with the pixels set in
+each tile.
 """
 
 from dataclasses import dataclass
@@ -43,6 +46,7 @@ def pack_masks(masks: Bool[np.ndarray, "M H W"]) -> PackedMasks:
     def pack(start: int, stop: int) -> None:
         padded = np.zeros((down * _SIDE, across * _SIDE // 8), np.uint8)
         for index in range(start, stop):
+            # Pack eight pixels a byte, pad to whole tiles, and read 64 pixels as one word.
             rows = np.packbits(masks[index], axis=1, bitorder="little")
             padded[:height, : rows.shape[1]] = rows
             words[index] = rearrange(padded.view("<u8"), "(i row) j -> (i j) row", row=_SIDE)
@@ -90,16 +94,16 @@ def fused_groups(
     threshold: float = 0.9,
     largest_absorber: float = 1.0,
 ) -> list[list[int]]:
-    """Say which masks belong together.
+    """Return which masks belong together.
 
     Args:
-        masks: Of one picture.
+        masks: Masks of one image.
         reading: ``greedy``: compare from the largest to the smallest (equal ones: in the order given; a union
             has the place of its larger part), unite the first pair that qualifies, begin again, until no pair
             does. Independent of the order of masks of different size. ``transitive``: masks are linked where two
             *original* masks qualify, and what hangs together is one region; a small mask that two things
             share glues them. ``one_pass``: each mask, in the order given, joins the first region that qualifies.
-        threshold: Of the smaller area; must be exceeded, so that 1 fuses nothing.
+        threshold: Share of the smaller area; must be exceeded, so that 1 fuses nothing.
         largest_absorber: Masks larger than this part of the picture absorb nothing, as one mask of the
             whole scene would swallow everything; 1 lets them.
 
@@ -127,16 +131,18 @@ def _belong(words, counts, areas, left, right, threshold, limit):
 @njit(cache=True, nogil=True)
 @no_type_check
 def _greedy(words, counts, areas, threshold, limit):
-    """Give the mask in whose place each mask ended; -1 for empty masks. Changes its arguments."""
+    """Return the mask in whose place each mask ended; -1 for empty masks. Changes its arguments."""
     num = areas.size
     owner = np.where(areas > 0, np.arange(num), -1).astype(np.int32)
     differ = np.zeros((num, num), np.bool_)  # pairs compared since either last grew
     alive = np.flatnonzero(areas > 0)
     while True:
+        # Largest first; a pair that was compared is compared again only after one of it grew.
         alive = alive[np.argsort(-areas[alive], kind="mergesort")]
         large, small = _first_pair(words, counts, areas, threshold, limit, alive, differ)
         if large < 0:
             return owner
+        # Unite the pair in the place of the larger mask.
         _absorb(words, counts, areas, large, small)
         differ[large] = False
         differ[:, large] = False
@@ -188,7 +194,7 @@ def _one_pass(words, counts, areas, threshold, limit):
 @njit(cache=True, nogil=True)
 @no_type_check
 def _share_exceeds(words, counts, areas, left, right, threshold):
-    """Say whether two masks share more than ``threshold`` of the smaller one; never for an empty one.
+    """Return whether two masks share more than ``threshold`` of the smaller one; never for an empty one.
 
     Counts of tiles bound what is shared from above, which settles most pairs. Bits are compared only in
     tiles that are partly set in both, and only until the bound is low enough.
@@ -238,6 +244,7 @@ def _absorb(words, counts, areas, into, other):
 @no_type_check
 def _num_bits(word):
     word = np.uint64(word)
+    # Add up bits in pairs, in fours, in bytes; the product sums the bytes (Hamming weight).
     word = word - ((word >> np.uint64(1)) & np.uint64(0x5555555555555555))
     word = (word & np.uint64(0x3333333333333333)) + ((word >> np.uint64(2)) & np.uint64(0x3333333333333333))
     word = (word + (word >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)

@@ -1,4 +1,4 @@
-"""Give every target a proposal of its own, at the least total cost."""
+"""Match every target to a proposal of its own, at the least total cost."""
 
 from collections.abc import Sequence
 from typing import TypeAlias
@@ -18,7 +18,7 @@ def assign(costs: Float[Tensor, "N Q M"], num_targets: Sequence[int]) -> list[As
     """Solve ``N`` assignment problems by the Hungarian method (Kuhn 1955), as scipy has it.
 
     Args:
-        costs: Of giving proposal ``q`` to target ``m``. Problems with fewer targets are filled up with
+        costs: Cost of giving proposal ``q`` to target ``m``. Problems with fewer targets are filled up with
             columns that are not read. Costs that are not finite are taken as very high, so that a training
             that diverges fails by its loss and not here.
         num_targets: Columns of each problem that count.

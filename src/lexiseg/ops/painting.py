@@ -13,7 +13,7 @@ from lexiseg.ops.row_bands import for_bands
 def paint_regions(
     regions: Bool[np.ndarray, "Q H W"], costs: Float[np.ndarray, " Q"] | None = None
 ) -> Int32[np.ndarray, "H W"]:
-    """Give the region that shows in each pixel: of those that cover it, the smallest.
+    """Return the region that shows in each pixel: of those that cover it, the smallest.
 
     Args:
         regions: Masks of one picture. Of equally large ones the earlier shows.

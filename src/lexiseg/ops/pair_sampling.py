@@ -46,7 +46,7 @@ def draw_labelled_points(
 
     Args:
         first: Labels of each pixel, ``num_classes`` or more where there is none.
-        second: The same of the other images.
+        second: Labels of the other images.
         count: Points an image.
         num_classes: Labels below this have masks.
         padding: Pixels that are no part of either image.

@@ -59,6 +59,7 @@ class PermutohedralLattice:
             InputError: A coordinate is not finite, or the points lie too far apart for vertices to be
                 numbered: some 300 standard deviations in five dimensions, 10^8 in two.
         """
+        # Elevate the points and find the simplex of each.
         dimensions, num_points = features.shape
         elevation = _elevation(dimensions)
         bits = _KEY_BITS // dimensions
@@ -69,9 +70,11 @@ class PermutohedralLattice:
         scales = tuple(elevation[0].astype(np.float32))
         locate = partial(kernels.locate, features, scales, origin, bits, keys, orders, weights)
         for_bands(locate, num_points, min_rows=_MIN_ROWS)
+        # Number the vertices, and list the points of each.
         corners = np.empty((num_points, dimensions + 1), np.int32)
         vertices, table = kernels.number_vertices(keys, orders, bits, corners)
         first, members, member_weights = kernels.by_vertex(corners, weights, len(vertices))
+        # Find the neighbours that the blur adds up.
         neighbours = np.zeros((dimensions + 1, len(vertices), 2), np.int32)
         find = partial(kernels.find_neighbours, vertices, table, bits, neighbours)
         for_bands(find, len(vertices), min_rows=_MIN_ROWS)
@@ -115,6 +118,7 @@ class PermutohedralLattice:
         # The blur's taps are 1/2, 1, 1/2; the divisor is that of Adams et al., so that weights compare.
         scale = np.float32(factor / (1 + 2.0 ** (1 - self.corners.shape[1])))
         for column in range(0, values.shape[1], LANES):
+            # Splat, blur along every direction, slice back: LANES channels at a time.
             splat = partial(
                 kernels.splat, values, column, self.first, self.members, self.member_weights, here
             )
@@ -127,7 +131,7 @@ class PermutohedralLattice:
 
 
 def _elevation(dimensions: int) -> np.ndarray:
-    """Give the matrix (D + 1) × D that maps features onto the lattice's plane, where coordinates sum to 0.
+    """Return the matrix (D + 1) × D that maps features onto the lattice's plane, where coordinates sum to 0.
 
     Column ``j`` is orthogonal to the others; the length is such that blurring gives unit variance.
     """

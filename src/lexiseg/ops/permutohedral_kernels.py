@@ -58,6 +58,7 @@ def locate(features, scales, origin, bits, keys, orders, weights, start, stop):
     share = np.empty(corners, np.float32)
     for begin in range(start, stop, _BLOCK):
         count = min(_BLOCK, stop - begin)
+        # Elevate: multiply by the matrix E of the paper, whose rows differ from a running sum by one term.
         elevated[0] = 0
         for i in range(dimensions, 0, -1):
             for at in range(count):
@@ -72,6 +73,7 @@ def locate(features, scales, origin, bits, keys, orders, weights, start, stop):
                 up = (multiple * size + size) - elevated[i, at] < below
                 nearest[i, at] = np.int32(multiple) + np.int32(up)
                 offset[i, at] = below - size * np.float32(up)
+        # Rank the offsets, largest first; the sum of the nearest point says how far it is off the plane.
         rank[0] = 0
         for i in range(corners):
             for at in range(count):
@@ -91,10 +93,12 @@ def locate(features, scales, origin, bits, keys, orders, weights, start, stop):
                 place = rank[i, at] + turn * corners
                 order |= i << (3 * place)
                 share[dimensions - place] = (offset[i, at] - np.float32(turn * corners)) / size
+                # The key packs all coordinates but the last, which follows from them.
                 if i < dimensions:
                     key |= ((nearest[i, at] + turn) * np.int64(corners) - origin[i]) << (bits * i)
             point = begin + at
             keys[point], orders[point] = key, order
+            # Barycentric weights are differences of neighbouring offsets in order of rank.
             weights[point, 0] = np.float32(1) + share[0] - share[dimensions]
             for i in range(1, corners):
                 weights[point, i] = share[i] - share[i - 1]
@@ -114,7 +118,7 @@ def _slot(key, vertices, table):
 @njit(cache=True, nogil=True)
 @no_type_check
 def number_vertices(keys, orders, bits, corners):
-    """Number the corners of all simplices; give the keys by number and the hash table of numbers."""
+    """Number the corners of all simplices; return the keys by number and the hash table of numbers."""
     num_points, num_corners = corners.shape
     dimensions = num_corners - 1
     step = np.int64(0)  # one along all packed coordinates
@@ -126,6 +130,7 @@ def number_vertices(keys, orders, bits, corners):
     table = np.zeros(1 << 14, np.int32)
     recent = np.zeros(1 << 12, np.int32)  # points whose simplex is known, by its hash; others overwrite
     for point in range(num_points):
+        # A simplex that another point had: copy its corners.
         mixed = np.uint64(keys[point] ^ (np.int64(orders[point]) << np.int64(40))) * _HASH
         place = np.int64(mixed >> np.uint64(52))
         known, recent[place] = recent[place], point
@@ -133,12 +138,14 @@ def number_vertices(keys, orders, bits, corners):
             for corner in range(num_corners):
                 corners[point, corner] = corners[known, corner]
             continue
+        # Keep the hash table at most half full: grow it fourfold and insert all anew.
         if 2 * (count + num_corners) > len(table):
             table = np.zeros(4 * len(table), np.int32)
             for number in range(1, count):
                 table[_slot(vertices[number], vertices, table)] = number
         key = keys[point]
         for corner in range(num_corners):
+            # Look the corner up, and number it where it is new.
             slot = _slot(key, vertices, table)
             if table[slot] == 0:
                 table[slot] = count
@@ -158,12 +165,14 @@ def number_vertices(keys, orders, bits, corners):
 def by_vertex(corners, weights, num_rows):
     """Sort the points' corners by vertex (a counting sort: points stay in order)."""
     num_points, num_corners = corners.shape
+    # Count the entries of each vertex, then sum up to where each begins.
     first = np.zeros(num_rows + 1, np.int32)
     for point in range(num_points):
         for corner in range(num_corners):
             first[corners[point, corner] + 1] += 1
     for row in range(num_rows):
         first[row + 1] += first[row]
+    # Put each entry behind the earlier ones of its vertex.
     place = first[:-1].copy()
     members = np.empty(num_points * num_corners, np.int32)
     member_weights = np.empty(num_points * num_corners, np.float32)
@@ -185,6 +194,7 @@ def find_neighbours(vertices, table, bits, neighbours, start, stop):
     for i in range(num_corners - 1):
         step |= np.int64(1) << (bits * i)
     for direction in range(num_corners):
+        # A lattice direction is one down in all coordinates and D up in its own.
         along = -step
         if direction < num_corners - 1:
             along += np.int64(num_corners) << (bits * direction)

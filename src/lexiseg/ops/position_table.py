@@ -14,7 +14,7 @@ Resampling = Literal["bicubic", "antialiased"]
 def resize_position_table(
     table: Float[Tensor, "h w D"], grid: tuple[int, int], resampling: Resampling
 ) -> Float[Tensor, "N D"]:
-    """Give the position embedding of every patch of ``grid``, in raster order.
+    """Return the position embedding of every patch of ``grid``, in raster order.
 
     Half-pixel centres. At the table's own grid the table itself comes back, bit for bit.
     """

@@ -30,7 +30,7 @@ class PromptSet:
 
 
 def find_prompt_set(name: str) -> PromptSet:
-    """Give the prompt set of that name.
+    """Return the prompt set of that name.
 
     Raises:
         UnknownNameError: There is none; the message lists all.

@@ -32,7 +32,7 @@ def standardise(scores: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch K"]:
 def ranking_log_probabilities(
     scores: Float[Tensor, "*batch n"], temperature: float
 ) -> Float[Tensor, "*batch orders"]:
-    """Give the log probability of each of the n! orders of n classes (Plackett-Luce).
+    """Return the log probability of each of the n! orders of n classes (Plackett-Luce).
 
     An order is drawn class by class, each with a probability proportional to ``exp(score / temperature)``
     among those that are left. Orders stand as ``itertools.permutations(range(n))`` lists them. In logs
@@ -60,7 +60,7 @@ def ranking_log_probabilities(
 def top_one_log_probabilities(
     scores: Float[Tensor, "*batch K"], temperature: float
 ) -> Float[Tensor, "*batch K"]:
-    """Give the log probability of each class to come first: the first factor of the ranking."""
+    """Return the log probability of each class to come first: the first factor of the ranking."""
     _check_temperature(temperature)
     return torch.log_softmax(scores / temperature, dim=-1)
 

@@ -53,7 +53,7 @@ class RegionMatch:
         return scores.scatter_(1, self.candidates, 1 / (1 + self.divergences))
 
     def runners_up(self) -> Int64[Tensor, " Q"]:
-        """Give the class that came second; the winner itself where it was the only candidate."""
+        """Return the class that came second; the winner itself where it was the only candidate."""
         if self.candidates.shape[1] < 2:
             return self.labels
         order = self.divergences.argsort(dim=1, stable=True)
@@ -89,7 +89,7 @@ def match_regions(
     kind: Divergence = "kl",
     over_references: Reduction = "nearest",
 ) -> RegionMatch:
-    """Give every region the class whose references rank the classes as the region does.
+    """Assign every region the class whose references rank the classes as the region does.
 
     Args:
         region_scores: Score of every class for every region, from ``reference_scores``.
@@ -118,6 +118,7 @@ def match_regions(
     num_candidates = num_classes if num_candidates is None else min(max(1, num_candidates), num_classes)
     # A stable sort, not topk: among equal scores the earlier class comes first on every machine.
     candidates = region_scores.argsort(dim=1, descending=True, stable=True)[:, :num_candidates]
+    # Compare only the candidates, on their scores for each other.
     own = region_scores.gather(1, candidates)
     if ranking == "cosine":
         divergences = own[:, :1] - own
@@ -134,6 +135,7 @@ def match_regions(
         regions = log_probabilities(own, temperature)[:, None, None, :]
         per_reference = divergence(regions, profiles, kind)
         divergences = _over_references(per_reference, over_references)
+    # The nearest class wins.
     winner = divergences.argmin(dim=1, keepdim=True)
     return RegionMatch(
         labels=candidates.gather(1, winner)[:, 0],
@@ -152,9 +154,11 @@ def _top_one_of_all(
 ) -> Float[Tensor, "Q K R"]:
     """Compare who comes first among all classes; KL is a matrix product, so hundreds of classes are cheap."""
     num_references = class_profiles.shape[1]
+    # Back to the order of the vocabulary, so that one set of profiles serves all regions.
     back = classes.argsort(dim=1)
     region = top_one_log_probabilities(scores.gather(1, back), temperature)
     profiles = top_one_log_probabilities(rearrange(class_profiles, "k r n -> (k r) n"), temperature)
+    # Jensen-Shannon in chunks of regions; KL(p, q) = sum p log p - sum p log q, one matrix product.
     if kind == "jensen_shannon":
         rows = max(1, _CHUNK // max(1, profiles.numel()))
         parts = [divergence(part[:, None], profiles[None], kind) for part in torch.split(region, rows)]
@@ -163,6 +167,7 @@ def _top_one_of_all(
         compared = _neg_entropy(region)[:, None] - region.exp() @ profiles.T
     else:
         compared = _neg_entropy(profiles)[None] - region @ profiles.exp().T
+    # To candidates in order of score again.
     compared = rearrange(compared.clamp(min=0), "q (k r) -> q k r", r=num_references)
     return compared.gather(1, classes[:, :, None].expand(-1, -1, num_references))
 

@@ -48,7 +48,7 @@ def merge_regions(
 @njit(cache=True, nogil=True)
 @no_type_check
 def _merge(regions, features, max_distance, min_area, balance, max_regions):
-    """Give the new number of every region."""
+    """Return the new number of every region."""
     height, width = regions.shape
     count = features.shape[0]
     area = np.zeros(count, np.float64)

@@ -38,7 +38,7 @@ def pool_regions(
 
 
 def region_weights(masks: Bool[np.ndarray, "Q H W"], grid: tuple[int, int]) -> Float32[np.ndarray, "Q N"]:
-    """Give the weights that average tokens over masks: rows that sum to one, zeros for an empty mask.
+    """Return the weights that average tokens over masks: rows that sum to one, zeros for an empty mask.
 
     A mask smaller than half a patch gives all its weight to the patch it covers most.
     """
@@ -52,7 +52,7 @@ def region_weights(masks: Bool[np.ndarray, "Q H W"], grid: tuple[int, int]) -> F
 
 
 def patch_coverage(masks: Bool[np.ndarray, "Q H W"], grid: tuple[int, int]) -> Float32[np.ndarray, "Q h w"]:
-    """Give the share of every patch that each mask covers, exact where patches cut through pixels."""
+    """Return the share of every patch that each mask covers, exact where patches cut through pixels."""
     coverage = np.zeros((len(masks), *grid), np.float32)
     rows, columns = (np.linspace(0, side, num + 1) for side, num in zip(masks.shape[1:], grid, strict=True))
     work = partial(_cover, np.ascontiguousarray(masks).view(np.uint8), rows, columns, coverage)
@@ -96,7 +96,7 @@ def _cover(masks, rows, columns, coverage, start, stop):
 @njit(cache=True, nogil=True)
 @no_type_check
 def _add_part(mask, y, part, total, afresh):
-    """Add a row with the part of it that lies inside; give whether that was anything."""
+    """Add a row with the part of it that lies inside; return whether that was anything."""
     if afresh:
         total[:] = 0
     touched = False

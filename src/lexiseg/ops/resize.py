@@ -63,7 +63,7 @@ def resize_rows(
 def scores_at(
     scores: Float[Tensor, "K h w"], labels: UInt16[np.ndarray, "H W"]
 ) -> Float32[np.ndarray, "H W"]:
-    """Give the resized score of the class that ``labels`` names, in every pixel."""
+    """Return the resized score of the class that ``labels`` names, in every pixel."""
     above, _, down = (taps.numpy() for taps in bilinear_taps(scores.shape[1], labels.shape[0]))
     left, _, along = (taps.numpy() for taps in bilinear_taps(scores.shape[2], labels.shape[1]))
     found = np.empty(labels.shape, np.float32)
@@ -74,7 +74,7 @@ def scores_at(
 
 
 def source_rows(height: int, out_height: int, rows: tuple[int, int]) -> tuple[int, int]:
-    """Give the rows ``start`` to ``stop`` of a ``height`` row source that output ``rows`` are made from."""
+    """Return the rows ``start`` to ``stop`` of a ``height`` row source that output ``rows`` are made from."""
     first, last, _ = bilinear_taps(height, out_height)
     return int(first[rows[0]]), int(last[rows[1] - 1]) + 1
 
@@ -139,7 +139,7 @@ def resize_argmax(
 def bilinear_taps(
     num_in: int, num_out: int, device: torch.device | None = None
 ) -> tuple[Int64[Tensor, " out"], Int64[Tensor, " out"], Float32[Tensor, " out"]]:
-    """Give the two source indices and the weight of the second for every output position.
+    """Return the two source indices and the weight of the second for every output position.
 
     In single precision, as torch computes them: double precision would differ in the last bit.
     """

@@ -30,6 +30,7 @@ def best_of_grid(
     row = start
     loaded = -2
     while row < stop:
+        # Load the two grid rows around the output row; where the row below becomes the upper one, swap.
         low = row_low[row]
         if low == loaded + 1:
             upper, lower = lower, upper
@@ -44,9 +45,11 @@ def best_of_grid(
             x = column_low[column]
             x_next = min(x + 1, width - 1)
             column_end = _run_end(column_low, column, num_columns)
+            # The four corners of the cell, all classes of each side by side.
             a, b, c, d = upper[x], upper[x_next], lower[x], lower[x_next]
             size = 0
             floor = np.float32(np.inf)
+            # Gather the cell's output pixels: weights, and the best so far.
             for i in range(row, row_end):
                 for j in range(column, column_end):
                     across[size] = column_weight[j]
@@ -55,6 +58,7 @@ def best_of_grid(
                     tile_label[size] = labels[i, j]
                     floor = min(floor, best[i, j])
                     size += 1
+            # Let the classes compete that can win somewhere in the cell.
             num_inside = _possible_winners(a, b, c, d, floor, inside)
             for n in range(num_inside):
                 k = inside[n]
@@ -62,6 +66,7 @@ def best_of_grid(
                     a[k], b[k] - a[k], c[k] - a[k], (d[k] - c[k]) - (b[k] - a[k]),
                     k + class_offset, across, down, tile_best, tile_label, size,
                 )  # fmt: skip
+            # Write the winners back.
             if num_inside:
                 size = 0
                 for i in range(row, row_end):
@@ -97,6 +102,7 @@ def _load_row(scores, y, into):
 @no_type_check
 def _possible_winners(a, b, c, d, floor, inside):
     """List the classes that can be best somewhere between the corners ``a b c d`` and above ``floor``."""
+    # A class whose largest corner is below the smallest corner of another cannot win in the cell.
     worst = np.float32(-np.inf)
     for k in range(a.size):
         worst = max(worst, min(min(a[k], b[k]), min(c[k], d[k])))
@@ -126,6 +132,7 @@ def grid_at_labels(scores, labels, row_low, row_weight, column_low, column_weigh
     """Resize, in every pixel, the scores of the class its label names."""
     _, height, width = scores.shape
     for i in range(start, stop):
+        # Interpolate down both sides of the cell, then across.
         y, down = row_low[i], row_weight[i]
         y_next = min(y + 1, height - 1)
         for j in range(labels.shape[1]):

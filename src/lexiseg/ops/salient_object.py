@@ -17,7 +17,7 @@ _RIM_COLOURS = 8
 
 
 def salient_object(image: UInt8[np.ndarray, "H W 3"]) -> Bool[np.ndarray, "H W"]:
-    """Give the mask of the most salient object of an RGB picture of 0..255; empty where nothing differs."""
+    """Return the mask of the most salient object of an RGB picture of 0..255; empty where nothing differs."""
     height, width = image.shape[:2]
     scale = min(1.0, _SIDE / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -40,7 +40,7 @@ def salient_object(image: UInt8[np.ndarray, "H W 3"]) -> Bool[np.ndarray, "H W"]
 
 
 def _otsu(values: Float32[np.ndarray, "h w"] | np.ndarray) -> float:
-    """Give the cut that separates two groups with the largest variance between them."""
+    """Return the cut that separates two groups with the largest variance between them."""
     ordered = np.sort(values.ravel())
     count = np.arange(1, ordered.size)
     total = np.cumsum(ordered)

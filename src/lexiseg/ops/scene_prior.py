@@ -37,7 +37,7 @@ def appearance(images: Float[Tensor, "B 3 H W"], patch_size: int) -> Float[Tenso
 
 
 def scene_prior(look: Float[Tensor, "B N 5"]) -> Float[Tensor, "B N 9"]:
-    """Say how well each patch fits each of ``SCENE_NAMES``, in [0, 1].
+    """Return how well each patch fits each of ``SCENE_NAMES``, in [0, 1].
 
     Args:
         look: What ``appearance`` gives.

@@ -25,7 +25,7 @@ class Window:
 
 
 def window_starts(size: int, window: int, stride: int) -> tuple[int, ...]:
-    """Give the first pixel of every window along one axis, by mmsegmentation's rule.
+    """Return the first pixel of every window along one axis, by mmsegmentation's rule.
 
     There are ``floor(max(size - window + stride - 1, 0) / stride) + 1`` windows; the last is
     shifted back to end at the border. An axis shorter than the window gets one, at 0.

@@ -43,7 +43,7 @@ def spherical_kmeans(
         num_clusters: Groups wanted. There are fewer where fewer directions differ; one gives the mean.
         restarts: Random beginnings (k-means++).
         rounds: Rounds at most; it ends when nothing changes.
-        seed: Of the random beginnings.
+        seed: Seed of the random beginnings.
 
     Raises:
         InputError: There is no vector, or fewer than one group is wanted.

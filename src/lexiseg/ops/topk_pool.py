@@ -26,33 +26,33 @@ _MAX_KEPT = 24
 
 
 def topk_mean(
-    tokens: Float[Tensor, "B N D"], num_responses: int, keep: Bool[Tensor, "B N"] | None = None
+    tokens: Float[Tensor, "B N D"], top_k: int, keep: Bool[Tensor, "B N"] | None = None
 ) -> Float[Tensor, "B D"]:
-    """Average the ``num_responses`` largest values of every channel.
+    """Average the ``top_k`` largest values of every channel.
 
     The gradient is 1/M at the M positions of a channel that were averaged and exactly zero elsewhere; of
     equal values the earlier token is taken on the CPU. Half precision is pooled in float32.
 
     Args:
         tokens: One row a token.
-        num_responses: M; lowered to the number of tokens where there are fewer.
+        top_k: k, 1 or more; lowered to the number of tokens where there are fewer.
         keep: True for tokens that take part (padding does not). M is lowered sample by sample, so that a
             result does not depend on the other samples. Every sample keeps one token or more.
 
     Returns:
         float32, or float64 for such tokens.
     """
-    assert num_responses >= 1, "at least one response"
+    assert top_k >= 1, "top_k is 1 or more"
     if tokens.dtype in (torch.float16, torch.bfloat16):
         tokens = tokens.float()
     num_tokens = tokens.shape[1]
     if keep is None:
-        if num_responses >= num_tokens:
+        if top_k >= num_tokens:
             return tokens.mean(1)
-        if num_responses == 1:
+        if top_k == 1:
             return tokens.amax(1) if not tokens.requires_grad else _topk_mean(tokens, 1, None)
-        return _topk_mean(tokens, num_responses, None)
-    return _topk_mean(tokens, min(num_responses, num_tokens), keep)
+        return _topk_mean(tokens, top_k, None)
+    return _topk_mean(tokens, min(top_k, num_tokens), keep)
 
 
 def token_mean(
@@ -66,43 +66,45 @@ def token_mean(
 
 
 def _topk_mean(
-    tokens: Float[Tensor, "B N D"], num_responses: int, keep: Bool[Tensor, "B N"] | None
+    tokens: Float[Tensor, "B N D"], top_k: int, keep: Bool[Tensor, "B N"] | None
 ) -> Float[Tensor, "B D"]:
-    if tokens.device.type == "cpu" and num_responses <= _MAX_KEPT and not torch.compiler.is_compiling():
+    if tokens.device.type == "cpu" and top_k <= _MAX_KEPT and not torch.compiler.is_compiling():
         pool: Callable[[Tensor, int, Tensor | None], Tensor] = _KeepBest.apply
-        return pool(tokens, num_responses, keep)
-    return topk_mean_by_torch(tokens, num_responses, keep)
+        return pool(tokens, top_k, keep)
+    return topk_mean_by_torch(tokens, top_k, keep)
 
 
 def topk_mean_by_torch(
-    tokens: Float[Tensor, "B N D"], num_responses: int, keep: Bool[Tensor, "B N"] | None = None
+    tokens: Float[Tensor, "B N D"], top_k: int, keep: Bool[Tensor, "B N"] | None = None
 ) -> Float[Tensor, "B D"]:
     """Do the same as ``topk_mean`` with ``torch.topk``, for any device and any M."""
     if keep is None:
-        return tokens.topk(num_responses, dim=1).values.mean(1)
-    counts = _counts(keep, num_responses)
+        return tokens.topk(top_k, dim=1).values.mean(1)
+    counts = _counts(keep, top_k)
     shown = tokens.masked_fill(~keep[:, :, None], float("-inf"))
-    best = shown.topk(num_responses, dim=1).values
-    taken = torch.arange(num_responses, device=tokens.device) < counts[:, None]
+    best = shown.topk(top_k, dim=1).values
+    taken = torch.arange(top_k, device=tokens.device) < counts[:, None]
     return best.masked_fill(~taken[:, :, None], 0.0).sum(1) / counts[:, None]
 
 
-def _counts(keep: Bool[Tensor, "B N"], num_responses: int) -> Int64[Tensor, " B"]:
+def _counts(keep: Bool[Tensor, "B N"], top_k: int) -> Int64[Tensor, " B"]:
     counts = keep.sum(1)
     assert torch.compiler.is_compiling() or bool((counts > 0).all()), "a sample without tokens to pool"
-    return counts.clamp(max=num_responses)
+    return counts.clamp(max=top_k)
 
 
 class _KeepBest(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, tokens: Tensor, num_responses: int, keep: Tensor | None) -> Tensor:
+    def forward(ctx: Any, tokens: Tensor, top_k: int, keep: Tensor | None) -> Tensor:
+        # Each sample on its own: which tokens count, and how many values are averaged.
         tokens = tokens.detach().contiguous()
         batch, num_tokens, width = tokens.shape
         kept = torch.ones(1, num_tokens, dtype=torch.bool) if keep is None else keep.contiguous()
         kept = kept.expand(batch, -1)
-        counts = torch.full((batch,), num_responses) if keep is None else _counts(kept, num_responses)
+        counts = torch.full((batch,), top_k) if keep is None else _counts(kept, top_k)
+        # Remember the chosen tokens: the gradient goes to them alone.
         pooled = torch.empty(batch, width, dtype=tokens.dtype)
-        chosen = np.zeros((batch, num_responses, width), np.int32)
+        chosen = np.zeros((batch, top_k, width), np.int32)
         work = partial(_keep_best, tokens.numpy(), kept.numpy(), counts.numpy(), pooled.numpy(), chosen)
         for_bands(work, batch, min_rows=8)
         ctx.chosen, ctx.counts, ctx.num_tokens = chosen, counts.numpy(), num_tokens
@@ -133,6 +135,7 @@ def _keep_best(tokens, keep, counts, pooled, chosen, start, stop):
         for token in range(num_tokens):
             if not keep[sample, token]:
                 continue
+            # Insert the token: the loser of each comparison goes on to the next rank (no branch, so vectorised).
             row = tokens[sample, token]
             for channel in range(width):
                 value[channel] = row[channel]
@@ -146,6 +149,7 @@ def _keep_best(tokens, keep, counts, pooled, chosen, start, stop):
                     picks[rank, channel] = new_place if wins else old_place
                     value[channel] = old if wins else new
                     place[channel] = old_place if wins else new_place
+        # Average the best values of each channel.
         for channel in range(width):
             total = best[0, channel]
             for rank in range(1, count):

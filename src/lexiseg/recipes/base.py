@@ -1,7 +1,8 @@
 """Recipes to train by: complete settings of a run, and what they build.
 
 A method's recipes are functions without arguments in ``recipes/<method>.py``; a variant of one is
-``dataclasses.replace``. A person's own is named ``package.module:function``.
+``dataclasses.replace``. A person's own is named ``package.module:function``. A ``RebuildableRecipe`` keeps in the
+run what its model needs to be built again where neither the data nor first weights are.
 """
 
 from abc import ABC, abstractmethod
@@ -24,8 +25,8 @@ class Recipe(ABC):
     these: flags and ``recipe.json`` are made from their types. Whatever the result depends on is a field.
 
     Attributes:
-        optim: The optimiser and the learning rate.
-        run: How long, on what, and what is left.
+        optim: Settings of the optimiser and the learning rate.
+        run: Settings of the run: length, batches, device, checkpoints.
     """
 
     optim: OptimSettings
@@ -91,7 +92,7 @@ TRAINING_RECIPES: dict[str, tuple[str, str]] = {
 
 
 def find_recipe(name: str) -> Recipe:
-    """Give the recipe of a name, or of ``package.module:function``.
+    """Return the recipe of a name, or of ``package.module:function``.
 
     Raises:
         UnknownNameError: There is no recipe of that name.
@@ -130,7 +131,7 @@ class RebuildableRecipe(Recipe):
 
     @abstractmethod
     def describe_model(self, model: Trainable) -> dict[str, Any]:
-        """Give what ``rebuild_model`` needs beside the settings, as JSON has it."""
+        """Return what ``rebuild_model`` needs beside the settings, as JSON has it."""
 
     @abstractmethod
     def rebuild_model(self, described: Mapping[str, Any]) -> Trainable:

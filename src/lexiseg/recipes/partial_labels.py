@@ -16,14 +16,14 @@ from lexiseg.data.folder import FolderDataset
 from lexiseg.data.folder_lists import read_vocabulary
 from lexiseg.data.labelled_dataset import LabelledDataset
 from lexiseg.data.partial_labels.batches import WeakShotSettings, weak_shot_data, whole_image
+from lexiseg.data.partial_labels.masked_labels import MaskedLabels
 from lexiseg.data.partial_labels.pseudo_masks import PseudoMaskedDataset
-from lexiseg.data.partial_labels.view import WeakShotView
 from lexiseg.data.published.clothing import clothing_vocabulary, held_out
 from lexiseg.data.scenes import SceneDataset, SceneSettings, scene_vocabulary
 from lexiseg.data.scenes.settings import weak_shot_scenes
 from lexiseg.data.splits import load_split
 from lexiseg.data.stepwise import StepwiseData
-from lexiseg.data.subset import PartOfDataset
+from lexiseg.data.subset import Subset
 
 #: Data sets that are not published ones: made on the fly, a person's own, the photographs of dressed people.
 SCENES, FOLDER, CLOTHING = "scenes", "folder", "clothing"
@@ -34,22 +34,25 @@ class WeakShotSource:
     """Images to train with and images to score.
 
     Attributes:
-        dataset: ``scenes``, ``folder`` (layout in docs/datasets.md), ``clothing``, or the name of a
-            published data set.
-        path: The folder of the copy; scenes need none.
-        train_split: Part to train with; None for the usual one. Of a folder that is train.txt, or all
-            of its images where there is no such list.
-        scored_split: Part to score; None for the usual one. Of a folder that is val.txt; without such a
-            list nothing is scored.
-        class_split: Division of the classes of a published data set.
-        unseen_masks: What becomes of masks of unseen classes, see ``WeakShotView``.
-        all_masks: Train with the masks of all classes: the oracle. The division is kept for the scores.
-        pseudo_masks: Folder of pseudo masks to train with; every class then has masks.
-        scenes: How scenes are made.
-        num_scenes: To train with.
-        num_scored_scenes: To score.
-        crop: Random squares of images; None for whole images of one size.
-        batches: What a batch is made of.
+        dataset: Data set: ``scenes``, ``folder`` (layout in docs/datasets.md), ``clothing``, or the name of a
+            published one.
+        path: Folder of the copy; scenes need none.
+        train_split: Split to train with; None for the usual one. For a folder that is train.txt, or all of
+            its images where there is no such list.
+        scored_split: Split to evaluate on; None for the usual one. For a folder that is val.txt; without such
+            a list nothing is evaluated.
+        class_split: Name of the split of a published data set's classes into seen and unseen.
+        unseen_masks: Handling of masks of unseen classes: ``hide`` turns them into void, ``refuse`` is an
+            error; see ``MaskedLabels``.
+        all_masks: Train with the masks of all classes (the oracle). The class split is kept for the
+            evaluation.
+        pseudo_masks: Folder of pseudo masks to train with; every class then has masks. None trains on the
+            data set's own.
+        scenes: Settings of synthetic scenes.
+        num_scenes: Number of scenes to train with.
+        num_scored_scenes: Number of scenes to evaluate on.
+        crop: Settings of random square crops; None takes whole images of one size.
+        batches: Settings of batches.
     """
 
     dataset: str = SCENES
@@ -67,7 +70,7 @@ class WeakShotSource:
     batches: WeakShotSettings = field(default_factory=WeakShotSettings)
 
     def vocabulary(self) -> Vocabulary:
-        """Give the classes with their division. Only ``folder`` looks at the copy.
+        """Return the classes with their division. Only ``folder`` looks at the copy.
 
         Raises:
             InputError: It is not said where the copy is or how the classes are divided.
@@ -85,17 +88,17 @@ class WeakShotSource:
         return Vocabulary(names=split.names, seen=split.seen)
 
     def trained_vocabulary(self) -> Vocabulary:
-        """Give the classes as training sees them: all of them with masks for the oracle and in re-training."""
+        """Return the classes as training sees them: all of them with masks for the oracle and in re-training."""
         vocabulary = self.vocabulary()
         if not self.all_masks and self.pseudo_masks is None:
             return vocabulary
         return dataclasses.replace(vocabulary, seen=frozenset(range(len(vocabulary))))
 
-    def view(self, seed: int) -> WeakShotView:
+    def masked_labels(self, seed: int) -> MaskedLabels:
         """Open the training images without the masks that must not be seen; reads all of them once.
 
         Args:
-            seed: Of scenes.
+            seed: Seed of scenes.
 
         Raises:
             InputError: Masks of unseen classes are both refused and needed.
@@ -109,8 +112,8 @@ class WeakShotSource:
                 expected="data.batches.presence = image and data.batches.truth = False, or masks of all classes",
                 fix="Give --data.unseen-masks hide if the label files do show the unseen classes.",
             )
-        return WeakShotView(
-            PartOfDataset(self._training_images(seed), vocabulary=self.vocabulary()),
+        return MaskedLabels(
+            Subset(self._training_images(seed), vocabulary=self.vocabulary()),
             unseen_masks=self.unseen_masks,
             gives_truth=needs_truth,
         )
@@ -122,19 +125,19 @@ class WeakShotSource:
             DatasetError: The copy is incomplete or contradicts itself.
         """
         if self.all_masks:
-            images = PartOfDataset(self._training_images(seed), vocabulary=self.trained_vocabulary())
-            view = WeakShotView(images)
+            images = Subset(self._training_images(seed), vocabulary=self.trained_vocabulary())
+            masked_labels = MaskedLabels(images)
         else:
-            view = self.view(seed)
+            masked_labels = self.masked_labels(seed)
             if self.pseudo_masks is not None:
-                pseudo = PseudoMaskedDataset(view, self.pseudo_masks)
-                view = WeakShotView(PartOfDataset(pseudo, pseudo.labelled()))
+                pseudo = PseudoMaskedDataset(masked_labels, self.pseudo_masks)
+                masked_labels = MaskedLabels(Subset(pseudo, pseudo.labelled()))
         batches = self.batches
-        if not view.gives_truth:
+        if not masked_labels.gives_truth:
             batches = dataclasses.replace(batches, presence="image", truth=False)
         crop = self.crop
         return weak_shot_data(
-            view,
+            masked_labels,
             batches,
             # One attempt: what counts as a label is decided by the batch, which draws again itself.
             whole_image if crop is None else RandomSquare(settings=dataclasses.replace(crop, max_attempts=1)),
@@ -153,7 +156,7 @@ class WeakShotSource:
             images: LabelledDataset = SceneDataset(self.scenes, self.num_scored_scenes)
         elif self.dataset == CLOTHING:
             masked = FolderDataset(self._copy(), labels="only")
-            images = PartOfDataset(masked, held_out(masked.stems), split="every fourth with masks")
+            images = Subset(masked, held_out(masked.stems), split="every fourth with masks")
         elif self.dataset == FOLDER:
             split = self.scored_split or self._list_of_folder("val")
             if split is None:
@@ -161,7 +164,7 @@ class WeakShotSource:
             images = FolderDataset(self._copy(), split, labels="only")
         else:
             images = open_dataset(self.dataset, self._copy(), self.scored_split)
-        return PartOfDataset(images, vocabulary=self.vocabulary())
+        return Subset(images, vocabulary=self.vocabulary())
 
     def _training_images(self, seed: int) -> LabelledDataset:
         if self.dataset == SCENES:
@@ -171,7 +174,7 @@ class WeakShotSource:
             masked = FolderDataset(self._copy(), labels="only").stems
             left_out = {masked[index] for index in held_out(masked)}
             kept = [index for index, stem in enumerate(folder.stems) if stem not in left_out]
-            return PartOfDataset(folder, kept, split="all but every fourth with masks")
+            return Subset(folder, kept, split="all but every fourth with masks")
         if self.dataset == FOLDER:
             return FolderDataset(self._copy(), self.train_split or self._list_of_folder("train"))
         return open_dataset(self.dataset, self._copy(), self.train_split or "train")

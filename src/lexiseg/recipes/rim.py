@@ -44,8 +44,8 @@ class DiffusionGenerator:
     Args:
         model: Draws the pictures.
         name: What it was loaded from, for the record.
-        steps: Of denoising; 50 in the paper.
-        guidance: Of classifier-free guidance.
+        steps: Number of denoising steps; 50 in the paper.
+        guidance: Scale of classifier-free guidance.
     """
 
     def __init__(self, model: StableDiffusion, *, name: str, steps: int = 50, guidance: float = 7.5) -> None:
@@ -59,7 +59,7 @@ class DiffusionGenerator:
         }
 
     def facts(self) -> Mapping[str, Any]:
-        """Give model, hash, prompt, steps and guidance."""
+        """Return model, hash, prompt, steps and guidance."""
         return self._facts
 
     def generate(self, class_name: str, seed: int) -> GeneratedPicture:
@@ -178,7 +178,7 @@ MINI_NOTICE = (
 
 
 def load_reference_encoder(name: str) -> tuple[ImageEncoder, int]:
-    """Load an image encoder for references, and give the short side it likes to see.
+    """Load an image encoder for references, and return the short side it likes to see.
 
     Args:
         name: ``mini``, or the hub id or folder of a DINOv2 or CLIP checkpoint.

@@ -47,13 +47,13 @@ class SimFormerRecipe(RebuildableRecipe):
     """Train a MaskFormer with masks for some classes and tags for the others.
 
     Attributes:
-        data: Images to train with and to score.
-        method: The losses. ``--method.pairs none`` is the paper's Basic, ``self`` its Self-Pair.
-        network: Sizes above the backbone.
-        backbone: ``tiny`` (from random numbers), ``efficientnet-lite0``, or the hub id or folder of
+        data: Images to train with and to evaluate on.
+        method: Settings of the losses. ``--method.pairs none`` is the paper's Basic, ``self`` its Self-Pair.
+        network: Sizes of MaskFormer above the backbone.
+        backbone: Backbone: ``tiny`` (from random numbers), ``efficientnet-lite0``, or the hub id or folder of
             an ImageNet ResNet or Swin.
-        short_side: Of an image that is segmented.
-        max_long_side: Its bound.
+        short_side: Short side that an image is resized to at inference, in pixels.
+        max_long_side: Largest long side at inference, in pixels.
     """
 
     data: WeakShotSource = field(default_factory=WeakShotSource)
@@ -72,7 +72,7 @@ class SimFormerRecipe(RebuildableRecipe):
         return self._built(_load_backbone(self.backbone), self.data.trained_vocabulary())
 
     def describe_model(self, model: Trainable) -> dict[str, Any]:
-        """Give the classes and what the backbone is, without its weights."""
+        """Return the classes and what the backbone is, without its weights."""
         assert isinstance(model, SimFormer)
         vocabulary = model.vocabulary
         return {

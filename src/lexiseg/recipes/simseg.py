@@ -1,6 +1,6 @@
 """simseg: training on captions alone.
 
-``paper`` is the recipe of the seed's Table 5; ``scenes`` makes its findings visible on two CPU cores;
+``paper`` is the recipe of the paper's Table 5; ``scenes`` makes its findings visible on two CPU cores;
 ``emoji`` has real artwork; ``tiny`` only shows that everything runs. Measured in benchmarks/accuracy/simseg.md.
 """
 
@@ -44,13 +44,14 @@ class SimSegRecipe(Recipe):
     """What all SimSeg runs have in common.
 
     Attributes:
-        method: Pooling, temperature and masks.
+        method: Settings of pooling, temperature and masks.
         image: Size of the image encoder.
         text: Size of the text encoder.
-        test_side: Side of the square that pictures are squashed to after training.
-        prompts: Sentences that class names are put into.
-        refine: How maps become masks.
-        corruption: What happens to the words of captions in training; none leaves them.
+        test_side: Side of the square that images are resized to at inference, whatever their aspect ratio, in
+            pixels.
+        prompts: Name of the prompt set that class names are put into.
+        refine: Refinement of masks: ``none`` (threshold at half) or ``crf`` (dense CRF).
+        corruption: Corruption of caption words in training; None leaves them.
     """
 
     method: SimSegSettings = field(default_factory=SimSegSettings)
@@ -88,19 +89,20 @@ class CaptionSimSegRecipe(SimSegRecipe):
     """Train on pictures with captions: a folder, tar shards or Parquet files.
 
     Attributes:
-        captions: Where they are.
-        split: For a folder with ``images/``: only the pictures that ``SPLIT.txt`` lists, such as train.
-        auto_augment: Change the pictures' colours and shapes at random (AutoAugment, the policy of ImageNet).
-        max_broken: Share of broken records at which the run stops; fewer are left out, and listed in ``broken/``.
+        captions: Path of the images with captions.
+        split: Name of a list: of a folder with ``images/`` only the images in ``SPLIT.txt``, such as train.
+        auto_augment: Apply AutoAugment with the ImageNet policy.
+        max_invalid: Share of invalid records at which the run stops, in [0, 1]; fewer are left out and listed
+            in ``broken/``.
     """
 
     captions: Path = Path("captions")
     split: str | None = None
     auto_augment: bool = True
-    max_broken: float = 0.2
+    max_invalid: float = 0.2
 
     def build_tokenizer(self) -> CaptionTokenizer:
-        """Take BERT's 30,522 pieces from the pip package that carries all-MiniLM-L6-v2.
+        """Build BERT's WordPiece tokenizer (30,522 tokens) from the pip package that carries all-MiniLM-L6-v2.
 
         Raises:
             MissingWeightsError: The package is not installed.
@@ -120,7 +122,7 @@ class CaptionSimSegRecipe(SimSegRecipe):
             seed=self.run.seed,
             auto_augment=self.auto_augment,
             corruption=self.corruption,
-            max_broken=self.max_broken,
+            max_invalid=self.max_invalid,
             split=self.split,
         )
 
@@ -130,15 +132,15 @@ class SceneSimSegRecipe(SimSegRecipe):
     """Train on synthetic scenes.
 
     Attributes:
-        data: What scenes are like.
-        evaluation: What is measured on scenes that were not trained on.
+        data: Settings of the scenes to train on.
+        evaluation: Settings of the evaluation on held-out scenes.
     """
 
     data: SceneSettings = field(default_factory=localisation_scenes)
     evaluation: SceneEvaluation = field(default_factory=SceneEvaluation)
 
     def build_tokenizer(self) -> CaptionTokenizer:
-        """Know every word that captions of scenes are made of."""
+        """Build a tokenizer of every word that captions of scenes are made of."""
         return WordTokenizer(_scene_words())
 
     def build_data(self) -> TrainingData:
@@ -155,15 +157,15 @@ class PasteSimSegRecipe(SimSegRecipe):
     """Train on scenes of real artwork.
 
     Attributes:
-        data: What scenes are like, and where the artwork is.
-        evaluation: What is measured on scenes that were not trained on.
+        data: Settings of the scenes to train on, and the folder of artwork.
+        evaluation: Settings of the evaluation on held-out scenes.
     """
 
     data: PasteSettings = field(default_factory=lambda: PasteSettings(folder=Path("emoji")))
     evaluation: SceneEvaluation = field(default_factory=SceneEvaluation)
 
     def build_tokenizer(self) -> CaptionTokenizer:
-        """Take BERT's pieces: names of artwork are words of any kind.
+        """Build BERT's WordPiece tokenizer: names of artwork are words of any kind.
 
         Raises:
             MissingWeightsError: The package that carries them is not installed.
@@ -266,7 +268,7 @@ def emoji() -> PasteSimSegRecipe:
         data=PasteSettings(
             folder=Path("emoji"),
             size=96,
-            naming=0.9,
+            mention_rate=0.9,
             adjective_rate=0.5,
             closing_rate=0.5,
             stuff_as="background",

@@ -21,8 +21,8 @@ class SceneEvaluation:
     """How much is measured, on which scenes.
 
     Attributes:
-        num_scenes: Scenes to segment and to retrieve among.
-        seed: Which scenes; no training sees any of them.
+        num_scenes: Number of scenes to evaluate on.
+        seed: Seed of these scenes, 0 or more; no training sees any of them.
     """
 
     num_scenes: int = 500
@@ -42,12 +42,12 @@ def evaluate_on_scenes(
     Returns:
         Fractions in [0, 1], except ``rsum``, the sum of six recalls in percent: ``mean_iou`` of all classes and of
         ``background``; ``foreground_mean_iou`` without it; where there is a split, ``seen_mean_iou`` and
-        ``unseen_mean_iou``; ``inside``, the share of similarity inside true masks, and ``chance``, of a flat map;
+        ``unseen_mean_iou``; ``mask_energy``, the share of similarity inside true masks, and ``area_baseline``, of a flat map;
         ``image_to_text_1`` and ``text_to_image_1``; ``top1`` and ``top5``: whether the largest thing of a
-        picture is among the best classes; ``present1``: whether the best class is in the picture at all;
+        picture is among the best classes; ``top1_present``: whether the best class is in the picture at all;
         ``recall``: how many of the classes that are there the threshold on whole pictures lets through. With
         a common class also ``common_recall`` and ``others_recall``, ``common_score`` and ``others_score`` (mean
-        scores where they are), and ``common_lead``, by how much it outscores those beside it.
+        scores where they are), and ``score_margin``, by how much it outscores those beside it.
     """
     report = evaluate(model, dataset)
     vocabulary = dataset.vocabulary
@@ -60,7 +60,7 @@ def evaluate_on_scenes(
         found["seen_mean_iou"] = _mean(ious[[label for label in things if label in vocabulary.seen]])
         found["unseen_mean_iou"] = _mean(ious[[label for label in things if label not in vocabulary.seen]])
     place = similarity_mass(model, dataset, vocabulary)
-    found |= {"inside": place.inside, "chance": place.chance}
+    found |= {"mask_energy": place.mask_energy, "area_baseline": place.area_baseline}
     pairs = embed_pairs(model, dataset)
     recall = retrieval_recall((pairs.images @ pairs.texts.T).numpy(), pairs.image_of_text.numpy())
     found |= {
@@ -78,7 +78,7 @@ def evaluate_on_scenes(
             "others_recall": presence.recall(others),
             "common_score": presence.mean_score([label]),
             "others_score": presence.mean_score(others),
-            "common_lead": presence.lead(label, others),
+            "score_margin": presence.score_margin(label, others),
         }
     return found | _classification(model, pairs.images, dataset, vocabulary, things)
 
@@ -100,7 +100,7 @@ def _classification(
     accuracy = top_k_accuracy(scores[shown].astype(np.float32), largest, (1, 5))
     best = scores[shown].argmax(1)
     present = areas[shown][np.arange(len(best)), best] > 0
-    return {"top1": accuracy[1], "top5": accuracy[5], "present1": float(present.mean())}
+    return {"top1": accuracy[1], "top5": accuracy[5], "top1_present": float(present.mean())}
 
 
 def _areas(label_map: np.ndarray | None, num_classes: int) -> np.ndarray:

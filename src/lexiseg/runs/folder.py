@@ -29,6 +29,7 @@ from lexiseg.engine.loop import WEIGHTS, load_final
 from lexiseg.engine.settings import RESUMABLE
 from lexiseg.engine.weights import load_tensors
 from lexiseg.recipes.base import RebuildableRecipe, Recipe, find_recipe
+from lexiseg.runs.renamed_settings import with_new_names_like
 from lexiseg.runs.settings_json import changed_fields, settings_from_json, settings_to_json
 
 #: Any of these tells a run's folder; a hub checkpoint has config.json instead.
@@ -36,7 +37,7 @@ _MARKS = ("recipe.json", "log.jsonl", "checkpoints")
 
 
 def is_run_folder(name: str) -> bool:
-    """Tell whether a name is that of a folder which ``lexiseg train`` wrote, perhaps in part."""
+    """Return whether a name is that of a folder which ``lexiseg train`` wrote, perhaps in part."""
     folder = Path(os.path.expanduser(name))  # unlike Path.expanduser, leaves an unknown ~user alone
     if not os.path.isdir(folder) or (folder / "config.json").exists():
         return False
@@ -62,7 +63,7 @@ def begin_run(folder: Path, name: str, recipe: Recipe, data: TrainingData, *, re
     """
     described = {"format": FORMAT, "name": name, "settings": settings_to_json(recipe)}
     if resume:
-        _check_same(folder, described, data.fingerprint())
+        _check_same(folder, described, recipe, data.fingerprint())
     elif is_run_folder(str(folder)):
         raise InputError(
             doing=f"starting a run in {folder}",
@@ -164,7 +165,7 @@ def _rebuilt(folder: Path, recipe: Recipe) -> Trainable:
         ) from error
 
 
-def _check_same(folder: Path, described: Mapping[str, Any], fingerprint: str) -> None:
+def _check_same(folder: Path, described: Mapping[str, Any], recipe: Recipe, fingerprint: str) -> None:
     doing = f"going on with the run in {folder}"
     if not (folder / RECIPE).exists():
         raise InputError(
@@ -175,7 +176,10 @@ def _check_same(folder: Path, described: Mapping[str, Any], fingerprint: str) ->
             if not is_run_folder(str(folder))
             else f"Put {RECIPE} back.",
         )
-    changed = changed_fields(_read_json(folder / RECIPE), described)
+    written = _read_json(folder / RECIPE)
+    if "settings" in written:
+        written["settings"] = with_new_names_like(recipe, written["settings"])
+    changed = changed_fields(written, described)
     changed = {
         name.removeprefix("settings."): pair
         for name, pair in changed.items()
@@ -195,7 +199,8 @@ def _check_same(folder: Path, described: Mapping[str, Any], fingerprint: str) ->
             doing=doing,
             found=f"other data: its fingerprint was {before[:12]}…, now {fingerprint[:12]}…",
             expected="the data the run was started with",
-            fix="Bring the data back to what it was, or start a new run in another folder.",
+            fix="Bring the data back to what it was, or start a new run in another folder. A run of an earlier "
+            "version of Lexiseg goes on with that version only; it loads with this one.",
         )
 
 
@@ -219,7 +224,7 @@ def _environment(folder: Path) -> dict[str, Any]:
 
 
 def _commit(folder: Path) -> str | None:
-    """Give the commit of a folder that is the top of a git checkout, marked when files differ from it."""
+    """Return the commit of a folder that is the top of a git checkout, marked when files differ from it."""
     if not (folder / ".git").exists():
         return None
     try:

@@ -1,4 +1,7 @@
-"""Train twice: weak-shot, then fully supervised on the first model's pseudo masks (``simformer*``)."""
+"""Train twice: weak-shot, then fully supervised on the first model's pseudo masks (``simformer*``).
+
+Re-training in SimFormer (Chen et al., NeurIPS 2022) follows RETAB (Zhou et al., BMVC 2022).
+"""
 
 import dataclasses
 from collections.abc import Callable
@@ -6,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from lexiseg.core.errors import InputError
+from lexiseg.data.partial_labels.masked_labels import MaskedLabels
 from lexiseg.data.partial_labels.pseudo_masks import pseudo_map, pseudo_mask_path, write_pseudo_mask
-from lexiseg.data.partial_labels.view import WeakShotView
 from lexiseg.engine.devices import choose_device
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.methods.simformer.model import SimFormer
@@ -20,7 +23,7 @@ from lexiseg.runs.train import train_recipe
 
 def write_pseudo_masks(
     segmenter: Segmenter,
-    view: WeakShotView,
+    masked_labels: MaskedLabels,
     folder: Path,
     *,
     advance: Callable[[], None] = lambda: None,
@@ -30,8 +33,8 @@ def write_pseudo_masks(
     Files that are there already are kept, so that an interrupted run goes on.
 
     Args:
-        segmenter: Trained with the view's classes.
-        view: The training data.
+        segmenter: Model trained with the classes of ``masked_labels``.
+        masked_labels: The training data.
         folder: Gets one label map an image, 16 bits.
         advance: Called after each image.
 
@@ -42,10 +45,10 @@ def write_pseudo_masks(
         OutputError: The folder cannot be written.
     """
     written = 0
-    for index, stem in enumerate(view.stems):
+    for index, stem in enumerate(masked_labels.stems):
         if not pseudo_mask_path(folder, stem).is_file():
-            sample = view[index]
-            prediction = segmenter.segment(sample.image, view.vocabulary, refine="none").label_map
+            sample = masked_labels[index]
+            prediction = segmenter.segment(sample.image, masked_labels.vocabulary, refine="none").label_map
             known = pseudo_map(prediction, sample.tags or frozenset(), sample.label_map)
             write_pseudo_mask(folder, stem, known)
             written += 1
@@ -54,7 +57,7 @@ def write_pseudo_masks(
 
 
 def fully_supervised(method: SimFormerSettings) -> SimFormerSettings:
-    """Give the settings of a plain MaskFormer: no pairs, nothing for tags without masks."""
+    """Return the settings of a plain MaskFormer: no pairs, nothing for tags without masks."""
     return replace(method, pairs="none", complementary=0.0)
 
 
@@ -77,7 +80,7 @@ def retrain(
     and no pairs. ``out`` gets the runs ``first`` and ``second`` and the folder ``pseudo_masks``.
 
     Args:
-        name: Of a SimFormer recipe.
+        name: Name of a SimFormer recipe.
         out: A folder.
         recipe: The recipe with settings changed; None leaves them.
         resume: Go on where it stopped, in whichever part that was.
@@ -110,9 +113,9 @@ def retrain(
     runs = {"quiet": quiet}
     first = train_recipe(name, recipe=chosen, out=out / FIRST, resume=resume and _begun(out / FIRST), **runs)
     assert isinstance(first, SimFormer)
-    view = chosen.data.view(chosen.run.seed)
+    masked_labels = chosen.data.masked_labels(chosen.run.seed)
     first.to(choose_device(chosen.run.device))
-    write_pseudo_masks(first, view, out / PSEUDO_MASKS, advance=advance)
+    write_pseudo_masks(first, masked_labels, out / PSEUDO_MASKS, advance=advance)
     again = dataclasses.replace(
         chosen,
         method=fully_supervised(chosen.method),

@@ -1,4 +1,7 @@
-"""Settings to JSON and back, strictly: every field is there, of its type, and nothing else."""
+"""Settings to JSON and back, strictly: every field is there, of its type, and nothing else.
+
+Fields that were renamed since are read by their old names too (``renamed_settings``).
+"""
 
 import types
 from dataclasses import fields, is_dataclass
@@ -6,12 +9,13 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from lexiseg.core.errors import InputError
+from lexiseg.runs.renamed_settings import with_new_names
 
 Settings = TypeVar("Settings")
 
 
 def settings_to_json(value: Any) -> Any:
-    """Give plain values: dataclasses become objects, tuples lists, paths texts."""
+    """Return plain values: dataclasses become objects, tuples lists, paths texts."""
     if is_dataclass(value):
         return {field.name: settings_to_json(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, dict):
@@ -40,7 +44,7 @@ def settings_from_json(kind: type[Settings], value: Any, *, source: str) -> Sett
 
 
 def changed_fields(before: Any, after: Any, path: str = "") -> dict[str, tuple[Any, Any]]:
-    """Compare plain values; give both for each field that differs, by its dotted name."""
+    """Compare plain values; return both for each field that differs, by its dotted name."""
     if isinstance(before, dict) and isinstance(after, dict):
         return {
             name: pair
@@ -93,6 +97,7 @@ def _decode_dataclass(kind: type, value: Any, where: str, source: str) -> Any:
     names = [field.name for field in fields(kind)]
     if not isinstance(value, dict):
         raise _wrong(where, source, value, f"an object with {', '.join(names)}")
+    value = with_new_names(kind, value)
     if unknown := [name for name in value if name not in names]:
         raise _field(f"{where}.{unknown[0]}", source, "a field that this recipe does not have")
     if missing := [name for name in names if name not in value]:

@@ -21,7 +21,7 @@ def train_recipe(
     """Train by a recipe; every process of a run on several devices calls this.
 
     Args:
-        name: Of the recipe, or ``package.module:function``.
+        name: Name of the recipe, or ``package.module:function``.
         out: The run's folder; see ``runs.folder``.
         recipe: The recipe with settings changed, of the type that ``name`` gives; None leaves them.
         resume: Go on with the run in the folder.

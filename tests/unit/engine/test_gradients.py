@@ -7,7 +7,7 @@ import torch
 
 from lexiseg.engine import gradients as gradients_module
 from lexiseg.engine.devices import Devices
-from lexiseg.engine.gradients import ComparedGradients, PlainGradients, build_gradients
+from lexiseg.engine.gradients import CachedContrastiveGradients, PlainGradients, build_gradients
 from lexiseg.engine.seeding import seed_all
 from toy_trainable import ToyContrast, ToyCounts, ToySettings, make_batch
 
@@ -29,9 +29,9 @@ def contrast():
 
 
 @pytest.mark.parametrize("size", [1, 5, 6, 11])
-def test_simseg_p17_decoupled_accumulation_gives_the_gradients_of_the_full_batch(contrast, size):
+def test_decoupled_accumulation_gives_the_gradients_of_the_full_batch(contrast, size):
     losses, whole = find(PlainGradients, contrast, 12)
-    in_parts, parts = find(ComparedGradients, contrast, size)
+    in_parts, parts = find(CachedContrastiveGradients, contrast, size)
     assert parts.keys() == whole.keys() == {name for name, _ in contrast.named_parameters()}
     for name, gradient in whole.items():
         torch.testing.assert_close(parts[name], gradient, rtol=0, atol=1e-6)
@@ -58,16 +58,16 @@ def surrogate_of(model, size):
     return {name: p.grad.clone() for name, p in model.named_parameters()}
 
 
-def test_simseg_p17_holds_with_dropout_and_fails_when_the_two_passes_drop_differently(monkeypatch):
+def test_holds_with_dropout_and_fails_when_the_two_passes_drop_differently(monkeypatch):
     model = with_dropout()
     expected = surrogate_of(model, 5)
-    _, found = find(ComparedGradients, model, 5)
+    _, found = find(CachedContrastiveGradients, model, 5)
     for name, gradient in expected.items():
         torch.testing.assert_close(found[name], gradient, rtol=0, atol=1e-6)
 
     calls = iter(range(1000))
     monkeypatch.setattr(gradients_module, "seed_all", lambda *words: seed_all(*words, next(calls)))
-    _, wrong = find(ComparedGradients, model, 5)
+    _, wrong = find(CachedContrastiveGradients, model, 5)
     assert (wrong["stem.weight"] - expected["stem.weight"]).abs().max() > 1e-3
 
 
@@ -85,7 +85,7 @@ def test_other_losses_are_averaged_over_parts_by_their_size():
 
 
 def test_only_a_contrastive_model_that_does_not_fit_is_embedded_twice():
-    assert isinstance(build_gradients(ToyContrast(), HERE, 4, 12), ComparedGradients)
+    assert isinstance(build_gradients(ToyContrast(), HERE, 4, 12), CachedContrastiveGradients)
     assert isinstance(build_gradients(ToyContrast(), HERE, 12, 12), PlainGradients)
     assert isinstance(build_gradients(ToyContrast(), HERE, None, 12), PlainGradients)
     assert isinstance(build_gradients(ToyCounts(), HERE, 4, 12), PlainGradients)
@@ -93,7 +93,7 @@ def test_only_a_contrastive_model_that_does_not_fit_is_embedded_twice():
 
 def test_low_precision_in_parts_keeps_every_gradient(contrast):
     """A context of mixed precision that both passes shared would lose the gradients of what it had cast."""
-    losses = ComparedGradients(contrast, HERE, 5).add(
+    losses = CachedContrastiveGradients(contrast, HERE, 5).add(
         BATCH, (0,), lambda: torch.autocast("cpu", torch.bfloat16), lambda loss: loss.backward()
     )
     assert losses.total.dtype == torch.float32

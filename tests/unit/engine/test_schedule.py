@@ -14,7 +14,7 @@ SIMFORMER = OptimSettings(lr=1e-4, schedule="poly")
 
 
 @pytest.mark.parametrize(("step", "lr"), [(0, 0.0), (12, 1.44e-4), (25, 3e-4), (512, 1.652e-4), (1000, 3e-5)])
-def test_simseg_p9_schedule(step, lr):
+def test_the_schedule_of_the_paper_at_some_steps(step, lr):
     assert SIMSEG.lr * lr_factor(SIMSEG, step, 1000) == pytest.approx(lr, abs=1e-7 if step == 512 else 1e-12)
 
 

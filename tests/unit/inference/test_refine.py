@@ -17,7 +17,7 @@ def photograph(inside: np.ndarray) -> np.ndarray:
 
 
 def coarse_scores(inside: np.ndarray, patch: int = 16) -> torch.Tensor:
-    """Give what an encoder would: the share of each patch that each of three classes covers."""
+    """Return what an encoder would: the share of each patch that each of three classes covers."""
     share = torch.nn.functional.avg_pool2d(torch.from_numpy(inside).float()[None, None], patch)[0, 0]
     return torch.stack([1 - share, share, torch.full_like(share, -1)])
 

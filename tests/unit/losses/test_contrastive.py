@@ -10,14 +10,14 @@ TEXTS = torch.tensor([[0.8, 0.6], [0.0, 1]])
 
 
 @pytest.mark.parametrize(("temperature", "wanted"), [(1.0, 0.5737), (0.5, 0.5249), (0.07, 1.1913)])
-def test_the_worked_example_p7(temperature, wanted):
+def test_infonce_of_two_pairs_worked_out_by_hand(temperature, wanted):
     assert contrastive_loss(IMAGES, TEXTS, torch.tensor(temperature)).item() == pytest.approx(
         wanted, abs=6e-5
     )
 
 
 @pytest.mark.parametrize("batch", [1, 2, 17])
-def test_equal_embeddings_give_the_logarithm_of_the_batch_p7(batch):
+def test_equal_embeddings_give_the_logarithm_of_the_batch(batch):
     same = torch.nn.functional.normalize(torch.ones(batch, 5), dim=-1)
     assert contrastive_loss(same, same, torch.tensor(0.07)).item() == pytest.approx(math.log(batch), abs=1e-5)
 
@@ -44,7 +44,7 @@ def test_the_gradient_of_an_embedding_is_the_published_formula():
 
 
 @pytest.mark.parametrize(("value", "used"), [(0.9, 0.5), (1e-5, 0.001), (0.07, 0.07)])
-def test_the_temperature_is_clamped_when_used_p8(value, used):
+def test_the_temperature_is_clamped_when_used(value, used):
     temperature = Temperature(value)
     assert temperature().item() == pytest.approx(used)
     contrastive_loss(IMAGES, TEXTS, temperature()).backward()

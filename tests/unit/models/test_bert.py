@@ -118,7 +118,7 @@ def test_it_equals_transformers_bert_weight_by_weight(network):
     theirs = transformers.BertModel(config, add_pooling_layer=False).eval()
     ours = network.state_dict()
     given = {
-        "embeddings.word_embeddings.weight": ours["pieces.weight"],
+        "embeddings.word_embeddings.weight": ours["token_embedding.weight"],
         "embeddings.position_embeddings.weight": ours["positions"],
         "embeddings.token_type_embeddings.weight": torch.zeros(1, 24),
         "embeddings.LayerNorm.weight": ours["norm.weight"],
@@ -140,19 +140,19 @@ def test_it_equals_transformers_bert_weight_by_weight(network):
                 given[f"encoder.layer.{block}.{there}.{kind}"] = ours[f"blocks.{block}.{here}.{kind}"]
     theirs.load_state_dict(given, strict=True)
     ids = torch.tensor([[2, 5, 6, 7, 3], [2, 6, 3, 0, 0]])
-    own = torch.tensor([[True] * 5, [True] * 3 + [False] * 2])
+    attention_mask = torch.tensor([[True] * 5, [True] * 3 + [False] * 2])
     with torch.inference_mode():
-        wanted = theirs(input_ids=ids, attention_mask=own.long()).last_hidden_state
-        torch.testing.assert_close(network.encode(ids, own), wanted, atol=2e-5, rtol=1e-4)
+        wanted = theirs(input_ids=ids, attention_mask=attention_mask.long()).last_hidden_state
+        torch.testing.assert_close(network.encode(ids, attention_mask), wanted, atol=2e-5, rtol=1e-4)
 
 
 def test_a_sentence_does_not_see_its_filling_but_the_filling_sees_the_sentence(network):
-    short, own = network(["cat"], whole_length=False)
-    long, own_long = network(["cat"], whole_length=True)
+    short, attention_mask = network(["cat"], pad_to_max_length=False)
+    long, attention_mask_long = network(["cat"], pad_to_max_length=True)
     assert long.shape == (1, 8, 24)
-    assert own_long.sum() == own.sum() == 3
+    assert attention_mask_long.sum() == attention_mask.sum() == 3
     torch.testing.assert_close(long[:, :3], short)
-    other, _ = network(["dog"], whole_length=True)
+    other, _ = network(["dog"], pad_to_max_length=True)
     assert not torch.allclose(long[:, 3:], other[:, 3:])
 
 
@@ -160,8 +160,8 @@ def test_dropout_is_for_training_only():
     network = Bert(
         WordTokenizer(WORDS), BertShape(width=24, depth=1, num_heads=3, max_tokens=8, drop_rate=0.5)
     )
-    once, again = (network(["cat dog"], whole_length=False)[0] for _ in range(2))
+    once, again = (network(["cat dog"], pad_to_max_length=False)[0] for _ in range(2))
     assert not torch.equal(once, again)
     network.eval()
-    once, again = (network(["cat dog"], whole_length=False)[0] for _ in range(2))
+    once, again = (network(["cat dog"], pad_to_max_length=False)[0] for _ in range(2))
     assert torch.equal(once, again)

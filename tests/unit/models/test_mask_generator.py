@@ -5,7 +5,7 @@ from torch import nn
 
 from lexiseg.models.mask_generator import MaskGenerator, MaskGeneratorSettings
 from lexiseg.models.pixel_normalisation import PixelNormalisation
-from lexiseg.models.prompted_masks import PromptedMasks, ReadPicture
+from lexiseg.models.prompted_masks import ImageEmbeddings, PromptedMasks
 from lexiseg.models.sam import load_sam
 from lexiseg.models.sam2 import load_sam2
 from tiny_vision_checkpoints import save_tiny_sam, save_tiny_sam2
@@ -21,13 +21,15 @@ class ByColour(PromptedMasks):
         self.input_side = 32
         self.asked: list[int] = []
 
-    def read(self, image):
+    def embed(self, image):
         size = (image.shape[0], image.shape[1])
-        return ReadPicture(embeddings=(torch.from_numpy(image[..., 0].copy()),), size=size, seen_size=size)
+        return ImageEmbeddings(
+            embeddings=(torch.from_numpy(image[..., 0].copy()),), size=size, seen_size=size
+        )
 
-    def answer(self, picture, points, *, several):
-        assert several
-        (colours,) = picture.embeddings
+    def predict(self, embedded, points, *, multimask_output):
+        assert multimask_output
+        (colours,) = embedded.embeddings
         self.asked.append(len(points))
         x, y = points[:, 0].long().unbind(1)
         same = colours[None] == colours[y, x][:, None, None]
@@ -37,7 +39,7 @@ class ByColour(PromptedMasks):
         scores[:, 0] += points[:, 0, 0] * 1e-5
         return torch.stack([sure, torch.where(half, 10.0, -10.0), weak], dim=1), scores
 
-    def enlarge(self, logits, picture):
+    def upsample(self, logits, embedded):
         return logits
 
 
@@ -70,9 +72,9 @@ def test_points_are_at_the_centres_of_the_cells():
     seen = []
 
     class Recording(ByColour):
-        def answer(self, picture, points, *, several):
+        def predict(self, embedded, points, *, multimask_output):
             seen.append(points)
-            return super().answer(picture, points, several=several)
+            return super().predict(embedded, points, multimask_output=multimask_output)
 
     MaskGenerator(Recording(), MaskGeneratorSettings(points_per_side=2)).propose(quadrants())
     assert torch.cat(seen)[:, 0].tolist() == [[12, 8], [36, 8], [12, 24], [36, 24]]
@@ -97,12 +99,12 @@ def test_filters_agree_with_transformers_own(tmp_path, save, load):
 
     network = load(save(tmp_path))
     image = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
-    picture = network.read(image)
+    embedded = network.embed(image)
     x, y = np.meshgrid((np.arange(4) + 0.5) / 4 * 70, (np.arange(4) + 0.5) / 4 * 50)
     points = torch.from_numpy(np.stack([x.ravel(), y.ravel()], 1).astype(np.float32))[:, None]
     with torch.no_grad():
-        logits, scores = network.answer(picture, points, several=True)
-        maps = network.enlarge(logits.flatten(0, 1), picture)
+        logits, scores = network.predict(embedded, points, multimask_output=True)
+        maps = network.upsample(logits.flatten(0, 1), embedded)
     offset = 0.02  # small, as the logits of random weights are
     stability = (maps > offset).sum((1, 2)) / (maps > -offset).sum((1, 2))
     # transformers takes a limit of zero or less for none

@@ -67,18 +67,20 @@ def transformers_inputs(kind, image, points):
     return None, {"pixel_values": pixels}, scaled.float()
 
 
-@pytest.mark.parametrize("several", [True, False])
+@pytest.mark.parametrize("multimask_output", [True, False])
 @pytest.mark.parametrize("size", SIZES)
-def test_logits_and_scores_are_transformers_own(kind, model, reference, size, several):
+def test_logits_and_scores_are_transformers_own(kind, model, reference, size, multimask_output):
     image = picture(*size)
     points = np.array([[[3.0, 5.0], [20.0, 11.0]], [[40.0, 30.0], [0.5, 0.5]]], np.float32)
     _, inputs, scaled = transformers_inputs(kind, image, points)
     with torch.no_grad():
         expected = reference(
-            pixel_values=inputs["pixel_values"], input_points=scaled, multimask_output=several
+            pixel_values=inputs["pixel_values"], input_points=scaled, multimask_output=multimask_output
         )
-        logits, scores = model.answer(model.read(image), torch.from_numpy(points), several=several)
-    assert logits.shape == (2, 3 if several else 1, 16, 16)
+        logits, scores = model.predict(
+            model.embed(image), torch.from_numpy(points), multimask_output=multimask_output
+        )
+    assert logits.shape == (2, 3 if multimask_output else 1, 16, 16)
     assert expected.pred_masks.std() > 1e-3
     torch.testing.assert_close(logits, expected.pred_masks[0], atol=1e-4, rtol=1e-3)
     torch.testing.assert_close(scores, expected.iou_scores[0], atol=1e-5, rtol=1e-4)
@@ -87,8 +89,8 @@ def test_logits_and_scores_are_transformers_own(kind, model, reference, size, se
 @pytest.mark.parametrize("size", [(64, 48), (37, 64), (93, 130), (20, 9)])
 def test_enlarged_masks_are_transformers_own(kind, model, size):
     logits = torch.randn(3, 16, 16)
-    read = model.read(picture(*size))
-    enlarged = model.enlarge(logits, read)
+    read = model.embed(picture(*size))
+    enlarged = model.upsample(logits, read)
     assert enlarged.shape == (3, *size)
     if kind == "sam":
         processor, inputs, _ = transformers_inputs(kind, picture(*size), np.zeros((1, 1, 2), np.float32))
@@ -104,7 +106,7 @@ def test_enlarged_masks_are_transformers_own(kind, model, size):
 def test_masks_come_best_first_and_one_or_three(model):
     image = picture(40, 56)
     points = np.array([[10, 20], [30, 20]], np.float32)
-    three, one = model.masks_at(image, points, several=True), model.masks_at(image, points)
+    three, one = model.masks_at(image, points, multimask_output=True), model.masks_at(image, points)
     assert three.masks.shape == (3, 40, 56)
     assert one.masks.shape == (1, 40, 56)
     assert three.scores.tolist() == sorted(three.scores.tolist(), reverse=True)
@@ -157,4 +159,4 @@ def test_a_video_checkpoint_gives_the_same_network(tmp_path):
         load_sam2(save_tiny_sam2(tmp_path / name, video=name == "video")) for name in ("plain", "video")
     )
     image = picture(30, 40)
-    assert torch.equal(plain.read(image).embeddings[-1], video.read(image).embeddings[-1])
+    assert torch.equal(plain.embed(image).embeddings[-1], video.embed(image).embeddings[-1])

@@ -28,7 +28,7 @@ def test_the_named_sizes_are_as_large_as_published(shape, millions):
     assert features.tokens.shape == (2, 196, shape.width)
 
 
-def test_the_patches_of_the_paper_p12():
+def test_the_patches_of_the_paper():
     with torch.device("meta"):
         network = VisionTransformer(VIT_S16)
         assert network(torch.empty(1, 3, 288, 288)).grid == (18, 18)
@@ -91,7 +91,7 @@ def test_other_sizes_get_a_resized_position_table(network):
     assert features.tokens.shape == (1, 36, 24)
 
 
-def test_the_position_table_is_itself_at_its_own_size_p12(network):
+def test_the_position_table_is_itself_at_its_own_size(network):
     table = network.patch_positions
     assert torch.equal(resize_position_table(table, (4, 4), "bicubic"), table.reshape(16, 24))
 

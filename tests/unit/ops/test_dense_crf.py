@@ -24,7 +24,7 @@ def halves(height: int = 40, width: int = 60) -> np.ndarray:
 
 
 def coarse_maps(number: int, height: int, width: int, patch: int = 16, seed: int = 0) -> np.ndarray:
-    """Give maps in 0..1, constant on patches, as an encoder's grid gives them."""
+    """Return maps in 0..1, constant on patches, as an encoder's grid gives them."""
     grid = torch.rand(
         1, number, 2 + height // 64, 2 + width // 64, generator=torch.Generator().manual_seed(seed)
     )

@@ -22,7 +22,7 @@ SHARED = Path(__file__).parents[3].parent / "shared"
 PUBLIC_TEMPLATES = SHARED / "data" / "clip-vocab-and-prompts" / "data" / "prompts.md"
 
 
-def test_the_published_grammar_gives_80_distinct_sentences_simseg_p18():
+def test_the_published_grammar_gives_80_distinct_sentences():
     sentences = fill(find_prompt_set("imagenet80"), "owl")
     assert len(sentences) == len(set(sentences)) == 80
     heads = [

@@ -14,28 +14,28 @@ def random_tokens(batch: int, num_tokens: int, width: int, seed: int = 0) -> tor
 
 
 @pytest.mark.parametrize(
-    ("num_responses", "wanted"),
+    ("top_k", "wanted"),
     [(1, (4.0, 3, 5)), (2, (3.5, 2, 3.5)), (3, (3, 4 / 3, 7 / 3)), (4, (2.5, 0.5, 1.5))],
 )
 @pytest.mark.parametrize("pool", [topk_mean, topk_mean_by_torch])
 @pytest.mark.parametrize("needs_gradient", [False, True])
-def test_the_worked_example_p1(num_responses, wanted, pool, needs_gradient):
-    pooled = pool(TOKENS.clone().requires_grad_(needs_gradient), num_responses)
+def test_topk_mean_of_an_example_worked_out_by_hand(top_k, wanted, pool, needs_gradient):
+    pooled = pool(TOKENS.clone().requires_grad_(needs_gradient), top_k)
     torch.testing.assert_close(pooled, torch.tensor([wanted]))
 
 
 @pytest.mark.parametrize(
-    ("num_responses", "wanted"),
+    ("top_k", "wanted"),
     [(1, (0.5657, 0.4243, 0.7071)), (2, (0.6556, 0.3746, 0.6556)), (4, (0.8452, 0.1690, 0.5071))],
 )
-def test_the_worked_example_normalised_p1(num_responses, wanted):
-    unit = torch.nn.functional.normalize(topk_mean(TOKENS, num_responses), dim=-1)
+def test_topk_mean_of_the_example_with_unit_length(top_k, wanted):
+    unit = torch.nn.functional.normalize(topk_mean(TOKENS, top_k), dim=-1)
     torch.testing.assert_close(unit, torch.tensor([wanted]), atol=6e-5, rtol=0)
 
 
 @given(st.integers(1, 5), st.integers(1, 12), st.integers(1, 9), st.integers(0, 99))
 @settings(max_examples=30, deadline=None)
-def test_all_tokens_are_the_mean_and_one_is_the_maximum_p2(batch, num_tokens, width, seed):
+def test_all_tokens_are_the_mean_and_one_is_the_maximum(batch, num_tokens, width, seed):
     tokens = random_tokens(batch, num_tokens, width, seed).requires_grad_()
     torch.testing.assert_close(topk_mean(tokens, num_tokens), tokens.mean(1))
     torch.testing.assert_close(topk_mean(tokens, num_tokens + 3), tokens.mean(1))
@@ -44,7 +44,7 @@ def test_all_tokens_are_the_mean_and_one_is_the_maximum_p2(batch, num_tokens, wi
 
 @given(st.integers(2, 30), st.integers(1, 8), st.integers(0, 99))
 @settings(max_examples=30, deadline=None)
-def test_order_does_not_matter_more_responses_lower_it_and_a_constant_shifts_it_p3(num_tokens, count, seed):
+def test_order_does_not_matter_a_larger_k_lowers_it_and_a_constant_shifts_it(num_tokens, count, seed):
     tokens = random_tokens(3, num_tokens, 7, seed).requires_grad_()
     pooled = topk_mean(tokens, count)
     shuffled = tokens[:, torch.randperm(num_tokens, generator=torch.Generator().manual_seed(seed))]
@@ -56,7 +56,7 @@ def test_order_does_not_matter_more_responses_lower_it_and_a_constant_shifts_it_
 
 @pytest.mark.parametrize("count", [1, 2, 5, 30])
 @pytest.mark.parametrize("masked", [False, True])
-def test_the_gradient_is_one_over_m_at_m_places_of_every_channel_p4(count, masked):
+def test_the_gradient_is_one_over_k_at_k_places_of_every_channel(count, masked):
     tokens = random_tokens(4, 40, 6).requires_grad_()
     keep = (torch.rand(4, 40, generator=torch.Generator().manual_seed(1)) < 0.9) if masked else None
     topk_mean(tokens, count, keep).sum().backward()
@@ -67,14 +67,14 @@ def test_the_gradient_is_one_over_m_at_m_places_of_every_channel_p4(count, maske
         assert (tokens.grad[~keep] == 0).all()
 
 
-def test_a_token_that_wins_nowhere_gets_no_gradient_p4():
+def test_a_token_that_wins_nowhere_gets_no_gradient():
     tokens = TOKENS.clone().requires_grad_()
     topk_mean(tokens, 1).sum().backward()
     assert tokens.grad is not None
     assert tokens.grad.tolist() == [[[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 0]]]
 
 
-def test_padding_competes_or_not_p5():
+def test_padding_competes_or_not():
     tokens = torch.tensor([[[0.2, -0.5], [0.6, -0.1], [0.9, 0.4]]])
     own = torch.tensor([[True, True, False]])
     torch.testing.assert_close(topk_mean(tokens, 1), torch.tensor([[0.9, 0.4]]))
@@ -82,7 +82,7 @@ def test_padding_competes_or_not_p5():
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
-def test_more_padding_changes_the_plain_result_only_p5(count):
+def test_more_padding_changes_the_plain_result_only(count):
     tokens = random_tokens(3, 6, 8)
     more = torch.cat([tokens, random_tokens(3, 4, 8, 1) + 2], dim=1)
     own = torch.arange(10)[None].expand(3, -1) < torch.tensor([[3], [6], [2]])
@@ -101,7 +101,7 @@ def test_m_is_lowered_sample_by_sample():
         torch.testing.assert_close(topk_mean(tokens[row : row + 1], 3, own[row : row + 1])[0], together[row])
 
 
-def test_choosing_whole_tokens_would_be_something_else_p6():
+def test_choosing_whole_tokens_would_be_something_else():
     largest = TOKENS[0, TOKENS[0].norm(dim=-1).argmax()]
     assert largest.tolist() == [2, 1, 5]
     assert topk_mean(TOKENS, 1)[0].tolist() != largest.tolist()

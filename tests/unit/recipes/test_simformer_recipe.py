@@ -14,7 +14,7 @@ from lexiseg.core.errors import CheckpointError, DatasetError, InputError, Missi
 from lexiseg.data.augmentation.labelled_crop import LabelledCropSettings
 from lexiseg.data.label_files import read_label_map
 from lexiseg.data.partial_labels.batches import WeakShotBatches, WeakShotSettings
-from lexiseg.data.partial_labels.view import WeakShotView
+from lexiseg.data.partial_labels.masked_labels import MaskedLabels
 from lexiseg.metrics.confusion import ConfusionMatrix
 from lexiseg.metrics.iou import compute_scores
 from lexiseg.metrics.report import Report
@@ -24,8 +24,8 @@ from lexiseg.recipes.simformer import SimFormerRecipe, ade20k, clothing, coco_st
 from lexiseg.runs.folder import load_run
 from lexiseg.runs.retrain import FIRST, PSEUDO_MASKS, SECOND, retrain
 from lexiseg.runs.train import train_recipe
+from partial_label_toys import ToyDataset, toy_samples, with_labels_permuted
 from tiny_maskformers import save_tiny_classifier
-from weak_shot_toys import ToyDataset, toy_samples, with_labels_permuted
 
 NAME = "lexiseg.recipes.simformer:tiny"
 CLOTHING = Path(__file__).parents[3].parent / "shared" / "data" / "clothing"
@@ -86,9 +86,9 @@ def test_one_command_trains_twice_and_leaves_a_model(tmp_path: Path):
     recipe = short()
     model = retrain(NAME, recipe=recipe, out=tmp_path, quiet=True)
     assert {path.name for path in tmp_path.iterdir()} == {FIRST, PSEUDO_MASKS, SECOND}
-    view = recipe.data.view(recipe.run.seed)
-    for index, stem in enumerate(view.stems):
-        pseudo, sample = read_label_map(tmp_path / PSEUDO_MASKS / f"{stem}.png"), view[index]
+    masked_labels = recipe.data.masked_labels(recipe.run.seed)
+    for index, stem in enumerate(masked_labels.stems):
+        pseudo, sample = read_label_map(tmp_path / PSEUDO_MASKS / f"{stem}.png"), masked_labels[index]
         masked = sample.label_map != IGNORE_INDEX
         np.testing.assert_array_equal(pseudo[masked], sample.label_map[masked])
         assert set(np.unique(pseudo[~masked])) <= sample.tags | {IGNORE_INDEX}
@@ -149,9 +149,9 @@ def own_folder(path: Path) -> SimFormerRecipe:
 
 def test_a_persons_folder_is_trained_with_and_scored_by_its_lists(tmp_path: Path):
     recipe = own_folder(tmp_path / "data")
-    view = recipe.data.view(0)
-    assert view.stems == ["p0", "p1", "p2", "p3", "p4"]
-    assert [known.masked for known in view.known] == [False, True, True, True, True]
+    masked_labels = recipe.data.masked_labels(0)
+    assert masked_labels.stems == ["p0", "p1", "p2", "p3", "p4"]
+    assert [known.masked for known in masked_labels.known] == [False, True, True, True, True]
     assert recipe.data.scored_images().stems == ["p5"]  # p0 has no masks to be scored by
     (tmp_path / "data" / "val.txt").unlink()
     assert recipe.data.scored_images() is None
@@ -254,7 +254,7 @@ def test_random_squares_do_not_depend_on_where_unseen_classes_are():
     crop = RandomSquare(settings=LabelledCropSettings(size=16, max_attempts=1))
     permuted = [with_labels_permuted(sample) for sample in toy_samples()]
     ours, theirs = (
-        WeakShotBatches(WeakShotView(ToyDataset(samples)), WeakShotSettings(), crop, batch_size=4, seed=3)
+        WeakShotBatches(MaskedLabels(ToyDataset(samples)), WeakShotSettings(), crop, batch_size=4, seed=3)
         for samples in (toy_samples(), permuted)
     )
     for step in range(20):

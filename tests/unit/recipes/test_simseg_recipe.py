@@ -49,15 +49,15 @@ def test_the_paper_models_have_their_size(recipe, millions, monkeypatch):
         millions, abs=0.1
     )
     assert built.settings.short_side == 288
-    assert (built.method.training.image_responses, built.method.training.text_responses) == (5, 5)
-    assert (built.method.testing.image_responses, built.method.testing.text_responses) == (5, 1)
+    assert (built.method.training.image_topk, built.method.training.text_topk) == (5, 5)
+    assert (built.method.testing.image_topk, built.method.testing.text_topk) == (5, 1)
     assert (built.method.training.padding, built.method.testing.padding) == ("plain", "masked")
 
 
 @pytest.mark.parametrize(
     ("step", "rate"), [(0, 0.0), (12, 1.44e-4), (25, 3e-4), (512, 1.652e-4), (1000, 3e-5)]
 )
-def test_the_schedule_of_the_paper_p9(step, rate):
+def test_the_schedule_of_the_paper(step, rate):
     optim = simseg.paper().optim
     assert optim.lr * lr_factor(optim, step, 1000) == pytest.approx(rate, rel=1e-3)
 
@@ -93,8 +93,8 @@ def test_a_run_of_the_tiny_recipe_trains_evaluates_and_loads_again(tmp_path):
     model = train_recipe("lexiseg.recipes.simseg:tiny", recipe=short, out=tmp_path / "run", quiet=True)
     lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     found = lines[-1]["evaluation"]
-    assert {"mean_iou", "inside", "chance", "rsum", "top1", "recall"} <= set(found)
-    assert 0 <= found["inside"] <= 1
+    assert {"mean_iou", "mask_energy", "area_baseline", "rsum", "top1", "recall"} <= set(found)
+    assert 0 <= found["mask_energy"] <= 1
     result = model.segment(np.zeros((50, 70, 3), np.uint8), "star, ring, house, fish")
     assert result.vocabulary.names[-1] == "background"
 
@@ -123,7 +123,7 @@ def test_a_run_lists_the_broken_captions_it_met_in_its_folder(tmp_path):
     assert [json.loads(line)["key"] for line in lines] == [picture.stem]
     facts = json.loads((tmp_path / "run/data.json").read_text())["facts"]
     assert facts["broken"] == {"unreadable picture": 1}
-    assert facts["ledger"] == str(tmp_path / "run/broken")
+    assert facts["invalid_log"] == str(tmp_path / "run/broken")
 
 
 def test_a_refused_start_leaves_no_list_of_broken_captions(tmp_path):
@@ -137,9 +137,9 @@ def test_training_can_be_kept_to_a_split_and_rot_to_a_share(tmp_path):
     folder = write_folder(tmp_path / "data")
     stems = sorted(file.stem for file in (folder / "images").iterdir())
     (folder / "train.txt").write_text("\n".join(stems[:8]) + "\n")
-    data = small_captions(folder, split="train", max_broken=0.5).build_data()
+    data = small_captions(folder, split="train", max_invalid=0.5).build_data()
     assert len(data.source) == 8
-    assert data.settings.max_broken == 0.5
+    assert data.settings.max_invalid == 0.5
 
 
 def test_a_common_class_is_measured_apart(model):
@@ -149,7 +149,7 @@ def test_a_common_class_is_measured_apart(model):
         recipe, data=data, evaluation=dataclasses.replace(recipe.evaluation, num_scenes=8)
     )
     found = changed.evaluate(model)
-    assert {"common_recall", "others_recall", "common_score", "others_score", "common_lead"} <= set(found)
+    assert {"common_recall", "others_recall", "common_score", "others_score", "score_margin"} <= set(found)
 
 
 def test_a_perfect_map_has_all_its_mass_inside_and_a_flat_one_the_mean_area(monkeypatch, model):
@@ -161,7 +161,7 @@ def test_a_perfect_map_has_all_its_mass_inside_and_a_flat_one_the_mean_area(monk
     perfect[:, :2, :4] = 1.0
     monkeypatch.setattr("lexiseg.methods.simseg.localisation.grid_scores", lambda *_, **__: perfect)
     found = similarity_mass(model, [sample], vocabulary)
-    assert (found.inside, found.chance, found.num_maps) == (1.0, 0.125, 1)
+    assert (found.mask_energy, found.area_baseline, found.num_maps) == (1.0, 0.125, 1)
     assert found.gain == 8.0
 
 
@@ -176,7 +176,7 @@ def test_presence_counts_what_the_threshold_lets_through(model):
     leading.scores[:, 1] = 0.5
     shown = presence.shown.copy()
     shown[:, 1] = shown[0, 2] = True
-    assert dataclasses.replace(leading, shown=shown).lead(1, [2, 3, 4]) == pytest.approx(0.5)
+    assert dataclasses.replace(leading, shown=shown).score_margin(1, [2, 3, 4]) == pytest.approx(0.5)
 
 
 def test_a_probe_learns_what_is_linear_and_is_at_chance_where_labels_are_drawn():

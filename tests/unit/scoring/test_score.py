@@ -16,7 +16,7 @@ from lexiseg.scoring.store.blocks import TopScores
 from lexiseg.scoring.store.counts import StoreCounter
 from lexiseg.scoring.store.store import PredictionStore
 from lexiseg.scoring.tables import print_scores
-from made_stores import image_of, make_store
+from written_stores import image_of, make_store
 
 M1 = image_of("m1", [[0, 0, 0, 0, 1, 1, 1, 2, 2, 2, 65535]], [[0, 0, 0, 3, 1, 1, 0, 2, 2, 2, 1]])
 FIVE = ("road", "sky", "tree", "boat", "never")

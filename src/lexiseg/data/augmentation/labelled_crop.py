@@ -1,8 +1,12 @@
-"""Scale jitter and random crop of a picture and its label map together, as MaskFormer trains with.
+"""Scale jitter, random crop, flip and colour jitter of an image and its label map together, as MaskFormer trains with.
 
-Also in SimFormer (NeurIPS 2022). The scale multiplies the short side; what a crop lacks is filled on the
-right and below, with grey in the picture and void in the label map. A crop that shows no class is
+Also in SimFormer (NeurIPS 2022). The scale multiplies the short side; what a crop lacks is padded on the
+right and below, with grey in the image and void in the label map. A crop that shows no class is
 drawn again.
+
+Colour jitter is SSD's (Liu et al., "SSD: Single Shot MultiBox Detector", ECCV 2016): brightness, contrast,
+saturation and hue are each changed with probability one half, contrast either before or after the other
+two of colour.
 """
 
 from dataclasses import dataclass
@@ -62,15 +66,15 @@ class LabelledCropSettings:
     """How a picture with a label map becomes a square.
 
     Attributes:
-        size: Side ``S`` of the square.
-        min_scale: Least short side, as a share of ``base_short_side``.
-        max_scale: Largest.
-        scale_step: Scales are ``min_scale`` plus multiples of this; None draws any between.
-        base_short_side: Short side at scale 1; None takes ``size``.
-        flip: Mirror every second picture.
-        colour_jitter: Change colours as SSD does.
-        padding_value: Grey of added pixels, 0..255.
-        max_attempts: Draws before a crop without any class is taken all the same.
+        size: Side ``S`` of the square crop in pixels.
+        min_scale: Smallest short side of the resized image, as a multiple of ``base_short_side``.
+        max_scale: Largest short side of the resized image, as a multiple of ``base_short_side``.
+        scale_step: Step between scales from ``min_scale`` on; None draws any scale between.
+        base_short_side: Short side at scale 1 in pixels; None takes ``size``.
+        flip: Flip half of the images horizontally.
+        colour_jitter: Jitter colours as SSD does.
+        padding_value: Grey value of padding pixels, 0..255.
+        max_attempts: Number of draws after which a crop without any class is accepted.
     """
 
     size: int
@@ -136,7 +140,7 @@ def crop_with_labels(
         image: RGB, 0..255.
         label_map: Class indices, 65535 = void.
         settings: How.
-        rng: Of this sample.
+        rng: Random generator of this sample.
         valid: Which classes make a crop worth keeping; None means any class.
     """
     assert image.shape[:2] == label_map.shape, "picture and label map differ in size"

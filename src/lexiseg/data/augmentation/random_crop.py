@@ -19,10 +19,10 @@ class RandomCropSettings:
     """Which part is taken. The defaults are SimSeg's (CVPR 2023, supplementary).
 
     Attributes:
-        min_area: Least share of the picture's area.
-        max_area: Largest share; the share is uniform between.
-        min_aspect: Least width over height.
-        max_aspect: Largest; the logarithm is uniform between.
+        min_area: Smallest area of the crop, as a share of the image's, in (0, 1].
+        max_area: Largest area of the crop, as a share of the image's; uniform between the two.
+        min_aspect: Smallest width over height, above 0.
+        max_aspect: Largest width over height; the logarithm is uniform between the two.
     """
 
     min_area: float = 0.6

@@ -7,12 +7,12 @@ PICTURE, WORDS, SUBSTITUTE = 0, 1, 2
 
 
 def sample_rng(seed: int, epoch: int, index: int, *, stream: int = PICTURE) -> np.random.Generator:
-    """Give the generator of one sample of one epoch; costs about 10 µs.
+    """Return the generator of one sample of one epoch; costs about 10 µs.
 
     Args:
-        seed: Of the run; not negative.
+        seed: Seed of the run; not negative.
         epoch: Counted from 0.
-        index: Of the sample in its epoch.
+        index: Number of the sample in its epoch.
         stream: What the numbers are for.
     """
     return np.random.Generator(np.random.PCG64((seed, epoch, index, stream)))

@@ -21,11 +21,11 @@ class WordCorruption:
     """How much is corrupted, and how.
 
     Attributes:
-        share: Of the words; each is drawn on its own.
-        mask: Of those: becomes the mask token.
-        replace: Becomes a word of the list, all equally likely.
-        delete: Is left out; the three add up to 1.
-        mask_token: Text that the tokenizer knows as its mask.
+        share: Probability that a word is corrupted, in [0, 1].
+        mask: Share of corrupted words that become the mask token.
+        replace: Share of corrupted words that are replaced by a random word of the list.
+        delete: Share of corrupted words that are deleted; the three shares add up to 1.
+        mask_token: Text that the tokenizer reads as its mask token.
     """
 
     share: float = 0.2
@@ -56,7 +56,7 @@ def corrupt_words(
     Args:
         caption: One sentence.
         replacements: Words to replace by.
-        rng: Of this sample.
+        rng: Random generator of this sample.
         settings: How much.
     """
     return " ".join(corrupt_units(caption.split(), replacements, rng, settings))

@@ -1,4 +1,7 @@
-"""CaptionData: pictures with captions as training batches, each a function of the step."""
+"""CaptionData: images with captions as training batches, each a function of the step.
+
+The order of an epoch: shards shuffled, and records within groups of shards.
+"""
 
 import hashlib
 from bisect import bisect_right
@@ -22,8 +25,8 @@ from lexiseg.data.augmentation.random_crop import RandomCropSettings, draw_crop
 from lexiseg.data.augmentation.seeding import SUBSTITUTE, WORDS, sample_rng
 from lexiseg.data.augmentation.word_corruption import WordCorruption, corrupt_words
 from lexiseg.data.captions.decoding import PictureError, decode_crop
-from lexiseg.data.captions.ledger import Ledger, read_ledger
-from lexiseg.data.captions.records import BrokenRecord, CaptionSource, RawRecord
+from lexiseg.data.captions.invalid_records import InvalidRecordLog, read_invalid_records
+from lexiseg.data.captions.records import CaptionSource, InvalidRecord, RawRecord
 from lexiseg.data.stepwise import TrainingData, stepwise_batches
 
 _KEPT = 4  # permutations; a batch at a border touches two
@@ -39,7 +42,7 @@ class EpochOrder:
     Args:
         sizes: Records of each shard.
         window: Least records of a group.
-        seed: Of the run.
+        seed: Seed of the run.
     """
 
     def __init__(self, sizes: Sequence[int], *, window: int, seed: int) -> None:
@@ -51,7 +54,7 @@ class EpochOrder:
         self._orders: OrderedDict[tuple[int, int], Int64[np.ndarray, " n"]] = OrderedDict()
 
     def record_at(self, epoch: int, place: int) -> int:
-        """Give the number of the record at a place, 0 up to the number of records."""
+        """Return the number of the record at a place, 0 up to the number of records."""
         ends = self._layout(epoch)[1]
         group = bisect_right(ends, place)
         return int(self._order(epoch, group)[place - (ends[group - 1] if group else 0)])
@@ -62,7 +65,7 @@ class EpochOrder:
         return int(order[rng.integers(len(order))])
 
     def _layout(self, epoch: int) -> tuple[list[list[int]], list[int]]:
-        """Give the groups of shards, and the place after the last of each group."""
+        """Return the groups of shards, and the place after the last of each group."""
         if epoch not in self._layouts:
             groups: list[list[int]] = [[]]
             counts = [0]
@@ -99,7 +102,7 @@ def _keep(kept: OrderedDict, key: object, value: object) -> None:
         kept.popitem(last=False)
 
 
-#: Records a process meets before their rot is judged: a share of few says nothing.
+#: Records a process meets before the share of invalid ones is judged: a share of few says nothing.
 MIN_MET = 100
 _MAX_SUBSTITUTES = 100
 
@@ -111,12 +114,12 @@ class CaptionBatchSettings:
     Attributes:
         batch_size: Samples a step over all devices.
         size: Side of the square pictures.
-        seed: Of order, augmentation and words.
-        crop: Which part of a picture is taken; None takes the whole picture, squeezed.
+        seed: Seed of data order, augmentation and words, 0 or more.
+        crop: Settings of random crops; None takes the whole image, squeezed.
         auto_augment: Apply the ImageNet policy of AutoAugment.
-        corruption: Of the words; None leaves them.
-        max_broken: Share of broken records at which to stop.
-        window: Records shuffled at once.
+        corruption: Corruption of caption words; None leaves them.
+        max_invalid: Share of invalid records at which to stop, in [0, 1].
+        window: Number of records shuffled at once.
     """
 
     batch_size: int
@@ -125,7 +128,7 @@ class CaptionBatchSettings:
     crop: RandomCropSettings | None
     auto_augment: bool
     corruption: WordCorruption | None
-    max_broken: float
+    max_invalid: float
     window: int
 
 
@@ -140,12 +143,12 @@ class CaptionData(TrainingData):
         source: The records.
         settings: How they become batches.
         replacements: Words for the corruption.
-        ledger: Folder for the list of broken records.
+        invalid_log: Folder for the list of broken records.
 
     Attributes:
         source: The records.
         settings: How they become batches.
-        ledger: Folder of the list of broken records.
+        invalid_log: Folder of the list of broken records.
     """
 
     def __init__(
@@ -154,17 +157,17 @@ class CaptionData(TrainingData):
         settings: CaptionBatchSettings,
         *,
         replacements: Sequence[str],
-        ledger: Path,
+        invalid_log: Path,
     ) -> None:
         self.source, self.settings = source, settings
         self.batch_size = settings.batch_size
         digest = hashlib.sha256(f"{source.fingerprint()} {settings!r} {list(replacements)!r}".encode())
         self._fingerprint = digest.hexdigest()
         self._maker = _BatchMaker(source, settings, list(replacements))
-        self.list_broken_in(ledger)
-        total = len(source) + len(source.rot)
-        if len(source.rot) > settings.max_broken * total:
-            raise _rotten(source, len(source.rot), total, settings.max_broken, ledger)
+        self.list_broken_in(invalid_log)
+        total = len(source) + len(source.invalid)
+        if len(source.invalid) > settings.max_invalid * total:
+            raise _too_many_invalid(source, len(source.invalid), total, settings.max_invalid, invalid_log)
 
     @property
     def steps_per_epoch(self) -> float:
@@ -180,7 +183,7 @@ class CaptionData(TrainingData):
         world_size: int = 1,
         num_workers: int = 0,
     ) -> Iterator[Batch]:
-        """Give this device's share of the batches of some steps.
+        """Return this device's share of the batches of some steps.
 
         Raises:
             DatasetError: Too large a share of the records met is broken.
@@ -201,29 +204,29 @@ class CaptionData(TrainingData):
 
     def list_broken_in(self, folder: Path) -> None:
         """List broken records there from now on, those of damaged files at once."""
-        self.ledger = folder
-        self._maker.ledger = Ledger(folder)
-        self._maker.ledger.add(self.source.rot)
+        self.invalid_log = folder
+        self._maker.invalid_log = InvalidRecordLog(folder)
+        self._maker.invalid_log.add(self.source.invalid)
 
-    def broken(self) -> list[BrokenRecord]:
-        """List the broken records met so far, by any process and any earlier run with this ledger."""
-        return read_ledger(self.ledger)
+    def broken(self) -> list[InvalidRecord]:
+        """List the broken records met so far, by any process and any earlier run with this invalid_log."""
+        return read_invalid_records(self.invalid_log)
 
     def describe(self) -> dict[str, Any]:
-        """Give kind, path, counts, and what is broken so far by reason."""
+        """Return kind, path, counts, and what is broken so far by reason."""
         reasons = Counter(record.reason.value for record in self.broken())
         return {
             **self.source.describe(),
             "steps_per_epoch": round(self.steps_per_epoch, 3),
             "broken": dict(sorted(reasons.items())),
-            "ledger": str(self.ledger),
+            "invalid_log": str(self.invalid_log),
         }
 
 
 class _BatchMaker:
-    """Makes rows of the batch of a step; one copy a process, each counting the rot it meets."""
+    """Makes rows of the batch of a step; one copy a process, each counting the invalid records it meets."""
 
-    ledger: Ledger
+    invalid_log: InvalidRecordLog
 
     def __init__(
         self, source: CaptionSource, settings: CaptionBatchSettings, replacements: list[str]
@@ -253,7 +256,7 @@ class _BatchMaker:
                 try:
                     picture = self._picture(record, sample_rng(settings.seed, epoch, place))
                 except PictureError as error:
-                    record = BrokenRecord(record.shard, record.key, error.reason, error.detail)
+                    record = InvalidRecord(record.shard, record.key, error.reason, error.detail)
                 else:
                     rng = sample_rng(settings.seed, epoch, place, stream=WORDS)
                     caption = record.captions[int(rng.integers(len(record.captions)))]
@@ -264,7 +267,9 @@ class _BatchMaker:
             if substitutes is None:
                 substitutes = sample_rng(settings.seed, epoch, place, stream=SUBSTITUTE)
             index = self.order.neighbour_of(epoch, place, substitutes)
-        raise _rotten(self.source, self.num_broken, self.num_met, settings.max_broken, self.ledger.folder)
+        raise _too_many_invalid(
+            self.source, self.num_broken, self.num_met, settings.max_invalid, self.invalid_log.folder
+        )
 
     def _picture(self, record: RawRecord, rng: np.random.Generator) -> np.ndarray:
         crop, size = self.settings.crop, self.settings.size
@@ -277,22 +282,22 @@ class _BatchMaker:
             picture = np.asarray(auto_augment(Image.fromarray(picture), rng))
         return picture
 
-    def _note(self, record: BrokenRecord) -> None:
+    def _note(self, record: InvalidRecord) -> None:
         self.num_broken += 1
-        self.ledger.add([record])
-        if self.num_met >= MIN_MET and self.num_broken > self.settings.max_broken * self.num_met:
-            raise _rotten(
-                self.source, self.num_broken, self.num_met, self.settings.max_broken, self.ledger.folder
+        self.invalid_log.add([record])
+        if self.num_met >= MIN_MET and self.num_broken > self.settings.max_invalid * self.num_met:
+            raise _too_many_invalid(
+                self.source, self.num_broken, self.num_met, self.settings.max_invalid, self.invalid_log.folder
             )
 
 
-def _rotten(
-    source: CaptionSource, num_broken: int, num_met: int, max_broken: float, ledger: Path
+def _too_many_invalid(
+    source: CaptionSource, num_broken: int, num_met: int, max_invalid: float, invalid_log: Path
 ) -> DatasetError:
     return DatasetError(
         doing=f"reading captions from {source.path}",
         found=f"{num_broken:,} of {num_met:,} records broken",
-        expected=f"at most {max_broken:.0%}",
-        fix=f"They are listed in {ledger}; look with: lexiseg captions check {source.path}. "
-        "If that is how the data is, allow a larger share with max_broken.",
+        expected=f"at most {max_invalid:.0%}",
+        fix=f"They are listed in {invalid_log}; look with: lexiseg captions check {source.path}. "
+        "If that is how the data is, allow a larger share with max_invalid.",
     )

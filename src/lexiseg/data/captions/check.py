@@ -1,4 +1,4 @@
-"""Look through pictures with captions: what is broken, what is there twice, how long captions are."""
+"""Check images with captions: invalid records, duplicates, lengths of captions."""
 
 import os
 import re
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from lexiseg.data.captions.decoding import PictureError, probe_picture
-from lexiseg.data.captions.records import BrokenRecord, CaptionSource, RawRecord
+from lexiseg.data.captions.records import CaptionSource, InvalidRecord, RawRecord
 
 #: Word pieces that SimSeg's text encoder reads, with [CLS] and [SEP].
 MAX_PIECES = 25
@@ -30,8 +30,8 @@ class CaptionCheck:
     """What was found.
 
     Attributes:
-        kind: Of the data.
-        path: Of the data.
+        kind: Kind of the data: tar, parquet or folder.
+        path: Path of the data.
         num_shards: Files, or row groups.
         num_pictures: Usable records.
         num_captions: Captions of usable records.
@@ -43,7 +43,7 @@ class CaptionCheck:
         long: Share of captions that about so many word pieces cut off.
         heights: Percentiles.
         widths: Percentiles.
-        picture_bytes: Of all usable pictures.
+        picture_bytes: Size of all usable pictures.
         common: The commonest words, with the share of captions that hold them.
     """
 
@@ -52,7 +52,7 @@ class CaptionCheck:
     num_shards: int = 0
     num_pictures: int = 0
     num_captions: int = 0
-    broken: list[BrokenRecord] = field(default_factory=list)
+    broken: list[InvalidRecord] = field(default_factory=list)
     repeated_pictures: int = 0
     repeated_captions: int = 0
     words: dict[str, float] = field(default_factory=dict)
@@ -73,7 +73,7 @@ class CaptionCheck:
         return dict(Counter(record.reason.value for record in self.broken).most_common())
 
     def as_dict(self) -> dict[str, Any]:
-        """Give everything as plain values; of what is broken the counts."""
+        """Return everything as plain values; of what is broken the counts."""
         values = {name: value for name, value in vars(self).items() if name != "broken"}
         return {
             **values,
@@ -99,13 +99,13 @@ def check_captions(
         advance: Called once a record.
     """
     check = CaptionCheck(kind=source.kind, path=source.path, num_shards=len(source.sizes))
-    check.broken.extend(source.rot)
+    check.broken.extend(source.invalid)
     pictures, captions = array("Q"), array("Q")
     lengths, pieces, heights, widths = array("l"), array("l"), array("l"), array("l")
     holding: Counter[str] = Counter()
     for look in _look_at_all(source, workers or os.cpu_count() or 1):
         advance()
-        if isinstance(look, BrokenRecord):
+        if isinstance(look, InvalidRecord):
             check.broken.append(look)
             continue
         pictures.append(look.digest)
@@ -138,9 +138,9 @@ class _Look:
     captions: tuple[str, ...]
 
 
-def _look_at_all(source: CaptionSource, workers: int) -> Iterator[_Look | BrokenRecord]:
-    """Look at records with several threads (decoders let others run), in order, a few ahead."""
-    waiting: deque[Future[_Look | BrokenRecord]] = deque()
+def _look_at_all(source: CaptionSource, workers: int) -> Iterator[_Look | InvalidRecord]:
+    """Read records with several threads (decoders let others run), in order, a few ahead."""
+    waiting: deque[Future[_Look | InvalidRecord]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         try:
             for index in range(len(source)):
@@ -153,14 +153,14 @@ def _look_at_all(source: CaptionSource, workers: int) -> Iterator[_Look | Broken
             pool.shutdown(cancel_futures=True)
 
 
-def _look(source: CaptionSource, index: int) -> _Look | BrokenRecord:
+def _look(source: CaptionSource, index: int) -> _Look | InvalidRecord:
     record = source.read(index)
     if not isinstance(record, RawRecord):
         return record
     try:
         height, width = probe_picture(record.picture)
     except PictureError as error:
-        return BrokenRecord(record.shard, record.key, error.reason, error.detail)
+        return InvalidRecord(record.shard, record.key, error.reason, error.detail)
     return _Look(_digest(record.picture), len(record.picture), height, width, record.captions)
 
 

@@ -1,4 +1,4 @@
-"""Pictures from bytes: whole, or as small as a crop allows."""
+"""Images from bytes, whole or as small as a crop allows; captions from bytes, plain text or JSON, one or several."""
 
 import io
 import json
@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 
 from lexiseg.core.errors import ImageError, InputError
 from lexiseg.data.augmentation.random_crop import resize_crop
-from lexiseg.data.captions.records import CAPTION_NAMES, Rot
+from lexiseg.data.captions.records import CAPTION_NAMES, InvalidReason
 from lexiseg.data.images import load_image
 
 #: Larger pictures are refused before they are decoded.
@@ -39,7 +39,7 @@ class PictureError(Exception):
         detail: Why exactly.
     """
 
-    def __init__(self, reason: Rot, detail: str) -> None:
+    def __init__(self, reason: InvalidReason, detail: str) -> None:
         super().__init__(reason, detail)
         self.reason, self.detail = reason, detail
 
@@ -101,7 +101,7 @@ def probe_picture(data: bytes) -> tuple[int, int]:
 def _opened(data: bytes) -> Iterator[Image.Image]:
     """Open a picture and check its size; turn whatever a decoder raises into a PictureError."""
     if not data:
-        raise PictureError(Rot.PICTURE, "an empty file (0 bytes)")
+        raise PictureError(InvalidReason.PICTURE, "an empty file (0 bytes)")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter(
@@ -113,20 +113,20 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
     except PictureError:
         raise
     except ImageError as error:
-        raise PictureError(Rot.PICTURE, error.found) from error
+        raise PictureError(InvalidReason.PICTURE, error.found) from error
     except UnidentifiedImageError as error:
-        raise PictureError(Rot.PICTURE, "data that no image decoder recognises") from error
+        raise PictureError(InvalidReason.PICTURE, "data that no image decoder recognises") from error
     except Image.DecompressionBombError as error:
-        raise PictureError(Rot.SIZE, str(error)) from error
+        raise PictureError(InvalidReason.SIZE, str(error)) from error
     except Exception as error:  # damaged data makes decoders raise anything
-        raise PictureError(Rot.PICTURE, str(error) or type(error).__name__) from error
+        raise PictureError(InvalidReason.PICTURE, str(error) or type(error).__name__) from error
 
 
 def _refuse_absurd(size: tuple[int, int]) -> None:
     width, height = size
     short, long = sorted(size)
     if short < MIN_SIDE or long > MAX_ASPECT * short or width * height > MAX_PIXELS:
-        raise PictureError(Rot.SIZE, f"{height} × {width} pixels")
+        raise PictureError(InvalidReason.SIZE, f"{height} × {width} pixels")
 
 
 def _scaled(box: tuple[int, int, int, int], vertical: float, horizontal: float) -> tuple[int, int, int, int]:
@@ -147,7 +147,7 @@ class CaptionError(Exception):
         detail: Why exactly, or empty.
     """
 
-    def __init__(self, reason: Rot, detail: str = "") -> None:
+    def __init__(self, reason: InvalidReason, detail: str = "") -> None:
         super().__init__(reason, detail)
         self.reason, self.detail = reason, detail
 
@@ -174,13 +174,13 @@ def parse_json(data: bytes, key: str | None = None) -> tuple[str, ...]:
     try:
         content = json.loads(_decode(data))
     except ValueError as error:
-        raise CaptionError(Rot.BAD_JSON, str(error)) from error
+        raise CaptionError(InvalidReason.BAD_JSON, str(error)) from error
     if not isinstance(content, dict):
-        raise CaptionError(Rot.BAD_JSON, f"a {type(content).__name__} instead of an object")
+        raise CaptionError(InvalidReason.BAD_JSON, f"a {type(content).__name__} instead of an object")
     keys = (key,) if key else CAPTION_NAMES
     found = next((name for name in keys if name in content), None)
     if found is None:
-        raise CaptionError(Rot.NO_CAPTION, f"no {' or '.join(keys[:3])} in the JSON")
+        raise CaptionError(InvalidReason.NO_CAPTION, f"no {' or '.join(keys[:3])} in the JSON")
     return clean_captions(content[found])
 
 
@@ -192,13 +192,17 @@ def clean_captions(value: Any) -> tuple[str, ...]:
     """
     texts = value if isinstance(value, list | tuple) else [value]
     if any(text is not None and not isinstance(text, str) for text in texts):
-        raise CaptionError(Rot.NO_CAPTION, "a caption that is not text")
+        raise CaptionError(InvalidReason.NO_CAPTION, "a caption that is not text")
     captions = tuple(" ".join(text.split()) for text in texts if text and text.strip())
     if not captions:
-        raise CaptionError(Rot.EMPTY_CAPTION if any(text is not None for text in texts) else Rot.NO_CAPTION)
+        raise CaptionError(
+            InvalidReason.EMPTY_CAPTION
+            if any(text is not None for text in texts)
+            else InvalidReason.NO_CAPTION
+        )
     longest = max(map(len, captions))
     if longest > MAX_CHARACTERS:
-        raise CaptionError(Rot.LONG_CAPTION, f"{longest:,} characters")
+        raise CaptionError(InvalidReason.LONG_CAPTION, f"{longest:,} characters")
     return captions
 
 
@@ -219,4 +223,4 @@ def _decode(data: bytes) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise CaptionError(Rot.NOT_UTF8, f"byte {error.start}") from error
+        raise CaptionError(InvalidReason.NOT_UTF8, f"byte {error.start}") from error

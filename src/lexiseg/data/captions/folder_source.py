@@ -5,7 +5,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from lexiseg.data.captions.decoding import CaptionError, clean_captions
-from lexiseg.data.captions.records import BrokenRecord, CaptionSource, RawRecord, Rot
+from lexiseg.data.captions.records import CaptionSource, InvalidReason, InvalidRecord, RawRecord
 from lexiseg.data.folder_lists import folder_error, read_split
 from lexiseg.data.images import IMAGE_SUFFIXES
 from lexiseg.data.labelled_dataset import add_to_digest
@@ -32,17 +32,19 @@ class FolderSource(CaptionSource):
     def __init__(self, path: Path, split: str | None = None) -> None:
         self.path = str(path)
         self.window = 1_000_000  # every picture is a file of its own: no order reads better than another
-        self._rot: list[BrokenRecord] = []
+        self._invalid: list[InvalidRecord] = []
         captions = self._read_list(path)
         pictures, doubled = self._find_pictures(path)
         captions = {stem: texts for stem, texts in captions.items() if stem not in doubled}
         if split is not None:
             stems = set(read_split(path, split))
-            self._mark(_LIST, sorted(stems - set(pictures)), Rot.NO_PICTURE, f"a stem of {split}.txt")
+            self._mark(
+                _LIST, sorted(stems - set(pictures)), InvalidReason.NO_PICTURE, f"a stem of {split}.txt"
+            )
             pictures = {stem: file for stem, file in pictures.items() if stem in stems}
             captions = {stem: texts for stem, texts in captions.items() if stem in stems}
-        self._mark(_PICTURES, sorted(set(pictures) - set(captions)), Rot.NO_CAPTION)
-        self._mark(_LIST, sorted(set(captions) - set(pictures)), Rot.NO_PICTURE)
+        self._mark(_PICTURES, sorted(set(pictures) - set(captions)), InvalidReason.NO_CAPTION)
+        self._mark(_LIST, sorted(set(captions) - set(pictures)), InvalidReason.NO_PICTURE)
         self._records: list[tuple[str, Path, tuple[str, ...]]] = []
         for stem in sorted(set(pictures) & set(captions)):
             if not captions[stem]:
@@ -50,17 +52,17 @@ class FolderSource(CaptionSource):
             try:
                 self._records.append((stem, pictures[stem], clean_captions(captions[stem])))
             except CaptionError as error:
-                self._rot.append(BrokenRecord(_LIST, stem, error.reason, error.detail))
+                self._invalid.append(InvalidRecord(_LIST, stem, error.reason, error.detail))
         self.sizes = [len(self._records)]
-        self.rot = self._rot
+        self.invalid = self._invalid
 
-    def read(self, index: int) -> RawRecord | BrokenRecord:
+    def read(self, index: int) -> RawRecord | InvalidRecord:
         """Read the picture's file."""
         stem, file, captions = self._records[index]
         try:
             return RawRecord(_PICTURES, stem, file.read_bytes(), captions)
         except OSError as error:
-            return BrokenRecord(_PICTURES, stem, Rot.PICTURE, error.strerror or str(error))
+            return InvalidRecord(_PICTURES, stem, InvalidReason.PICTURE, error.strerror or str(error))
 
     def fingerprint(self) -> str:
         """Hash stems, captions and sizes of files."""
@@ -70,8 +72,8 @@ class FolderSource(CaptionSource):
             add_to_digest(digest, b"size", str(file.stat().st_size).encode())
         return digest.hexdigest()
 
-    def _mark(self, shard: str, stems: list[str], reason: Rot, detail: str = "") -> None:
-        self._rot += [BrokenRecord(shard, stem, reason, detail) for stem in stems]
+    def _mark(self, shard: str, stems: list[str], reason: InvalidReason, detail: str = "") -> None:
+        self._invalid += [InvalidRecord(shard, stem, reason, detail) for stem in stems]
 
     def _find_pictures(self, path: Path) -> tuple[dict[str, Path], set[str]]:
         folder = path / _PICTURES
@@ -85,7 +87,7 @@ class FolderSource(CaptionSource):
         for stem, same in by_stem.items():
             if len(same) > 1:
                 names = ", ".join(file.name for file in same)
-                self._rot.append(BrokenRecord(_PICTURES, stem, Rot.TWICE, names))
+                self._invalid.append(InvalidRecord(_PICTURES, stem, InvalidReason.TWICE, names))
         single = {stem: same[0] for stem, same in by_stem.items() if len(same) == 1}
         return single, set(by_stem) - set(single)
 
@@ -104,16 +106,16 @@ class FolderSource(CaptionSource):
             stem, tab, text = line.partition(b"\t")
             name = stem.decode("utf-8", "replace").strip()
             if not tab:
-                self._mark(_LIST, [f"line {number}"], Rot.NO_CAPTION, f"no tab in {name[:60]!r}")
+                self._mark(_LIST, [f"line {number}"], InvalidReason.NO_CAPTION, f"no tab in {name[:60]!r}")
                 continue
             try:
                 captions[name].append(text.decode())
             except UnicodeDecodeError:
-                self._mark(_LIST, [f"{name} (line {number})"], Rot.NOT_UTF8)
+                self._mark(_LIST, [f"{name} (line {number})"], InvalidReason.NOT_UTF8)
                 captions.setdefault(name, [])
         return captions
 
 
 def is_caption_folder(path: Path) -> bool:
-    """Tell whether a folder has the layout: images/ or captions.tsv."""
+    """Return whether a folder has the layout: images/ or captions.tsv."""
     return (path / _PICTURES).is_dir() or (path / _LIST).is_file()

@@ -14,9 +14,9 @@ from lexiseg.data.augmentation.word_corruption import WordCorruption
 from lexiseg.data.captions.caption_data import CaptionBatchSettings, CaptionData
 from lexiseg.data.captions.decoding import PictureError, decode_picture, refuse_empty
 from lexiseg.data.captions.folder_source import FolderSource, is_caption_folder
-from lexiseg.data.captions.ledger import Ledger
+from lexiseg.data.captions.invalid_records import InvalidRecordLog
 from lexiseg.data.captions.parquet_source import ParquetSource
-from lexiseg.data.captions.records import BrokenRecord, CaptionColumns, CaptionSource, RawRecord
+from lexiseg.data.captions.records import CaptionColumns, CaptionSource, InvalidRecord, RawRecord
 from lexiseg.data.captions.tar_source import TarSource
 
 _EXPECTED = (
@@ -40,8 +40,8 @@ def open_captions(
     auto_augment: bool = True,
     corruption: WordCorruption | None = None,
     replacements: Sequence[str] | None = None,
-    ledger: Path | None = None,
-    max_broken: float = 0.2,
+    invalid_log: Path | None = None,
+    max_invalid: float = 0.2,
     columns: CaptionColumns = CaptionColumns(),  # noqa: B008
     split: str | None = None,
     window: int | None = None,
@@ -53,14 +53,14 @@ def open_captions(
         path: Tar shards, Parquet or a folder; see ``open_caption_source``.
         batch_size: Samples a step over all devices.
         size: Side of the square pictures.
-        seed: Of order, augmentation and words.
+        seed: Seed of order, augmentation and words.
         crop: Which part of a picture is taken; None takes the whole picture, squeezed.
         auto_augment: Apply the ImageNet policy of AutoAugment.
-        corruption: Of the words; None leaves them.
+        corruption: Corruption of caption words; None leaves them.
         replacements: Words for the corruption; None takes the words of the first 10,000 captions.
-        ledger: Folder for the list of broken records, such as one in the run's folder; None takes one in the
+        invalid_log: Folder for the list of broken records, such as one in the run's folder; None takes one in the
             cache, named after the data.
-        max_broken: Share of broken records at which to stop, of all on opening, later of those met.
+        max_invalid: Share of broken records at which to stop, of all on opening, later of those met.
         columns: Names of parts, where they are not usual ones.
         split: For a folder: name of a list of stems.
         window: Records shuffled at once; None is the source's own choice (20,000 for tar files).
@@ -71,9 +71,9 @@ def open_captions(
         DatasetError: Too much is broken.
         MissingPackageError: Parquet without pyarrow, a pattern with braces without webdataset.
     """
-    _check(batch_size=batch_size, size=size, seed=seed, max_broken=max_broken, window=window)
+    _check(batch_size=batch_size, size=size, seed=seed, max_invalid=max_invalid, window=window)
     source = open_caption_source(path, columns=columns, split=split, cache=cache)
-    refuse_empty(len(source), len(source.rot), source.path)
+    refuse_empty(len(source), len(source.invalid), source.path)
     settings = CaptionBatchSettings(
         batch_size=batch_size,
         size=size,
@@ -81,13 +81,13 @@ def open_captions(
         crop=crop,
         auto_augment=auto_augment,
         corruption=corruption,
-        max_broken=max_broken,
+        max_invalid=max_invalid,
         window=window or source.window,
     )
     if replacements is None:
         replacements = gather_words(source) if corruption is not None else ()
-    folder = ledger or default_cache() / "broken-records" / source.fingerprint()[:16]
-    return CaptionData(source, settings, replacements=replacements, ledger=folder)
+    folder = invalid_log or default_cache() / "broken-records" / source.fingerprint()[:16]
+    return CaptionData(source, settings, replacements=replacements, invalid_log=folder)
 
 
 def open_caption_source(
@@ -127,24 +127,24 @@ def open_caption_source(
     return TarSource(name, files, columns, default_cache() if cache == "default" else cache)
 
 
-def read_samples(source: CaptionSource, ledger: Path | None = None) -> Iterator[Sample]:
+def read_samples(source: CaptionSource, invalid_log: Path | None = None) -> Iterator[Sample]:
     """Read all records in order, pictures whole and upright, all captions, nothing changed.
 
     For evaluation. Broken records are left out and written down.
 
     Args:
         source: The records.
-        ledger: As for ``open_captions``.
+        invalid_log: As for ``open_captions``.
     """
-    written = Ledger(ledger or default_cache() / "broken-records" / source.fingerprint()[:16])
-    written.add(source.rot)
+    written = InvalidRecordLog(invalid_log or default_cache() / "broken-records" / source.fingerprint()[:16])
+    written.add(source.invalid)
     for index in range(len(source)):
         record = source.read(index)
         if isinstance(record, RawRecord):
             try:
                 image = decode_picture(record.picture)
             except PictureError as error:
-                record = BrokenRecord(record.shard, record.key, error.reason, error.detail)
+                record = InvalidRecord(record.shard, record.key, error.reason, error.detail)
             else:
                 yield Sample(image=image, source=Path(record.source), captions=record.captions)
                 continue
@@ -192,13 +192,13 @@ def _find_files(pattern: str) -> list[Path]:
     return files
 
 
-def _check(*, batch_size: int, size: int, seed: int, max_broken: float, window: int | None) -> None:
-    given = f"batch_size={batch_size}, size={size}, seed={seed}, max_broken={max_broken:g}, window={window}"
+def _check(*, batch_size: int, size: int, seed: int, max_invalid: float, window: int | None) -> None:
+    given = f"batch_size={batch_size}, size={size}, seed={seed}, max_invalid={max_invalid:g}, window={window}"
     if (
         batch_size < 1
         or size < 1
         or seed < 0
-        or not 0 <= max_broken <= 1
+        or not 0 <= max_invalid <= 1
         or (window is not None and window < 1)
     ):
         raise InputError(

@@ -14,7 +14,7 @@ from PIL import Image
 
 from lexiseg.core.errors import MissingPackageError, OutputError
 from lexiseg.data.captions.decoding import PictureError, probe_picture
-from lexiseg.data.captions.records import BrokenRecord, CaptionSource, RawRecord
+from lexiseg.data.captions.records import CaptionSource, InvalidRecord, RawRecord
 from lexiseg.data.captions.tar_source import PICTURE_EXTENSIONS
 
 _HEADER_BYTES = 512
@@ -32,7 +32,7 @@ class Packed:
 
     num_shards: int
     num_records: int
-    broken: list[BrokenRecord]
+    broken: list[InvalidRecord]
 
 
 def pack_captions(
@@ -59,13 +59,13 @@ def pack_captions(
     """
     if importlib.util.find_spec("webdataset") is None:
         raise MissingPackageError.of("webdataset", doing=f"packing {source.path}", extra="train")
-    broken, num_records = list(source.rot), 0
+    broken, num_records = list(source.invalid), 0
     with _folder(out) as folder, _Shards(folder, shard_bytes) as shards:
         names = _Names()
         for index in range(len(source)):
             record = source.read(index)
             member = _member(record) if isinstance(record, RawRecord) else record
-            if isinstance(member, BrokenRecord):
+            if isinstance(member, InvalidRecord):
                 broken.append(member)
             else:
                 assert isinstance(record, RawRecord)
@@ -75,11 +75,11 @@ def pack_captions(
     return Packed(num_shards=shards.count, num_records=num_records, broken=broken)
 
 
-def _member(record: RawRecord) -> dict[str, bytes] | BrokenRecord:
+def _member(record: RawRecord) -> dict[str, bytes] | InvalidRecord:
     try:
         probe_picture(record.picture)
     except PictureError as error:
-        return BrokenRecord(record.shard, record.key, error.reason, error.detail)
+        return InvalidRecord(record.shard, record.key, error.reason, error.detail)
     with Image.open(io.BytesIO(record.picture)) as image:
         extension = {"JPEG": "jpg", "MPO": "jpg", "TIFF": "tif"}.get(
             image.format or "", str(image.format).lower()

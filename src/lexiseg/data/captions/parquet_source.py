@@ -15,11 +15,11 @@ from lexiseg.core.errors import DatasetError, MissingPackageError
 from lexiseg.data.captions.decoding import CaptionError, clean_captions
 from lexiseg.data.captions.records import (
     CAPTION_NAMES,
-    BrokenRecord,
     CaptionColumns,
     CaptionSource,
+    InvalidReason,
+    InvalidRecord,
     RawRecord,
-    Rot,
 )
 from lexiseg.data.labelled_dataset import add_to_digest
 
@@ -57,7 +57,7 @@ class ParquetSource(CaptionSource):
             raise MissingPackageError.of("pyarrow", doing=f"reading {path}", extra="train")
         self.path = path
         self.files = list(files)
-        self.rot: list[BrokenRecord] = []
+        self.invalid: list[InvalidRecord] = []
         self._groups: list[tuple[int, int, int]] = []  # file, row group, first row in the file
         self.sizes: list[int] = []
         self._picture = self._caption = ""
@@ -73,7 +73,7 @@ class ParquetSource(CaptionSource):
         self._forget()
 
     def _open_file(self, number: int, file: Path, columns: CaptionColumns) -> int:
-        """Note the row groups of a file; give their size in memory, in bytes."""
+        """Note the row groups of a file; return their size in memory, in bytes."""
         from pyarrow import ArrowException, parquet
 
         try:
@@ -81,7 +81,9 @@ class ParquetSource(CaptionSource):
                 metadata, names = content.metadata, content.schema_arrow.names
                 groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
         except (ArrowException, OSError) as error:
-            self.rot.append(BrokenRecord(file.name, "", Rot.ARCHIVE, f"not a Parquet file ({error})"))
+            self.invalid.append(
+                InvalidRecord(file.name, "", InvalidReason.ARCHIVE, f"not a Parquet file ({error})")
+            )
             return 0
         if not self._picture:
             self._picture = _choose(file, names, columns.picture, PICTURE_NAMES, "pictures")
@@ -90,8 +92,8 @@ class ParquetSource(CaptionSource):
             self._key = _choose(file, names, columns.key, (), "keys") if columns.key else usual
         missing = {self._picture, self._caption, self._key or self._caption} - set(names)
         if missing:
-            self.rot.append(
-                BrokenRecord(file.name, "", Rot.ARCHIVE, f"no column {', '.join(sorted(missing))}")
+            self.invalid.append(
+                InvalidRecord(file.name, "", InvalidReason.ARCHIVE, f"no column {', '.join(sorted(missing))}")
             )
             return 0
         first = 0
@@ -108,7 +110,7 @@ class ParquetSource(CaptionSource):
             first += facts.num_rows
         return sum(facts.total_byte_size for facts in groups)
 
-    def read(self, index: int) -> RawRecord | BrokenRecord:
+    def read(self, index: int) -> RawRecord | InvalidRecord:
         """Read one row, from its row group."""
         shard = bisect_right(self._ends, index)
         row = index - (self._ends[shard - 1] if shard else 0)
@@ -118,23 +120,23 @@ class ParquetSource(CaptionSource):
         try:
             table = self._table(shard)
         except (OSError, ValueError) as error:  # pyarrow's errors are these
-            return BrokenRecord(name, key, Rot.ARCHIVE, str(error))
+            return InvalidRecord(name, key, InvalidReason.ARCHIVE, str(error))
         if self._key is not None:
             key = str(table[self._key][row].as_py())
         try:
             captions = clean_captions(table[self._caption][row].as_py())
         except CaptionError as error:
-            return BrokenRecord(name, key, error.reason, error.detail)
+            return InvalidRecord(name, key, error.reason, error.detail)
         except UnicodeDecodeError as error:
-            return BrokenRecord(name, key, Rot.NOT_UTF8, f"byte {error.start}")
+            return InvalidRecord(name, key, InvalidReason.NOT_UTF8, f"byte {error.start}")
         picture = self._picture_bytes(table[self._picture][row].as_py(), self.files[number].parent)
         if not isinstance(picture, bytes):
-            return BrokenRecord(name, key, Rot.NO_PICTURE, picture)
+            return InvalidRecord(name, key, InvalidReason.NO_PICTURE, picture)
         return RawRecord(name, key, picture, captions)
 
     @staticmethod
     def _picture_bytes(value: Any, folder: Path) -> bytes | str:
-        """Give the content of a picture, or say what is wrong."""
+        """Return the content of a picture, or say what is wrong."""
         if isinstance(value, dict):  # as the Hugging Face hub stores pictures
             value = value.get("bytes") or value.get("path")
         if isinstance(value, bytes):
@@ -147,7 +149,7 @@ class ParquetSource(CaptionSource):
             return f"{value}: {error}"
 
     def _table(self, shard: int) -> Any:
-        """Give a row group's table, keeping the last ones."""
+        """Return a row group's table, keeping the last ones."""
         from pyarrow import parquet
 
         if self._process != os.getpid():  # a lock may have been held when the process was forked
@@ -200,7 +202,7 @@ def _choose(file: Path, names: list[str], asked: str | None, usual: Sequence[str
 
 
 def _end_of(file: Path) -> bytes:
-    """Give size and last bytes, where the metadata with statistics and offsets is."""
+    """Return size and last bytes, where the metadata with statistics and offsets is."""
     with file.open("rb") as content:
         size = content.seek(0, os.SEEK_END)
         content.seek(max(0, size - 65_536))

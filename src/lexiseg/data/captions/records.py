@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 
-class Rot(StrEnum):
+class InvalidReason(StrEnum):
     """Why a record cannot be used."""
 
     ARCHIVE = "unreadable file"
@@ -24,19 +24,19 @@ class Rot(StrEnum):
 
 
 @dataclass(frozen=True)
-class BrokenRecord:
+class InvalidRecord:
     """A record that cannot be used.
 
     Attributes:
         shard: Name of its file.
-        key: Its name there; empty where the whole file is meant.
+        key: Name of the record there; empty where the whole file is meant.
         reason: Why, one of a few.
         detail: Why exactly, or empty.
     """
 
     shard: str
     key: str
-    reason: Rot
+    reason: InvalidReason
     detail: str = ""
 
 
@@ -46,7 +46,7 @@ class RawRecord:
 
     Attributes:
         shard: Name of its file.
-        key: Its name there.
+        key: Name of the record there.
         picture: Content of the picture file, not decoded.
         captions: One or more, none empty, white space made single.
     """
@@ -88,24 +88,24 @@ class CaptionSource(ABC):
 
     Attributes:
         kind: ``tar``, ``parquet`` or ``folder``.
-        path: As it was given.
+        path: Path as it was given.
         sizes: Records of each shard, in the order of record numbers. A shard is what lies together:
             a tar file, a row group, a folder.
         window: Records over which an epoch is shuffled at once: a good trade of mixing for locality.
-        rot: What was found broken on opening; these are not counted in ``sizes``.
+        invalid: What was found broken on opening; these are not counted in ``sizes``.
     """
 
     kind: str
     path: str
     sizes: Sequence[int]
     window: int
-    rot: Sequence[BrokenRecord]
+    invalid: Sequence[InvalidRecord]
 
     def __len__(self) -> int:
         return sum(self.sizes)
 
     @abstractmethod
-    def read(self, index: int) -> RawRecord | BrokenRecord:
+    def read(self, index: int) -> RawRecord | InvalidRecord:
         """Read one record; threads may read at once, and processes after a fork."""
 
     @abstractmethod
@@ -113,5 +113,5 @@ class CaptionSource(ABC):
         """Hash what the records are, without reading pictures: 64 hexadecimal digits."""
 
     def describe(self) -> dict[str, Any]:
-        """Give what a person should know of the data, as plain values."""
+        """Return what a person should know of the data, as plain values."""
         return {"kind": self.kind, "path": self.path, "shards": len(self.sizes), "records": len(self)}

@@ -1,9 +1,11 @@
 """Records in webdataset tar shards, read at the places that an index knows.
 
 webdataset's own loader streams: what it gives depends on the number of workers, and it cannot start in
-the middle of an epoch. Training data here must do both, so shards are read through an index (see
-``tar_index``); webdataset's layout and names are kept, and its writer packs shards (``captions pack``).
-Compressed shards and addresses are refused, because neither can be read from the middle.
+the middle of an epoch. Training data here must do both, so shards are read through an index of their
+headers, which is remembered on disk. The layout is webdataset's: members that follow each other under one key
+are one record; the key is the name up to the first dot of its last part, the extension is the rest, in any
+case. Its writer packs shards (``captions pack``). Compressed shards and addresses are refused, because
+neither can be read from the middle.
 """
 
 import hashlib
@@ -27,7 +29,13 @@ from jaxtyping import Int64, UInt8
 from lexiseg.core.atomic_write import atomic_path
 from lexiseg.core.errors import OutputError
 from lexiseg.data.captions.decoding import CaptionError, parse_json, parse_text
-from lexiseg.data.captions.records import BrokenRecord, CaptionColumns, CaptionSource, RawRecord, Rot
+from lexiseg.data.captions.records import (
+    CaptionColumns,
+    CaptionSource,
+    InvalidReason,
+    InvalidRecord,
+    RawRecord,
+)
 from lexiseg.data.labelled_dataset import add_to_digest
 
 PICTURE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff")
@@ -40,23 +48,23 @@ _META = re.compile(r"__[^/]*__($|/)")  # webdataset's skip_meta
 
 @dataclass(frozen=True)
 class TarIndex:
-    """The usable records of one tar file, in its order, and its rot.
+    """The usable records of one tar file, in its order, and its invalid.
 
     Attributes:
         places: A row a record: start and length of the picture, start and length of the caption.
         is_json: 1 where the caption is JSON.
         keys: Names of the records, joined by zero bytes.
-        rot: What cannot be used, with an empty shard name.
+        invalid: What cannot be used, with an empty shard name.
     """
 
     places: Int64[np.ndarray, "N 4"]
     is_json: UInt8[np.ndarray, " N"]
     keys: tuple[str, ...]
-    rot: tuple[BrokenRecord, ...]
+    invalid: tuple[InvalidRecord, ...]
 
 
 def index_tar(path: Path, cache: Path | None) -> TarIndex:
-    """Give the index of a shard, from the cache where the file is the same as then.
+    """Return the index of a shard, from the cache where the file is the same as then.
 
     Cost: about 1 s for 30,000 members the first time; memory and cache file take some 60 bytes a record.
 
@@ -99,7 +107,7 @@ def read_tar_index(path: Path) -> TarIndex:
 
 
 def _refuse_other_end(path: Path, end: int) -> None:
-    """Raise where the headers do not end with a block of zeros: tarfile takes any rot for the end."""
+    """Raise where the headers do not end with a block of zeros: tarfile takes any damage for the end."""
     with path.open("rb") as file:
         file.seek(end)
         block = file.read(tarfile.BLOCKSIZE)
@@ -114,7 +122,7 @@ class _Builder:
         self.places: list[tuple[int, int, int, int]] = []
         self.is_json: list[int] = []
         self.keys: list[str] = []
-        self.rot: list[BrokenRecord] = []
+        self.invalid: list[InvalidRecord] = []
         self.key: str | None = None
         self.parts: dict[str, tuple[int, int]] = {}
         self.doubled = ""
@@ -134,7 +142,7 @@ class _Builder:
         self.parts[extension] = (member.offset_data, member.size)
 
     def close_record(self) -> None:
-        """Judge the record that is complete; a key without picture and caption files is no record."""
+        """Check the record that is complete; a key without picture and caption files is no record."""
         key, parts, doubled = self.key, self.parts, self.doubled
         self.key, self.parts, self.doubled = None, {}, ""
         picture = next((parts[name] for name in PICTURE_EXTENSIONS if name in parts), None)
@@ -142,11 +150,11 @@ class _Builder:
         if key is None or (picture is None and caption is None):
             return
         if doubled:
-            self.rot.append(BrokenRecord("", key, Rot.TWICE, f"two .{doubled}"))
+            self.invalid.append(InvalidRecord("", key, InvalidReason.TWICE, f"two .{doubled}"))
         elif picture is None:
-            self.rot.append(BrokenRecord("", key, Rot.NO_PICTURE))
+            self.invalid.append(InvalidRecord("", key, InvalidReason.NO_PICTURE))
         elif caption is None:
-            self.rot.append(BrokenRecord("", key, Rot.NO_CAPTION))
+            self.invalid.append(InvalidRecord("", key, InvalidReason.NO_CAPTION))
         else:
             self.places.append((*picture, *parts[caption]))
             self.is_json.append(caption == "json")
@@ -157,16 +165,16 @@ class _Builder:
         if error is None:
             self.close_record()
         elif not self.num_members:
-            self.rot.append(BrokenRecord("", "", Rot.ARCHIVE, f"not a tar file ({error})"))
+            self.invalid.append(InvalidRecord("", "", InvalidReason.ARCHIVE, f"not a tar file ({error})"))
         else:
-            self.rot.append(BrokenRecord("", self.key or "", Rot.TRUNCATED, str(error)))
+            self.invalid.append(InvalidRecord("", self.key or "", InvalidReason.TRUNCATED, str(error)))
         counts = Counter(self.keys)
         keys = tuple(self._distinct(counts))
         return TarIndex(
             np.array(self.places, np.int64).reshape(-1, 4),
             np.array(self.is_json, np.uint8),
             keys,
-            tuple(self.rot),
+            tuple(self.invalid),
         )
 
     def _distinct(self, counts: Counter[str]) -> list[str]:
@@ -179,19 +187,19 @@ class _Builder:
         return names
 
 
-def with_shard(rot: tuple[BrokenRecord, ...], shard: str) -> list[BrokenRecord]:
-    """Say in which shard the broken records are."""
-    return [replace(record, shard=shard) for record in rot]
+def with_shard(invalid: tuple[InvalidRecord, ...], shard: str) -> list[InvalidRecord]:
+    """Return the invalid records with the name of their shard."""
+    return [replace(record, shard=shard) for record in invalid]
 
 
 def _save(index: TarIndex, target: object) -> None:
-    rot = [(record.key, record.reason.value, record.detail) for record in index.rot]
+    invalid = [(record.key, record.reason.value, record.detail) for record in index.invalid]
     np.savez(
         target,  # type: ignore[arg-type]
         places=index.places,
         is_json=index.is_json,
         keys=np.frombuffer("\0".join(index.keys).encode("utf-8", "surrogateescape"), np.uint8),
-        rot=np.frombuffer(json.dumps(rot).encode(), np.uint8),
+        invalid=np.frombuffer(json.dumps(invalid).encode(), np.uint8),
     )
 
 
@@ -201,13 +209,15 @@ def _load(file: Path) -> TarIndex | None:
         with np.load(file, allow_pickle=False) as content:
             places, is_json = content["places"], content["is_json"]
             text = content["keys"].tobytes().decode("utf-8", "surrogateescape")
-            rot = json.loads(content["rot"].tobytes())
+            invalid = json.loads(content["invalid"].tobytes())
     except Exception:  # a damaged file is as good as none
         return None
     keys = tuple(text.split("\0")) if len(places) else ()
     if len(keys) != len(places):
         return None
-    return TarIndex(places, is_json, keys, tuple(BrokenRecord("", k, Rot(r), d) for k, r, d in rot))
+    return TarIndex(
+        places, is_json, keys, tuple(InvalidRecord("", k, InvalidReason(r), d) for k, r, d in invalid)
+    )
 
 
 _MAX_OPEN = 64
@@ -284,14 +294,14 @@ class TarSource(CaptionSource):
         self.indices = [index_tar(file, cache) for file in files]
         self.sizes = [len(index.keys) for index in self.indices]
         self._ends = list(accumulate(self.sizes))
-        self.rot = [
+        self.invalid = [
             record
             for name, index in zip(self.names, self.indices, strict=True)
-            for record in with_shard(index.rot, name)
+            for record in with_shard(index.invalid, name)
         ]
         self._files = ShardFiles(files)
 
-    def read(self, index: int) -> RawRecord | BrokenRecord:
+    def read(self, index: int) -> RawRecord | InvalidRecord:
         """Read picture and caption, in one piece where they are neighbours."""
         shard = bisect_right(self._ends, index)
         row = index - (self._ends[shard - 1] if shard else 0)
@@ -309,13 +319,15 @@ class TarSource(CaptionSource):
                 picture = self._files.read(shard, picture_at, picture_size)
                 text = self._files.read(shard, caption_at, caption_size)
         except OSError as error:
-            return BrokenRecord(name, key, Rot.ARCHIVE, str(error))
+            return InvalidRecord(name, key, InvalidReason.ARCHIVE, str(error))
         if len(picture) + len(text) < picture_size + caption_size:
-            return BrokenRecord(name, key, Rot.TRUNCATED, "the file was cut off since it was opened")
+            return InvalidRecord(
+                name, key, InvalidReason.TRUNCATED, "the file was cut off since it was opened"
+            )
         try:
             captions = parse_json(text, self.columns.caption) if known.is_json[row] else parse_text(text)
         except CaptionError as error:
-            return BrokenRecord(name, key, error.reason, error.detail)
+            return InvalidRecord(name, key, error.reason, error.detail)
         return RawRecord(name, key, picture, captions)
 
     def fingerprint(self) -> str:

@@ -1,4 +1,9 @@
-"""Batches for weak-shot training: pairs of crops, masks of seen classes, tags of the others."""
+"""Batches for weak-shot training: pairs of crops, masks of seen classes, tags of the others.
+
+Which image is compared with which: Chen et al., NeurIPS 2022, pair an image with one that shares exactly one
+unseen class. Of two classes that always come together, no image says which is which, but a third image that
+has only one of them does.
+"""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -16,7 +21,7 @@ from lexiseg.core.batch import Batch
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.errors import DatasetError
 from lexiseg.data.labelled_dataset import add_to_digest
-from lexiseg.data.partial_labels.view import WeakShotView
+from lexiseg.data.partial_labels.masked_labels import MaskedLabels
 from lexiseg.data.stepwise import StepwiseData
 
 #: How often the class with the fewest partners is taken instead of a random one.
@@ -126,12 +131,14 @@ class WeakShotSettings:
     """What a batch is made of.
 
     Attributes:
-        presence: Tags of the whole ``image``, as people give them, or of the ``crop``: only unseen classes
-            that are in it, which needs their masks, as the paper's release does.
-        pairing: See ``PairingTable``.
-        mixing: See ``PairingTable``.
-        truth: Put the true label maps of unseen classes into the batch (``TruthBatch``). For
-            ablations: training is then not weak-shot any more.
+        presence: Scope of tags: the whole ``image``, as people give them, or the ``crop`` (only unseen
+            classes that are in it, which needs their masks, as the paper's release does).
+        pairing: Rule by which an image gets its partner: ``deconfounded`` through a random unseen class,
+            ``released`` as the published code does, ``random`` any image; see ``PairingTable``.
+        mixing: Probability that the class with the fewest partners is taken instead of a random one, in [0,
+            1].
+        truth: Put the true label maps of unseen classes into the batch (``TruthBatch``). For ablations only:
+            training is then not weak-shot any more.
     """
 
     presence: Literal["image", "crop"] = "image"
@@ -141,7 +148,7 @@ class WeakShotSettings:
 
     @property
     def needs_truth(self) -> bool:
-        """Tell whether the view must give the masks of unseen classes (``gives_truth``)."""
+        """Return whether the data must give the masks of unseen classes (``gives_truth``)."""
         return self.presence == "crop" or self.truth
 
 
@@ -162,24 +169,32 @@ class WeakShotBatches:
     ``label_maps`` holds seen classes only; ``tags`` the classes that an image shows without a mask.
 
     Args:
-        view: Where samples come from.
+        masked_labels: Where samples come from.
         settings: What a batch is made of.
         crop: Makes the pieces, all of one size.
         batch_size: Images of a whole batch: twice the pairs.
-        seed: Of everything that is drawn.
+        seed: Seed of everything that is drawn.
     """
 
     def __init__(
-        self, view: WeakShotView, settings: WeakShotSettings, crop: Crop, *, batch_size: int, seed: int
+        self,
+        masked_labels: MaskedLabels,
+        settings: WeakShotSettings,
+        crop: Crop,
+        *,
+        batch_size: int,
+        seed: int,
     ) -> None:
         assert batch_size % 2 == 0, f"{batch_size} images are no pairs"
-        assert view.gives_truth or not settings.needs_truth, "the view gives no truth"
-        self.view, self.settings, self.crop = view, settings, crop
+        assert masked_labels.gives_truth or not settings.needs_truth, (
+            "the data gives no truth: open it with gives_truth"
+        )
+        self.masked_labels, self.settings, self.crop = masked_labels, settings, crop
         self.batch_size, self.seed = batch_size, seed
         self.pairs = PairingTable(
-            [known.tags & view.unseen for known in view.known],
-            [known.with_mask for known in view.known],
-            len(view.vocabulary),
+            [known.tags & masked_labels.unseen for known in masked_labels.known],
+            [known.with_mask for known in masked_labels.known],
+            len(masked_labels.vocabulary),
             pairing=settings.pairing,
             mixing=settings.mixing,
         )
@@ -200,7 +215,7 @@ class WeakShotBatches:
 
     def _row(self, step: int, row: int) -> "_Row":
         pair = step * (self.batch_size // 2) + row // 2
-        num_images = len(self.view)
+        num_images = len(self.masked_labels)
         index = int(_order(self.seed, pair // num_images, num_images)[pair % num_images])
         if row % 2:
             index = self.pairs.draw(index, np.random.default_rng([self.seed, pair, 0]))
@@ -213,9 +228,9 @@ class WeakShotBatches:
             DatasetError: None of ``MAX_CROPS`` does.
         """
         if self.settings.needs_truth:
-            sample, label_map = self.view.read_truth(index)
+            sample, label_map = self.masked_labels.read_truth(index)
         else:
-            sample = self.view[index]
+            sample = self.masked_labels[index]
             label_map = sample.label_map
         if label_map is None:
             label_map = np.full(sample.image.shape[:2], IGNORE_INDEX, np.uint16)
@@ -224,7 +239,7 @@ class WeakShotBatches:
             image, truth, padding = self.crop(sample.image, label_map, rng)
             if self.settings.presence == "crop" and sample.label_map is not None:
                 tags = (sample.tags or frozenset()) & frozenset(np.unique(truth).tolist())
-            shown = self.view.hide(truth)
+            shown = self.masked_labels.hide(truth)
             if tags or (shown != IGNORE_INDEX).any():
                 return _Row(image, str(sample.source), shown, tags, padding, truth)
         raise DatasetError(
@@ -235,7 +250,7 @@ class WeakShotBatches:
         )
 
     def _tag_row(self, tags: frozenset[int]) -> Bool[Tensor, " K"]:
-        row = torch.zeros(len(self.view.vocabulary), dtype=torch.bool)
+        row = torch.zeros(len(self.masked_labels.vocabulary), dtype=torch.bool)
         row[list(tags)] = True
         return row
 
@@ -250,7 +265,7 @@ class _Row(NamedTuple):
 
 
 def weak_shot_data(
-    view: WeakShotView,
+    masked_labels: MaskedLabels,
     settings: WeakShotSettings,
     crop: Crop,
     *,
@@ -258,31 +273,33 @@ def weak_shot_data(
     seed: int,
     crop_facts: dict[str, Any],
 ) -> StepwiseData:
-    """Make the training data of a view.
+    """Build the training data of images with partial labels.
 
     Args:
-        view: Where samples come from.
+        masked_labels: Where samples come from.
         settings: What a batch is made of.
         crop: Makes the pieces.
         batch_size: Images of a whole batch: twice the pairs.
-        seed: Of everything that is drawn.
+        seed: Seed of everything that is drawn.
         crop_facts: What ``crop`` depends on, as plain values.
     """
     facts = {**asdict(settings), "crop": crop_facts, "seed": seed, "batch_size": batch_size}
     digest = hashlib.sha256()
-    add_to_digest(digest, b"view", view.fingerprint().encode())
+    add_to_digest(digest, b"view", masked_labels.fingerprint().encode())
     add_to_digest(digest, b"facts", repr(sorted(facts.items())).encode())
-    known = view.known
+    known = masked_labels.known
     return StepwiseData(
-        WeakShotBatches(view, settings, crop, batch_size=batch_size, seed=seed),
+        WeakShotBatches(masked_labels, settings, crop, batch_size=batch_size, seed=seed),
         batch_size=batch_size,
         fingerprint=digest.hexdigest(),
         facts={
             **facts,
-            "images": len(view),
+            "images": len(masked_labels),
             "images_with_masks": sum(each.masked for each in known),
-            "seen_classes": len(view.seen),
-            "unseen_classes": [view.vocabulary.names[label] for label in sorted(view.unseen)],
+            "seen_classes": len(masked_labels.seen),
+            "unseen_classes": [
+                masked_labels.vocabulary.names[label] for label in sorted(masked_labels.unseen)
+            ],
         },
     )
 

@@ -16,7 +16,7 @@ from lexiseg.core.batch import Sample
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.data.label_files import check_labels, read_label_map
 from lexiseg.data.labelled_dataset import LabelledDataset, add_to_digest, refuse_other_size
-from lexiseg.data.partial_labels.view import WeakShotView
+from lexiseg.data.partial_labels.masked_labels import MaskedLabels
 
 
 def pseudo_map(
@@ -27,14 +27,14 @@ def pseudo_map(
     Args:
         prediction: Best of all classes at each pixel.
         tags: Classes that the image shows without a mask.
-        known: Its masks; None where it has none.
+        known: Label map of the image's masks; None where it has none.
     """
     pseudo = np.where(np.isin(prediction, list(tags)), prediction, np.uint16(IGNORE_INDEX))
     return pseudo if known is None else np.where(known == IGNORE_INDEX, pseudo, known)
 
 
 def pseudo_mask_path(folder: Path, stem: str) -> Path:
-    """Give the file of an image's pseudo masks; a stem may name folders."""
+    """Return the file of an image's pseudo masks; a stem may name folders."""
     return folder / f"{stem}.png"
 
 
@@ -55,15 +55,15 @@ class PseudoMaskedDataset(LabelledDataset):
     An image without such a file keeps its own masks of seen classes.
 
     Args:
-        view: The data set without its hidden masks.
-        folder: Of ``write_pseudo_mask``.
+        masked_labels: The data set without its hidden masks.
+        folder: Folder that ``write_pseudo_mask`` wrote to.
     """
 
-    def __init__(self, view: WeakShotView, folder: Path) -> None:
-        self.view, self.folder = view, folder
-        self.path, self.split, self.stems = view.path, view.split, view.stems
-        everything = frozenset(range(len(view.vocabulary)))
-        self.vocabulary = dataclasses.replace(view.vocabulary, seen=everything)
+    def __init__(self, masked_labels: MaskedLabels, folder: Path) -> None:
+        self.masked_labels, self.folder = masked_labels, folder
+        self.path, self.split, self.stems = masked_labels.path, masked_labels.split, masked_labels.stems
+        everything = frozenset(range(len(masked_labels.vocabulary)))
+        self.vocabulary = dataclasses.replace(masked_labels.vocabulary, seen=everything)
 
     def __getitem__(self, index: int) -> Sample:
         """Read one sample.
@@ -71,7 +71,7 @@ class PseudoMaskedDataset(LabelledDataset):
         Raises:
             DatasetError: Its pseudo mask cannot be read, or has another size than the image.
         """
-        sample = self.view[index]
+        sample = self.masked_labels[index]
         path = pseudo_mask_path(self.folder, self.stems[index])
         label_map = sample.label_map
         if path.is_file():
@@ -82,7 +82,7 @@ class PseudoMaskedDataset(LabelledDataset):
         return dataclasses.replace(sample, label_map=label_map, tags=None)
 
     def labelled(self) -> list[int]:
-        """Give the samples that show a label; reads all. An image of unseen classes may have got none."""
+        """Return the samples that show a label; reads all. An image of unseen classes may have got none."""
         label_maps = (self[index].label_map for index in range(len(self)))
         shown = [found is not None and bool((found != IGNORE_INDEX).any()) for found in label_maps]
         return [index for index, is_shown in enumerate(shown) if is_shown]
@@ -90,7 +90,7 @@ class PseudoMaskedDataset(LabelledDataset):
     def fingerprint(self) -> str:
         """Hash the data set and the pseudo masks: 64 hexadecimal digits."""
         digest = hashlib.sha256()
-        add_to_digest(digest, b"view", self.view.fingerprint().encode())
+        add_to_digest(digest, b"view", self.masked_labels.fingerprint().encode())
         for stem in self.stems:
             path = pseudo_mask_path(self.folder, stem)
             add_to_digest(digest, stem.encode(), path.read_bytes() if path.is_file() else b"")

@@ -11,8 +11,8 @@ from lexiseg.core.vocabulary import Vocabulary, without_names_of_others
 from lexiseg.data.class_lists import from_package
 from lexiseg.data.folder_lists import folder_error, read_lines
 from lexiseg.data.published.dataset_facts import DatasetFacts
-from lexiseg.data.published.forms import Form
-from lexiseg.data.published.label_encodings import LabelCode, identity, shifted
+from lexiseg.data.published.label_encodings import LabelMapping, identity, shifted
+from lexiseg.data.published.layouts import Layout
 
 _TREE_150 = """\
 ADEChallengeData2016/
@@ -65,16 +65,16 @@ ADE20K_150 = DatasetFacts(
     rule="PNG: 1 to 150 become 0 to 149, 0 is void",
     licence="pictures: for non-commercial research; labels: BSD-3-Clause",
     source="http://sceneparsing.csail.mit.edu (ADEChallengeData2016.zip)",
-    forms=(
-        Form(
+    layouts=(
+        Layout(
             name="annotations", images="images/{folder}/{stem}.jpg", labels="annotations/{folder}/{stem}.png",
-            folders=_FOLDERS, code=shifted(150, void=(0,)), hint=_hint_150, always=frozenset({0}),
-            absence="no pixel of 0 (other) at all: zero was probably reduced already; use the published files",
+            folders=_FOLDERS, mapping=shifted(150, void=(0,)), hint=_hint_150, expected_values=frozenset({0}),
+            missing_value_hint="no pixel of 0 (other) at all: zero was probably reduced already; use the published files",
         ),
-        Form(
+        Layout(
             name="detectron2", images="images/{folder}/{stem}.jpg",
-            labels="annotations_detectron2/{folder}/{stem}.png", folders=_FOLDERS, code=identity(150),
-            hint=_hint_150_reduced, last=149,
+            labels="annotations_detectron2/{folder}/{stem}.png", folders=_FOLDERS, mapping=identity(150),
+            hint=_hint_150_reduced, highest_label=149,
         ),
     ),
     read_vocabulary=from_package("ade20k150"),
@@ -131,10 +131,10 @@ def _distinct(root: Path, rows: list[list[str]]) -> Vocabulary:
         raise folder_error(root, f"{error.found} in objects847.tsv", error.expected, error.fix) from error
 
 
-def _code_of_ids(root: Path) -> LabelCode:
+def _code_of_ids(root: Path) -> LabelMapping:
     _, ids = read_objects847(root)
     classes = {value: label for label, value in enumerate(ids)}
-    return LabelCode(classes, frozenset(range(_NUM_IDS)) - set(classes))
+    return LabelMapping(classes, frozenset(range(_NUM_IDS)) - set(classes))
 
 
 def _read_847(root: Path) -> Vocabulary:
@@ -153,15 +153,15 @@ ADE20K_847 = DatasetFacts(
     " pictures and labels with a short side above 512 are shrunk to 512 (bilinear, nearest)",
     licence="pictures: for non-commercial research; labels: see the terms at the source",
     source="https://groups.csail.mit.edu/vision/datasets/ADE20K/ (release 2021_17_01, after registration)",
-    forms=(
-        Form(
+    layouts=(
+        Layout(
             name="detectron2", images="images_detectron2/{folder}/{stem}.jpg",
-            labels="annotations_detectron2/{folder}/{stem}.tif", folders=_FOLDERS, code=identity(_NUM_847),
+            labels="annotations_detectron2/{folder}/{stem}.tif", folders=_FOLDERS, mapping=identity(_NUM_847),
             hint=_hint_847,
         ),
-        Form(
+        Layout(
             name="release", images="images/ADE/{folder}/{stem}.jpg", labels="images/ADE/{folder}/{stem}_seg.png",
-            folders=_FOLDERS, code=_code_of_ids, encoding="ade-colours", shrink_to=512,
+            folders=_FOLDERS, mapping=_code_of_ids, encoding="ade-colours", shrink_to=512,
         ),
     ),
     read_vocabulary=_read_847,

@@ -1,6 +1,6 @@
-"""Check a copy of a data set: files, counts, label values, sizes, versions, leaks between splits.
+"""Check a copy of a published data set, or a data folder: files, counts, label values, sizes, versions, leaks between splits.
 
-Every label file is read once; pictures are only opened for their size.
+Every label file is read once; images of published data sets are only opened for their size.
 """
 
 import os
@@ -16,7 +16,6 @@ from lexiseg.core.errors import DatasetError, LexisegError, UnknownNameError
 from lexiseg.data.folder import FolderDataset
 from lexiseg.data.folder_lists import first_of, read_lines, read_split
 from lexiseg.data.published.dataset_facts import DatasetFacts
-from lexiseg.data.published.forms import Form, Pair
 from lexiseg.data.published.label_file_checks import (
     CheckReport,
     add_up,
@@ -26,6 +25,7 @@ from lexiseg.data.published.label_file_checks import (
     report_unseen,
     report_values,
 )
+from lexiseg.data.published.layouts import Layout, Pair
 from lexiseg.data.splits import Split
 
 
@@ -55,17 +55,17 @@ def check_dataset(
     stems: dict[str, set[str]] = {}
     for split in splits or tuple(facts.splits):
         try:
-            root, form = facts.find(path, split)
-            stems[split] = set(form.stems(root, split))
+            root, layout = facts.find(path, split)
+            stems[split] = set(layout.stems(root, split))
         except UnknownNameError:
             raise
         except DatasetError as error:
             if splits or split == facts.default_split:
-                report.bad(split, f"{error.found}; expected {error.expected}", error.fix)
+                report.error(split, f"{error.found}; expected {error.expected}", error.fix)
             else:
-                report.note(split, "not there")
+                report.info(split, "not there")
             continue
-        _check_split(report, facts, root, form, split, class_split, whole, advance)
+        _check_split(report, facts, root, layout, split, class_split, whole, advance)
     _check_leaks(report, stems)
     return report
 
@@ -74,7 +74,7 @@ def _check_split(
     report: CheckReport,
     facts: DatasetFacts,
     root: Path,
-    form: Form,
+    layout: Layout,
     split: str,
     class_split: Split | None,
     whole: bool,
@@ -82,37 +82,37 @@ def _check_split(
 ) -> None:
     try:
         vocabulary = facts.read_vocabulary(root)
-        code = form.code_of(root)
+        mapping = layout.label_mapping(root)
         if class_split is not None:
             class_split.apply(vocabulary)
     except LexisegError as error:
-        report.bad(split, f"{error.found}; expected {error.expected}", error.fix)
+        report.error(split, f"{error.found}; expected {error.expected}", error.fix)
         return
-    stems = form.stems(root, split)
-    pairs = [Pair(s, form.image_path(root, split, s), form.label_path(root, split, s)) for s in stems]
-    report.note(split, f"{len(stems):,} images, form {form.name}: {code.describe()}")
-    _check_files(report, facts, root, form, split, pairs, whole)
+    stems = layout.stems(root, split)
+    pairs = [Pair(s, layout.image_path(root, split, s), layout.label_path(root, split, s)) for s in stems]
+    report.info(split, f"{len(stems):,} images, layout {layout.name}: {mapping.describe()}")
+    _check_files(report, facts, root, layout, split, pairs, whole)
     there = [pair for pair in pairs if pair.image.is_file() and pair.label.is_file()]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         results = []
-        for result in pool.map(lambda pair: check_file(facts, form, code, pair), there):
+        for result in pool.map(lambda pair: check_file(facts, layout, mapping, pair), there):
             results.append(result)
             advance()
     report.num_label_files += len(there)
     report_errors(report, split, results)
     total = add_up(results)
     is_whole = len(there) in facts.splits[split] and len(there) == len(pairs)
-    report_values(report, form, code, split, total, results, is_whole=is_whole)
-    report_classes(report, split, code, vocabulary, total, is_reported=split == facts.default_split)
+    report_values(report, layout, mapping, split, total, results, is_whole=is_whole)
+    report_classes(report, split, mapping, vocabulary, total, is_reported=split == facts.default_split)
     if class_split is not None and _is_training(split):
-        report_unseen(report, facts, split, class_split, code, results)
+        report_unseen(report, facts, split, class_split, mapping, results)
 
 
 def _check_files(
     report: CheckReport,
     facts: DatasetFacts,
     root: Path,
-    form: Form,
+    layout: Layout,
     split: str,
     pairs: list[Pair],
     whole: bool,
@@ -121,7 +121,7 @@ def _check_files(
     if whole and len(pairs) not in expected:
         published = " or ".join(f"{count:,}" for count in expected)
         fix = "Complete the copy or its list. For a part on purpose, say so with --part."
-        report.bad(split, f"{len(pairs):,} images; published are {published}", fix)
+        report.error(split, f"{len(pairs):,} images; published are {published}", fix)
     for what, files in (
         ("pictures", [pair.image for pair in pairs]),
         ("label files", sorted({pair.label for pair in pairs})),
@@ -129,14 +129,14 @@ def _check_files(
         missing = [str(file.relative_to(root)) for file in files if not file.is_file()]
         if missing:
             found = f"{len(missing):,} of {len(files):,} {what} missing: {first_of(missing)}"
-            report.bad(split, found, f"Copy them again from the source: {facts.source}")
-    list_path = form.list_path(root, split)
+            report.error(split, found, f"Copy them again from the source: {facts.source}")
+    list_path = layout.list_path(root, split)
     if list_path is not None:
         lines = [line.split()[0] for line in read_lines(list_path)]
         twice = [line for line, count in Counter(lines).items() if count > 1]
         if twice:
             found = f"{len(twice):,} images listed more than once in {list_path.name}: {first_of(twice)}"
-            report.bad(split, found, "List every image once; a repeated one would count twice elsewhere.")
+            report.error(split, found, "List every image once; a repeated one would count twice elsewhere.")
 
 
 def _check_leaks(report: CheckReport, stems: Mapping[str, set[str]]) -> None:
@@ -145,7 +145,7 @@ def _check_leaks(report: CheckReport, stems: Mapping[str, set[str]]) -> None:
             both = sorted(stems[training] & stems[other])
             if both:
                 found = f"{len(both):,} images of {other} are listed for training as well: {first_of(both)}"
-                report.bad(training, found, f"Remove them from the list of {training}.")
+                report.error(training, found, f"Remove them from the list of {training}.")
 
 
 def _is_training(split: str) -> bool:
@@ -158,14 +158,14 @@ def check_folder(path: Path, *, advance: Callable[[], None] = lambda: None) -> C
     try:
         dataset = FolderDataset(path)
     except LexisegError as error:
-        report.bad("", f"{error.found}; expected {error.expected}", error.fix)
+        report.error("", f"{error.found}; expected {error.expected}", error.fix)
         return report
     counts = np.zeros(IGNORE_INDEX + 1, np.int64)
     for index, stem in enumerate(dataset.stems):
         try:
             label_map = dataset[index].label_map
         except LexisegError as error:
-            report.bad("", f"{stem}: {error.found}; expected {error.expected}", error.fix)
+            report.error("", f"{stem}: {error.found}; expected {error.expected}", error.fix)
             continue
         finally:
             advance()
@@ -173,16 +173,16 @@ def check_folder(path: Path, *, advance: Callable[[], None] = lambda: None) -> C
             report.num_label_files += 1
             counts += np.bincount(label_map.ravel(), minlength=IGNORE_INDEX + 1)
     if dataset.num_unlabelled:
-        report.note("", f"{dataset.num_unlabelled:,} of {len(dataset):,} images without a label file")
+        report.info("", f"{dataset.num_unlabelled:,} of {len(dataset):,} images without a label file")
     if counts.any():
-        report.note("", f"void: {counts[IGNORE_INDEX] / counts.sum():.1%} of pixels")
+        report.info("", f"void: {counts[IGNORE_INDEX] / counts.sum():.1%} of pixels")
         names = dataset.vocabulary.names
         absent = [name for label, name in enumerate(names) if not counts[label]]
         if absent:
-            report.note("", f"{len(absent)} of {len(names)} classes never occur ({first_of(absent)})")
+            report.info("", f"{len(absent)} of {len(names)} classes never occur ({first_of(absent)})")
     if (path / "train.txt").is_file() and (path / "val.txt").is_file():
         both = sorted(set(read_split(path, "train")) & set(read_split(path, "val")))
         if both:
             found = f"{len(both):,} images of val.txt are in train.txt as well: {first_of(both)}"
-            report.bad("train", found, "Remove them from train.txt.")
+            report.error("train", found, "Remove them from train.txt.")
     return report

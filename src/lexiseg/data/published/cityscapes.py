@@ -6,8 +6,8 @@ official tool. Both are read; the train ids are preferred.
 
 from lexiseg.data.class_lists import from_package
 from lexiseg.data.published.dataset_facts import DatasetFacts
-from lexiseg.data.published.forms import Form
-from lexiseg.data.published.label_encodings import TOP, LabelCode, identity
+from lexiseg.data.published.label_encodings import TOP, LabelMapping, identity
+from lexiseg.data.published.layouts import Layout
 
 #: Id of each of the 19 classes, in label order.
 LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
@@ -43,22 +43,22 @@ CITYSCAPES19 = DatasetFacts(
     rule="_labelTrainIds: 0 to 18, 255 void; _labelIds: the 19 ids in ascending order, all others void",
     licence="for non-commercial use (Cityscapes terms of use)",
     source="https://www.cityscapes-dataset.com (leftImg8bit_trainvaltest.zip, gtFine_trainvaltest.zip)",
-    forms=(
-        Form(
+    layouts=(
+        Layout(
             name="labelTrainIds",
             images=_IMAGES,
             labels="gtFine/{folder}/{stem}_gtFine_labelTrainIds.png",
-            code=identity(19),
+            mapping=identity(19),
             hint=_hint,
-            always=frozenset({0}),
-            absence="no pixel of road (0) at all: zero was probably reduced; Cityscapes is read as it is",
-            last=18,
+            expected_values=frozenset({0}),
+            missing_value_hint="no pixel of road (0) at all: zero was probably reduced; Cityscapes is read as it is",
+            highest_label=18,
         ),
-        Form(
+        Layout(
             name="labelIds",
             images=_IMAGES,
             labels="gtFine/{folder}/{stem}_gtFine_labelIds.png",
-            code=LabelCode(
+            mapping=LabelMapping(
                 {value: label for label, value in enumerate(LABEL_IDS)},
                 frozenset({*range(34), TOP}) - set(LABEL_IDS),
             ),

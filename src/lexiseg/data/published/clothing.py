@@ -39,7 +39,7 @@ EVERY = 4
 
 
 def clothing_vocabulary() -> Vocabulary:
-    """Give the 59 names with their division; label 0 is the background."""
+    """Return the 59 names with their division; label 0 is the background."""
     unseen = {CLOTHING_NAMES.index(name) for name in CLOTHING_UNSEEN}
     seen = frozenset(range(len(CLOTHING_NAMES))) - unseen
     return Vocabulary(names=CLOTHING_NAMES, background=0, seen=seen)
@@ -51,7 +51,7 @@ def unseen_by_rule(
     """Choose the unseen garments by the rule above.
 
     Args:
-        names: Of the classes.
+        names: Names of the classes.
         num_images: Photographs in which each has a mask.
         num_pixels: Their pixels.
     """
@@ -65,5 +65,5 @@ def unseen_by_rule(
 
 
 def held_out(stems: Sequence[str]) -> list[int]:
-    """Give the numbers of every fourth of the photographs with masks, in the order of their stems."""
+    """Return the numbers of every fourth of the photographs with masks, in the order of their stems."""
     return list(range(EVERY - 1, len(stems), EVERY))

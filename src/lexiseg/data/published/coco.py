@@ -7,8 +7,8 @@ becomes background; it therefore has no void at all.
 
 from lexiseg.data.class_lists import from_package
 from lexiseg.data.published.dataset_facts import DatasetFacts
-from lexiseg.data.published.forms import Form
-from lexiseg.data.published.label_encodings import TOP, LabelCode, identity, shifted
+from lexiseg.data.published.label_encodings import TOP, LabelMapping, identity, shifted
+from lexiseg.data.published.layouts import Layout
 
 #: Values of the published PNGs that no pixel has: things without masks (street sign, hat, …).
 GAPS = (11, 25, 28, 29, 44, 65, 67, 68, 70, 82, 90)
@@ -19,7 +19,7 @@ STUFF_VALUES = tuple(value for value in range(182) if value not in GAPS)
 _NUM_THINGS = 80
 _FOLDERS = {"train": "train2017", "val": "val2017"}
 _IMAGES = "images/{folder}/{stem}.jpg"
-_OTHER_FORMS = ("TrainIds",)
+_OTHER_LAYOUTS = ("TrainIds",)
 
 _TREE = """\
 coco/
@@ -69,7 +69,7 @@ _NO_PERSON = (
     "no pixel of the first class, person: the files were probably read with reduce_zero_label,"
     " which belongs to COCO-Stuff 10k and turns every class into its neighbour here; convert again"
 )
-_PUBLISHED_STUFF = LabelCode({value: label for label, value in enumerate(STUFF_VALUES)}, frozenset({TOP}))
+_PUBLISHED_STUFF = LabelMapping({value: label for label, value in enumerate(STUFF_VALUES)}, frozenset({TOP}))
 
 STUFF164K = DatasetFacts(
     name="coco-stuff164k",
@@ -83,19 +83,21 @@ STUFF164K = DatasetFacts(
     " Never with reduce_zero_label",
     licence=_LICENCE,
     source=_SOURCE,
-    forms=(
-        Form(
+    layouts=(
+        Layout(
             name="labelTrainIds", images=_IMAGES, labels="annotations/{folder}/{stem}_labelTrainIds.png",
-            folders=_FOLDERS, code=identity(171), hint=_hint_train_ids, always=frozenset({0}), absence=_NO_PERSON, last=170,
+            folders=_FOLDERS, mapping=identity(171), hint=_hint_train_ids,
+            expected_values=frozenset({0}), missing_value_hint=_NO_PERSON, highest_label=170,
         ),
-        Form(
+        Layout(
             name="published", images=_IMAGES, labels="annotations/{folder}/{stem}.png", folders=_FOLDERS,
-            not_stems=_OTHER_FORMS, code=_PUBLISHED_STUFF, hint=_hint_published, always=frozenset({0}),
-            absence=_NO_PERSON, last=STUFF_VALUES[-1],
+            not_stems=_OTHER_LAYOUTS, mapping=_PUBLISHED_STUFF, hint=_hint_published, expected_values=frozenset({0}),
+            missing_value_hint=_NO_PERSON, highest_label=STUFF_VALUES[-1],
         ),
-        Form(
+        Layout(
             name="detectron2", images="{folder}/{stem}.jpg", labels="stuffthingmaps_detectron2/{folder}/{stem}.png",
-            folders=_FOLDERS, code=identity(171), hint=_hint_train_ids, always=frozenset({0}), absence=_NO_PERSON, last=170,
+            folders=_FOLDERS, mapping=identity(171), hint=_hint_train_ids,
+            expected_values=frozenset({0}), missing_value_hint=_NO_PERSON, highest_label=170,
         ),
     ),
     read_vocabulary=from_package("coco_stuff171"),
@@ -103,26 +105,26 @@ STUFF164K = DatasetFacts(
 )  # fmt: skip
 
 
-def _object_forms(*, scored: bool) -> tuple[Form, ...]:
+def _object_layouts(*, scored: bool) -> tuple[Layout, ...]:
     first = 1 if scored else 0
     things = {value: label + first for label, value in enumerate(STUFF_VALUES[:_NUM_THINGS])}
     rest = [*range(91, 182), TOP]
     if scored:
-        published = LabelCode({**things, **dict.fromkeys(rest, 0)})
+        published = LabelMapping({**things, **dict.fromkeys(rest, 0)})
         converted = identity(_NUM_THINGS + 1, void=())
     else:
-        published = LabelCode(things, frozenset(rest))
+        published = LabelMapping(things, frozenset(rest))
         converted = shifted(_NUM_THINGS, void=(0,))
     return (
-        Form(
+        Layout(
             name="instanceTrainIds", images=_IMAGES, labels="annotations/{folder}/{stem}_instanceTrainIds.png",
-            folders=_FOLDERS, code=converted, hint=_hint_object, always=frozenset({0}),
-            absence="no background pixel at all: zero was probably reduced already; convert again",
+            folders=_FOLDERS, mapping=converted, hint=_hint_object, expected_values=frozenset({0}),
+            missing_value_hint="no background pixel at all: zero was probably reduced already; convert again",
         ),
-        Form(
+        Layout(
             name="published", images=_IMAGES, labels="annotations/{folder}/{stem}.png", folders=_FOLDERS,
-            not_stems=_OTHER_FORMS, code=published, hint=_hint_published,
-            last=STUFF_VALUES[-1],
+            not_stems=_OTHER_LAYOUTS, mapping=published, hint=_hint_published,
+            highest_label=STUFF_VALUES[-1],
         ),
     )  # fmt: skip
 
@@ -141,7 +143,7 @@ OBJECT81 = DatasetFacts(
     rule="as published: things in ascending order become 1 to 80, everything above 90 and 255 becomes 0; no void",
     licence=_LICENCE,
     source=_SOURCE,
-    forms=_object_forms(scored=True),
+    layouts=_object_layouts(scored=True),
     read_vocabulary=from_package("coco_object80", "background"),
     roots=_OBJECT_ROOTS,
 )
@@ -157,7 +159,7 @@ OBJECT80 = DatasetFacts(
     rule="as published: things in ascending order become 0 to 79, everything above 90 and 255 is void",
     licence=_LICENCE,
     source=_SOURCE,
-    forms=_object_forms(scored=False),
+    layouts=_object_layouts(scored=False),
     read_vocabulary=from_package("coco_object80"),
     roots=_OBJECT_ROOTS,
 )

@@ -13,8 +13,8 @@ from lexiseg.core.errors import DatasetError
 from lexiseg.data.class_lists import from_package
 from lexiseg.data.published.coco import STUFF_VALUES
 from lexiseg.data.published.dataset_facts import DatasetFacts
-from lexiseg.data.published.forms import Form
-from lexiseg.data.published.label_encodings import LabelCode, identity, shifted
+from lexiseg.data.published.label_encodings import LabelMapping, identity, shifted
+from lexiseg.data.published.layouts import Layout
 from lexiseg.data.published.matlab_files import count_names, is_hdf5
 
 _NAMES_IN_VERSION_1_0 = 172
@@ -39,7 +39,7 @@ coco_stuff_10k/
 
 @functools.lru_cache(maxsize=16384)
 def version_of(path: Path) -> str:
-    """Tell the version of a .mat file: ``1.0`` or ``1.1``.
+    """Return the version of a .mat file: ``1.0`` or ``1.1``.
 
     Raises:
         DatasetError: The file cannot be read, or has another number of names.
@@ -107,25 +107,25 @@ STUFF10K = DatasetFacts(
     " ids without gaps become 0 to 170; _labelTrainIds.png: 0 void, 1 to 171 become 0 to 170",
     licence="pictures: Flickr terms of use (each its own licence); labels: CC BY 4.0",
     source="https://github.com/nightrome/cocostuff10k (cocostuff-10k-v1.1.zip)",
-    forms=(
-        Form(
+    layouts=(
+        Layout(
             name="labelTrainIds", images="images/{folder}/{stem}.jpg",
             labels="annotations/{folder}/{stem}_labelTrainIds.png", folders=_FOLDERS_2014,
-            code=shifted(171, void=(0,)), hint=_hint_png, always=frozenset({0}),
-            absence="no void pixel (0) at all: the files were probably made from .mat of the other version,"
+            mapping=shifted(171, void=(0,)), hint=_hint_png, expected_values=frozenset({0}),
+            missing_value_hint="no void pixel (0) at all: the files were probably made from .mat of the other version,"
             " where 1 is void; convert again",
         ),
-        Form(
+        Layout(
             name="detectron2", images="images_detectron2/{folder}/{stem}.jpg",
-            labels="annotations_detectron2/{folder}/{stem}.png", code=identity(171), hint=_hint_detectron2,
+            labels="annotations_detectron2/{folder}/{stem}.png", mapping=identity(171), hint=_hint_detectron2,
         ),
-        Form(
+        Layout(
             name="mat-1.1", images=_IMAGES, labels=_MATS, lists=_LISTS, encoding="matlab:S", applies=_is_1_1, hint=_hint_1_1,
-            code=LabelCode({value + 1: label for label, value in enumerate(STUFF_VALUES)}, frozenset({0})),
+            mapping=LabelMapping({value + 1: label for label, value in enumerate(STUFF_VALUES)}, frozenset({0})),
         ),
-        Form(
+        Layout(
             name="mat-1.0", images=_IMAGES, labels=_MATS, lists=_LISTS, encoding="matlab:S", applies=_is_1_0, hint=_hint_1_0,
-            code=LabelCode({label + 2: label for label in range(171)}, frozenset({1})),
+            mapping=LabelMapping({label + 2: label for label in range(171)}, frozenset({1})),
         ),
     ),
     read_vocabulary=from_package("coco_stuff171"),

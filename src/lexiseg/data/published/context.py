@@ -11,8 +11,8 @@ from lexiseg.core.vocabulary import Vocabulary
 from lexiseg.data.class_lists import from_package
 from lexiseg.data.folder_lists import folder_error, read_lines
 from lexiseg.data.published.dataset_facts import DatasetFacts
-from lexiseg.data.published.forms import Form
-from lexiseg.data.published.label_encodings import TOP, LabelCode, identity, shifted
+from lexiseg.data.published.label_encodings import TOP, LabelMapping, identity, shifted
+from lexiseg.data.published.layouts import Layout
 
 #: Ids of the 59 among the 459, ascending, with 0 for everything else in front: index = place.
 CONTEXT60_IDS = (
@@ -23,7 +23,7 @@ CONTEXT60_IDS = (
 
 _LISTS = "ImageSets/SegmentationContext/{folder}.txt"
 _IMAGES = "JPEGImages/{stem}.jpg"
-_ALWAYS = frozenset({0})
+_EXPECTED_VALUES = frozenset({0})
 
 _TREE = """\
 VOCdevkit/VOC2010/
@@ -62,38 +62,38 @@ def _hint(values: list[int]) -> str:
     return "Use PNGs of 0 to 59 (0 = none of the 59), as made from trainval_merged.json."
 
 
-def _codes(*, scored: bool) -> tuple[LabelCode, LabelCode, LabelCode]:
-    """Give the codes of 0-to-59 files, of 0-to-58 files, and of original ids."""
+def _mappings(*, scored: bool) -> tuple[LabelMapping, LabelMapping, LabelMapping]:
+    """Return the codes of 0-to-59 files, of 0-to-58 files, and of original ids."""
     if scored:
-        reduced = LabelCode({**{label - 1: label for label in range(1, 60)}, TOP: 0})
+        reduced = LabelMapping({**{label - 1: label for label in range(1, 60)}, TOP: 0})
         places = {value: CONTEXT60_IDS.index(value) if value in CONTEXT60_IDS else 0 for value in range(460)}
-        return identity(60), reduced, LabelCode(places)
+        return identity(60), reduced, LabelMapping(places)
     kept = {value: place - 1 for place, value in enumerate(CONTEXT60_IDS) if value}
-    return shifted(59), identity(59), LabelCode(kept, frozenset(range(460)) - set(kept))
+    return shifted(59), identity(59), LabelMapping(kept, frozenset(range(460)) - set(kept))
 
 
-def _forms(*, scored: bool) -> tuple[Form, ...]:
-    full, reduced, ids = _codes(scored=scored)
-    absence = "no pixel of 0 (none of the 59): zero was probably reduced already; those files are 0 to 58"
+def _layouts(*, scored: bool) -> tuple[Layout, ...]:
+    full, reduced, ids = _mappings(scored=scored)
     return (
-        Form(
+        Layout(
             name="SegmentationClassContext", images=_IMAGES, labels="SegmentationClassContext/{stem}.png",
-            lists=_LISTS, code=full, hint=_hint, always=_ALWAYS, absence=absence, last=59,
+            lists=_LISTS, mapping=full, hint=_hint, expected_values=_EXPECTED_VALUES, highest_label=59,
+            missing_value_hint="no pixel of 0 (none of the 59): zero was probably reduced already; those files are 0 to 58",
         ),
-        Form(
+        Layout(
             name="pcontext", images="pcontext/{folder}/image/{stem}.jpg",
-            labels="pcontext/{folder}/label/{stem}.png", code=reduced, hint=_hint, last=58,
+            labels="pcontext/{folder}/label/{stem}.png", mapping=reduced, hint=_hint, highest_label=58,
         ),
-        Form(
+        Layout(
             name="pc59", images=_IMAGES, labels="annotations_detectron2/pc59_{folder}/{stem}.png",
-            lists=_LISTS, code=reduced, hint=_hint, last=58,
+            lists=_LISTS, mapping=reduced, hint=_hint, highest_label=58,
         ),
-        Form(
-            name="json", images=_IMAGES, labels="trainval_merged.json", lists=_LISTS, code=ids,
+        Layout(
+            name="json", images=_IMAGES, labels="trainval_merged.json", lists=_LISTS, mapping=ids,
             encoding="context-json", hint=_hint,
         ),
-        Form(
-            name="mat", images=_IMAGES, labels="trainval/{stem}.mat", lists=_LISTS, code=ids,
+        Layout(
+            name="mat", images=_IMAGES, labels="trainval/{stem}.mat", lists=_LISTS, mapping=ids,
             encoding="matlab:LabelMap", hint=_hint,
         ),
     )  # fmt: skip
@@ -145,7 +145,7 @@ CONTEXT59 = DatasetFacts(
     rule="PNG: 1 to 59 become 0 to 58, 0 is void; from ids: the 59 ids in ascending order",
     licence=_LICENCE,
     source=_SOURCE,
-    forms=_forms(scored=False),
+    layouts=_layouts(scored=False),
     read_vocabulary=from_package("context59"),
     roots=_ROOTS,
 )
@@ -161,7 +161,7 @@ CONTEXT60 = DatasetFacts(
     rule="PNG: 0 to 59 as they are; from ids: 0 and the 59 ids in ascending order, all other ids are 0",
     licence=_LICENCE,
     source=_SOURCE,
-    forms=_forms(scored=True),
+    layouts=_layouts(scored=True),
     read_vocabulary=from_package("context60"),
     roots=_ROOTS,
 )
@@ -177,18 +177,18 @@ CONTEXT459 = DatasetFacts(
     rule="variable LabelMap: 1 to 459 become 0 to 458, 0 is void; 16-bit TIFF or PNG: 0 to 458, 65535 void",
     licence=_LICENCE,
     source=_SOURCE,
-    forms=(
-        Form(
+    layouts=(
+        Layout(
             name="pcontext_full", images="pcontext_full/{folder}/image/{stem}.jpg",
-            labels="pcontext_full/{folder}/label/{stem}.tif", code=identity(459), hint=_hint_459,
+            labels="pcontext_full/{folder}/label/{stem}.tif", mapping=identity(459), hint=_hint_459,
         ),
-        Form(
+        Layout(
             name="pc459", images=_IMAGES, labels="annotations_detectron2/pc459_{folder}/{stem}.tif",
-            lists=_LISTS, code=identity(459), hint=_hint_459,
+            lists=_LISTS, mapping=identity(459), hint=_hint_459,
         ),
-        Form(
+        Layout(
             name="mat", images=_IMAGES, labels="trainval/{stem}.mat", lists=_LISTS,
-            code=shifted(459, void=(0,)), encoding="matlab:LabelMap",
+            mapping=shifted(459, void=(0,)), encoding="matlab:LabelMap",
         ),
     ),
     read_vocabulary=read_context459,

@@ -1,4 +1,4 @@
-"""Write the label maps of a published data set in another form, or everything as a data folder.
+"""Write the label maps of a published data set in another layout, or everything as a data folder.
 
 Nothing is written into the source. Files that are there already are kept, so an interrupted conversion
 goes on where it stopped; conversion.json says what made them from which files, and another conversion, or
@@ -18,13 +18,13 @@ from lexiseg.core.atomic_write import atomic_path
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.errors import InputError
 from lexiseg.core.vocabulary import as_lines
-from lexiseg.data.published.forms import Form
-from lexiseg.data.published.label_encodings import TOP, LabelCode, write_values
+from lexiseg.data.published.label_encodings import TOP, LabelMapping, write_values
+from lexiseg.data.published.layouts import Layout
 from lexiseg.data.published.reader import PublishedDataset, is_turned, load_as_stored
 from lexiseg.data.splits import Split, hide_classes
 
-#: The target that is no published form: classes.txt, images/, labels/ and a list of the split.
-FOLDER_FORM = "folder"
+#: The target that is no published layout: classes.txt, images/, labels/ and a list of the split.
+FOLDER_LAYOUT = "folder"
 
 _MOST_CLASSES_IN_8_BITS = 255
 
@@ -32,17 +32,17 @@ _MOST_CLASSES_IN_8_BITS = 255
 def convert_dataset(
     dataset: PublishedDataset,
     out: Path,
-    target: str = FOLDER_FORM,
+    target: str = FOLDER_LAYOUT,
     *,
     hide: Split | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> int:
-    """Write label maps in another form.
+    """Write label maps in another layout.
 
     Args:
-        dataset: What is read; its form says how.
+        dataset: What is read; its layout says how.
         out: The root of the new tree; never the source itself.
-        target: A form of the data set, or ``folder``.
+        target: A layout of the data set, or ``folder``.
         hide: Turn the unseen classes of this split into void, for training.
         advance: Called after every image.
 
@@ -57,15 +57,15 @@ def convert_dataset(
     _refuse_source(dataset, out)
     if hide is not None:
         hide.apply(dataset.vocabulary)
-    form = None if target == FOLDER_FORM else _writable(dataset, target)
+    layout = None if target == FOLDER_LAYOUT else _writable(dataset, target)
     _record(dataset, out, target, hide)
-    if form is None:
+    if layout is None:
         _write_lists(dataset, out)
     written = 0
     for index, pair in enumerate(dataset.pairs):
-        image_path, label_path = _places(dataset, form, out, pair.stem, pair.image)
+        image_path, label_path = _places(dataset, layout, out, pair.stem, pair.image)
         if not (label_path.is_file() and (image_path is None or image_path.is_file())):
-            _write_one(dataset, index, form, image_path, label_path, hide)
+            _write_one(dataset, index, layout, image_path, label_path, hide)
             written += 1
         advance()
     return written
@@ -74,13 +74,13 @@ def convert_dataset(
 def _write_one(
     dataset: PublishedDataset,
     index: int,
-    form: Form | None,
+    layout: Layout | None,
     image_path: Path | None,
     label_path: Path,
     hide: Split | None,
 ) -> None:
     pair = dataset.pairs[index]
-    if dataset.form.shrink_to is None:
+    if dataset.layout.shrink_to is None:
         numbers = dataset.read_numbers(pair)
         labels = dataset.to_classes(numbers, pair)
         strict_void = (numbers == TOP) & (labels == IGNORE_INDEX)
@@ -91,7 +91,7 @@ def _write_one(
         strict_void = labels == IGNORE_INDEX
     if image_path is not None:
         with atomic_path(image_path) as temporary:
-            if dataset.form.shrink_to is not None:
+            if dataset.layout.shrink_to is not None:
                 Image.fromarray(sample.image).save(temporary, quality=95)
             elif is_turned(pair.image):  # a folder's pictures are turned upright, its label files are not
                 Image.fromarray(load_as_stored(pair.image)).save(temporary)
@@ -101,39 +101,39 @@ def _write_one(
         shown = labels
         labels = hide_classes(labels, hide.unseen)
         strict_void |= labels != shown
-    values = labels if form is None else _values_in(form.code_of(dataset.root), labels, strict_void)
-    top = dataset.facts.num_classes if form is None else int(_values_of(dataset, form).max(initial=0)) + 1
+    values = labels if layout is None else _values_in(layout.label_mapping(dataset.root), labels, strict_void)
+    top = dataset.facts.num_classes if layout is None else int(_values_of(dataset, layout).max(initial=0)) + 1
     write_values(label_path, values, 8 if top <= _MOST_CLASSES_IN_8_BITS else 16)
 
 
 def _values_in(
-    code: LabelCode, labels: UInt16[np.ndarray, "H W"], strict_void: Bool[np.ndarray, "H W"]
+    mapping: LabelMapping, labels: UInt16[np.ndarray, "H W"], strict_void: Bool[np.ndarray, "H W"]
 ) -> UInt16[np.ndarray, "H W"]:
     """Turn class indices into file values; what must stay void for everyone is 255 where the code has it.
 
     With 0 and 255 for void, 0 is background to those who score it, so hidden classes must not become 0.
     """
-    values = code.from_classes(labels)
-    return np.where(strict_void, np.uint16(TOP), values) if TOP in code.void else values
+    values = mapping.from_classes(labels)
+    return np.where(strict_void, np.uint16(TOP), values) if TOP in mapping.void else values
 
 
-def _values_of(dataset: PublishedDataset, form: Form) -> np.ndarray:
-    code = form.code_of(dataset.root)
-    return np.array([value for value in (*code.classes, *code.void) if value != TOP])
+def _values_of(dataset: PublishedDataset, layout: Layout) -> np.ndarray:
+    mapping = layout.label_mapping(dataset.root)
+    return np.array([value for value in (*mapping.classes, *mapping.void) if value != TOP])
 
 
 def _places(
-    dataset: PublishedDataset, form: Form | None, out: Path, stem: str, image: Path
+    dataset: PublishedDataset, layout: Layout | None, out: Path, stem: str, image: Path
 ) -> tuple[Path | None, Path]:
-    """Give where picture (None: it stays where it is) and label file go."""
-    shrunk = dataset.form.shrink_to is not None
-    if form is None:
+    """Return where picture (None: it stays where it is) and label file go."""
+    shrunk = dataset.layout.shrink_to is not None
+    if layout is None:
         flat = stem.replace("/", "--")  # the folder has one level
         suffix = ".png" if shrunk or is_turned(image) else image.suffix
         return out / "images" / f"{flat}{suffix}", out / "labels" / f"{flat}.png"
     return (
-        form.image_path(out, dataset.split, stem) if shrunk else None,
-        form.label_path(out, dataset.split, stem),
+        layout.image_path(out, dataset.split, stem) if shrunk else None,
+        layout.label_path(out, dataset.split, stem),
     )
 
 
@@ -151,7 +151,7 @@ def _record(dataset: PublishedDataset, out: Path, target: str, hide: Split | Non
     path = out / "conversion.json"
     request = {
         "data set": dataset.facts.name,
-        "from": dataset.form.name,
+        "from": dataset.layout.name,
         "to": target,
         "hidden": None if hide is None else hide.name,
         "fingerprint": dataset.fingerprint(),
@@ -181,18 +181,18 @@ def _other_conversion(out: Path, found: str, request: dict[str, str | None]) -> 
     )
 
 
-def _writable(dataset: PublishedDataset, target: str) -> Form:
-    facts, form = dataset.facts, dataset.facts.form(target)
-    fits = [other for other in facts.forms if other.encoding == "index" and other.holds(dataset.split)]
-    if form not in fits:
-        why = f"does not hold the split {dataset.split}" if form.encoding == "index" else "is only read"
+def _writable(dataset: PublishedDataset, target: str) -> Layout:
+    facts, layout = dataset.facts, dataset.facts.layout(target)
+    fits = [other for other in facts.layouts if other.encoding == "index" and other.holds(dataset.split)]
+    if layout not in fits:
+        why = f"does not hold the split {dataset.split}" if layout.encoding == "index" else "is only read"
         raise InputError(
             doing=f"converting {facts.name}",
             found=f"the target {target}, which {why}",
-            expected=f"one of: {', '.join([*(other.name for other in fits), FOLDER_FORM])}",
+            expected=f"one of: {', '.join([*(other.name for other in fits), FOLDER_LAYOUT])}",
             fix="Choose one with --to.",
         )
-    return form
+    return layout
 
 
 def _refuse_source(dataset: PublishedDataset, out: Path) -> None:
@@ -200,6 +200,6 @@ def _refuse_source(dataset: PublishedDataset, out: Path) -> None:
         raise InputError(
             doing=f"converting {dataset.facts.name}",
             found="the source itself as the place for the result",
-            expected="another folder: labels of two forms in one tree are mistaken for each other",
+            expected="another folder: labels of two layouts in one tree are mistaken for each other",
             fix="Choose another folder with --out, and link the pictures there.",
         )

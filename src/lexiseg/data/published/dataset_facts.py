@@ -1,6 +1,6 @@
 """DatasetFacts: what is known of a published benchmark before any copy of it is seen.
 
-The families (voc.py, context.py, …) only declare facts and forms; one reader, one check and one
+The families (voc.py, context.py, …) only declare facts and layouts; one reader, one check and one
 converter serve all of them.
 """
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from lexiseg.core.errors import UnknownNameError
 from lexiseg.core.vocabulary import Vocabulary
 from lexiseg.data.folder_lists import first_of, folder_error
-from lexiseg.data.published.forms import Form
+from lexiseg.data.published.layouts import Layout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,9 +27,9 @@ class DatasetFacts:
         default_split: The split that numbers are reported on.
         tree: The tree people have, as text.
         rule: How label files are to be read, in words.
-        licence: Of pictures and labels.
+        licence: Licence of pictures and labels.
         source: Where to get it.
-        forms: In the order in which they are looked for.
+        layouts: In the order in which they are looked for.
         read_vocabulary: Gives the classes, from this package or from the copy at a root.
         roots: Subfolders in which the tree may begin.
     """
@@ -44,48 +44,48 @@ class DatasetFacts:
     rule: str
     licence: str
     source: str
-    forms: tuple[Form, ...]
+    layouts: tuple[Layout, ...]
     read_vocabulary: Callable[[Path], Vocabulary]
     roots: tuple[str, ...] = ("",)
 
-    def form(self, name: str) -> Form:
-        """Look up a form by name.
+    def layout(self, name: str) -> Layout:
+        """Look up a layout by name.
 
         Raises:
             UnknownNameError: There is none of that name.
         """
-        by_name = {form.name: form for form in self.forms}
+        by_name = {layout.name: layout for layout in self.layouts}
         if name not in by_name:
-            raise UnknownNameError.of(f"form of {self.name}", name, by_name)
+            raise UnknownNameError.of(f"layout of {self.name}", name, by_name)
         return by_name[name]
 
-    def find(self, path: Path, split: str, form: str | None = None) -> tuple[Path, Form]:
-        """Find root and form of a copy.
+    def find(self, path: Path, split: str, layout: str | None = None) -> tuple[Path, Layout]:
+        """Find root and layout of a copy.
 
         Args:
             path: The folder that a person names.
             split: One of ``splits``.
-            form: Only this form.
+            layout: Only this layout.
 
         Raises:
-            DatasetError: The folder has none of the forms.
-            UnknownNameError: There is no such split or form.
+            DatasetError: The folder has none of the layouts.
+            UnknownNameError: There is no such split or layout.
         """
         if split not in self.splits:
             raise UnknownNameError.of(f"split of {self.name}", split, self.splits)
-        forms = self.forms if form is None else (self.form(form),)
-        forms = tuple(f for f in forms if f.holds(split)) or forms
+        layouts = self.layouts if layout is None else (self.layout(layout),)
+        layouts = tuple(f for f in layouts if f.holds(split)) or layouts
         if not path.is_dir():
             found = "a file" if path.exists() else "no folder there"
             raise folder_error(path, found, f"a folder like this:\n{self.tree}", "Check the path.")
-        for candidate in forms:
+        for candidate in layouts:
             for below in self.roots:
                 if candidate.is_at(path / below, split):
                     return path / below, candidate
-        lists = {f.list_path(path, split) for f in forms} - {None}
+        lists = {f.list_path(path, split) for f in layouts} - {None}
         missing = [str(file.relative_to(path)) for file in lists if file and not file.is_file()]
-        folder = forms[0].folders.get(split, split)
-        wanted = [f.labels.replace("{folder}", f.folders.get(split, split)) for f in forms]
+        folder = layouts[0].folders.get(split, split)
+        wanted = [f.labels.replace("{folder}", f.folders.get(split, split)) for f in layouts]
         fix = f"Make the tree so (folder of the split: {folder}):\n{self.tree}\nTo get it: {self.source}"
         raise folder_error(
             path,

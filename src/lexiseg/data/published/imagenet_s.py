@@ -12,8 +12,8 @@ from lexiseg.core.vocabulary import Vocabulary
 from lexiseg.data.class_lists import from_package, imagenet_classes, with_zeroth
 from lexiseg.data.folder_lists import folder_error, read_lines
 from lexiseg.data.published.dataset_facts import DatasetFacts
-from lexiseg.data.published.forms import Form
-from lexiseg.data.published.label_encodings import LabelCode
+from lexiseg.data.published.label_encodings import LabelMapping
+from lexiseg.data.published.layouts import Layout
 
 _VOID = 1000
 _OTHER = "other"
@@ -56,7 +56,7 @@ def _read_names(count: int) -> Callable[[Path], Vocabulary]:
 
 
 def _find_wnids(root: Path, count: int) -> list[str]:
-    """Take the ids from the published list, or from the folders that hold one class each."""
+    """Read the ids from the published list, or from the folders that hold one class each."""
     name = f"ImageNetS_categories_im{count}.txt"
     for path in (root / name, root.parent / name, root / "data" / "categories" / name):
         if path.is_file():
@@ -95,12 +95,12 @@ def _facts(
         rule=f"R + 256 G: 0 other, 1 to {count} in ascending order of WordNet id, 1000 void",
         licence="pictures: ImageNet, for non-commercial research; labels: see the project page",
         source="https://github.com/LUSSeg/ImageNet-S (needs ImageNet-1k)",
-        forms=(
-            Form(
+        layouts=(
+            Layout(
                 name="red-green",
                 images="{folder}/{stem}.JPEG",
                 labels="{folder}-segmentation/{stem}.png",
-                code=LabelCode(classes, frozenset({_VOID})),
+                mapping=LabelMapping(classes, frozenset({_VOID})),
                 encoding="red-green",
                 hint=_hint,
             ),

@@ -1,6 +1,12 @@
-"""Read and write the files that published benchmarks keep labels in: PNG, TIFF, two-channel colour, MATLAB.
+"""Label files of published benchmarks: how they keep numbers, and which class each number stands for.
 
-Everything is read as the numbers in the file, uint16, with 255 of an 8-bit file as 65535.
+Formats: PNG, TIFF, two-channel colour, MATLAB, JSON. Everything is read as the numbers in the file, uint16,
+with 255 of an 8-bit file as 65535. Each benchmark stores its classes in its own way: shifted by one, with gaps, with
+255 or 0 for void. A ``LabelMapping`` says it once; reading, checking and converting all go through it.
+
+PASCAL Context's trainval_merged.json (PASCAL in Detail) keeps one run-length mask a segment. Segments are painted
+in the order of the file, later ones over earlier ones, as the Detail toolbox does. It is large: some 600 MB, read
+once and kept in memory.
 """
 
 import functools
@@ -124,7 +130,7 @@ def write_values(path: Path, values: UInt16[np.ndarray, "H W"], bits: Literal[8,
                 doing=f"writing the label file {path}",
                 found=f"the value {top}",
                 expected="values below 255 in an 8-bit file (255 is void)",
-                fix="Choose a form with 16 bits.",
+                fix="Choose a layout with 16 bits.",
             )
         picture = Image.fromarray(
             np.where(values == IGNORE_INDEX, IGNORE_INDEX_8BIT, values).astype(np.uint8)
@@ -192,7 +198,7 @@ _NOT_ALLOWED = -1
 
 
 @dataclass(frozen=True, eq=False)
-class LabelCode:
+class LabelMapping:
     """Values of a label file and the class index each stands for.
 
     Attributes:
@@ -231,7 +237,7 @@ class LabelCode:
         return sorted(value for value in values if self.table[value] == _NOT_ALLOWED)
 
     def describe(self) -> str:
-        """Say which values are allowed, e.g. ``0 to 20, void 255 (65535 in 16 bits)``."""
+        """Describe the allowed values, such as ``0 to 20, void 255 (65535 in 16 bits)``."""
         text = spans(value for value in self.classes if value != TOP)
         voids = spans(value for value in self.void if value != TOP)
         top = "255 (65535 in 16 bits)" if TOP in self.void else ""
@@ -250,11 +256,11 @@ def spans(values: Iterable[int]) -> str:
     return ", ".join(str(first) if first == last else f"{first} to {last}" for first, last in runs)
 
 
-def identity(count: int, void: Iterable[int] = (TOP,)) -> LabelCode:
+def identity(count: int, void: Iterable[int] = (TOP,)) -> LabelMapping:
     """Build the code in which the file holds class indices."""
-    return LabelCode({label: label for label in range(count)}, frozenset(void))
+    return LabelMapping({label: label for label in range(count)}, frozenset(void))
 
 
-def shifted(count: int, void: Iterable[int] = (0, TOP)) -> LabelCode:
+def shifted(count: int, void: Iterable[int] = (0, TOP)) -> LabelMapping:
     """Build the code in which the file holds class index plus one, and 0 for none of the classes."""
-    return LabelCode({label + 1: label for label in range(count)}, frozenset(void))
+    return LabelMapping({label + 1: label for label in range(count)}, frozenset(void))

@@ -1,4 +1,4 @@
-"""What label files hold, and what a check has to say of it."""
+"""Checks of label files: what they hold, what is wrong with it and how to mend it, as findings of a report."""
 
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
@@ -12,8 +12,8 @@ from lexiseg.core.vocabulary import Vocabulary
 from lexiseg.data.folder_lists import first_of
 from lexiseg.data.labelled_dataset import refuse_other_size
 from lexiseg.data.published.dataset_facts import DatasetFacts
-from lexiseg.data.published.forms import Form, Pair
-from lexiseg.data.published.label_encodings import TOP, LabelCode, read_values
+from lexiseg.data.published.label_encodings import TOP, LabelMapping, read_values
+from lexiseg.data.published.layouts import Layout, Pair
 from lexiseg.data.published.reader import TURNED
 from lexiseg.data.splits import Split
 
@@ -23,13 +23,14 @@ class Finding:
     """One thing that a check has to say.
 
     Attributes:
-        level: ``bad`` spoils scores or training; ``doubt`` looks wrong but may be meant; ``note`` informs.
+        level: Severity: an ``error`` spoils scores or training, a ``warning`` looks wrong but may be meant,
+            an ``info`` informs.
         split: The split of images it is about, or empty.
         what: What was found.
-        fix: What to do; empty for notes.
+        fix: What to do; empty for infos.
     """
 
-    level: Literal["bad", "doubt", "note"]
+    level: Literal["error", "warning", "info"]
     split: str
     what: str
     fix: str = ""
@@ -40,8 +41,8 @@ class CheckReport:
     """Findings about one copy of a data set.
 
     Attributes:
-        name: Of the data set.
-        path: Of the copy, as given.
+        name: Name of the data set.
+        path: Path of the copy, as given.
         findings: In the order in which they were made.
         num_label_files: Label files that were read.
     """
@@ -53,33 +54,33 @@ class CheckReport:
 
     @property
     def is_good(self) -> bool:
-        """Whether nothing is bad; doubts do not count."""
-        return all(finding.level != "bad" for finding in self.findings)
+        """Whether there is no error; warnings do not count."""
+        return all(finding.level != "error" for finding in self.findings)
 
-    def bad(self, split: str, what: str, fix: str) -> None:
+    def error(self, split: str, what: str, fix: str) -> None:
         """Add a finding that spoils scores or training."""
-        self.findings.append(Finding(level="bad", split=split, what=what, fix=fix))
+        self.findings.append(Finding(level="error", split=split, what=what, fix=fix))
 
-    def doubt(self, split: str, what: str, fix: str) -> None:
+    def warning(self, split: str, what: str, fix: str) -> None:
         """Add a finding that looks wrong but may be meant."""
-        self.findings.append(Finding(level="doubt", split=split, what=what, fix=fix))
+        self.findings.append(Finding(level="warning", split=split, what=what, fix=fix))
 
-    def note(self, split: str, what: str) -> None:
+    def info(self, split: str, what: str) -> None:
         """Add a finding that informs."""
-        self.findings.append(Finding(level="note", split=split, what=what))
+        self.findings.append(Finding(level="info", split=split, what=what))
 
     def lines(self) -> list[str]:
         """Write the findings, the worst first, and the verdict."""
-        order = {"bad": 0, "doubt": 1, "note": 2}
+        order = {"error": 0, "warning": 1, "info": 2}
         text = []
         for finding in sorted(self.findings, key=lambda finding: order[finding.level]):
             where = f" [{finding.split}]" if finding.split else ""
             text.append(f"{finding.level:5}{where} {finding.what}")
             if finding.fix:
                 text.append("      to do: " + finding.fix.replace("\n", "\n             "))
-        num_bad = sum(finding.level == "bad" for finding in self.findings)
+        num_errors = sum(finding.level == "error" for finding in self.findings)
         read = f"{self.num_label_files:,} label files read"
-        verdict = f"{num_bad} thing{'s' if num_bad != 1 else ''} to mend" if num_bad else "good"
+        verdict = f"{num_errors} thing{'s' if num_errors != 1 else ''} to mend" if num_errors else "good"
         return [*text, f"{self.name} at {self.path}: {verdict} ({read})"]
 
 
@@ -96,18 +97,18 @@ class FileCheck(NamedTuple):
     error: LexisegError | None
 
 
-def check_file(facts: DatasetFacts, form: Form, code: LabelCode, pair: Pair) -> FileCheck:
+def check_file(facts: DatasetFacts, layout: Layout, mapping: LabelMapping, pair: Pair) -> FileCheck:
     """Read one label file and compare its size with its picture's; errors are kept, not raised."""
     none = np.zeros(0, np.int64)
     try:
-        if not form.applies(pair.label):
+        if not layout.applies(pair.label):
             raise DatasetError(
                 doing=f"reading the label file {pair.label}",
-                found=f"a file of another version than the first one ({form.name})",
+                found=f"a file of another version than the first one ({layout.name})",
                 expected="one version throughout",
                 fix="Do not mix versions; use one download.",
             )
-        values = read_values(pair.label, form.encoding, facts.num_classes, pair.stem)
+        values = read_values(pair.label, layout.encoding, facts.num_classes, pair.stem)
         with Image.open(pair.image) as picture:
             size = picture.size[::-1]
         refuse_other_size(pair.image, size, pair.label, values.shape, TURNED)
@@ -124,7 +125,7 @@ def check_file(facts: DatasetFacts, form: Form, code: LabelCode, pair: Pair) -> 
 
 
 def report_errors(report: CheckReport, split: str, results: list[FileCheck]) -> None:
-    """Say which files cannot be used, those with the same remedy together."""
+    """Report which files cannot be used, those with the same remedy together."""
     by_fix: dict[str, list[FileCheck]] = {}
     for result in results:
         if result.error is not None:
@@ -133,58 +134,66 @@ def report_errors(report: CheckReport, split: str, results: list[FileCheck]) -> 
         error = same[0].error
         assert error is not None
         names = first_of([result.pair.label.name for result in same])
-        report.bad(split, f"{error.found}; expected {error.expected} ({_files(len(same))}: {names})", fix)
+        report.error(split, f"{error.found}; expected {error.expected} ({_files(len(same))}: {names})", fix)
 
 
 def report_values(
     report: CheckReport,
-    form: Form,
-    code: LabelCode,
+    layout: Layout,
+    mapping: LabelMapping,
     split: str,
     total: np.ndarray,
     results: list[FileCheck],
     *,
     is_whole: bool,
 ) -> None:
-    """Say which values the form does not know, which it should have, and which files hold no class."""
-    unknown = code.unknown(np.flatnonzero(total).tolist())
+    """Report which values the layout does not know, which it should have, and which files hold no class."""
+    unknown = mapping.unknown(np.flatnonzero(total).tolist())
     if unknown:
         files = [result.pair.label.name for result in results if np.isin(result.values, unknown).any()]
         shown = first_of([str(255 if value == TOP else value) for value in unknown], 12)
-        report.bad(
+        report.error(
             split,
             f"the value{'s' if len(unknown) > 1 else ''} {shown} in {_files(len(files))}"
-            f" ({first_of(files)}); allowed are {code.describe()}",
-            form.hint(unknown) or "Use the label files as they were published.",
+            f" ({first_of(files)}); allowed are {mapping.describe()}",
+            layout.hint(unknown) or "Use the label files as they were published.",
         )
-    if total.any() and not total[list(form.always)].all():
-        report.doubt(split, form.absence, "Compare one label map with its picture, class by class.")
-    _report_last(report, form, code, split, total, is_whole=is_whole)
+    if total.any() and not total[list(layout.expected_values)].all():
+        report.warning(
+            split, layout.missing_value_hint, "Compare one label map with its picture, class by class."
+        )
+    _report_last(report, layout, mapping, split, total, is_whole=is_whole)
     whole_void = [
         result.pair.label.name
         for result in results
-        if result.error is None and (code.table[result.values] == IGNORE_INDEX).all()
+        if result.error is None and (mapping.table[result.values] == IGNORE_INDEX).all()
     ]
     if whole_void:
-        report.note(split, f"{_files(len(whole_void))} without one scored pixel: {first_of(whole_void)}")
+        report.info(split, f"{_files(len(whole_void))} without one scored pixel: {first_of(whole_void)}")
 
 
 def _report_last(
-    report: CheckReport, form: Form, code: LabelCode, split: str, total: np.ndarray, *, is_whole: bool
+    report: CheckReport,
+    layout: Layout,
+    mapping: LabelMapping,
+    split: str,
+    total: np.ndarray,
+    *,
+    is_whole: bool,
 ) -> None:
-    """Say that zero was reduced in place: every class one less, the highest value gone, zero at 255.
+    """Report that zero was reduced in place: every class one less, the highest value gone, zero at 255.
 
     A whole copy has its highest class; a part may lack it, and is doubted only where 255 is very frequent.
     """
-    if form.last is None or not total[TOP] or total[form.last]:
+    if layout.highest_label is None or not total[TOP] or total[layout.highest_label]:
         return
     share = total[TOP] / total.sum()
     if not is_whole and share < _SUSPICIOUS_SHARE_OF_255:
         return
-    add = report.bad if is_whole else report.doubt
+    add = report.error if is_whole else report.warning
     add(
         split,
-        f"no pixel of {form.last}, the highest class, and {share:.1%} of 255: zero was probably reduced in"
+        f"no pixel of {layout.highest_label}, the highest class, and {share:.1%} of 255: zero was probably reduced in"
         " place, which turns every class into its neighbour",
         "Use the original files; one label map beside its picture, class by class, shows it.",
     )
@@ -193,7 +202,7 @@ def _report_last(
 def report_classes(
     report: CheckReport,
     split: str,
-    code: LabelCode,
+    mapping: LabelMapping,
     vocabulary: Vocabulary,
     total: np.ndarray,
     *,
@@ -202,11 +211,11 @@ def report_classes(
     """Note the share of void and, on the reported split, the classes that never occur."""
     if not total.any():
         return
-    counts = _class_counts(total, code)
-    report.note(split, f"void: {counts[IGNORE_INDEX] / total.sum():.1%} of pixels")
+    counts = _class_counts(total, mapping)
+    report.info(split, f"void: {counts[IGNORE_INDEX] / total.sum():.1%} of pixels")
     absent = [name for label, name in enumerate(vocabulary.names) if not counts[label]]
     if absent and is_reported:
-        report.note(
+        report.info(
             split,
             f"{len(absent)} of {len(vocabulary)} classes never occur ({first_of(absent)}): means over all classes,"
             " over occurring ones and over predicted ones differ",
@@ -218,16 +227,16 @@ def report_unseen(
     facts: DatasetFacts,
     split: str,
     class_split: Split,
-    code: LabelCode,
+    mapping: LabelMapping,
     results: list[FileCheck],
 ) -> None:
-    """Say which training files hold labels of unseen classes."""
+    """Report which training files hold labels of unseen classes."""
     unseen = sorted(class_split.unseen)
-    leaking = [result for result in results if np.isin(code.table[result.values], unseen).any()]
+    leaking = [result for result in results if np.isin(mapping.table[result.values], unseen).any()]
     if leaking:
-        total = _class_counts(add_up(leaking), code)
+        total = _class_counts(add_up(leaking), mapping)
         names = [class_split.names[label] for label in unseen if total[label]]
-        report.bad(
+        report.error(
             split,
             f"labels of unseen classes of {class_split.name} ({first_of(names)}) in {_files(len(leaking))}"
             f" for training: {first_of([result.pair.label.name for result in leaking])}",
@@ -244,11 +253,13 @@ def add_up(results: list[FileCheck]) -> np.ndarray:
     return total
 
 
-def _class_counts(counts: np.ndarray, code: LabelCode) -> np.ndarray:
+def _class_counts(counts: np.ndarray, mapping: LabelMapping) -> np.ndarray:
     """Add up pixels by class index; void at 65535, unknown values dropped."""
     known = np.flatnonzero(counts)
-    known = known[code.table[known] >= 0]
-    return np.bincount(code.table[known], weights=counts[known], minlength=IGNORE_INDEX + 1).astype(np.int64)
+    known = known[mapping.table[known] >= 0]
+    return np.bincount(mapping.table[known], weights=counts[known], minlength=IGNORE_INDEX + 1).astype(
+        np.int64
+    )
 
 
 def _files(count: int) -> str:

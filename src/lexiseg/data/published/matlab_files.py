@@ -55,7 +55,7 @@ def count_names(path: Path) -> int | None:
 
 
 def is_hdf5(path: Path) -> bool:
-    """Tell MATLAB 7.3 files, which are HDF5, from older ones.
+    """Return whether a file is MATLAB 7.3, which is HDF5, and not an older one.
 
     Raises:
         DatasetError: The file cannot be opened.

@@ -16,8 +16,8 @@ from lexiseg.data.folder_lists import first_of, folder_error
 from lexiseg.data.images import load_image
 from lexiseg.data.labelled_dataset import LabelledDataset, add_to_digest, refuse_other_size
 from lexiseg.data.published.dataset_facts import DatasetFacts
-from lexiseg.data.published.forms import Pair
 from lexiseg.data.published.label_encodings import read_values
+from lexiseg.data.published.layouts import Pair
 
 _EXIF_ORIENTATION = 0x0112
 #: What to do where height and width of a label file are swapped.
@@ -34,11 +34,11 @@ class PublishedDataset(LabelledDataset):
         facts: The benchmark.
         path: The folder of the copy.
         split: One of ``facts.splits``; None for the one numbers are reported on.
-        form: Insist on this form; None takes the first found.
+        layout: Insist on this layout; None takes the first found.
 
     Attributes:
         facts: The benchmark.
-        form: The form found.
+        layout: The layout found.
         root: Where its tree begins.
         pairs: Picture and label file of each sample.
 
@@ -47,20 +47,20 @@ class PublishedDataset(LabelledDataset):
     """
 
     def __init__(
-        self, facts: DatasetFacts, path: str | Path, split: str | None = None, *, form: str | None = None
+        self, facts: DatasetFacts, path: str | Path, split: str | None = None, *, layout: str | None = None
     ) -> None:
         self.facts = facts
         self.path = Path(path)
         self.split: str = split or facts.default_split
-        self.root, self.form = facts.find(self.path, self.split, form)
+        self.root, self.layout = facts.find(self.path, self.split, layout)
         self.vocabulary = facts.read_vocabulary(self.root)
-        self.code = self.form.code_of(self.root)
-        self.stems = self.form.stems(self.root, self.split)
+        self.mapping = self.layout.label_mapping(self.root)
+        self.stems = self.layout.stems(self.root, self.split)
         self.pairs = [
             Pair(
                 stem,
-                self.form.image_path(self.root, self.split, stem),
-                self.form.label_path(self.root, self.split, stem),
+                self.layout.image_path(self.root, self.split, stem),
+                self.layout.label_path(self.root, self.split, stem),
             )
             for stem in self.stems
         ]
@@ -83,21 +83,21 @@ class PublishedDataset(LabelledDataset):
         Raises:
             ImageError: The picture cannot be read.
             DatasetError: The label file cannot be read, has another size than the picture, or holds
-                numbers that the form does not know.
+                numbers that the layout does not know.
         """
         pair = self.pairs[index]
         image = load_as_stored(pair.image)
         label_map = self.read_labels(pair)
         refuse_other_size(pair.image, image.shape[:2], pair.label, label_map.shape, TURNED)
-        if self.form.shrink_to is not None:
-            image, label_map = shrink(image, label_map, self.form.shrink_to)
+        if self.layout.shrink_to is not None:
+            image, label_map = shrink(image, label_map, self.layout.shrink_to)
         return Sample(image=image, source=pair.image, label_map=label_map)
 
     def read_labels(self, pair: Pair) -> UInt16[np.ndarray, "H W"]:
         """Read the label map of one image as class indices, at the size of the file.
 
         Raises:
-            DatasetError: The file cannot be read, or holds numbers that the form does not know.
+            DatasetError: The file cannot be read, or holds numbers that the layout does not know.
         """
         return self.to_classes(self.read_numbers(pair), pair)
 
@@ -107,28 +107,28 @@ class PublishedDataset(LabelledDataset):
         Raises:
             DatasetError: The file cannot be read.
         """
-        return read_values(pair.label, self.form.encoding, self.facts.num_classes, pair.stem)
+        return read_values(pair.label, self.layout.encoding, self.facts.num_classes, pair.stem)
 
     def to_classes(self, numbers: UInt16[np.ndarray, "H W"], pair: Pair) -> UInt16[np.ndarray, "H W"]:
         """Turn the numbers of a label file into class indices.
 
         Raises:
-            DatasetError: There are numbers that the form does not know; the message names the file.
+            DatasetError: There are numbers that the layout does not know; the message names the file.
         """
-        labels = self.code.table[numbers]
+        labels = self.mapping.table[numbers]
         if (labels < 0).any():
-            unknown = self.code.unknown(np.unique(numbers).tolist())
+            unknown = self.mapping.unknown(np.unique(numbers).tolist())
             raise DatasetError(
                 doing=f"reading the label file {pair.label}",
                 found=f"{int((labels < 0).sum()):,} pixels with the value {first_of(list(map(str, unknown)), 5)}",
-                expected=f"{self.code.describe()} ({self.facts.name}, form {self.form.name})",
-                fix=self.form.hint(unknown) or "Use the label files as they were published.",
+                expected=f"{self.mapping.describe()} ({self.facts.name}, layout {self.layout.name})",
+                fix=self.layout.hint(unknown) or "Use the label files as they were published.",
             )
         return labels.astype(np.uint16)
 
     def opened_with(self) -> dict[str, Any]:
-        """Give the data set's name and the form of its label files."""
-        return {"dataset": self.facts.name, "form": self.form.name}
+        """Return the data set's name and the layout of its label files."""
+        return {"dataset": self.facts.name, "layout": self.layout.name}
 
     def fingerprint(self) -> str:
         """Hash classes, stems, label files (content), what their numbers mean, pictures (name and size).
@@ -137,9 +137,9 @@ class PublishedDataset(LabelledDataset):
             64 hexadecimal digits; the same files elsewhere give the same.
         """
         digest = hashlib.sha256()
-        add_to_digest(digest, b"data set", f"{self.facts.name} {self.split} {self.form.name}".encode())
+        add_to_digest(digest, b"data set", f"{self.facts.name} {self.split} {self.layout.name}".encode())
         add_to_digest(digest, b"classes", "\n".join(map("\t".join, self.vocabulary.all_names())).encode())
-        add_to_digest(digest, b"code", self.code.table.tobytes())
+        add_to_digest(digest, b"code", self.mapping.table.tobytes())
         seen: set[Path] = set()
         for pair in self.pairs:
             add_to_digest(digest, pair.stem.encode(), str(pair.image.stat().st_size).encode())
@@ -163,7 +163,7 @@ def load_as_stored(path: Path) -> UInt8[np.ndarray, "H W 3"]:
 
 
 def is_turned(path: Path) -> bool:
-    """Tell whether the EXIF data of a picture asks for a turn; False where the file cannot be read."""
+    """Return whether the EXIF data of a picture asks for a turn; False where the file cannot be read."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)

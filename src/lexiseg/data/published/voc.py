@@ -5,10 +5,12 @@ names, 255 for the borders of objects. SBD labels 9,118 more training images ("a
 are the 10,582 of "trainaug".
 """
 
+from typing import Any
+
 from lexiseg.data.class_lists import from_package
 from lexiseg.data.published.dataset_facts import DatasetFacts
-from lexiseg.data.published.forms import Form
-from lexiseg.data.published.label_encodings import LabelCode, identity, shifted
+from lexiseg.data.published.label_encodings import LabelMapping, identity, shifted
+from lexiseg.data.published.layouts import Layout
 
 _LISTS = "ImageSets/Segmentation/{folder}.txt"
 
@@ -36,23 +38,26 @@ def _hint(values: list[int]) -> str:
     )
 
 
-def _forms(code: LabelCode) -> tuple[Form, ...]:
-    absence = "no background pixel at all: zero was probably reduced already; use the original files"
-    always = frozenset({0})
+def _layouts(mapping: LabelMapping) -> tuple[Layout, ...]:
     images = "JPEGImages/{stem}.jpg"
+    whole: dict[str, Any] = {
+        "expected_values": frozenset({0}),
+        "missing_value_hint": "no background pixel at all: zero was probably reduced already; use the original files",
+        "highest_label": 20,
+    }
     aug = frozenset({"aug", "trainaug"})
     return (
-        Form(
+        Layout(
             name="SegmentationClass", images=images, labels="SegmentationClass/{stem}.png", lists=_LISTS,
-            splits=frozenset({"train", "val"}), code=code, hint=_hint, always=always, absence=absence, last=20,
+            splits=frozenset({"train", "val"}), mapping=mapping, hint=_hint, **whole,
         ),
-        Form(
+        Layout(
             name="SegmentationClassAug", images=images, labels="SegmentationClassAug/{stem}.png",
-            lists=_LISTS, code=code, hint=_hint, always=always, absence=absence, last=20,
+            lists=_LISTS, mapping=mapping, hint=_hint, **whole,
         ),
-        Form(
+        Layout(
             name="VOCaug", images=images, labels="../VOCaug/dataset/cls/{stem}.mat", encoding="matlab:GTcls",
-            lists=_LISTS, splits=aug, code=code, hint=_hint, always=always, absence=absence, last=20,
+            lists=_LISTS, splits=aug, mapping=mapping, hint=_hint, **whole,
         ),
     )  # fmt: skip
 
@@ -71,7 +76,7 @@ VOC21 = DatasetFacts(
     rule="palette PNG, read the index: 0 background, 1 to 20 classes, 255 void",
     licence=_LICENCE,
     source=_SOURCE,
-    forms=_forms(identity(21)),
+    layouts=_layouts(identity(21)),
     read_vocabulary=from_package("voc21"),
     roots=_ROOTS,
 )
@@ -87,7 +92,7 @@ VOC20 = DatasetFacts(
     rule="palette PNG, read the index: 1 to 20 become 0 to 19; 0 and 255 are void",
     licence=_LICENCE,
     source=_SOURCE,
-    forms=_forms(shifted(20)),
+    layouts=_layouts(shifted(20)),
     read_vocabulary=from_package("voc20"),
     roots=_ROOTS,
 )

@@ -1,7 +1,7 @@
 """Scenes: a small synthetic world, seeded and endless, with exact masks, class names, tags and captions.
 
-``settings`` and ``paste_settings`` say what scenes are like, ``presets`` names some; ``draw`` makes
-scenes, batches and training data of them, ``dataset`` scenes to evaluate on. docs/scenes.md shows pictures.
+``settings`` says what scenes are like and names some presets; ``draw`` makes scenes, batches, training data and
+data sets to evaluate on. docs/scenes.md shows some.
 """
 
 from lexiseg.data.scenes.draw import (

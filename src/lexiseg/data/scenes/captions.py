@@ -77,10 +77,10 @@ def _write(settings: WorldSettings, words: Sequence[ClassWords], visible: Sequen
     # Shuffled, stuffs last: the order of the words says nothing of sizes.
     order = sorted((words[label].is_stuff, draws.unit(), label) for label in named[: settings.max_named])
     parts: list[str] = []
-    if settings.openings != "none":
-        parts.append(_OPENINGS[0] if settings.openings == "photo" else draws.one_of(_OPENINGS))
+    if settings.caption_prefix != "none":
+        parts.append(_OPENINGS[0] if settings.caption_prefix == "photo" else draws.one_of(_OPENINGS))
     for place, (is_stuff, _, label) in enumerate(order):
-        if is_stuff and (place > 0 or settings.openings == "none"):
+        if is_stuff and (place > 0 or settings.caption_prefix == "none"):
             parts.append(draws.one_of(_BEFORE_STUFF) if place == 0 or not order[place - 1][0] else "and")
         elif place > 0:
             parts.append(draws.one_of(_JOINERS))

@@ -1,4 +1,4 @@
-"""Draw scenes: one as a sample, many as a batch, endlessly as training data."""
+"""Draw scenes: one as a sample, many as a batch, endlessly as training data, a fixed number to evaluate on."""
 
 import hashlib
 from collections.abc import Callable
@@ -34,7 +34,7 @@ _CORRUPTION_PURPOSE = 9
 
 
 def scene_vocabulary(settings: WorldSettings) -> Vocabulary:
-    """Give the classes by label: things, then stuffs; ``seen`` is set where there is a split.
+    """Return the classes by label: things, then stuffs; ``seen`` is set where there is a split.
 
     Raises:
         InputError: The settings name classes that are not there.
@@ -154,7 +154,7 @@ def scene_training_data(
     captions: bool = True,
     corruption: Corruption | None = None,
 ) -> StepwiseData:
-    """Give endless training data; unseen classes are treated as ``unseen_in_training`` says.
+    """Return endless training data; unseen classes are treated as ``unseen_in_training`` says.
 
     Args:
         settings: What scenes are like.

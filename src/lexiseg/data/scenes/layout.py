@@ -14,7 +14,7 @@ HORIZON, BANDS, CELLS = 0, 1, 2
 @njit(cache=True, nogil=True)
 @no_type_check
 def choose_things(state, weights, common, common_frequency, pairs, pair_chances, low, high, chosen):
-    """Choose the things of a scene, none twice; give their number.
+    """Choose the things of a scene, none twice; return their number.
 
     Args:
         state: The stream.
@@ -75,7 +75,7 @@ def _replace_lonely(chosen, count, thing, other, common, pairs):
 @njit(cache=True, nogil=True)
 @no_type_check
 def choose_stuffs(state, weights, low, high, chosen):
-    """Choose the stuffs of a scene, none twice; give their number. ``weights`` is changed."""
+    """Choose the stuffs of a scene, none twice; return their number. ``weights`` is changed."""
     wanted = low + int(unit(state) * (high - low + 1))
     count = 0
     while count < wanted:
@@ -91,7 +91,7 @@ def choose_stuffs(state, weights, low, high, chosen):
 @njit(cache=True, nogil=True)
 @no_type_check
 def tile(state, count, noise, regions):
-    """Divide a picture into ``count`` regions with uneven borders; give the kind of division.
+    """Divide a picture into ``count`` regions with uneven borders; return the kind of division.
 
     Horizon: level bands, region 0 at the top. Bands: the same at any angle. Cells: nearest of some points.
     """

@@ -40,7 +40,7 @@ class Tables(NamedTuple):
         tilt: For cut-outs: largest turn as a sine.
         mirrored: For cut-outs: whether some are mirrored.
         colour_jitter: How far colours move.
-        odd_colour_rate: Chance of a colour of any family.
+        random_colour_rate: Chance of a colour of any family.
         void_share: Share of pixels made void.
         min_pixels: Classes with fewer visible pixels are void.
         noise: Amount of grain.
@@ -67,7 +67,7 @@ class Tables(NamedTuple):
     tilt: float
     mirrored: bool
     colour_jitter: float
-    odd_colour_rate: float
+    random_colour_rate: float
     void_share: float
     min_pixels: int
     noise: float

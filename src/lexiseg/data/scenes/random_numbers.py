@@ -25,7 +25,7 @@ def mix(value: int) -> int:
 
 
 def scene_key(seed: int, index: int) -> int:
-    """Give the number from which everything of one scene follows."""
+    """Return the number from which everything of one scene follows."""
     return mix(mix((seed + _GOLDEN) & _MASK) + index * _GOLDEN & _MASK)
 
 

@@ -1,4 +1,4 @@
-"""WorldSettings, SceneSettings: every choice in how scenes are made."""
+"""Settings of synthetic scenes, procedural (SceneSettings) and pasted from cut-outs (PasteSettings), and presets by name."""
 
 import dataclasses
 from abc import ABC, abstractmethod
@@ -13,7 +13,7 @@ from lexiseg.data.scenes.class_table import STUFFS, THINGS
 MAX_THINGS, MAX_STUFFS = 8, 4
 
 _SHARES = (
-    *("overlap", "common_frequency", "naming", "stuff_naming", "adjective_rate", "closing_rate"),
+    *("overlap", "common_frequency", "mention_rate", "stuff_mention_rate", "adjective_rate", "closing_rate"),
     *("synonym_rate", "unseen_share", "void_share", "noise"),
 )
 
@@ -23,34 +23,36 @@ class WorldSettings(ABC):
     """What procedural scenes and paste scenes have in common. All shares and rates are in [0, 1].
 
     Attributes:
-        size: Height and width in pixels, 32 to 256.
-        num_stuffs: The first so many of ``class_table.STUFFS`` (12).
-        things_per_scene: Fewest and most things; each of another class.
-        stuffs_per_scene: Fewest and most stuffs, which tile the picture.
-        thing_size: Smallest and largest diameter of a thing as a share of the picture's side.
-        overlap: How far things may cover each other: 0 hardly, 1 freely. A later thing is in front.
-        common_class: A thing that is in almost all scenes, as people are in photographs.
-        common_frequency: The share of scenes it is in.
-        pairs: Two things, and the chance that both are there when either is.
-        naming: Chance that a thing that is there is named in a caption.
-        stuff_naming: The same of a stuff.
-        naming_of: Class and chance, where a class has its own.
-        min_named: A caption names at least so many classes; the largest are added.
-        max_named: A caption names at most so many classes; the largest are kept.
-        captions_per_scene: Captions of one scene, each drawn on its own.
-        openings: ``varied`` begins captions with many wordings, ``photo`` with "a photo of", ``none`` with
-            the first class.
-        adjective_rate: Chance of an adjective that says nothing of the picture before a class name.
-        closing_rate: Chance of a closing phrase that says nothing of the picture.
-        synonym_rate: Chance that a class is named by a synonym.
-        unseen: Names of unseen classes; empty for ``unseen_share``.
-        unseen_share: The share of classes that is unseen; larger shares contain smaller ones. 0 for no split.
-        unseen_in_training: In training data, unseen classes are ``hidden`` (their pixels are void; captions
-            and tags still name them), ``labelled``, or ``absent`` (never drawn).
-        stuff_as: Stuffs are ``classes``, all one class ``background`` (label 0), or ``void``.
+        size: Height and width of a scene in pixels, 32 to 256.
+        num_stuffs: Number of stuff classes, the first of ``class_table.STUFFS``, 1 to 12.
+        things_per_scene: Smallest and largest number of things in a scene, 0 to 8; each is of another class.
+        stuffs_per_scene: Smallest and largest number of stuffs, which tile the scene, 1 to 4.
+        thing_size: Smallest and largest diameter of a thing, as a share of the scene's side, 0.05 to 1.
+        overlap: Overlap allowed between things: 0 hardly any, 1 any. A later thing is in front.
+        common_class: Name of a thing that is in almost all scenes, as people are in photographs; None for
+            none.
+        common_frequency: Share of scenes that it is in.
+        pairs: Pairs of things that go together: two names, and the probability that both are there where
+            either is.
+        mention_rate: Probability that a visible thing is mentioned in a caption.
+        stuff_mention_rate: Probability that a visible stuff is mentioned in a caption.
+        class_mention_rates: Classes with a probability of their own: name and probability.
+        min_named: Smallest number of classes mentioned in a caption; the largest in the scene are added.
+        max_named: Largest number of classes mentioned in a caption; the largest in the scene are kept.
+        captions_per_scene: Number of captions of a scene, each drawn on its own, 1 to 100.
+        caption_prefix: Beginning of captions: one of many wordings (``varied``), "a photo of" (``photo``), or
+            the first class (``none``).
+        adjective_rate: Probability of an uninformative adjective before a class name.
+        closing_rate: Probability of an uninformative closing phrase.
+        synonym_rate: Probability that a class is mentioned by a synonym.
+        unseen: Names of the unseen classes; empty to use ``unseen_share``.
+        unseen_share: Share of the classes that is unseen; larger shares contain smaller ones. 0 for no split.
+        unseen_in_training: Unseen classes in training data: ``hidden`` (their pixels are void; captions and
+            tags still name them), ``labelled``, or ``absent`` (never drawn).
+        stuff_as: Labels of stuff: ``classes`` of their own, one class ``background`` (label 0), or ``void``.
         void_share: Share of pixels that are void: small squares at random places.
-        min_pixels: A class with fewer visible pixels is void there, and in neither tags nor captions.
-        noise: Grain over the whole picture, as a share of full contrast.
+        min_pixels: Number of visible pixels below which a class is void, and in neither tags nor captions.
+        noise: Strength of grain over the whole scene, as a share of full contrast.
     """
 
     size: int = 64
@@ -62,13 +64,13 @@ class WorldSettings(ABC):
     common_class: str | None = None
     common_frequency: float = 0.9
     pairs: tuple[tuple[str, str, float], ...] = ()
-    naming: float = 0.8
-    stuff_naming: float = 0.4
-    naming_of: tuple[tuple[str, float], ...] = ()
+    mention_rate: float = 0.8
+    stuff_mention_rate: float = 0.4
+    class_mention_rates: tuple[tuple[str, float], ...] = ()
     min_named: int = 1
     max_named: int = 4
     captions_per_scene: int = 1
-    openings: Literal["varied", "photo", "none"] = "varied"
+    caption_prefix: Literal["varied", "photo", "none"] = "varied"
     adjective_rate: float = 0.3
     closing_rate: float = 0.3
     synonym_rate: float = 0.0
@@ -111,8 +113,8 @@ class WorldSettings(ABC):
         self._range("thing_size", self.thing_size, 0.05, 1.0)
         for _, _, chance in self.pairs:
             self._bound("the chance of a pair", chance, 0.0, 1.0)
-        for name, chance in self.naming_of:
-            self._bound(f"the naming of {name!r}", chance, 0.0, 1.0)
+        for name, chance in self.class_mention_rates:
+            self._bound(f"the mention rate of {name!r}", chance, 0.0, 1.0)
         if self.unseen and self.unseen_share:
             found = f"unseen = {', '.join(self.unseen)} and unseen_share = {self.unseen_share}"
             raise self.refuse(found, "one of the two", "Give the names of unseen classes, or their share.")
@@ -143,14 +145,15 @@ class SceneSettings(WorldSettings):
     """How procedural scenes are made.
 
     Attributes:
-        num_things: The first so many of ``class_table.THINGS`` (24).
-        colour_jitter: How far colours move from instance to instance.
-        odd_colour_rate: Chance that a thing has the colour of any other class, so that shapes matter.
+        num_things: Number of thing classes, the first of ``class_table.THINGS``, 1 to 24.
+        colour_jitter: Strength of colour jitter between instances, in [0, 1].
+        random_colour_rate: Probability that a thing has the colour of a random class, so that shapes matter,
+            in [0, 1].
     """
 
     num_things: int = 12
     colour_jitter: float = 0.5
-    odd_colour_rate: float = 0.15
+    random_colour_rate: float = 0.15
 
     @property
     def subject(self) -> str:
@@ -161,7 +164,7 @@ class SceneSettings(WorldSettings):
         super().__post_init__()
         self._bound("num_things", self.num_things, 1, len(THINGS))
         self._bound("colour_jitter", self.colour_jitter, 0.0, 1.0)
-        self._bound("odd_colour_rate", self.odd_colour_rate, 0.0, 1.0)
+        self._bound("random_colour_rate", self.random_colour_rate, 0.0, 1.0)
         if self.things_per_scene[1] > self.num_things:
             raise self.refuse(
                 f"up to {self.things_per_scene[1]} things in a scene of {self.num_things} classes of things",
@@ -175,14 +178,14 @@ class PasteSettings(WorldSettings):
     """How paste scenes are made.
 
     Attributes:
-        folder: Holds RGBA pictures: with ``names.tsv`` (file, tab, name, tab, further names), or named
+        folder: Folder of RGBA cut-outs: with ``names.tsv`` (file, tab, name, tab, further names), or named
             ``NAME.png``, or in folders ``NAME/``.
-        names: The classes to use; empty for all. In the order of the folder.
-        further_names: Whether the further names of ``names.tsv`` become synonyms.
-        unseen_in_training: As for all scenes; here unseen classes do not occur at all.
-        tilt: Largest turn to either side as the sine of the angle; 2 turns any way.
-        mirrored: Whether half of the cut-outs are mirrored.
-        light_jitter: How far the brightness of cut-outs and the colours of stuff move.
+        names: Names of the classes to use, in the order of the folder; empty for all.
+        further_names: Use the further names of ``names.tsv`` as synonyms.
+        unseen_in_training: Unseen classes in training data, as for all scenes; by default ``absent``.
+        tilt: Largest rotation to either side as the sine of the angle, in [0, 1]; 2 rotates by any angle.
+        mirrored: Flip half of the cut-outs horizontally.
+        light_jitter: Strength of brightness jitter of cut-outs and stuff, in [0, 1].
     """
 
     folder: Path
@@ -206,7 +209,7 @@ class PasteSettings(WorldSettings):
 
 
 def localisation_scenes() -> SceneSettings:
-    """Give scenes to learn from captions where things are: 1 to 3 of 12 things on unlabelled stuff.
+    """Return scenes to learn from captions where things are: 1 to 3 of 12 things on unlabelled stuff.
 
     For text-supervised methods (SimSeg): stuffs are the class background, captions have several words that
     name nothing, and synonyms are not used.
@@ -216,7 +219,7 @@ def localisation_scenes() -> SceneSettings:
         num_stuffs=6,
         things_per_scene=(1, 3),
         stuffs_per_scene=(1, 2),
-        naming=0.9,
+        mention_rate=0.9,
         adjective_rate=0.5,
         closing_rate=0.5,
         stuff_as="background",
@@ -224,7 +227,7 @@ def localisation_scenes() -> SceneSettings:
 
 
 def common_class_scenes() -> SceneSettings:
-    """Give the scenes of ``localisation_scenes`` with a person in nine of ten.
+    """Return the scenes of ``localisation_scenes`` with a person in nine of ten.
 
     For the failure that such a class tells captions apart badly; raise ``common_frequency`` to see it grow.
     """
@@ -232,7 +235,7 @@ def common_class_scenes() -> SceneSettings:
 
 
 def curation_scenes() -> SceneSettings:
-    """Give scenes of 3 to 5 classes of which captions name one or two, the large things first.
+    """Return scenes of 3 to 5 classes of which captions name one or two, the large things first.
 
     For methods that find the concepts that captions leave out (CoCu): stuffs are visible and seldom named,
     and classes go by two names.
@@ -242,15 +245,15 @@ def curation_scenes() -> SceneSettings:
         num_stuffs=8,
         things_per_scene=(2, 3),
         stuffs_per_scene=(1, 2),
-        naming=0.6,
-        stuff_naming=0.08,
+        mention_rate=0.6,
+        stuff_mention_rate=0.08,
         max_named=2,
         synonym_rate=0.3,
     )
 
 
 def weak_shot_scenes() -> SceneSettings:
-    """Give scenes of 12 classes, 3 of them unseen, 3 to 5 in each scene, nearly every pixel labelled.
+    """Return scenes of 12 classes, 3 of them unseen, 3 to 5 in each scene, nearly every pixel labelled.
 
     For masks of some classes and tags of the others (SimFormer): two unseen things, fish and tree, are
     together in seven of ten scenes with either, so that tags alone do not tell them apart.
@@ -268,7 +271,7 @@ def weak_shot_scenes() -> SceneSettings:
 
 
 def zero_shot_scenes() -> SceneSettings:
-    """Give the scenes of ``weak_shot_scenes`` without the pair, a quarter of the classes unseen.
+    """Return the scenes of ``weak_shot_scenes`` without the pair, a quarter of the classes unseen.
 
     For masks of some classes and only names of the others (CLIP-to-Seg): unseen classes are in training
     pictures, as void.
@@ -287,7 +290,7 @@ PRESETS = {
 
 
 def find_preset(name: str) -> SceneSettings:
-    """Give the settings of a preset.
+    """Return the settings of a preset.
 
     Raises:
         UnknownNameError: There is none of that name.

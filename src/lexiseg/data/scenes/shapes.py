@@ -1,6 +1,7 @@
-"""The outlines of things: whether a point is inside, on the square from -1 to 1 (y points down).
+"""Kernels that put one thing into a scene: painted by its outline, or pasted from a cut-out.
 
-Only sums, products and comparisons: the masks are the same on every machine.
+Outlines say whether a point is inside, on the square from -1 to 1 (y points down), by sums, products and comparisons
+only: the masks are the same on every machine.
 """
 
 from typing import no_type_check
@@ -108,7 +109,7 @@ def _key(x, y):
 @njit(cache=True, nogil=True)
 @no_type_check
 def inside(shape, x, y):
-    """Tell whether a point is inside of a shape, by its number in ``class_table.THINGS``."""
+    """Return whether a point is inside of a shape, by its number in ``class_table.THINGS``."""
     if shape == 0:  # person: a head and shoulders
         return _circle(x, y, 0.0, -0.58, 0.38) or (y < 0.95 and _oval(x, y, 0.0, 0.98, 0.74, 1.12))
     if shape == 1:
@@ -179,7 +180,7 @@ def paint_thing(state, tables, thing, place, canvas, labels):
     stretch = 1.0 + between(state, -0.12, 0.12)
     mirror = 1.0 if unit(state) < 0.5 else -1.0
     phase_x, phase_y = unit(state), unit(state)
-    if unit(state) < tables.odd_colour_rate:
+    if unit(state) < tables.random_colour_rate:
         family = int(unit(state) * len(tables.families))
     light = 1.0 + 0.35 * tables.colour_jitter * between(state, -1.0, 1.0)
     pale = unit(state) < 0.6

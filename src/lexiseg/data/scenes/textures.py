@@ -56,7 +56,7 @@ def _zigzag(value):
 @njit(cache=True, nogil=True)
 @no_type_check
 def stuff_mix(texture, x, y, height, scale, noise):
-    """Give the texture of a stuff at a pixel.
+    """Return the texture of a stuff at a pixel.
 
     Args:
         texture: Number in ``class_table.STUFFS``.
@@ -109,7 +109,7 @@ def stuff_mix(texture, x, y, height, scale, noise):
 @njit(cache=True, nogil=True)
 @no_type_check
 def thing_mix(pattern, x, y):
-    """Give the pattern of a thing at a point of the square from -1 to 1, by its number in ``PATTERNS``."""
+    """Return the pattern of a thing at a point of the square from -1 to 1, by its number in ``PATTERNS``."""
     if pattern == 0:
         return 0.0
     if pattern == 1:

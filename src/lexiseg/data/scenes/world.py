@@ -105,16 +105,16 @@ def _textures(settings: WorldSettings, things: Sequence[str]) -> list[int]:
 def _label(
     settings: WorldSettings, things: Described, stuffs: Described
 ) -> tuple[tuple[ClassWords, ...], list[int], list[int]]:
-    chances = dict(settings.naming_of)
+    chances = dict(settings.class_mention_rates)
     known = [name for name, _ in (*things, *stuffs)]
     for name in chances:
-        _find(settings, name, known, "naming_of")
+        _find(settings, name, known, "class_mention_rates")
     words = []
     if settings.stuff_as == "background":
         words.append(ClassWords(names=("background",), is_stuff=True, chance=_NEVER_NAMED))
     thing_labels = list(range(len(words), len(words) + len(things)))
     for name, more in things:
-        chance = chances.get(name, settings.naming)
+        chance = chances.get(name, settings.mention_rate)
         words.append(ClassWords(names=(name, *more), is_stuff=False, chance=chance))
     if settings.stuff_as != "classes":
         return (
@@ -124,7 +124,7 @@ def _label(
         )
     stuff_labels = list(range(len(words), len(words) + len(stuffs)))
     for name, more in stuffs:
-        chance = chances.get(name, settings.stuff_naming)
+        chance = chances.get(name, settings.stuff_mention_rate)
         words.append(ClassWords(names=(name, *more), is_stuff=True, chance=chance))
     return tuple(words), thing_labels, stuff_labels
 
@@ -206,7 +206,7 @@ def _tables(
         colour_jitter=float(
             settings.light_jitter if isinstance(settings, PasteSettings) else _scenes(settings).colour_jitter
         ),
-        odd_colour_rate=0.0 if is_paste else float(_scenes(settings).odd_colour_rate),
+        random_colour_rate=0.0 if is_paste else float(_scenes(settings).random_colour_rate),
         void_share=float(settings.void_share),
         min_pixels=settings.min_pixels,
         noise=float(settings.noise),

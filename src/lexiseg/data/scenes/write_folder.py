@@ -1,4 +1,4 @@
-"""Write scenes as a data folder, as a person would bring one."""
+"""Write scenes as a data folder, as a person would bring one; draw a sheet of scenes to look at."""
 
 import dataclasses
 import hashlib
@@ -34,7 +34,7 @@ def write_scene_folder(
     hide_unseen: bool = False,
     advance: Callable[[], None] = lambda: None,
 ) -> int:
-    """Write ``num`` scenes, the last ``num_val`` of them for validation; give the number of new pictures.
+    """Write ``num`` scenes, the last ``num_val`` of them for validation; return the number of new pictures.
 
     The same call goes on where it was stopped. In a world with unseen classes that are ``absent`` from
     training, they are absent from the training scenes here too.
@@ -44,7 +44,7 @@ def write_scene_folder(
         out: The folder.
         num: Scenes in all.
         num_val: Scenes of ``val.txt``; the others are ``train.txt``.
-        seed: Of the scenes.
+        seed: Seed of the scenes.
         hide_unseen: Make pixels of unseen classes void in the training scenes, as weak-shot and zero-shot
             training need; tags and captions still name them.
         advance: Called after each scene.

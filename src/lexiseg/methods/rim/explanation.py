@@ -1,4 +1,7 @@
-"""Why each region got its label: its ranking, the runner-up, and the reference pictures nearest to it."""
+"""Why each region got its label: its ranking, the runner-up, and the reference images nearest to it.
+
+Drawn as one HTML file that needs no other.
+"""
 
 import base64
 import io
@@ -29,7 +32,7 @@ class NearReference:
     Attributes:
         class_name: The class it stands for.
         origin: The file or seed it came from.
-        cosine: Its similarity to the region.
+        cosine: Cosine of its feature with the region's.
         thumbnail: A small JPEG file.
     """
 
@@ -60,7 +63,7 @@ class RegionExplanation:
 
     Attributes:
         mask: The region.
-        ranking: Its candidates, the winner first, then the runner-up.
+        ranking: Candidate classes, the winner first, then the runner-up.
         best_by_cosine: The class that would have won without relations.
         nearest: The nearest reference pictures of the vocabulary.
     """

@@ -39,7 +39,7 @@ class VocabularyReferences:
 def select_references(
     bank: ReferenceBank, rows: Sequence[int], labels: Sequence[int], settings: RIMSettings
 ) -> VocabularyReferences:
-    """Take the competing classes out of a bank.
+    """Load the competing classes out of a bank.
 
     Args:
         bank: Where the references are.

@@ -115,11 +115,11 @@ class PairLosses(nn.Module):
         tagged, free = batch.tags[:, self.unseen], unlabelled.any(dim=1)
         (first, _), (second, _) = both
         active = (tagged[first] & tagged[second]).any(dim=1) & free[first] & free[second]
-        student = score_similarity(scores[0], scores[0] if self.method.literal else scores[1])
+        student = score_similarity(scores[0], scores[0] if self.method.student_within_image else scores[1])
         return distillation_loss(teacher, student, active, self.method.form)
 
     def _both_ways(self, points: tuple[Tensor, Tensor], pairs: "_Pairs") -> "tuple[_Points, _Points]":
-        """Give rows and pixels of first and second image; images of two rows in both orders."""
+        """Return rows and pixels of first and second image; images of two rows in both orders."""
         index = torch.arange(2 * len(points[0]), device=points[0].device)
         if self.method.pairs == "self":
             rows = index[pairs.first]
@@ -133,7 +133,7 @@ class PairLosses(nn.Module):
     def _scores(
         self, output: MaskFormerOutput, rows: Int64[Tensor, " P"], points: Int64[Tensor, "P J"]
     ) -> Float[Tensor, "P J K"]:
-        """Give the semantic scores of pixels, without "no object"; only at the pixels that are asked for."""
+        """Return the semantic scores of pixels, without "no object"; only at the pixels that are asked for."""
         classes = output.class_logits[-1][rows].softmax(dim=-1)[..., :-1]
         if self.method.student == "unseen":
             classes = classes[..., self.unseen]
@@ -151,7 +151,7 @@ _Points = tuple[Tensor, Tensor]
 
 
 def _on_grid(maps: Tensor, grid: tuple[int, int] | torch.Size) -> Tensor:
-    """Take every map at the pixels nearest to the centres of a coarser grid, as one row an image."""
+    """Sample every map at the pixels nearest to the centres of a coarser grid, as one row an image."""
     rows, columns = (
         (2 * torch.arange(cells, device=maps.device) + 1) * size // (2 * cells)
         for size, cells in zip(maps.shape[-2:], grid, strict=True)
@@ -160,7 +160,7 @@ def _on_grid(maps: Tensor, grid: tuple[int, int] | torch.Size) -> Tensor:
 
 
 def _truth(batch: Batch, output: MaskFormerOutput, both: tuple[_Points, _Points]) -> Float[Tensor, "P I J"]:
-    """Say what is true of pairs of pixels; one half where either is void."""
+    """Return the true similarity of pairs of pixels: 1, 0, or one half where either is void."""
     assert isinstance(batch, TruthBatch), "the oracle needs the truth in the batch (WeakShotSettings.truth)"
     labels = _on_grid(batch.truth, output.pixel_embeddings.shape[-2:])
     first, second = (labels[rows].gather(1, at) for rows, at in both)

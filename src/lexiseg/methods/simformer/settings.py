@@ -12,35 +12,37 @@ class SimFormerSettings:
     """What is learnt from masks, tags and pairs of pixels. Defaults: the recommended reading of the paper.
 
     Attributes:
-        pairs: Where pairs of pixels come from: two images (``cross``, the full model), one (``self``),
-            or there are none (``none``, the paper's Basic).
-        num_points: Pixels drawn in an image; pairs are their square.
-        literal: Compare what the teacher says of pixels of two images with the scores of pixels of one,
-            as the release does, against the paper's text.
-        form: Of the distillation loss: ``cce`` or ``ce``, see ``losses.similarity_transfer``.
-        student: Scores that pixels are compared by: of the ``unseen`` classes, or of ``all``.
-        keeps_diagonal: In ``self`` pairs, let a pixel be compared with itself.
-        teacher: ``simnet``. For ablations: ``shuffled``, its answers in random order; ``oracle``, the truth.
-        unlabelled_differ: SimNet learns also that a pixel with a mask and one without show different classes, as
-            the release has it. Pixels of unseen classes are then never shown to it as alike.
-        detached: SimNet learns from embeddings without changing them.
-        gate: Logit of the complementary loss's gate; None for none.
-        gate_learnable: Train the gate.
-        padding_is_negative: In the complementary loss padding is what no tag covers; otherwise it does
-            not count.
-        classification: Weight of the class loss.
-        focal: Weight of the focal part of mask and complementary losses.
-        dice: Weight of the dice part.
-        no_object: Weight of proposals without a target in the class loss.
-        complementary: Weight of the complementary loss.
-        similarity: Weight of the loss that SimNet learns by.
-        distillation: Weight of the loss that SimNet teaches by.
-        backbone_lr_factor: Learning rate of the backbone, as a factor of the others'.
+        pairs: Source of pixel pairs: two images (``cross``, the full model), one image (``self``), or none
+            (``none``, the paper's Basic).
+        num_points: Number of pixels drawn per image; the number of pairs is its square.
+        student_within_image: Compare the teacher's similarities across two images with the student's within
+            the first one, as the release does; False compares the same pairs, as the paper's text says.
+        form: Form of the distillation loss: ``cce`` (clipped cross-entropy) or ``ce``; see
+            ``losses.similarity_transfer``.
+        student: Classes whose scores are compared by the student: ``unseen`` or ``all``.
+        keeps_diagonal: In ``self`` pairs, keep the pairs of a pixel with itself.
+        teacher: Teacher of the distillation: ``simnet``; for ablations ``shuffled`` (its answers in random
+            order) or ``oracle`` (the true label maps).
+        unlabelled_differ: Train SimNet with pairs of a labelled and an unlabelled pixel as negatives, as the
+            release does. Pixels of unseen classes are then never positives.
+        detached: Stop the gradient of SimNet's loss at the pixel embeddings.
+        gate: Logit of the complementary loss's gate; None has no gate.
+        gate_learnable: Train the logit of the gate.
+        padding_is_negative: Count padding pixels as negatives of the complementary loss; False leaves them
+            out.
+        classification: Weight of the classification loss, 0 or more.
+        focal: Weight of the focal loss in mask and complementary losses, 0 or more.
+        dice: Weight of the dice loss in mask and complementary losses, 0 or more.
+        no_object: Weight of proposals without a target in the classification loss, 0 or more.
+        complementary: Weight of the complementary loss, 0 or more.
+        similarity: Weight of SimNet's similarity loss, 0 or more.
+        distillation: Weight of the distillation loss, 0 or more.
+        backbone_lr_factor: Learning rate of the backbone as a multiple of the other parameters'.
     """
 
     pairs: Literal["none", "self", "cross"] = "cross"
     num_points: int = 100
-    literal: bool = False
+    student_within_image: bool = False
     form: Literal["cce", "ce"] = "cce"
     student: Literal["unseen", "all"] = "unseen"
     keeps_diagonal: bool = True

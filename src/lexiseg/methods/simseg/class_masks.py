@@ -1,6 +1,6 @@
 """From scores to a label map: which classes are in a picture, where each is, and who gets an overlap.
 
-Section 6.2 of the reconstruction in docs/methods/simseg.md, step by step.
+docs/methods/simseg.md has the steps; SimSeg (CVPR 2023) does not state them in full, they are a reconstruction.
 """
 
 from collections.abc import Sequence
@@ -24,15 +24,15 @@ def present_classes(
     two scores none could ever pass, so that fewer than three have no threshold (ours).
 
     Args:
-        scores: Of every class, background too.
+        scores: Score of every class, background too.
         background: Takes a place among the best and is no class of the picture.
         settings: How many scores are compared and how many classes a picture has at most.
     """
     best = np.argsort(-scores, kind="stable")
-    compared = scores[best[: settings.compared_classes]].astype(np.float64)
+    compared = scores[best[: settings.threshold_top_k]].astype(np.float64)
     threshold = -np.inf
     if len(compared) > 2 and np.ptp(compared) > 0:
-        threshold = compared.mean() + settings.deviations * compared.std(ddof=1)
+        threshold = compared.mean() + settings.num_std * compared.std(ddof=1)
     found = []
     for label in best[: settings.max_classes]:
         if label == background:
@@ -50,7 +50,7 @@ def scale_map(scores: Float32[np.ndarray, "M h w"]) -> Float32[np.ndarray, "M h 
     return np.divide(scores - lowest, reach, out=np.zeros_like(scores), where=reach > 0)
 
 
-def enlarge(maps: np.ndarray, times: int) -> np.ndarray:
+def upsample_nearest(maps: np.ndarray, times: int) -> np.ndarray:
     """Repeat every cell of maps ``M h w`` ``times`` times both ways."""
     return repeat(maps, "m h w -> m (h p) (w q)", p=times, q=times)
 
@@ -65,7 +65,7 @@ def close_mask(mask: Bool[np.ndarray, "H W"], settings: MaskSettings) -> Bool[np
     return mask
 
 
-def assemble(
+def paste_masks(
     masks: Bool[np.ndarray, "M H W"],
     labels: Sequence[int],
     scores: Sequence[float],

@@ -1,4 +1,4 @@
-"""Where a model looks for a word: how much of its similarity lies inside the true mask."""
+"""Where a model looks for a word, and whether it finds the classes of an image at all: the two halves of SimSeg's decision."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -19,20 +19,20 @@ class Localisation:
     """How well maps of classes that are there lie on them.
 
     Attributes:
-        inside: Share of a map's mass inside the true mask, mean over all classes of all pictures. Mass is the
-            map stretched to [0, 1].
-        chance: The same of a map that is flat: the mean area of a mask.
-        num_maps: Classes of pictures that were looked at.
+        mask_energy: Share of a similarity map's energy inside the true mask (the map stretched to [0, 1],
+            summed), a mean over all classes of all images, in [0, 1].
+        area_baseline: Mean area of the true masks, as a share of the image: the mask energy of a flat map.
+        num_maps: Number of maps: classes in images that were measured.
     """
 
-    inside: float
-    chance: float
+    mask_energy: float
+    area_baseline: float
     num_maps: int
 
     @property
     def gain(self) -> float:
         """How many times more mass lies inside than by chance."""
-        return self.inside / self.chance
+        return self.mask_energy / self.area_baseline
 
 
 @torch.inference_mode()
@@ -48,7 +48,7 @@ def similarity_mass(model: SimSeg, samples: Iterable[Sample], vocabulary: Vocabu
     """
     settings = replace(model.settings, background="none")
     class_names = model.name_classes(vocabulary, settings)
-    inside: list[float] = []
+    shares: list[float] = []
     areas: list[float] = []
     for sample in samples:
         assert sample.label_map is not None, f"{sample.source} without a label map"
@@ -68,9 +68,9 @@ def similarity_mass(model: SimSeg, samples: Iterable[Sample], vocabulary: Vocabu
         for label, scaled in zip(present, scale_map(maps.float().cpu().numpy()), strict=True):
             mask = sample.label_map == label
             mass = resize_nearest(scaled, (mask.shape[0], mask.shape[1]))
-            inside.append(float(mass[mask].sum() / max(mass.sum(), 1e-12)))
+            shares.append(float(mass[mask].sum() / max(mass.sum(), 1e-12)))
             areas.append(float(mask.mean()))
-    return Localisation(inside=_mean(inside), chance=_mean(areas), num_maps=len(inside))
+    return Localisation(mask_energy=_mean(shares), area_baseline=_mean(areas), num_maps=len(shares))
 
 
 def _mean(values: list[float]) -> float:
@@ -82,7 +82,7 @@ class Presence:
     """Scores of whole pictures, and which classes they let through.
 
     Attributes:
-        scores: Of every class for every picture.
+        scores: Score of every class for every image.
         shown: Whether a class has a pixel in the picture.
         found: Whether the threshold on scores lets it through.
     """
@@ -92,17 +92,17 @@ class Presence:
     found: Bool[np.ndarray, "I K"]
 
     def recall(self, labels: list[int]) -> float:
-        """Give the share of pictures with a class in which it is found, over all of ``labels`` together."""
+        """Return the share of pictures with a class in which it is found, over all of ``labels`` together."""
         shown = self.shown[:, labels]
         return float((self.found[:, labels] & shown).sum() / max(1, shown.sum()))
 
     def mean_score(self, labels: list[int]) -> float:
-        """Give the mean score of classes in the pictures that they are in."""
+        """Return the mean score of classes in the pictures that they are in."""
         shown = self.shown[:, labels]
         return float(self.scores[:, labels][shown].mean()) if shown.any() else float("nan")
 
-    def lead(self, label: int, others: list[int]) -> float:
-        """Give by how much a class outscores others, in pictures with it and at least one of them; a mean."""
+    def score_margin(self, label: int, others: list[int]) -> float:
+        """Return by how much a class outscores others, in pictures with it and at least one of them; a mean."""
         beside = self.shown[:, others]
         rows = self.shown[:, label] & beside.any(1)
         if not rows.any():

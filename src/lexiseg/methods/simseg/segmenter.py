@@ -2,7 +2,7 @@
 
 Yi et al., "A Simple Framework for Text-Supervised Semantic Segmentation", CVPR 2023. Training needs images
 with captions, nothing else; a class is a word. Every token is projected to the shared space, the tokens of
-an image or a sentence are pooled channel by channel (``pooling``), and the vectors are contrasted.
+an image or a sentence are pooled channel by channel (``text_encoder``), and the vectors are contrasted.
 
 Differences from the paper: docs/methods/simseg.md. A picture seen through windows, a vocabulary of one or
 two words, and pixels without a mask where background is no class have rules of ours.
@@ -30,12 +30,12 @@ from lexiseg.inference.segmenter import Segmenter
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.losses.contrastive import Temperature, contrastive_loss
 from lexiseg.methods.simseg.class_masks import (
-    assemble,
     close_mask,
-    enlarge,
+    paste_masks,
     present_classes,
     resize_nearest,
     scale_map,
+    upsample_nearest,
 )
 from lexiseg.methods.simseg.settings import SimSegSettings
 from lexiseg.methods.simseg.text_encoder import SimSegTextEncoder, pool_image, unit
@@ -96,8 +96,8 @@ class SimSeg(Segmenter, ContrastiveTrainable):
         pooling = self.method.training if self.training else self.method.testing
         features = self.image_encoder(images)
         patches = self.image_projection(features.tokens)
-        start = features.global_token
-        projected = patches[:, 0] if start is None else self.image_projection(start)
+        cls_token = features.global_token
+        projected = patches[:, 0] if cls_token is None else self.image_projection(cls_token)
         return replace(features, tokens=patches, global_token=pool_image(patches, projected, pooling))
 
     def embed(self, batch: Batch) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B D"]]:
@@ -166,7 +166,7 @@ class SimSeg(Segmenter, ContrastiveTrainable):
         """Steps of the paper's inference that ``decide`` takes."""
         masks = self.method.masks
         return (
-            f"candidates: mean plus {masks.deviations:g} standard deviation of the best {masks.compared_classes} "
+            f"candidates: mean plus {masks.num_std:g} standard deviation of the best {masks.threshold_top_k} "
             f"names, at most {masks.max_classes}",
             "per-class min-max maps, dilation and erosion; background where nothing fires",
         )
@@ -215,14 +215,14 @@ class SimSeg(Segmenter, ContrastiveTrainable):
         if present:
             maps = grid_scores(encoded, self.class_scores, embeddings, counts, present, settings=settings)
             masks = self._masks(encoded, maps.float().cpu().numpy(), settings)
-            assemble(masks, present, scores[present].tolist(), best)
+            paste_masks(masks, present, scores[present].tolist(), best)
         return Decision(labels=np.asarray(class_names.labels, np.uint16)[best.labels], scores=best.best)
 
     def _masks(
         self, encoded: EncodedImage, maps: Float32[np.ndarray, "M h w"], settings: InferenceSettings
     ) -> Bool[np.ndarray, "M H W"]:
         """Cut maps into masks at the size that the model saw, close them, and resize them to the picture's."""
-        large = enlarge(scale_map(maps), self.stride)
+        large = upsample_nearest(scale_map(maps), self.stride)
         if settings.refine == "crf":
             from lexiseg.ops.dense_crf import DenseCrf
 

@@ -14,21 +14,23 @@ class PoolingSettings:
     """From the tokens of an image or a sentence to one vector.
 
     Attributes:
-        pooling: ``topk`` averages the largest values of every channel (LoDA), ``mean`` all of them, ``cls``
-            takes the token at the start, as CLIP does.
-        image_responses: Values averaged for an image, with ``topk``.
-        text_responses: Values averaged for a sentence, with ``topk``.
-        padding: ``plain`` lets what a sentence was filled up with compete like any word; ``masked`` leaves it
-            out.
+        pooling: Pooling: ``topk`` averages the largest values of every channel (LoDA), ``mean`` averages all
+            tokens, ``cls`` takes the CLS token, as CLIP does.
+        image_topk: Number of largest values per channel that are averaged for an image with ``topk``, 1 or
+            more.
+        text_topk: Number of largest values per channel that are averaged for a sentence with ``topk``, 1 or
+            more.
+        padding: Role of padding tokens in ``topk``: ``plain`` lets them compete like any token, ``masked``
+            leaves them out.
     """
 
     pooling: Pooling = "topk"
-    image_responses: int = 5
-    text_responses: int = 5
+    image_topk: int = 5
+    text_topk: int = 5
     padding: Padding = "plain"
 
     def __post_init__(self) -> None:
-        for name in ("image_responses", "text_responses"):
+        for name in ("image_topk", "text_topk"):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise _unusable(name, value, "a whole number above 0")
@@ -39,17 +41,17 @@ class MaskSettings:
     """From class scores to masks.
 
     Attributes:
-        compared_classes: The threshold is taken from so many classes with the largest scores (10 for 20 or 80
-            classes in the paper, 30 for 59).
-        deviations: The threshold is their mean and so many standard deviations.
-        max_classes: Classes of an image at most, background counted.
-        closing: Side of the square that masks are closed with; odd.
-        dilations: Times a mask is grown by it.
-        erosions: Times it is shrunk again.
+        threshold_top_k: Number of largest class scores that the threshold is computed from, 2 or more (paper:
+            10 for 20 or 80 classes, 30 for 59).
+        num_std: Number of standard deviations by which the threshold is above the mean of these scores.
+        max_classes: Largest number of classes in an image, background included, 1 or more.
+        closing: Side of the square structuring element that masks are closed with, odd, in pixels.
+        dilations: Number of dilations with it, 0 or more.
+        erosions: Number of erosions after them, 0 or more.
     """
 
-    compared_classes: int = 10
-    deviations: float = 1.0
+    threshold_top_k: int = 10
+    num_std: float = 1.0
     max_classes: int = 5
     closing: int = 7
     dilations: int = 1
@@ -64,7 +66,7 @@ class MaskSettings:
             raise _unusable("closing", self.closing, "an odd number of pixels")
 
 
-_LEAST = {"compared_classes": 2, "max_classes": 1, "closing": 1, "dilations": 0, "erosions": 0}
+_LEAST = {"threshold_top_k": 2, "max_classes": 1, "closing": 1, "dilations": 0, "erosions": 0}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,22 +74,20 @@ class SimSegSettings:
     """What makes SimSeg SimSeg, beside the shapes of its two encoders.
 
     Attributes:
-        embedding_dim: Length of the shared space.
-        training: Pooling while training.
-        testing: Pooling afterwards: one response a sentence, and fillings left out.
-        initial_temperature: Of the loss; learned, and clamped to the next two.
-        lowest_temperature: Lower end of its range.
-        highest_temperature: Upper end.
-        masks: How scores become masks.
+        embedding_dim: Dimension of the shared embedding space.
+        training: Pooling in training.
+        testing: Pooling at inference: by default top-1 for sentences, without padding tokens.
+        initial_temperature: Initial temperature of the contrastive loss, which is learned.
+        lowest_temperature: Lower bound that the temperature is clamped to, above 0.
+        highest_temperature: Upper bound that the temperature is clamped to.
+        masks: Settings of the step from class scores to masks.
     """
 
     CHANGEABLE_AFTER_TRAINING: ClassVar[tuple[str, ...]] = ("testing", "masks")
 
     embedding_dim: int = 512
     training: PoolingSettings = field(default_factory=PoolingSettings)
-    testing: PoolingSettings = field(
-        default_factory=lambda: PoolingSettings(text_responses=1, padding="masked")
-    )
+    testing: PoolingSettings = field(default_factory=lambda: PoolingSettings(text_topk=1, padding="masked"))
     initial_temperature: float = 0.07
     lowest_temperature: float = 0.001
     highest_temperature: float = 0.5

@@ -1,4 +1,4 @@
-"""Sentences to vectors as SimSeg pools them, and class names through prompts."""
+"""LoDA pooling (local responses, CVPR 2023) of images and sentences, and SimSeg's text encoder with class names in prompts."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,28 +19,29 @@ _NORM_EPS = 1e-8
 
 
 def pool_image(
-    patches: Float[Tensor, "B N D"], start: Float[Tensor, "B D"], settings: PoolingSettings
+    patches: Float[Tensor, "B N D"], cls_token: Float[Tensor, "B D"], settings: PoolingSettings
 ) -> Float[Tensor, "B D"]:
-    """Pool the projected patches of each image, then normalise; ``start`` is the class token, for ``cls``."""
+    """Pool the projected patches of each image, then normalise; ``cls_token`` is what pooling ``cls`` takes."""
     if settings.pooling == "topk":
-        return unit(topk_mean(patches, settings.image_responses))
-    return unit(token_mean(patches) if settings.pooling == "mean" else start)
+        return unit(topk_mean(patches, settings.image_topk))
+    return unit(token_mean(patches) if settings.pooling == "mean" else cls_token)
 
 
 def pool_text(
-    tokens: Float[Tensor, "B L D"], own: Bool[Tensor, "B L"], settings: PoolingSettings
+    tokens: Float[Tensor, "B L D"], attention_mask: Bool[Tensor, "B L"], settings: PoolingSettings
 ) -> Float[Tensor, "B D"]:
-    """Pool the projected tokens of each sentence, its start and end among them, then normalise.
+    """Pool the projected tokens of each sentence, CLS and SEP token among them, then normalise.
 
     Args:
-        tokens: One row a token.
-        own: Which tokens are the sentence's own and not filling.
-        settings: The mean never counts fillings, whatever ``padding`` says: published code does not either.
+        tokens: One vector a token.
+        attention_mask: True for the sentence's tokens, False for padding tokens.
+        settings: How they are pooled. The mean never counts padding tokens, whatever ``padding`` says: published
+            code does not either.
     """
     if settings.pooling == "topk":
-        keep = own if settings.padding == "masked" else None
-        return unit(topk_mean(tokens, settings.text_responses, keep))
-    return unit(token_mean(tokens.float(), own) if settings.pooling == "mean" else tokens[:, 0])
+        keep = attention_mask if settings.padding == "masked" else None
+        return unit(topk_mean(tokens, settings.text_topk, keep))
+    return unit(token_mean(tokens.float(), attention_mask) if settings.pooling == "mean" else tokens[:, 0])
 
 
 def unit(vectors: Float[Tensor, "*b D"]) -> Float[Tensor, "*b D"]:
@@ -84,9 +85,9 @@ class SimSegTextEncoder(TextEncoder):
     def forward(self, texts: Sequence[str]) -> Float[Tensor, "T D"]:
         """Embed sentences as unit vectors; in training mode with the pooling of training."""
         pooling = self._method.training if self.training else self._method.testing
-        fillings_count = pooling.pooling == "topk" and pooling.padding == "plain"
-        tokens, own = self.network(texts, whole_length=fillings_count)
-        return pool_text(self.projection(tokens), own, pooling)
+        pool_padding = pooling.pooling == "topk" and pooling.padding == "plain"
+        tokens, attention_mask = self.network(texts, pad_to_max_length=pool_padding)
+        return pool_text(self.projection(tokens), attention_mask, pooling)
 
     def embed_names(self, names: Sequence[str], prompts: str) -> Float[Tensor, "S D"]:
         """Embed class names, remembered as long as the weights stay; those of large networks on disk too."""
@@ -116,5 +117,5 @@ class SimSegTextEncoder(TextEncoder):
         self._embedded, self._embedded_with, self._fingerprint = {}, (), None
 
     def _state(self) -> tuple[int, ...]:
-        """Give numbers that change when a weight is replaced or written to."""
+        """Return numbers that change when a weight is replaced or written to."""
         return tuple(number for value in self.parameters() for number in (id(value), value._version))

@@ -9,8 +9,8 @@ from lexiseg.runs.studies.study import Ablation
 #: Name to the function that builds it, and what it shows.
 ABLATIONS: dict[str, tuple[str, str]] = {
     "simseg/loda": ("simseg:loda", "LoDA against mean and CLS pooling; plain against masked padding; with and without CRF"),
-    "simseg/table11": ("simseg:table11", "numbers of responses at test, 3 x 3 (the paper's Table 11)"),
-    "simseg/table12": ("simseg:table12", "numbers of responses in training, 3 x 3 (the paper's Table 12)"),
+    "simseg/table11": ("simseg:table11", "top-k at test, 3 x 3 (the paper's Table 11)"),
+    "simseg/table12": ("simseg:table12", "top-k in training, 3 x 3 (the paper's Table 12)"),
     "simseg/common-class": ("simseg:common_class", "a class that is nearly always there (the paper's person)"),
     "simformer/pairs": ("simformer:pairs", "Basic, Self-Pair, Cross-Pair, shuffled and oracle teachers (Table 2)"),
     "simformer/points": ("simformer:points", "half, all and twice of the sampled points (Table 1)"),

@@ -128,7 +128,7 @@ def _train_and_measure(training: _Training) -> None:
 
 
 def _retrained(training: _Training) -> Path:
-    """Re-train from the run that is there already; give the second run's folder."""
+    """Re-train from the run that is there already; return the second run's folder."""
     recipe = _recipe(training)
     assert isinstance(recipe, SimFormerRecipe), f"{training.ablation} has no re-training"
     first = training.out / "runs" / _digest(recipe)

@@ -86,7 +86,7 @@ def pairs() -> Ablation:
     published = {("Basic", few): 26.33, ("Self-Pair", few): 27.18, ("Cross-Pair", few): 29.53}
     return Ablation(
         name="simformer/pairs",
-        title="Where pairs of pixels come from (Table 2 of the seed)",
+        title="Where pairs of pixels come from (Table 2 of the paper)",
         recipe=_RECIPE,
         cells=tuple(replace(cell, seeds=seeds.get((cell.row, cell.column))) for cell in cells),
         measures=_MEASURES,
@@ -113,7 +113,7 @@ def points() -> Ablation:
     )
     return Ablation(
         name="simformer/points",
-        title="Number of sampled points (Table 1 of the seed)",
+        title="Number of sampled points (Table 1 of the paper)",
         recipe=_RECIPE,
         cells=cells,
         measures=_MEASURES,
@@ -158,7 +158,7 @@ def splits() -> Ablation:
     ]
     return Ablation(
         name="simformer/splits",
-        title="A growing share of unseen classes (Table 3 of the seed)",
+        title="A growing share of unseen classes (Table 3 of the paper)",
         recipe=_RECIPE,
         cells=cells,
         measures=_MEASURES,

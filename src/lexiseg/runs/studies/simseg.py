@@ -1,4 +1,4 @@
-"""SimSeg's tables: pooling, numbers of responses, and a class that is nearly always there."""
+"""SimSeg's tables: pooling, top-k, and a class that is nearly always there."""
 
 from collections.abc import Mapping
 
@@ -8,7 +8,7 @@ _RECIPE = "simseg/scenes"
 _COUNTS = (1, 3, 5)
 _MEASURES = (
     "foreground_mean_iou",
-    "inside",
+    "mask_energy",
     "mean_iou",
     "image_to_text_1",
     "text_to_image_1",
@@ -17,7 +17,7 @@ _MEASURES = (
     "top5",
 )
 
-#: The seed's Tables 11 and 12, mean IoU in percent on PASCAL VOC: row M^T, column M^I.
+#: The paper's Tables 11 and 12, mean IoU in percent on PASCAL VOC: row M^T, column M^I.
 _TABLE11 = {1: (55.4, 56.3, 56.6), 3: (45.1, 45.2, 45.9), 5: (33.3, 33.0, 33.0)}
 _TABLE12 = {1: (40.9, 48.7, 37.3), 3: (54.1, 55.3, 51.9), 5: (54.3, 56.3, 56.6)}
 
@@ -46,7 +46,7 @@ def loda() -> Ablation:
         Claim(says=says, better=(full, ""), worse=(worse, ""), measure=measure)
         for worse in ("mean", "CLS")
         for measure, says in (
-            ("inside", f"LoDA puts more similarity inside true masks than {worse} pooling"),
+            ("mask_energy", f"LoDA puts more similarity inside true masks than {worse} pooling"),
             ("foreground_mean_iou", f"LoDA segments better than {worse} pooling"),
             ("rsum", f"LoDA retrieves no worse than {worse} pooling (published: +1.5 and +8.3 RSUM)"),
             ("top1", f"LoDA classifies no worse than {worse} pooling (published: +0.5 points)"),
@@ -75,19 +75,19 @@ def loda() -> Ablation:
 
 
 def table11() -> Ablation:
-    """Change the numbers of responses after training."""
+    """Change the top-k after training."""
     cells = tuple(
         Cell(
             row=_row(text),
             column=_column(image),
-            measured_with={"method.testing.text_responses": text, "method.testing.image_responses": image},
+            measured_with={"method.testing.text_topk": text, "method.testing.image_topk": image},
         )
         for text in _COUNTS
         for image in _COUNTS
     )
     falling = [
         Claim(
-            says=f"at test, text responses {more} lose against {fewer} (published, image 5: 56.6, 45.9, 33.0)",
+            says=f"at test, text top-k {more} lose against {fewer} (published, image 5: 56.6, 45.9, 33.0)",
             better=(_row(fewer), _column(5)),
             worse=(_row(more), _column(5)),
         )
@@ -95,7 +95,7 @@ def table11() -> Ablation:
     ]
     flat = [
         Claim(
-            says=f"at test, image responses hardly matter with text responses {text} (published: within 1.2 points)",
+            says=f"at test, image top-k hardly matter with text top-k {text} (published: within 1.2 points)",
             better=(_row(text), _column(5)),
             worse=(_row(text), _column(1)),
             by_at_most=0.02,
@@ -104,23 +104,23 @@ def table11() -> Ablation:
     ]
     return Ablation(
         name="simseg/table11",
-        title="Numbers of responses at test (Table 11 of the seed)",
+        title="Top-k at test (Table 11 of the paper)",
         recipe=_RECIPE,
         cells=cells,
-        measures=("foreground_mean_iou", "mean_iou", "inside"),
+        measures=("foreground_mean_iou", "mean_iou", "mask_energy"),
         claims=(*falling, *flat),
         published=_published(_TABLE11),
     )
 
 
 def table12() -> Ablation:
-    """Change the numbers of responses in training; three seeds for the cells that claims are about."""
+    """Change the top-k in training; three seeds for the cells that claims are about."""
     repeated = {(1, 3), (1, 5), (5, 3), (5, 5)}
     cells = tuple(
         Cell(
             row=_row(text),
             column=_column(image),
-            trained_with={"method.training.text_responses": text, "method.training.image_responses": image},
+            trained_with={"method.training.text_topk": text, "method.training.image_topk": image},
             seeds=None if (text, image) in repeated else (0,),
         )
         for text in _COUNTS
@@ -128,7 +128,7 @@ def table12() -> Ablation:
     )
     claims = [
         Claim(
-            says=f"in training, one text response loses against {better} with image responses {image}",
+            says=f"in training, text top-1 loses against {better} with image top-k {image}",
             better=(_row(better), _column(image)),
             worse=(_row(1), _column(image)),
         )
@@ -137,7 +137,7 @@ def table12() -> Ablation:
     ]
     claims += [
         Claim(
-            says=f"in training, image responses 5 lose against 3 with text responses {text}",
+            says=f"in training, image top-k 5 lose against 3 with text top-k {text}",
             better=(_row(text), _column(3)),
             worse=(_row(text), _column(5)),
         )
@@ -153,10 +153,10 @@ def table12() -> Ablation:
     ]
     return Ablation(
         name="simseg/table12",
-        title="Numbers of responses in training (Table 12 of the seed)",
+        title="Top-k in training (Table 12 of the paper)",
         recipe=_RECIPE,
         cells=cells,
-        measures=("foreground_mean_iou", "mean_iou", "inside", "rsum", "top1"),
+        measures=("foreground_mean_iou", "mean_iou", "mask_energy", "rsum", "top1"),
         claims=tuple(claims),
         published=_published(_TABLE12),
     )
@@ -181,11 +181,11 @@ def common_class() -> Ablation:
             worse=(rows[1], ""),
             measure=measure,
         )
-        for measure in ("common_recall", "common_score", "common_lead")
+        for measure in ("common_recall", "common_score", "score_margin")
     ]
     return Ablation(
         name="simseg/common-class",
-        title="A class that is nearly always there (the seed's person)",
+        title="A class that is nearly always there (the paper's person)",
         recipe=_RECIPE,
         cells=cells,
         measures=(
@@ -193,7 +193,7 @@ def common_class() -> Ablation:
             "others_recall",
             "common_score",
             "others_score",
-            "common_lead",
+            "score_margin",
             "foreground_mean_iou",
         ),
         claims=tuple(claims),

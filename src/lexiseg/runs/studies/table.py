@@ -9,7 +9,7 @@ from lexiseg.runs.studies.study import Ablation, Claim, Place
 
 
 def to_json(ablation: Ablation, measured: Sequence[Measured]) -> dict[str, Any]:
-    """Give every number, the mean and spread of each cell, and a verdict on each claim."""
+    """Return every number, the mean and spread of each cell, and a verdict on each claim."""
     cells = []
     for cell in ablation.cells:
         of_cell = [one for one in measured if (one.row, one.column) == (cell.row, cell.column)]

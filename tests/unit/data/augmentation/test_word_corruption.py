@@ -16,7 +16,7 @@ from lexiseg.data.augmentation.word_corruption import (
 words = st.lists(st.text("abc", min_size=1, max_size=4), min_size=1, max_size=12)
 
 
-def test_100_000_words_are_corrupted_at_the_stated_rates_simseg_p10() -> None:
+def test_100_000_words_are_corrupted_at_the_stated_rates() -> None:
     rng = np.random.default_rng(0)
     caption = " ".join(["word"] * 25)
     found: Counter[str] = Counter()

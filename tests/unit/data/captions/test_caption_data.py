@@ -16,7 +16,7 @@ from lexiseg.data.captions.opening import open_captions
 
 def open_small(path: object, tmp_path: Path, **changes: Any) -> CaptionData:
     settings: dict[str, Any] = {"batch_size": 6, "size": 16, "corruption": WordCorruption(), "window": 20}
-    return open_captions(path, **(settings | {"ledger": tmp_path / "ledger"} | changes))  # type: ignore[arg-type]
+    return open_captions(path, **(settings | {"invalid_log": tmp_path / "invalid_log"} | changes))  # type: ignore[arg-type]
 
 
 def same(first: Batch, second: Batch) -> bool:
@@ -145,16 +145,18 @@ def test_broken_records_are_listed_once_and_their_places_filled(tmp_path: Path, 
         ("b.tar", "00021"): "unreadable picture",
     }
     assert sum(data.describe()["broken"].values()) == 8
-    lines = [line for file in (tmp_path / "ledger").glob("*.jsonl") for line in file.read_text().splitlines()]
+    lines = [
+        line for file in (tmp_path / "invalid_log").glob("*.jsonl") for line in file.read_text().splitlines()
+    ]
     again = open_small(tmp_path / "shards", tmp_path, corruption=None)  # as a resumed run does
     assert all(map(same, batches, again.batches(**steps)))
     assert lines == [
-        line for file in (tmp_path / "ledger").glob("*.jsonl") for line in file.read_text().splitlines()
+        line for file in (tmp_path / "invalid_log").glob("*.jsonl") for line in file.read_text().splitlines()
     ]
 
 
 def test_the_first_broken_record_is_warned_of_with_the_place_of_the_list(tmp_path: Path) -> None:
-    with pytest.warns(UserWarning, match=r"a\.tar#00007 \(no caption\).*listed in .*ledger") as warned:
+    with pytest.warns(UserWarning, match=r"a\.tar#00007 \(no caption\).*listed in .*invalid_log") as warned:
         list(open_small(broken_shards(tmp_path / "s"), tmp_path).batches(start_step=0, stop_step=7))
     assert len(warned) == 1, [str(one.message) for one in warned]
 
@@ -171,7 +173,7 @@ def rotten(folder: Path) -> Iterator[dict[str, Any]]:
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_too_much_rot_stops_training_with_counts(tmp_path: Path, num_workers: int) -> None:
     path = write_shard(tmp_path / "rotten.tar", rotten(tmp_path))
-    data = open_small(path, tmp_path, max_broken=0.3)
+    data = open_small(path, tmp_path, max_invalid=0.3)
     with pytest.raises(DatasetError) as caught:
         list(data.batches(start_step=0, stop_step=40, num_workers=num_workers))
     error = caught.value
@@ -183,7 +185,7 @@ def test_too_much_rot_stops_training_with_counts(tmp_path: Path, num_workers: in
 @pytest.mark.filterwarnings("ignore:a record cannot be used")
 def test_a_larger_share_of_rot_can_be_allowed(tmp_path: Path) -> None:
     path = write_shard(tmp_path / "rotten.tar", rotten(tmp_path))
-    data = open_small(path, tmp_path, max_broken=0.9)
+    data = open_small(path, tmp_path, max_invalid=0.9)
     assert len(list(data.batches(start_step=0, stop_step=40))) == 40
 
 

@@ -7,7 +7,7 @@ from lexiseg.core.errors import OutputError
 from lexiseg.data.captions.check import check_captions
 from lexiseg.data.captions.opening import open_caption_source
 from lexiseg.data.captions.pack import pack_captions
-from lexiseg.data.captions.records import BrokenRecord
+from lexiseg.data.captions.records import InvalidRecord
 
 
 def test_a_check_counts_rot_repeats_and_lengths(tmp_path: Path) -> None:
@@ -49,8 +49,8 @@ def test_packing_keeps_pictures_captions_and_order(tmp_path: Path) -> None:
     again = open_caption_source(tmp_path / "out")
     for index in range(12):
         before, after = source.read(index), again.read(index)
-        assert not isinstance(before, BrokenRecord)
-        assert not isinstance(after, BrokenRecord)
+        assert not isinstance(before, InvalidRecord)
+        assert not isinstance(after, InvalidRecord)
         assert (before.key, before.picture, before.captions) == (after.key, after.picture, after.captions)
     pack_captions(source, tmp_path / "twice", shard_bytes=5_000)
     for file in (tmp_path / "out").iterdir():

@@ -6,7 +6,7 @@ from PIL import Image
 
 from caption_files import picture_bytes
 from lexiseg.data.captions.decoding import PictureError, decode_crop, decode_picture, probe_picture
-from lexiseg.data.captions.records import Rot
+from lexiseg.data.captions.records import InvalidReason
 
 
 def smooth(height: int, width: int, orientation: int | None = None) -> bytes:
@@ -43,15 +43,15 @@ def test_every_kind_of_picture_is_decoded(kind: str) -> None:
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b"", Rot.PICTURE),
-        (b"rot", Rot.PICTURE),
-        (picture_bytes(0, 200, 200)[:-300], Rot.PICTURE),
-        (picture_bytes(0, 200, 200, kind="PNG")[:-300], Rot.PICTURE),
-        (picture_bytes(0, 4, 30), Rot.SIZE),
-        (picture_bytes(0, 10, 300), Rot.SIZE),
+        (b"", InvalidReason.PICTURE),
+        (b"rot", InvalidReason.PICTURE),
+        (picture_bytes(0, 200, 200)[:-300], InvalidReason.PICTURE),
+        (picture_bytes(0, 200, 200, kind="PNG")[:-300], InvalidReason.PICTURE),
+        (picture_bytes(0, 4, 30), InvalidReason.SIZE),
+        (picture_bytes(0, 10, 300), InvalidReason.SIZE),
     ],
 )
-def test_rot_is_found_by_every_way_of_decoding(data: bytes, reason: Rot) -> None:
+def test_rot_is_found_by_every_way_of_decoding(data: bytes, reason: InvalidReason) -> None:
     for decode in (
         decode_picture,
         probe_picture,
@@ -68,4 +68,4 @@ def test_a_picture_made_to_exhaust_memory_is_not_decoded() -> None:
     Image.new("1", (30_000, 30_000)).save(target, "PNG")
     with pytest.raises(PictureError) as caught:
         probe_picture(target.getvalue())
-    assert caught.value.reason is Rot.SIZE
+    assert caught.value.reason is InvalidReason.SIZE

@@ -15,7 +15,7 @@ from caption_files import (
 )
 from lexiseg.core.errors import DatasetError, InputError, MissingPackageError
 from lexiseg.data.captions.opening import gather_words, open_caption_source, open_captions, read_samples
-from lexiseg.data.captions.records import BrokenRecord, CaptionColumns, RawRecord, Rot
+from lexiseg.data.captions.records import CaptionColumns, InvalidReason, InvalidRecord, RawRecord
 
 
 def captions_of(source: Any) -> list[tuple[str, ...]]:
@@ -62,8 +62,8 @@ def test_json_captions_may_be_several_and_under_another_key(tmp_path: Path) -> N
     path = write_shard(tmp_path / "a.tar", [json_members(*item) for item in enumerate(contents)])
     records = [open_caption_source(path).read(index) for index in range(3)]
     assert [r.captions for r in records[:2] if isinstance(r, RawRecord)] == [("a dog",), ("a cat", "the cat")]
-    assert isinstance(records[2], BrokenRecord)
-    assert records[2].reason is Rot.NO_CAPTION
+    assert isinstance(records[2], InvalidRecord)
+    assert records[2].reason is InvalidReason.NO_CAPTION
     named = open_caption_source(path, columns=CaptionColumns(caption="words")).read(2)
     assert isinstance(named, RawRecord)
     assert named.captions == ("a bird",)
@@ -72,23 +72,23 @@ def test_json_captions_may_be_several_and_under_another_key(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"[1]", Rot.BAD_JSON),
-        (b"{", Rot.BAD_JSON),
-        (b"\xff", Rot.NOT_UTF8),
-        (b'{"caption": 3}', Rot.NO_CAPTION),
+        (b"[1]", InvalidReason.BAD_JSON),
+        (b"{", InvalidReason.BAD_JSON),
+        (b"\xff", InvalidReason.NOT_UTF8),
+        (b'{"caption": 3}', InvalidReason.NO_CAPTION),
     ],
 )
-def test_json_that_is_no_caption_is_named(tmp_path: Path, content: bytes, reason: Rot) -> None:
+def test_json_that_is_no_caption_is_named(tmp_path: Path, content: bytes, reason: InvalidReason) -> None:
     record = {"__key__": "a", "jpg": picture_bytes(0), "json": content}
     found = open_caption_source(write_shard(tmp_path / "a.tar", [record])).read(0)
-    assert isinstance(found, BrokenRecord)
+    assert isinstance(found, InvalidRecord)
     assert found.reason is reason
 
 
 def test_a_caption_of_a_whole_page_is_refused(tmp_path: Path) -> None:
     record = good_members(0) | {"txt": "word " * 3000}
     found = open_caption_source(write_shard(tmp_path / "a.tar", [record])).read(0)
-    assert found == BrokenRecord("a.tar", "00000", Rot.LONG_CAPTION, "14,999 characters")
+    assert found == InvalidRecord("a.tar", "00000", InvalidReason.LONG_CAPTION, "14,999 characters")
 
 
 def test_parquet_finds_usual_columns_and_several_captions(tmp_path: Path) -> None:
@@ -106,10 +106,10 @@ def test_parquet_reads_pictures_by_path_and_names_rows_without_a_picture(tmp_pat
     source = open_caption_source(write_parquet(tmp_path / "a.parquet", columns))
     first, second, third = map(source.read, range(3))
     assert first == RawRecord("a.parquet", "0", picture_bytes(0), ("zero",))
-    assert isinstance(second, BrokenRecord)
-    assert second.reason is Rot.NO_PICTURE
+    assert isinstance(second, InvalidRecord)
+    assert second.reason is InvalidReason.NO_PICTURE
     assert "p/1.jpg" in second.detail
-    assert third == BrokenRecord("a.parquet", "2", Rot.NO_CAPTION)
+    assert third == InvalidRecord("a.parquet", "2", InvalidReason.NO_CAPTION)
 
 
 def test_parquet_columns_can_be_named_and_wrong_names_are_explained(tmp_path: Path) -> None:
@@ -129,7 +129,9 @@ def test_a_file_that_is_no_parquet_is_listed_beside_good_ones(tmp_path: Path) ->
     (tmp_path / "b.parquet").write_bytes(b"PAR1 rot")
     source = open_caption_source(tmp_path)
     assert len(source) == 1
-    assert [(record.shard, record.reason) for record in source.rot] == [("b.parquet", Rot.ARCHIVE)]
+    assert [(record.shard, record.reason) for record in source.invalid] == [
+        ("b.parquet", InvalidReason.ARCHIVE)
+    ]
 
 
 def test_a_folder_lists_what_does_not_fit_together(tmp_path: Path) -> None:
@@ -140,12 +142,12 @@ def test_a_folder_lists_what_does_not_fit_together(tmp_path: Path) -> None:
     (folder / "captions.tsv").write_bytes((folder / "captions.tsv").read_bytes() + lines)
     source = open_caption_source(folder)
     assert captions_of(source) == [(f"caption 0 of {number}",) for number in range(4)]
-    assert {(record.key, record.reason) for record in source.rot} == {
-        ("lonely", Rot.NO_CAPTION),
-        ("004", Rot.TWICE),
-        ("ghost", Rot.NO_PICTURE),
-        ("line 7", Rot.NO_CAPTION),
-        ("001 (line 8)", Rot.NOT_UTF8),
+    assert {(record.key, record.reason) for record in source.invalid} == {
+        ("lonely", InvalidReason.NO_CAPTION),
+        ("004", InvalidReason.TWICE),
+        ("ghost", InvalidReason.NO_PICTURE),
+        ("line 7", InvalidReason.NO_CAPTION),
+        ("001 (line 8)", InvalidReason.NOT_UTF8),
     }
 
 
@@ -154,7 +156,7 @@ def test_a_split_takes_the_stems_of_a_list(tmp_path: Path) -> None:
     (folder / "train.txt").write_text("001\n003\nghost\n")
     source = open_caption_source(folder, split="train")
     assert captions_of(source) == [("caption 0 of 1",), ("caption 0 of 3",)]
-    assert [record.key for record in source.rot] == ["ghost"]
+    assert [record.key for record in source.invalid] == ["ghost"]
 
 
 @pytest.mark.parametrize(
@@ -194,7 +196,7 @@ def test_a_shard_without_records_is_refused_for_training_only(tmp_path: Path) ->
         open_captions(path, batch_size=1)
 
 
-@pytest.mark.parametrize("change", [{"batch_size": 0}, {"seed": -1}, {"max_broken": 1.5}, {"window": 0}])
+@pytest.mark.parametrize("change", [{"batch_size": 0}, {"seed": -1}, {"max_invalid": 1.5}, {"window": 0}])
 def test_impossible_settings_are_refused(tmp_path: Path, change: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=r"opening captions: found batch_size="):
         open_captions(tmp_path, **({"batch_size": 2} | change))
@@ -217,7 +219,7 @@ def test_a_missing_package_names_the_extra(
 def test_samples_for_evaluation_come_in_order_whole_and_with_all_captions(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "f", count=4)
     (folder / "images" / "002.png").write_bytes(b"rot")
-    samples = list(read_samples(open_caption_source(folder), tmp_path / "ledger"))
+    samples = list(read_samples(open_caption_source(folder), tmp_path / "invalid_log"))
     assert [str(sample.source) for sample in samples] == ["images#000", "images#001", "images#003"]
     assert samples[1].captions == ("caption 0 of 1", "caption 1 of 1")
     assert samples[0].image.shape == (24, 30, 3)

@@ -7,7 +7,7 @@ import pytest
 
 from caption_files import good_members, picture_bytes, write_shard
 from lexiseg.data.captions.opening import open_caption_source
-from lexiseg.data.captions.records import BrokenRecord, Rot
+from lexiseg.data.captions.records import InvalidReason, InvalidRecord
 from lexiseg.data.captions.tar_source import index_tar, read_tar_index
 
 
@@ -24,7 +24,7 @@ def test_keys_end_at_the_first_dot_of_the_last_part(tmp_path: Path) -> None:
     members = [("v1.0/a.JPG", picture_bytes(0)), ("v1.0/a.txt", b"one"), ("v1.0/a.seg.png", b"ignored")]
     index = read_tar_index(write_members(tmp_path / "a.tar", members))
     assert index.keys == ("v1.0/a",)
-    assert not index.rot
+    assert not index.invalid
     assert index.places[0, 1] == len(picture_bytes(0))
 
 
@@ -40,7 +40,7 @@ def test_long_names_and_members_of_other_programs_do_not_disturb(tmp_path: Path)
     path = write_members(tmp_path / "a.tar", members)
     record = open_caption_source(path).read(0)
     assert read_tar_index(path).keys == (long,)
-    assert not isinstance(record, BrokenRecord)
+    assert not isinstance(record, InvalidRecord)
     assert record.captions == ("zwölf Hunde",)
 
 
@@ -49,7 +49,7 @@ def test_a_key_that_comes_back_is_another_record_and_two_files_of_one_kind_are_b
     twice = [("c.jpg", picture_bytes(0)), ("c.jpg", picture_bytes(1)), ("c.txt", b"two")]
     index = read_tar_index(write_members(tmp_path / "a.tar", [*pair, ("b.cls", b""), *pair, *twice]))
     assert index.keys == ("a (1 of 2)", "a (2 of 2)")
-    assert index.rot == (BrokenRecord("", "c", Rot.TWICE, "two .jpg"),)
+    assert index.invalid == (InvalidRecord("", "c", InvalidReason.TWICE, "two .jpg"),)
 
 
 @pytest.mark.parametrize("left", [0.3, 0.5, 0.77])
@@ -59,8 +59,8 @@ def test_a_shard_that_was_cut_off_keeps_what_is_whole(tmp_path: Path, left: floa
     path.write_bytes(whole[: int(len(whole) * left)])
     source = open_caption_source(path)
     assert 0 < len(source) < 10
-    assert [record.reason for record in source.rot] == [Rot.TRUNCATED]
-    assert all(not isinstance(source.read(index), BrokenRecord) for index in range(len(source)))
+    assert [record.reason for record in source.invalid] == [InvalidReason.TRUNCATED]
+    assert all(not isinstance(source.read(index), InvalidRecord) for index in range(len(source)))
 
 
 def test_a_shard_that_shrinks_after_it_was_opened_breaks_records_not_the_run(tmp_path: Path) -> None:
@@ -68,8 +68,8 @@ def test_a_shard_that_shrinks_after_it_was_opened_breaks_records_not_the_run(tmp
     source = open_caption_source(path)
     path.write_bytes(path.read_bytes()[:2000])
     record = source.read(3)
-    assert isinstance(record, BrokenRecord)
-    assert record.reason is Rot.TRUNCATED
+    assert isinstance(record, InvalidRecord)
+    assert record.reason is InvalidReason.TRUNCATED
 
 
 @pytest.mark.parametrize("content", [b"no tar at all" * 100, b"", b"\0" * 10_240])
@@ -79,7 +79,9 @@ def test_a_file_that_is_no_tar_is_no_crash(tmp_path: Path, content: bytes) -> No
     source = open_caption_source(path)
     assert len(source) == 0
     if content.strip(b"\0"):
-        assert [(record.shard, record.reason) for record in source.rot] == [("a.tar", Rot.ARCHIVE)]
+        assert [(record.shard, record.reason) for record in source.invalid] == [
+            ("a.tar", InvalidReason.ARCHIVE)
+        ]
 
 
 def test_the_index_is_remembered_until_the_file_changes(
@@ -90,7 +92,7 @@ def test_the_index_is_remembered_until_the_file_changes(
     monkeypatch.setattr("lexiseg.data.captions.tar_source.read_tar_index", None)  # it must not be needed
     again = index_tar(path, tmp_path / "cache")
     assert np.array_equal(first.places, again.places)
-    assert (first.keys, first.rot) == (again.keys, again.rot)
+    assert (first.keys, first.invalid) == (again.keys, again.invalid)
     monkeypatch.undo()
     write_shard(path, map(good_members, range(7)))
     assert len(index_tar(path, tmp_path / "cache").keys) == 7

@@ -15,8 +15,8 @@ from lexiseg.data.partial_labels.batches import (
     weak_shot_data,
     whole_image,
 )
-from lexiseg.data.partial_labels.view import WeakShotView
-from weak_shot_toys import BIRD, CAT, DOG, SEEN, ToyDataset, picture_of, toy_samples, with_labels_permuted
+from lexiseg.data.partial_labels.masked_labels import MaskedLabels
+from partial_label_toys import BIRD, CAT, DOG, SEEN, ToyDataset, picture_of, toy_samples, with_labels_permuted
 
 
 def left_half(image, label_map, rng):
@@ -27,8 +27,8 @@ def left_half(image, label_map, rng):
 
 def batches(samples=None, crop=whole_image, **settings) -> WeakShotBatches:
     settings = WeakShotSettings(**settings)
-    view = WeakShotView(ToyDataset(samples or toy_samples()), gives_truth=settings.needs_truth)
-    return WeakShotBatches(view, settings, crop, batch_size=4, seed=3)
+    masked_labels = MaskedLabels(ToyDataset(samples or toy_samples()), gives_truth=settings.needs_truth)
+    return WeakShotBatches(masked_labels, settings, crop, batch_size=4, seed=3)
 
 
 def tensors(batch: Batch) -> dict[str, torch.Tensor]:
@@ -125,7 +125,7 @@ def test_the_truth_is_in_a_batch_only_for_ablations():
     assert not set(batch.label_maps.unique().tolist()) & {CAT, DOG, BIRD}
     with pytest.raises(AssertionError, match="gives no truth"):
         WeakShotBatches(
-            WeakShotView(ToyDataset(toy_samples())),
+            MaskedLabels(ToyDataset(toy_samples())),
             WeakShotSettings(truth=True),
             whole_image,
             batch_size=4,
@@ -153,8 +153,8 @@ def test_a_crop_without_any_label_is_drawn_again_and_in_the_end_refused_by_name(
 def test_the_data_have_a_fingerprint_and_facts_and_go_to_worker_processes():
     def data(samples=None, **changes):
         settings = WeakShotSettings(**changes)
-        view = WeakShotView(ToyDataset(samples or toy_samples()), gives_truth=settings.needs_truth)
-        return weak_shot_data(view, settings, whole_image, batch_size=4, seed=3, crop_facts={})
+        masked_labels = MaskedLabels(ToyDataset(samples or toy_samples()), gives_truth=settings.needs_truth)
+        return weak_shot_data(masked_labels, settings, whole_image, batch_size=4, seed=3, crop_facts={})
 
     assert data().fingerprint() == data().fingerprint()
     assert data().fingerprint() != data(presence="crop").fingerprint()

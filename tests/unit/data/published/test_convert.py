@@ -16,22 +16,22 @@ from lexiseg.data.published.reader import PublishedDataset
 from lexiseg.data.splits import load_split
 
 BETWEEN_FORMS = [
-    (name, source, form.name)
+    (name, source, layout.name)
     for name, source in LAYOUTS
-    for form in DATASETS[name].forms
-    if form.encoding == "index" and form.name != source
+    for layout in DATASETS[name].layouts
+    if layout.encoding == "index" and layout.name != source
 ]
 
 
 def link_rest(tree: trees.Tree, out, dataset, target: str) -> None:
-    """Put pictures and lists where the target form looks for them."""
-    form = dataset.facts.form(target)
+    """Put pictures and lists where the target layout looks for them."""
+    layout = dataset.facts.layout(target)
     for pair in dataset.pairs:
-        image = form.image_path(out, dataset.split, pair.stem)
+        image = layout.image_path(out, dataset.split, pair.stem)
         image.parent.mkdir(parents=True, exist_ok=True)
         if not image.exists():
             image.symlink_to(pair.image)
-    list_path = form.list_path(out, dataset.split)
+    list_path = layout.list_path(out, dataset.split)
     if list_path is not None:
         list_path.parent.mkdir(parents=True, exist_ok=True)
         list_path.write_text("\n".join(dataset.stems))
@@ -46,18 +46,18 @@ def test_form_becomes_form(tmp_path, name, source, target):
     split = DATASETS[name].default_split
     if split not in tree.truth:
         split = "trainaug"
-    if split not in (DATASETS[name].form(target).splits or {split}):
+    if split not in (DATASETS[name].layout(target).splits or {split}):
         with pytest.raises(InputError, match="does not hold the split trainaug"):
             convert_dataset(PublishedDataset(DATASETS[name], tree.path, split), tmp_path / "out", target)
         return
     out = tmp_path / "out"
-    dataset = PublishedDataset(DATASETS[name], tree.path, split, form=source)
+    dataset = PublishedDataset(DATASETS[name], tree.path, split, layout=source)
     assert convert_dataset(dataset, out, target) == len(dataset)
     link_rest(tree, out, dataset, target)
     (out / "pcontext_full").mkdir(exist_ok=True)
     if name == "context459":
         (out / "pcontext_full" / "labels.txt").write_text("\n".join(trees.NAMES_459))
-    again = PublishedDataset(DATASETS[name], out, split, form=target)
+    again = PublishedDataset(DATASETS[name], out, split, layout=target)
     assert again.stems == dataset.stems
     for stem, sample in zip(again.stems, again, strict=True):
         np.testing.assert_array_equal(sample.label_map, tree.truth[split][stem])

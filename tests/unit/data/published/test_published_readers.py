@@ -8,24 +8,24 @@ import dataset_trees as trees
 from dataset_trees import LAYOUTS, WNIDS
 from lexiseg.core.errors import DatasetError, UnknownNameError
 from lexiseg.data.class_lists import imagenet_classes
-from lexiseg.data.datasets import DATASETS, FOLDER, open_dataset
+from lexiseg.data.datasets import DATASETS, FOLDER, open_dataset, reopen_dataset
 from lexiseg.data.published.reader import PublishedDataset
 
 
 def test_every_form_of_every_data_set_has_a_layout_here():
-    forms = {(name, form.name) for name, facts in DATASETS.items() for form in facts.forms}
+    layouts = {(name, layout.name) for name, facts in DATASETS.items() for layout in facts.layouts}
     same_code = {("voc20", "SegmentationClassAug"), ("voc20", "VOCaug")}
-    assert forms - set(LAYOUTS) == same_code
+    assert layouts - set(LAYOUTS) == same_code
 
 
-@pytest.mark.parametrize(("name", "form"), LAYOUTS)
-def test_layout_reads_as_it_was_written(tmp_path, name, form):
-    tree = LAYOUTS[name, form](tmp_path / "copy")
+@pytest.mark.parametrize(("name", "layout"), LAYOUTS)
+def test_layout_reads_as_it_was_written(tmp_path, name, layout):
+    tree = LAYOUTS[name, layout](tmp_path / "copy")
     splits = set(tree.truth) & set(DATASETS[name].splits)
     assert splits
     for split in splits:
         dataset = PublishedDataset(DATASETS[name], tree.path, split)
-        assert dataset.form.name == form
+        assert dataset.layout.name == layout
         assert dataset.stems == sorted(tree.truth[split])
         assert len(dataset.vocabulary) == DATASETS[name].num_classes
         for stem, sample in zip(dataset.stems, dataset, strict=True):
@@ -38,7 +38,7 @@ def test_hdf5_of_version_1_0_is_turned_back(tmp_path):
     pytest.importorskip("h5py")
     tree = trees.stuff10k(tmp_path, "mat-1.0-hdf5")
     dataset = open_dataset("coco-stuff10k", tree.path)
-    assert dataset.form.name == "mat-1.0"
+    assert dataset.layout.name == "mat-1.0"
     for stem, sample in zip(dataset.stems, dataset, strict=True):
         np.testing.assert_array_equal(sample.label_map, tree.truth["test"][stem])
 
@@ -62,12 +62,20 @@ def test_both_roots_of_voc_are_found(tmp_path):
 def test_converted_and_published_coco_side_by_side_are_told_apart(tmp_path):
     published = trees.coco(tmp_path, "published", "stuff171")
     trees.coco(tmp_path, "labelTrainIds", "stuff171")
-    for form in ("published", "labelTrainIds"):
-        dataset = open_dataset("coco-stuff164k", tmp_path, form=form)
+    for layout in ("published", "labelTrainIds"):
+        dataset = open_dataset("coco-stuff164k", tmp_path, layout=layout)
         assert dataset.stems == sorted(published.truth["val"])
     trees.coco(tmp_path, "instanceTrainIds", "object81")
-    assert open_dataset("coco-object81", tmp_path).form.name == "instanceTrainIds"
-    assert open_dataset("coco-stuff164k", tmp_path).form.name == "labelTrainIds"
+    assert open_dataset("coco-object81", tmp_path).layout.name == "instanceTrainIds"
+    assert open_dataset("coco-stuff164k", tmp_path).layout.name == "labelTrainIds"
+
+
+def test_a_copy_opens_by_the_rules_of_another_also_as_earlier_stores_wrote_them(tmp_path):
+    trees.coco(tmp_path, "published", "stuff171")
+    trees.coco(tmp_path, "labelTrainIds", "stuff171")
+    for rules in ({"layout": "published"}, {"form": "published"}):
+        again = reopen_dataset({"dataset": "coco-stuff164k", **rules}, tmp_path)
+        assert again.opened_with() == {"dataset": "coco-stuff164k", "layout": "published"}
 
 
 def test_full_ade_is_shrunk_to_a_short_side_of_512(tmp_path):
@@ -179,7 +187,7 @@ def test_unknown_name_split_and_form_get_suggestions(tmp_path):
     with pytest.raises(UnknownNameError, match="Nearest: train"):
         open_dataset("voc21", tree.path, "trian")
     with pytest.raises(UnknownNameError, match="SegmentationClass"):
-        open_dataset("voc21", tree.path, form="segmentation")
+        open_dataset("voc21", tree.path, layout="segmentation")
     assert FOLDER not in DATASETS
 
 

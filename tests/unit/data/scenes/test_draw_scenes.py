@@ -69,7 +69,7 @@ def test_other_seeds_and_indices_give_other_scenes():
 
 
 def test_words_and_picture_are_drawn_apart():
-    talkative = dataclasses.replace(RICH, adjective_rate=1.0, naming=0.1, captions_per_scene=3)
+    talkative = dataclasses.replace(RICH, adjective_rate=1.0, mention_rate=0.1, captions_per_scene=3)
     plain, other = draw_scene(RICH, 1, 1), draw_scene(talkative, 1, 1)
     assert np.array_equal(plain.image, other.image)
     assert len(other.captions) == 3
@@ -178,7 +178,7 @@ def test_the_fingerprint_follows_settings_seed_and_size_of_the_batch():
         scene_training_data(settings, seed=seed, batch_size=size, tags=tags).fingerprint()
         for settings, seed, size, tags in (
             (RICH, 0, 4, False), (RICH, 1, 4, False), (RICH, 0, 8, False), (RICH, 0, 4, True),
-            (dataclasses.replace(RICH, naming=0.5), 0, 4, False),
+            (dataclasses.replace(RICH, mention_rate=0.5), 0, 4, False),
         )
     ]  # fmt: skip
     assert len(set(prints)) == 5

@@ -84,7 +84,7 @@ def test_batches_and_samples_agree(folder):
 
 
 def test_held_out_names_never_occur_in_training_and_do_in_evaluation(folder):
-    settings = paste(folder, unseen=("dog",), naming=1.0)
+    settings = paste(folder, unseen=("dog",), mention_rate=1.0)
     data = scene_training_data(settings, seed=0, batch_size=300, tags=True, label_maps=True)
     (batch,) = data.batches(start_step=0, stop_step=1)
     assert batch.tags.any(0).tolist()[:4] == [True, False, True, True]

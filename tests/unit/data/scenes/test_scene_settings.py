@@ -8,7 +8,7 @@ from lexiseg.data.scenes.settings import find_preset
 @pytest.mark.parametrize(
     ("changes", "found", "expected"),
     [
-        ({"naming": 1.5}, "naming = 1.5", "a number from 0.0 to 1.0"),
+        ({"mention_rate": 1.5}, "mention_rate = 1.5", "a number from 0.0 to 1.0"),
         ({"void_share": float("nan")}, "void_share = nan", "a number from 0.0 to 1.0"),
         ({"size": 16}, "size = 16", "a number from 32 to 256"),
         ({"num_things": 25}, "num_things = 25", "a number from 1 to 24"),
@@ -20,9 +20,9 @@ from lexiseg.data.scenes.settings import find_preset
         ({"min_named": 5}, "min_named = 5", "a number from 0 to 4"),
         ({"captions_per_scene": 0}, "captions_per_scene = 0", "a number from 1 to 100"),
         ({"colour_jitter": 2.0}, "colour_jitter = 2.0", "a number from 0.0 to 1.0"),
-        ({"odd_colour_rate": -0.1}, "odd_colour_rate = -0.1", "a number from 0.0 to 1.0"),
+        ({"random_colour_rate": -0.1}, "random_colour_rate = -0.1", "a number from 0.0 to 1.0"),
         ({"pairs": (("star", "ring", 2.0),)}, "the chance of a pair = 2.0", "a number from 0.0 to 1.0"),
-        ({"naming_of": (("star", 2.0),)}, "the naming of 'star' = 2.0", "a number from 0.0 to 1.0"),
+        ({"class_mention_rates": (("star", 2.0),)}, "the mention rate of 'star' = 2.0", "a number from 0.0 to 1.0"),
         (
             {"unseen": ("star",), "unseen_share": 0.2},
             "unseen = star and unseen_share = 0.2",
@@ -65,7 +65,7 @@ def test_an_unknown_choice_is_refused(without_type_checker):
         ),
         ({"common_class": "gear"}, "found the class 'gear' in common_class, which is not in these scenes"),
         ({"pairs": (("star", "grass", 0.5),)}, "found the class 'grass' in pairs"),
-        ({"naming_of": (("sun", 0.5),)}, "found the class 'sun' in naming_of"),
+        ({"class_mention_rates": (("sun", 0.5),)}, "found the class 'sun' in class_mention_rates"),
         (
             {"pairs": (("star", "star", 0.5),)},
             "or of a class with itself; expected pairs of two other things",

@@ -24,7 +24,7 @@ def drawn(settings):
 
 
 def named(batch, settings):
-    """Tell which classes each caption names, by whole words."""
+    """Return which classes each caption names, by whole words."""
     vocabulary = scene_vocabulary(settings)
     texts = [set(text.split()) for text in batch.captions]
     return torch.tensor([[bool(words & set(names)) for names in vocabulary.all_names()] for words in texts])
@@ -32,34 +32,41 @@ def named(batch, settings):
 
 def test_captions_name_only_what_is_there():
     settings = dataclasses.replace(
-        PLAIN, num_things=24, num_stuffs=12, naming=1.0, synonym_rate=0.5, void_share=0.3
+        PLAIN, num_things=24, num_stuffs=12, mention_rate=1.0, synonym_rate=0.5, void_share=0.3
     )
     batch = drawn(settings)
     assert not (named(batch, settings) & ~batch.tags).any()
 
 
-@pytest.mark.parametrize(("naming", "stuff_naming"), [(0.8, 0.4), (0.25, 0.9)])
-def test_classes_are_named_as_often_as_settings_say(naming, stuff_naming):
+@pytest.mark.parametrize(("mention_rate", "stuff_mention_rate"), [(0.8, 0.4), (0.25, 0.9)])
+def test_classes_are_named_as_often_as_settings_say(mention_rate, stuff_mention_rate):
     settings = dataclasses.replace(
-        PLAIN, naming=naming, stuff_naming=stuff_naming, naming_of=(("star", 0.5),)
+        PLAIN,
+        mention_rate=mention_rate,
+        stuff_mention_rate=stuff_mention_rate,
+        class_mention_rates=(("star", 0.5),),
     )
     batch = drawn(settings)
     words, tags = named(batch, settings), batch.tags
-    for labels, wanted in (([0, *range(2, 10)], naming), ([1], 0.5), (range(10, 16), stuff_naming)):
+    for labels, wanted in (
+        ([0, *range(2, 10)], mention_rate),
+        ([1], 0.5),
+        (range(10, 16), stuff_mention_rate),
+    ):
         there = tags[:, list(labels)]
         share = words[:, list(labels)][there].float().mean().item()
         assert near(share, wanted, int(there.sum()))
 
 
 def test_captions_name_at_least_and_at_most_so_many_and_the_largest_first():
-    settings = dataclasses.replace(PLAIN, naming=1.0, stuff_naming=1.0, min_named=1, max_named=1)
+    settings = dataclasses.replace(PLAIN, mention_rate=1.0, stuff_mention_rate=1.0, min_named=1, max_named=1)
     batch = drawn(settings)
     words = named(batch, settings)
     assert (words.sum(1) == 1).all()
     for row in range(0, COUNT, 10):
         areas = np.bincount(batch.label_maps[row].flatten().numpy(), minlength=16)
         assert areas[words[row].int().argmax()] == areas.max()
-    silent = dataclasses.replace(settings, naming=0.0, stuff_naming=0.0)
+    silent = dataclasses.replace(settings, mention_rate=0.0, stuff_mention_rate=0.0)
     assert (named(drawn(silent), silent).sum(1) == 1).all()
     silent = dataclasses.replace(silent, min_named=0)
     assert not named(drawn(silent), silent).any()
@@ -102,7 +109,7 @@ def test_so_many_pixels_are_void(share):
 
 def test_synonyms_are_used_as_often_as_settings_say_and_are_in_the_vocabulary_only_then():
     assert scene_vocabulary(PLAIN).synonyms == ((),) * 16
-    settings = dataclasses.replace(PLAIN, synonym_rate=0.3, naming=1.0)
+    settings = dataclasses.replace(PLAIN, synonym_rate=0.3, mention_rate=1.0)
     vocabulary = scene_vocabulary(settings)
     assert vocabulary.synonyms[0] == ("human",)
     words = [set(text.split()) for text in drawn(settings).captions]
@@ -115,7 +122,7 @@ def test_filler_words_name_no_class_and_fill_captions():
     names = {word for entry in (*THINGS, *STUFFS) for word in (entry.name, entry.synonym)}
     assert len(names) == 72
     assert not names & FILLERS
-    bare = dataclasses.replace(PLAIN, openings="none", adjective_rate=0.0, closing_rate=0.0)
+    bare = dataclasses.replace(PLAIN, caption_prefix="none", adjective_rate=0.0, closing_rate=0.0)
     rich = dataclasses.replace(PLAIN, adjective_rate=1.0, closing_rate=1.0)
     lengths = [np.mean([len(text.split()) for text in drawn(settings).captions]) for settings in (bare, rich)]
     assert lengths[1] > lengths[0] + 6

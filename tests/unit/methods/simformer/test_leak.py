@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from lexiseg.data.partial_labels.batches import WeakShotBatches, WeakShotSettings, whole_image
-from lexiseg.data.partial_labels.view import WeakShotView
+from lexiseg.data.partial_labels.masked_labels import MaskedLabels
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.methods.simformer.model import SimFormer
 from lexiseg.methods.simformer.settings import SimFormerSettings
 from lexiseg.models.backbones import TinyPyramid
 from lexiseg.models.maskformer import TINY, MaskFormer
-from weak_shot_toys import VOCABULARY, ToyDataset, toy_samples, with_labels_permuted
+from partial_label_toys import VOCABULARY, ToyDataset, toy_samples, with_labels_permuted
 
 STEPS = 3
 
@@ -22,11 +22,11 @@ STEPS = 3
 def train(
     samples, method: SimFormerSettings, **settings
 ) -> tuple[list[dict[str, float]], dict[str, torch.Tensor]]:
-    """Train for some steps; give the losses of each and the weights at the end."""
+    """Train for some steps; return the losses of each and the weights at the end."""
     torch.manual_seed(0)
     chosen = WeakShotSettings(**settings)
-    view = WeakShotView(ToyDataset(samples), gives_truth=chosen.needs_truth)
-    data = WeakShotBatches(view, chosen, whole_image, batch_size=4, seed=1)
+    masked_labels = MaskedLabels(ToyDataset(samples), gives_truth=chosen.needs_truth)
+    data = WeakShotBatches(masked_labels, chosen, whole_image, batch_size=4, seed=1)
     model = SimFormer(
         MaskFormer(TinyPyramid(), len(VOCABULARY), TINY),
         VOCABULARY,

@@ -14,7 +14,7 @@ from lexiseg.methods.simformer.model import SimFormer, set_targets
 from lexiseg.methods.simformer.settings import SimFormerSettings
 from lexiseg.models.backbones import TinyPyramid
 from lexiseg.models.maskformer import TINY, MaskFormer, semantic_scores
-from weak_shot_toys import BIRD, CAT, NAMES, VOCABULARY
+from partial_label_toys import BIRD, CAT, NAMES, VOCABULARY
 
 SIZE = 32
 

@@ -10,7 +10,7 @@ from lexiseg.losses.similarity_transfer import distillation_loss, score_similari
 from lexiseg.methods.simformer.pair_losses import PairLosses, _on_grid
 from lexiseg.methods.simformer.settings import SimFormerSettings
 from lexiseg.models.maskformer import MaskFormerOutput
-from weak_shot_toys import BIRD, CAT, NAMES
+from partial_label_toys import BIRD, CAT, NAMES
 
 GRID, WIDTH, QUERIES = 8, 6, 5
 UNSEEN = frozenset({3, 4, 5})
@@ -101,7 +101,7 @@ def constant_teacher(losses: PairLosses, monkeypatch: pytest.MonkeyPatch, answer
 def student_similarities(
     losses: PairLosses, batch: Batch, output: MaskFormerOutput, monkeypatch
 ) -> list[torch.Tensor]:
-    """Give the two arguments and the result of every call of ``score_similarity``."""
+    """Return the two arguments and the result of every call of ``score_similarity``."""
     seen = []
 
     def watch(first, second):
@@ -118,7 +118,9 @@ def test_the_student_compares_two_images_and_the_released_one_only_one(monkeypat
     assert first.shape == second.shape == (2, 10, 3)  # both orders, points, unseen classes
     assert torch.equal(first[0], second[1])
     assert torch.equal(first[1], second[0])
-    first, second = student_similarities(losses_of(literal=True), batch_of(), output_of(), monkeypatch)
+    first, second = student_similarities(
+        losses_of(student_within_image=True), batch_of(), output_of(), monkeypatch
+    )
     assert torch.equal(first, second)
 
 

@@ -43,7 +43,7 @@ def make(
         method=SimSegSettings(
             embedding_dim=16,
             training=PoolingSettings(pooling=pooling, padding=padding),
-            testing=PoolingSettings(pooling=pooling, text_responses=1, padding="masked"),
+            testing=PoolingSettings(pooling=pooling, text_topk=1, padding="masked"),
         ),
     )  # fmt: skip
 
@@ -51,7 +51,7 @@ def make(
 def make_generous() -> SimSeg:
     """Make a model that finds some words in any picture."""
     model = make().eval()
-    model.method = dataclasses.replace(model.method, masks=MaskSettings(deviations=-9.0))
+    model.method = dataclasses.replace(model.method, masks=MaskSettings(num_std=-9.0))
     return model
 
 
@@ -113,19 +113,19 @@ def test_text_counts_and_padding_differ_between_training_and_testing():
     sentence = ["a cat"]
     model.eval()
     with torch.no_grad():
-        tokens, own = model.texts.network(sentence, whole_length=True)
+        tokens, attention_mask = model.texts.network(sentence, pad_to_max_length=True)
         projected = model.texts.projection(tokens)
         torch.testing.assert_close(model.texts(sentence), unit(projected[:, :4].amax(1)))
         model.train()
         torch.testing.assert_close(model.texts(sentence), unit(projected.topk(5, dim=1).values.mean(1)))
-    assert own.sum() == 4
+    assert attention_mask.sum() == 4
 
 
 @pytest.mark.parametrize("pooling", MODES)
 def test_pooling_modes_are_what_they_are_called(pooling):
     tokens = torch.randn(2, 9, 8, generator=torch.Generator().manual_seed(0))
-    own = torch.arange(9)[None] < torch.tensor([[4], [9]])
-    settings = PoolingSettings(pooling=pooling, image_responses=3, text_responses=2, padding="masked")
+    attention_mask = torch.arange(9)[None] < torch.tensor([[4], [9]])
+    settings = PoolingSettings(pooling=pooling, image_topk=3, text_topk=2, padding="masked")
     wanted = {"topk": tokens.topk(3, dim=1).values.mean(1), "mean": tokens.mean(1), "cls": tokens[:, 0] + 1}
     torch.testing.assert_close(pool_image(tokens, tokens[:, 0] + 1, settings), unit(wanted[pooling]))
     first = {
@@ -133,10 +133,10 @@ def test_pooling_modes_are_what_they_are_called(pooling):
         "mean": tokens[0, :4].mean(0),
         "cls": tokens[0, 0],
     }
-    torch.testing.assert_close(pool_text(tokens, own, settings)[0], unit(first[pooling]))
+    torch.testing.assert_close(pool_text(tokens, attention_mask, settings)[0], unit(first[pooling]))
 
 
-def test_gradient_caching_equals_the_whole_batch_p17():
+def test_gradient_caching_equals_the_whole_batch():
     """Embed without gradient, differentiate the contrast, embed parts again: as the engine does it."""
     for sub_batch in (1, 2, 4, 6):
         model = make().train()
@@ -157,7 +157,7 @@ def test_gradient_caching_equals_the_whole_batch_p17():
 
 
 @pytest.mark.parametrize("size", [2, 3, 6])
-def test_the_engine_in_parts_gives_the_gradients_of_the_whole_batch_with_dropout_p17(size, monkeypatch):
+def test_the_engine_in_parts_gives_the_gradients_of_the_whole_batch_with_dropout(size, monkeypatch):
     """The paper's model has dropout in its text encoder: both passes over a part must drop alike."""
     found = engine_gradients(size)
     model, rows = make(drop_rate=0.3).train(), []
@@ -177,7 +177,7 @@ def test_the_engine_in_parts_gives_the_gradients_of_the_whole_batch_with_dropout
 def engine_gradients(size: int) -> dict[str, torch.Tensor]:
     model = make(drop_rate=0.3).train()
     here = Devices(device=torch.device("cpu"))
-    kind = gradients.ComparedGradients(model, here, size)
+    kind = gradients.CachedContrastiveGradients(model, here, size)
     kind.add(batch(), (5, 0, 0), contextlib.nullcontext, lambda loss: loss.backward())
     return {name: value.grad for name, value in model.named_parameters()}
 
@@ -196,7 +196,7 @@ def test_pictures_are_squashed_and_results_keep_their_size():
 
 
 def test_the_label_map_is_made_step_by_step_as_published():
-    """Section 6.2 again, in plain words: shortlist, maps, half of the range, painted best last."""
+    """The definition in plain words: shortlist, maps, half of the range, painted best last."""
     model = make_generous()
     image = picture()
     result = model.segment(image, VOCABULARY)
@@ -223,7 +223,7 @@ def test_the_label_map_is_made_step_by_step_as_published():
     )
 
 
-def test_nothing_survives_means_background_everywhere_p15(monkeypatch):
+def test_nothing_survives_means_background_everywhere(monkeypatch):
     model = make().eval()
     monkeypatch.setattr("lexiseg.methods.simseg.segmenter.present_classes", lambda *_: [])
     assert (model.segment(picture(), VOCABULARY).label_map == 0).all()
@@ -232,8 +232,8 @@ def test_nothing_survives_means_background_everywhere_p15(monkeypatch):
     assert (below.label_map == 2).all()
 
 
-def test_background_has_score_0_and_takes_what_scores_less_p15(monkeypatch):
-    """Section 6.2, steps 8 and 9: each mask is weighted by its class's score, and background by nothing."""
+def test_background_has_score_0_and_takes_what_scores_less(monkeypatch):
+    """Each mask is weighted by its class's score, and background by nothing."""
     model = make_generous()
     scores = np.array([-0.5, 0.3, -0.1, -0.2, -0.3, -0.4], np.float32)
     monkeypatch.setattr(model, "image_scores", lambda *_: scores)
@@ -249,7 +249,7 @@ def test_without_background_every_pixel_gets_a_word():
     assert result.label_map.max() < 3
 
 
-def test_crf_without_pairwise_weights_is_the_plain_mask_p13():
+def test_crf_without_pairwise_weights_is_the_plain_mask():
     from lexiseg.ops.dense_crf import CrfSettings, DenseCrf
 
     maps = np.random.default_rng(0).random((2, 20, 24)).astype(np.float32)

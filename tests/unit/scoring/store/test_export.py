@@ -4,7 +4,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from lexiseg.scoring.store.export import export_coco
-from made_stores import image_of, make_store
+from written_stores import image_of, make_store
 
 
 def test_exported_masks_are_those_of_pycocotools_and_decode_to_the_label_map(tmp_path):

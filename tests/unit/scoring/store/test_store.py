@@ -8,7 +8,7 @@ from lexiseg.core.errors import DatasetError, InputError
 from lexiseg.core.row_rle import decode_runs
 from lexiseg.scoring.store.blocks import TopScores
 from lexiseg.scoring.store.store import PredictionStore, StoreWriter
-from made_stores import image_of, make_store, manifest_of
+from written_stores import image_of, make_store, manifest_of
 
 NAMES = ("background", "cat", "dog")
 TOP = TopScores(np.array([[[1, 2]], [[0, 0]]], np.uint16), np.array([[[0.5, 1.5]], [[-2, 0]]], np.float16))

@@ -1,10 +1,10 @@
-"""ReferenceBank: reference pictures as features, in one safetensors file that is mapped, not read.
+"""ReferenceBank: reference images as features, in one safetensors file that is mapped, not read.
 
-The file holds, for all classes one after the other, a unit feature a picture, the unit features of
+The file holds, for all classes one after the other, a unit feature an image, the unit features of
 sub-categories (the references), unit features of what surrounded the objects (negatives), thumbnails,
-and the score profile of every reference against every class. Its header carries a manifest in JSON:
-who made the features, and for each class its content key, where its rows lie, the origins of its
-pictures, and how many were rejected and why.
+and the score profile of every reference against every class: how the images behind a reference rank all
+classes, themselves left out. Its header carries a manifest in JSON: who made the features, and for each class
+its content key, where its rows lie, the origins of its images, and how many were rejected and why.
 """
 
 import json
@@ -222,7 +222,7 @@ class ReferenceBank:
         return self._file.get_tensor("references")
 
     def reference_rows(self, label: int) -> tuple[int, int]:
-        """Give the first row of a class in ``references``, and the one after its last."""
+        """Return the first row of a class in ``references``, and the one after its last."""
         first, stop = self.manifest["classes"][label]["references"]
         return first, stop
 
@@ -253,13 +253,13 @@ class ReferenceBank:
         return tuple(origin for row in self.manifest["classes"] for origin in row["origins"])
 
     def thumbnail(self, picture: int) -> bytes:
-        """Give a picture of the bank, small, as a JPEG file."""
+        """Return a picture of the bank, small, as a JPEG file."""
         start, stop = self._file.get_tensor("thumbnail_starts")[picture : picture + 2].tolist()
         part: UInt8[np.ndarray, " n"] = self._file.get_slice("thumbnails")[start:stop].numpy()
         return part.tobytes()
 
     def key(self, name: str) -> str | None:
-        """Give the content key of a class; None where the bank does not have it."""
+        """Return the content key of a class; None where the bank does not have it."""
         return self._rows[name]["key"] if name in self._rows else None
 
     def read_class(self, name: str) -> ClassReferences:
@@ -285,7 +285,7 @@ class ReferenceBank:
 
 
 def merge_banks(banks: Sequence[ReferenceBank], out: Path) -> int:
-    """Write one bank with the classes of several; give the number of classes.
+    """Write one bank with the classes of several; return the number of classes.
 
     Raises:
         DatasetError: Their encoders differ, or they hold different references for one class.
@@ -326,7 +326,7 @@ def describe_encoder(encoder: Mapping[str, Any]) -> str:
 
 
 def rejection_text(facts: Mapping[str, Any]) -> str:
-    """Tell how many pictures of a class were rejected and why; for a person."""
+    """Describe how many pictures of a class were rejected and why; for a person."""
     rejected: Mapping[str, int] = facts["rejected"]
     if not facts["drawn"]:
         return "no picture of that name"
@@ -337,7 +337,7 @@ def rejection_text(facts: Mapping[str, Any]) -> str:
 
 
 def parts_folder(path: Path) -> Path:
-    """Give the folder where a build keeps finished classes until the bank is written."""
+    """Return the folder where a build keeps finished classes until the bank is written."""
     return path.with_name(f"{path.name}.parts")
 
 

@@ -42,7 +42,7 @@ class BuildSettings:
         pictures: Pictures a class; 50 is stated in the paper.
         subcategories: References a class, by k-means over its pictures; fewer where it has fewer pictures.
         short_side: Short side of what the image encoder sees.
-        seed: Of k-means.
+        seed: Seed of k-means.
     """
 
     pictures: int = 50
@@ -205,7 +205,7 @@ def _cluster(features: Float[Tensor, "K D"], settings: BuildSettings) -> Cluster
 def pool_picture(
     picture: ReferencePicture, encoder: ImageEncoder, short_side: int
 ) -> tuple[Float[Tensor, " D"], Float[Tensor, " D"] | None]:
-    """Give the unit features inside and outside the mask; None for an empty backdrop."""
+    """Return the unit features inside and outside the mask; None for an empty backdrop."""
     size = fitted_size(
         picture.image.shape[:2],
         short_side=short_side,

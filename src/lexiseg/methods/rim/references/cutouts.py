@@ -61,7 +61,7 @@ class CutoutSource(ReferenceSource):
                         listed.append(file)
 
     def facts(self) -> Mapping[str, Any]:
-        """Give the backdrop's grey."""
+        """Return the backdrop's grey."""
         return {"backdrop": BACKDROP}
 
     def content(self, class_name: str, count: int) -> str:
@@ -72,7 +72,7 @@ class CutoutSource(ReferenceSource):
         return digest.hexdigest()
 
     def draw(self, class_name: str, count: int) -> Iterator[Drawn]:
-        """Give the cut-outs of a class on grey; what is not see-through anywhere is rejected."""
+        """Return the cut-outs of a class on grey; what is not see-through anywhere is rejected."""
         usable = 0
         for file in self.by_name.get(_key(class_name), [])[: 2 * count]:
             if usable == count:

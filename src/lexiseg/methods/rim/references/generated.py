@@ -40,7 +40,7 @@ class PictureGenerator(Protocol):
         """Draw a picture of a class; the same seed gives the same picture."""
 
     def facts(self) -> Mapping[str, Any]:
-        """Give model, prompt, steps, guidance and hashes, as plain values."""
+        """Return model, prompt, steps, guidance and hashes, as plain values."""
 
 
 @runtime_checkable
@@ -48,7 +48,7 @@ class PointSegmenter(Protocol):
     """A network that turns points into the mask of the object under them."""
 
     def masks_at(self, image: UInt8[np.ndarray, "H W 3"], points: Float[np.ndarray, "N 2"]) -> Masks:
-        """Give one mask for all points, x and y in pixels."""
+        """Return one mask for all points, x and y in pixels."""
 
 
 class GeneratedSource(ReferenceSource):
@@ -78,7 +78,7 @@ class GeneratedSource(ReferenceSource):
         self.segmenter_facts = dict(segmenter_facts)
 
     def facts(self) -> Mapping[str, Any]:
-        """Give models, hashes, prompt, thresholds and the seed."""
+        """Return models, hashes, prompt, thresholds and the seed."""
         return {
             "generator": dict(self.generator.facts()),
             "segmenter": self.segmenter_facts,
@@ -93,7 +93,7 @@ class GeneratedSource(ReferenceSource):
         return hashlib.sha256(f"{self.first_seed(class_name)} {count}".encode()).hexdigest()
 
     def first_seed(self, class_name: str) -> int:
-        """Give the seed of a class's first picture; the next count up from it."""
+        """Return the seed of a class's first picture; the next count up from it."""
         return self.seed + 1000 * (zlib.crc32(class_name.encode()) % 1_000_000)
 
     def draw(self, class_name: str, count: int) -> Iterator[Drawn]:
@@ -130,7 +130,7 @@ class GeneratedSource(ReferenceSource):
 
 
 def _agreement(mask: Bool[np.ndarray, "H W"], foreground: Bool[np.ndarray, "h w"]) -> float:
-    """Give the intersection over union of a mask and a coarser map."""
+    """Return the intersection over union of a mask and a coarser map."""
     size = (mask.shape[1], mask.shape[0])
     large = np.asarray(Image.fromarray(foreground).resize(size, Image.Resampling.NEAREST), bool)
     return float((mask & large).sum() / max(1, (mask | large).sum()))

@@ -55,7 +55,7 @@ class FolderSource(ReferenceSource):
             )
 
     def facts(self) -> Mapping[str, Any]:
-        """Give how objects are found where there is no mask."""
+        """Return how objects are found where there is no mask."""
         return {"object_without_mask": self.found_by}
 
     def content(self, class_name: str, count: int) -> str:
@@ -68,7 +68,7 @@ class FolderSource(ReferenceSource):
         return digest.hexdigest()
 
     def draw(self, class_name: str, count: int) -> Iterator[Drawn]:
-        """Give the pictures of the class's folder with their masks, at most ``2 * count`` tried.
+        """Return the pictures of the class's folder with their masks, at most ``2 * count`` tried.
 
         Raises:
             ImageError: A picture cannot be read.

@@ -56,7 +56,7 @@ class ReferenceSource(ABC):
 
     @abstractmethod
     def facts(self) -> Mapping[str, Any]:
-        """Give what decides the pictures, as plain values: model ids, hashes, thresholds. For the record."""
+        """Return what decides the pictures, as plain values: model ids, hashes, thresholds. For the record."""
 
     @abstractmethod
     def content(self, class_name: str, count: int) -> str:
@@ -64,14 +64,14 @@ class ReferenceSource(ABC):
 
     @abstractmethod
     def draw(self, class_name: str, count: int) -> Iterator[Drawn]:
-        """Give up to ``count`` usable pictures of a class, and the rejected ones met on the way.
+        """Return up to ``count`` usable pictures of a class, and the rejected ones met on the way.
 
         The same call gives the same pictures again.
         """
 
 
 def coverage_problem(mask: Bool[np.ndarray, "H W"]) -> str | None:
-    """Tell why a mask cannot be an object; None where it can."""
+    """Return why a mask cannot be an object; None where it can."""
     share = float(mask.mean())
     if share < MIN_COVERAGE:
         return f"the object covers less than {MIN_COVERAGE:.0%} of the picture"

@@ -1,4 +1,7 @@
-"""WeakShotView: a data set without the masks that weak-shot training must not see."""
+"""MaskedLabels: a data set without the masks that weak-shot training must not see.
+
+ImageLabels: what training may know of an image. Masks and tags that contradict each other are refused.
+"""
 
 import hashlib
 import os
@@ -19,7 +22,7 @@ from lexiseg.data.splits import hide_classes
 
 
 @dataclass(frozen=True, kw_only=True)
-class KnownLabels:
+class ImageLabels:
     """Classes of an image.
 
     Attributes:
@@ -33,9 +36,9 @@ class KnownLabels:
     tags: frozenset[int]
 
 
-def known_labels(
+def image_labels(
     sample: Sample, vocabulary: Vocabulary, *, unseen_masks: Literal["hide", "refuse"]
-) -> KnownLabels:
+) -> ImageLabels:
     """Find what may be known of a sample.
 
     An image whose masks show no seen class still counts as masked: none of its pixels is of a seen class.
@@ -60,7 +63,7 @@ def known_labels(
         if not tags:
             fix = "Add a line to tags.tsv, add a label file, or leave the image out."
             raise _error(sample, "neither masks nor tags", "one of them for every image", fix)
-        return KnownLabels(masked=False, with_mask=frozenset(), tags=tags)
+        return ImageLabels(masked=False, with_mask=frozenset(), tags=tags)
     if not present:
         fix = "Correct the label file, add tags, or leave the image out."
         raise _error(sample, "a label map that is void everywhere, and no tags", "a label or a tag", fix)
@@ -75,7 +78,7 @@ def known_labels(
     if tags is not None:
         _refuse_contradiction(sample, present, tags, vocabulary)
     unseen = (present if tags is None else tags) - seen
-    return KnownLabels(masked=True, with_mask=present & seen, tags=unseen)
+    return ImageLabels(masked=True, with_mask=present & seen, tags=unseen)
 
 
 def _present(sample: Sample) -> frozenset[int] | None:
@@ -114,7 +117,7 @@ def _error(sample: Sample, found: str, expected: str, fix: str) -> DatasetError:
     )
 
 
-class WeakShotView(LabelledDataset):
+class MaskedLabels(LabelledDataset):
     """A data set whose unseen classes have tags but no masks.
 
     Every label map passes through ``hide`` here, before anything else gets it: the pixels of
@@ -162,11 +165,11 @@ class WeakShotView(LabelledDataset):
         # A table is 8 times as fast as ``hide_classes``; every training image comes by here.
         self._hidden_as = hide_classes(np.arange(IGNORE_INDEX + 1, dtype=np.uint16)[None], self.unseen)[0]
 
-        def read(index: int) -> KnownLabels:
-            return known_labels(dataset[index], self.vocabulary, unseen_masks=unseen_masks)
+        def read(index: int) -> ImageLabels:
+            return image_labels(dataset[index], self.vocabulary, unseen_masks=unseen_masks)
 
         with ThreadPoolExecutor(os.cpu_count()) as threads:
-            self.known: Sequence[KnownLabels] = tuple(threads.map(read, range(len(dataset))))
+            self.known: Sequence[ImageLabels] = tuple(threads.map(read, range(len(dataset))))
 
     def __getitem__(self, index: int) -> Sample:
         """Read one sample: masks of seen classes, tags of what has no mask."""
@@ -174,7 +177,7 @@ class WeakShotView(LabelledDataset):
 
     def read_truth(self, index: int) -> tuple[Sample, UInt16[np.ndarray, "H W"] | None]:
         """Read one sample, and beside it its label map with unseen classes in it."""
-        assert self.gives_truth, "this view gives no truth"
+        assert self.gives_truth, "opened without gives_truth"
         sample = self.dataset[index]
         return self._shown(sample, index), sample.label_map
 

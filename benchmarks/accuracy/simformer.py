@@ -1,15 +1,27 @@
-"""Draw what simformer/scenes sees: seen and unseen classes, Basic beside Cross-Pair, and SimNet's similarity.
+"""Look into trained runs of simformer/scenes. Run from the repository root.
 
-Run from the repository root, with three trained runs (``lexiseg train simformer/scenes --out …``; Basic with
-``--method.pairs none``, the oracle with ``--method.pairs none --data.all-masks``)::
+Sheets of label maps, Basic beside Cross-Pair, and of SimNet's similarity (``lexiseg train simformer/scenes
+--out …``; Basic with ``--method.pairs none``, the oracle with ``--method.pairs none --data.all-masks``)::
 
-    python benchmarks/accuracy/simformer_pictures.py --basic BASIC --full CROSS_PAIR --oracle ORACLE --out docs/assets
+    python benchmarks/accuracy/simformer.py pictures --basic BASIC --full CROSS_PAIR --oracle ORACLE --out docs/assets
 
 It writes ``simformer-results.png`` and ``simformer-simnet.png``. Scenes are not chosen by what comes out: they are
 the first of the evaluation's that show what is to be shown.
+
+Does SimNet know of classes it never saw a mask of whether two pixels show the same one? ::
+
+    python benchmarks/accuracy/simformer.py transfer RUN [RUN ...]
+
+It writes simnet_transfer.json beside this file: for pixels of two held-out scenes each, the area under the curve of
+SimNet's similarity (0.5 is chance) for pairs of seen and for pairs of unseen classes, and mean similarities.
+
+The papers' tables are made by ablations.py.
 """
 
 import argparse
+import json
+import sys
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -17,19 +29,26 @@ import torch
 from picture_sheet import Entry, Tile, draw_sheet, enlarged, heat, outlined, painted, save_sheet, striped
 from PIL import Image, ImageDraw
 from scipy.ndimage import distance_transform_edt
+from sklearn.metrics import roc_auc_score
 
-from lexiseg.core.batch import Sample
-from lexiseg.core.constants import IGNORE_INDEX
-from lexiseg.core.drawing import VOID_COLOUR, class_colours
-from lexiseg.core.vocabulary import Vocabulary
-from lexiseg.data.labelled_dataset import LabelledDataset
-from lexiseg.data.transforms import fitted_size, resize_image
-from lexiseg.methods.simformer.model import SimFormer
-from lexiseg.recipes.simformer import SimFormerRecipe
-from lexiseg.runs.folder import load_run, read_recipe
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+
+from machine import machine  # noqa: E402
+
+from lexiseg.core.batch import Sample  # noqa: E402
+from lexiseg.core.constants import IGNORE_INDEX  # noqa: E402
+from lexiseg.core.drawing import VOID_COLOUR, class_colours  # noqa: E402
+from lexiseg.core.vocabulary import Vocabulary  # noqa: E402
+from lexiseg.data.labelled_dataset import LabelledDataset  # noqa: E402
+from lexiseg.data.transforms import fitted_size, resize_image  # noqa: E402
+from lexiseg.methods.simformer.model import SimFormer  # noqa: E402
+from lexiseg.recipes.simformer import SimFormerRecipe  # noqa: E402
+from lexiseg.runs.folder import load_run, read_recipe  # noqa: E402
 
 SIDE = 192
 NUM_RESULTS = 6
+NUM_PAIRS, POINTS = 100, 48
 
 #: Classes a pixel of whose is chosen: three that SimNet never saw a mask of, and one that it did.
 CHOSEN = ("fish", "tree", "sand", "star")
@@ -71,7 +90,7 @@ def names_of(label_map: np.ndarray, vocabulary: Vocabulary, labels: list[int]) -
 
 
 def right(found: np.ndarray, truth: np.ndarray, labels: list[int]) -> str:
-    """Say which share of the pixels of some classes, and which of all others, are labelled right."""
+    """Return which share of the pixels of some classes, and which of all others, are labelled right."""
     unseen = np.isin(truth, labels)
     seen = ~unseen & (truth != IGNORE_INDEX)
     return f"unseen {(found == truth)[unseen].mean():.0%}, seen {(found == truth)[seen].mean():.0%}"
@@ -134,7 +153,7 @@ def draw_results(models: dict[str, SimFormer], dataset: LabelledDataset, steps: 
 
 
 def _shows_both(sample: Sample, unseen: list[int], num_classes: int) -> bool:
-    """Say whether a scene has two unseen classes or more, and a seen one."""
+    """Return whether a scene has two unseen classes or more, and a seen one."""
     labels = [label for label in np.unique(sample.label_map) if label < num_classes]
     return np.isin(labels, unseen).sum() >= 2 and not np.isin(labels, unseen).all()
 
@@ -156,7 +175,7 @@ def pixel_embeddings(model: SimFormer, image: np.ndarray) -> torch.Tensor:
 def similarity(
     model: SimFormer, first: torch.Tensor, pixel: tuple[int, int], second: torch.Tensor
 ) -> np.ndarray:
-    """Give SimNet's probability that each pixel of ``second`` shows the class of a pixel of ``first``."""
+    """Return SimNet's probability that each pixel of ``second`` shows the class of a pixel of ``first``."""
     assert model.pair_losses is not None, "the run has no SimNet: give one with method.pairs self or cross"
     one = first[:, pixel[0], pixel[1]][None, None]
     others = second.flatten(1).T[None]
@@ -233,18 +252,77 @@ def draw_simnet(model: SimFormer, dataset: LabelledDataset, steps: int, path: Pa
     save_sheet(draw_sheet(rows, notes=notes), path)
 
 
+@torch.inference_mode()
+def measure_transfer(folder: Path) -> dict[str, object]:
+    """Compare random pixels of scenes 2p and 2p + 1 as the teacher does."""
+    recipe, model = read(folder)
+    assert model.pair_losses is not None, f"{folder} has no SimNet"
+    simnet, vocabulary = model.pair_losses.simnet.eval(), model.vocabulary
+    seen = np.isin(np.arange(len(vocabulary)), sorted(vocabulary.seen or ()))
+    rng, images = np.random.default_rng(0), recipe.data.scored_images()
+    same, similarity = defaultdict(list), defaultdict(list)
+    for pair in range(min(NUM_PAIRS, len(images) // 2)):
+        drawn = [_points(model, images[2 * pair + side], len(vocabulary), rng) for side in (0, 1)]
+        (first, labels), (second, others) = drawn
+        found = simnet(first[None], second[None]).sigmoid()[0].numpy()
+        alike = labels[:, None] == others
+        for kind, rows, columns in (
+            ("seen", seen[labels], seen[others]),
+            ("unseen", ~seen[labels], ~seen[others]),
+        ):
+            same[kind] += alike[rows][:, columns].flatten().tolist()
+            similarity[kind] += found[rows][:, columns].flatten().tolist()
+        for label in np.unique(labels):
+            both = found[labels == label][:, others == label]
+            similarity[vocabulary.names[label]] += both.flatten().tolist()
+    return {
+        "steps": recipe.run.num_steps,
+        "unlabelled_differ": recipe.method.unlabelled_differ,
+        "distillation": recipe.method.distillation,
+        "num_seen": int(seen.sum()),
+        "num_unseen": int((~seen).sum()),
+        "area_under_curve": {kind: round(roc_auc_score(same[kind], similarity[kind]), 3) for kind in same},
+        "similarity_of_same_class": {
+            f"{name} ({'seen' if seen[label] else 'unseen'})": round(float(np.mean(similarity[name])), 3)
+            for label, name in enumerate(vocabulary.names)
+            if similarity[name]
+        },
+    }
+
+
+def _points(model, sample, num_classes: int, rng: np.random.Generator) -> tuple[torch.Tensor, np.ndarray]:
+    """Draw labelled pixels of a scene: embeddings ``J D`` and labels ``J``."""
+    height, width = sample.image.shape[:2]
+    pixels = resize_image(sample.image, (height, width))[None]
+    embeddings = model.network(pixels, last_only=True).pixel_embeddings[0]
+    stride = height // embeddings.shape[1]
+    labels = sample.label_map[stride // 2 :: stride, stride // 2 :: stride].astype(int).flatten()
+    chosen = rng.permutation(np.flatnonzero(labels < num_classes))[:POINTS]
+    return embeddings.flatten(1).T[chosen], labels[chosen]
+
+
 def main() -> None:
-    """Draw both sheets."""
+    """Read the command line and do what it names."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--basic", type=Path, required=True, help="run with method.pairs none")
-    parser.add_argument(
+    commands = parser.add_subparsers(dest="command", required=True)
+    pictures = commands.add_parser("pictures", help="draw label maps and similarities")
+    pictures.add_argument("--basic", type=Path, required=True, help="run with method.pairs none")
+    pictures.add_argument(
         "--full", type=Path, required=True, help="run with method.pairs cross; its SimNet is drawn"
     )
-    parser.add_argument("--oracle", type=Path, help="run with data.all_masks; left out, no such column")
-    parser.add_argument("--out", type=Path, default=Path("docs/assets"))
+    pictures.add_argument("--oracle", type=Path, help="run with data.all_masks; left out, no such column")
+    pictures.add_argument("--out", type=Path, default=Path("docs/assets"))
+    transfer = commands.add_parser("transfer", help="measure SimNet on unseen classes")
+    transfer.add_argument("runs", nargs="+", type=Path, help="runs with a SimNet")
     arguments = parser.parse_args()
+    if arguments.command == "transfer":
+        found = [measure_transfer(run) for run in arguments.runs]
+        print(json.dumps(found, indent=1))
+        facts = {"command": "python benchmarks/accuracy/simformer.py transfer RUN RUN", **machine()}
+        (HERE / "simnet_transfer.json").write_text(json.dumps({**facts, "runs": found}, indent=1) + "\n")
+        return
     runs = {"Basic": read(arguments.basic), "Cross-Pair": read(arguments.full)}
     kinds = [("none", False), ("cross", False)]
     if arguments.oracle:

@@ -1,7 +1,7 @@
-"""Form: one way in which a benchmark lies on people's disks.
+"""Layout: one way in which a benchmark lies on people's disks.
 
 Where pictures, label files and lists are, and what the numbers in the label files mean. Most benchmarks
-have several forms, made by different toolkits.
+have several layouts, made by different toolkits.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lexiseg.data.folder_lists import read_lines
-from lexiseg.data.published.label_encodings import Encoding, LabelCode
+from lexiseg.data.published.label_encodings import Encoding, LabelMapping
 
 
 class Pair(NamedTuple):
@@ -22,7 +22,7 @@ class Pair(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Form:
+class Layout:
     """One way in which a benchmark lies on disks.
 
     Attributes:
@@ -33,21 +33,21 @@ class Form:
         encoding: How the files keep numbers.
         lists: File with one stem a line, with ``{folder}``; None takes every picture there is.
         folders: Split to folder (or list) name, where they differ.
-        splits: Only these splits come in this form; None for all.
-        not_stems: Endings that mark label files of another form in the same folder.
-        applies: Tells, from the first label file, whether the form is really this one.
+        splits: Only these splits come in this layout; None for all.
+        not_stems: Endings that mark label files of another layout in the same folder.
+        applies: Tells, from the first label file, whether the layout is really this one.
         shrink_to: Pictures and labels with a longer short side are shrunk to it, in pixels.
         hint: Says what unknown values mean, e.g. that the files are of another version.
-        always: File values that every whole copy has; their absence is suspicious.
-        absence: What the absence of one of ``always`` means.
-        last: The highest class value, where every whole copy has pixels of it: files with zero reduced in
+        expected_values: File values that every whole copy has; their absence is suspicious.
+        missing_value_hint: What the absence of one of ``expected_values`` means.
+        highest_label: The highest class value, where every whole copy has pixels of it: files with zero reduced in
             place lack it.
     """
 
     name: str
     images: str
     labels: str
-    code: LabelCode | Callable[[Path], LabelCode]
+    mapping: LabelMapping | Callable[[Path], LabelMapping]
     encoding: Encoding = "index"
     lists: str | None = None
     folders: Mapping[str, str] = field(default_factory=dict)
@@ -56,28 +56,28 @@ class Form:
     applies: Callable[[Path], bool] = lambda label: True
     shrink_to: int | None = None
     hint: Callable[[list[int]], str] = lambda values: ""
-    always: frozenset[int] = frozenset()
-    absence: str = ""
-    last: int | None = None
+    expected_values: frozenset[int] = frozenset()
+    missing_value_hint: str = ""
+    highest_label: int | None = None
 
-    def code_of(self, root: Path) -> LabelCode:
-        """Give the code of the copy at ``root``."""
-        return self.code if isinstance(self.code, LabelCode) else self.code(root)
+    def label_mapping(self, root: Path) -> LabelMapping:
+        """Return the code of the copy at ``root``."""
+        return self.mapping if isinstance(self.mapping, LabelMapping) else self.mapping(root)
 
     def label_path(self, root: Path, split: str, stem: str) -> Path:
-        """Give where the label file of a stem belongs."""
+        """Return where the label file of a stem belongs."""
         return root / self._fill(self.labels, split).replace("{stem}", stem)
 
     def image_path(self, root: Path, split: str, stem: str) -> Path:
-        """Give where the picture of a stem belongs."""
+        """Return where the picture of a stem belongs."""
         return root / self._fill(self.images, split).replace("{stem}", stem)
 
     def holds(self, split: str) -> bool:
-        """Tell whether the split comes in this form."""
+        """Return whether the split comes in this layout."""
         return self.splits is None or split in self.splits
 
     def is_at(self, root: Path, split: str) -> bool:
-        """Tell whether there is a label file of this form for the split."""
+        """Return whether there is a label file of this layout for the split."""
         stems: Iterable[str]
         if not self.holds(split):
             return False
@@ -104,7 +104,7 @@ class Form:
         return sorted(stems)
 
     def list_path(self, root: Path, split: str) -> Path | None:
-        """Give the file that lists the split, or None for forms without lists."""
+        """Return the file that lists the split, or None for layouts without lists."""
         return None if self.lists is None else root / self._fill(self.lists, split)
 
     def _fill(self, pattern: str, split: str) -> str:

@@ -1,35 +1,50 @@
-"""Draw what simseg/scenes sees: where it finds a word, and its masks, with LoDA and with mean pooling.
+"""Look into trained runs of simseg/scenes. Run from the repository root.
 
-Run from the repository root, with two trained runs (``lexiseg train simseg/scenes --out …``; for the second with
-``--method.training.pooling mean --method.testing.pooling mean``)::
+Sheets of maps and masks, with LoDA and with mean pooling (``lexiseg train simseg/scenes --out …``; for the second
+with ``--method.training.pooling mean --method.testing.pooling mean``)::
 
-    python benchmarks/accuracy/simseg_pictures.py --run LODA_RUN --mean MEAN_RUN --out docs/assets
+    python benchmarks/accuracy/simseg.py pictures --run LODA_RUN --mean MEAN_RUN --out docs/assets
 
 It writes ``simseg-maps.png`` and ``simseg-results.png``. Scenes are not chosen by what comes out: they are the
 first of the evaluation's with three things (maps) and with two or more (results).
+
+How many of the largest values of a sentence are at padding tokens; writes simseg_padding.json beside this file::
+
+    python benchmarks/accuracy/simseg.py padding RUN
+
+The papers' tables are made by ablations.py.
 """
 
 import argparse
-from collections.abc import Iterator
+import json
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from picture_sheet import Entry, Tile, draw_sheet, enlarged, heat, outlined, painted, save_sheet
 
-from lexiseg.core.batch import Sample
-from lexiseg.core.drawing import class_colours
-from lexiseg.core.vocabulary import Vocabulary
-from lexiseg.data.scenes import SceneDataset
-from lexiseg.inference.predict import grid_scores
-from lexiseg.methods.simseg.class_masks import resize_nearest, scale_map
-from lexiseg.methods.simseg.segmenter import SimSeg
-from lexiseg.recipes.simseg import SceneSimSegRecipe
-from lexiseg.runs.folder import load_run, read_recipe
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+
+from machine import machine  # noqa: E402
+
+from lexiseg.core.batch import Sample  # noqa: E402
+from lexiseg.core.drawing import class_colours  # noqa: E402
+from lexiseg.core.vocabulary import Vocabulary  # noqa: E402
+from lexiseg.data.scenes import SceneDataset, scene_batch, scene_vocabulary  # noqa: E402
+from lexiseg.inference.predict import grid_scores  # noqa: E402
+from lexiseg.methods.simseg.class_masks import resize_nearest, scale_map  # noqa: E402
+from lexiseg.methods.simseg.segmenter import SimSeg  # noqa: E402
+from lexiseg.recipes.simseg import SceneSimSegRecipe  # noqa: E402
+from lexiseg.runs.folder import load_run, read_recipe  # noqa: E402
 
 MAP_SIDE, RESULT_SIDE = 128, 192
 NUM_MAPS, NUM_RESULTS = 4, 6
 WHITE = (255, 255, 255)
+
+NUM_CAPTIONS = 500
 
 
 def read(folder: Path) -> tuple[SceneSimSegRecipe, SimSeg]:
@@ -48,13 +63,13 @@ def things(sample: Sample, vocabulary: Vocabulary) -> list[int]:
 
 
 def first_with(dataset: SceneDataset, least: int) -> Iterator[Sample]:
-    """Give the scenes with at least so many classes, in order."""
+    """Return the scenes with at least so many classes, in order."""
     return (sample for sample in dataset if len(things(sample, dataset.vocabulary)) >= least)
 
 
 @torch.inference_mode()
 def word_maps(model: SimSeg, sample: Sample, vocabulary: Vocabulary, labels: list[int]) -> np.ndarray:
-    """Give the similarity of every patch with some class names, each map stretched to [0, 1]."""
+    """Return the similarity of every patch with some class names, each map stretched to [0, 1]."""
     names = list(vocabulary.names)
     embeddings = model.embed_texts(names, model.settings.prompts)
     encoded = model.encode(sample.image)
@@ -137,15 +152,43 @@ def draw_results(models: dict[str, SimSeg], dataset: SceneDataset, steps: int, p
     save_sheet(draw_sheet(rows, legend=legend, notes=(note,)), path)
 
 
+@torch.inference_mode()
+def share_at_padding(model: SimSeg, sentences: Sequence[str], top_k: int) -> float:
+    """Return the share of the largest values, over all channels, that are at padding tokens."""
+    tokens, attention_mask = model.texts.network(sentences, pad_to_max_length=True)
+    places = model.texts.projection(tokens).topk(top_k, dim=1).indices
+    return float((places >= attention_mask.sum(1)[:, None, None]).float().mean())
+
+
+def measure_padding(run: Path) -> None:
+    """Measure the share of captions and of a prompt; write it."""
+    recipe, model = read(run)
+    captions = scene_batch(recipe.data, 77, 0, 0, NUM_CAPTIONS, NUM_CAPTIONS).captions
+    prompts = [f"a photo of a {name}" for name in scene_vocabulary(recipe.data).names]
+    found = {f"captions, top-{top_k}": share_at_padding(model, captions, top_k) for top_k in (1, 3, 5)}
+    found["a photo of a …, top-1"] = share_at_padding(model, prompts, 1)
+    print(json.dumps(found, indent=1))
+    facts = {"command": "python benchmarks/accuracy/simseg.py padding RUN", **machine()}
+    facts |= {"steps": recipe.run.num_steps, "num_captions": NUM_CAPTIONS}
+    (HERE / "simseg_padding.json").write_text(json.dumps({**facts, "at_padding": found}, indent=1) + "\n")
+
+
 def main() -> None:
-    """Draw both sheets."""
+    """Read the command line and do what it names."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--run", type=Path, required=True, help="run of simseg/scenes with LoDA")
-    parser.add_argument("--mean", type=Path, required=True, help="the same with mean pooling")
-    parser.add_argument("--out", type=Path, default=Path("docs/assets"))
+    commands = parser.add_subparsers(dest="command", required=True)
+    pictures = commands.add_parser("pictures", help="draw maps and masks")
+    pictures.add_argument("--run", type=Path, required=True, help="run of simseg/scenes with LoDA")
+    pictures.add_argument("--mean", type=Path, required=True, help="the same with mean pooling")
+    pictures.add_argument("--out", type=Path, default=Path("docs/assets"))
+    padding = commands.add_parser("padding", help="measure the share of padding tokens")
+    padding.add_argument("run", type=Path, help="run of simseg/scenes with LoDA")
     arguments = parser.parse_args()
+    if arguments.command == "padding":
+        measure_padding(arguments.run)
+        return
     recipe, loda = read(arguments.run)
     other, mean = read(arguments.mean)
     steps = recipe.run.num_steps

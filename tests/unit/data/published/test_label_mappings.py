@@ -7,30 +7,30 @@ from hypothesis import strategies as st
 
 from lexiseg.data.datasets import DATASETS
 from lexiseg.data.published.coco import GAPS, STUFF_VALUES
-from lexiseg.data.published.label_encodings import TOP, LabelCode, identity, shifted, spans
+from lexiseg.data.published.label_encodings import TOP, LabelMapping, identity, shifted, spans
 
 CODES = [
-    pytest.param(form.code, facts.num_classes, id=f"{facts.name} {form.name}")
+    pytest.param(layout.mapping, facts.num_classes, id=f"{facts.name} {layout.name}")
     for facts in DATASETS.values()
-    for form in facts.forms
-    if isinstance(form.code, LabelCode)
+    for layout in facts.layouts
+    if isinstance(layout.mapping, LabelMapping)
 ]
 
 
-@pytest.mark.parametrize(("code", "num_classes"), CODES)
-def test_every_class_has_a_value_and_comes_back(code, num_classes):
+@pytest.mark.parametrize(("mapping", "num_classes"), CODES)
+def test_every_class_has_a_value_and_comes_back(mapping, num_classes):
     labels = np.arange(num_classes, dtype=np.uint16)[None]
-    values = code.from_classes(labels)
-    if 0 in code.classes.values() and set(code.classes.values()) == set(range(num_classes)):
-        np.testing.assert_array_equal(code.to_classes(values), labels)
-    assert set(code.classes.values()) == set(range(num_classes))
+    values = mapping.from_classes(labels)
+    if 0 in mapping.classes.values() and set(mapping.classes.values()) == set(range(num_classes)):
+        np.testing.assert_array_equal(mapping.to_classes(values), labels)
+    assert set(mapping.classes.values()) == set(range(num_classes))
 
 
-@pytest.mark.parametrize(("code", "num_classes"), CODES)
-def test_void_comes_back_as_void_where_the_code_has_it(code, num_classes):
+@pytest.mark.parametrize(("mapping", "num_classes"), CODES)
+def test_void_comes_back_as_void_where_the_code_has_it(mapping, num_classes):
     void = np.array([[TOP]], np.uint16)
-    if code.void:
-        assert code.to_classes(code.from_classes(void)).tolist() == [[TOP]]
+    if mapping.void:
+        assert mapping.to_classes(mapping.from_classes(void)).tolist() == [[TOP]]
 
 
 def test_coco_has_eleven_gaps_and_171_values():

@@ -1,6 +1,6 @@
-"""The ledger: a list of broken records that many processes write and that outlives them.
+"""The log of invalid records that many processes write and that outlives them.
 
-A ledger is a folder. Every process appends lines to a file of its own, so that no two writes can
+A log is a folder. Every process appends lines to a file of its own, so that no two writes can
 mix, also on network disks; reading merges the files. A record is written once by a process, and not at
 all where an earlier run wrote it. A line is ``{"shard": …, "key": …, "reason": …, "detail": …}``.
 """
@@ -14,10 +14,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from lexiseg.core.atomic_write import atomic_path, refuse_unwritable
-from lexiseg.data.captions.records import BrokenRecord, Rot
+from lexiseg.data.captions.records import InvalidReason, InvalidRecord
 
 
-class Ledger:
+class InvalidRecordLog:
     """Writes broken records down, from any process.
 
     Args:
@@ -30,9 +30,9 @@ class Ledger:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         refuse_unwritable(folder / "part.jsonl")
-        self._known = {_identity(record) for record in read_ledger(folder)}
+        self._known = {_identity(record) for record in read_invalid_records(folder)}
 
-    def add(self, records: Iterable[BrokenRecord]) -> None:
+    def add(self, records: Iterable[InvalidRecord]) -> None:
         """Write records down that are not there yet; the first one is warned of."""
         new = list({_identity(r): r for r in records if _identity(r) not in self._known}.values())
         if not new:
@@ -51,25 +51,27 @@ class Ledger:
             content.write(lines)
 
 
-def read_ledger(path: Path) -> list[BrokenRecord]:
-    """Read a ledger, or one file of it: sorted, each record and reason once.
+def read_invalid_records(path: Path) -> list[InvalidRecord]:
+    """Read a log, or one file of it: sorted, each record and reason once.
 
     A last line that a killed process left unfinished is passed over: its record is met again.
     """
     files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path] if path.is_file() else []
-    records: dict[tuple[str, str, str], BrokenRecord] = {}
+    records: dict[tuple[str, str, str], InvalidRecord] = {}
     for file in files:
         for line in file.read_bytes().split(b"\n"):
             try:
                 entry = json.loads(line)
-                record = BrokenRecord(entry["shard"], entry["key"], Rot(entry["reason"]), entry["detail"])
+                record = InvalidRecord(
+                    entry["shard"], entry["key"], InvalidReason(entry["reason"]), entry["detail"]
+                )
                 records.setdefault(_identity(record), record)
             except (ValueError, KeyError, TypeError):
                 continue
     return [records[identity] for identity in sorted(records)]
 
 
-def write_ledger(records: Sequence[BrokenRecord], file: Path) -> None:
+def write_invalid_records(records: Sequence[InvalidRecord], file: Path) -> None:
     """Write records to one file, whole or not at all.
 
     Raises:
@@ -79,9 +81,9 @@ def write_ledger(records: Sequence[BrokenRecord], file: Path) -> None:
         temporary.write_text("".join(f"{_line(record)}\n" for record in records), encoding="utf-8")
 
 
-def _identity(record: BrokenRecord) -> tuple[str, str, str]:
+def _identity(record: InvalidRecord) -> tuple[str, str, str]:
     return record.shard, record.key, record.reason.value  # details may differ between processes
 
 
-def _line(record: BrokenRecord) -> str:
+def _line(record: InvalidRecord) -> str:
     return json.dumps(asdict(record))

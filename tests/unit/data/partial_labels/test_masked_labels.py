@@ -9,17 +9,17 @@ from lexiseg.core.batch import Sample
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.errors import DatasetError
 from lexiseg.core.vocabulary import Vocabulary
-from lexiseg.data.partial_labels.view import KnownLabels, WeakShotView, known_labels
-from weak_shot_toys import BIRD, CAT, DOG, VOCABULARY, ToyDataset, picture_of
+from lexiseg.data.partial_labels.masked_labels import ImageLabels, MaskedLabels, image_labels
+from partial_label_toys import BIRD, CAT, DOG, VOCABULARY, ToyDataset, picture_of
 
 
-def known(sample: Sample, unseen_masks: str = "hide") -> KnownLabels:
-    return known_labels(sample, VOCABULARY, unseen_masks=unseen_masks)
+def known(sample: Sample, unseen_masks: str = "hide") -> ImageLabels:
+    return image_labels(sample, VOCABULARY, unseen_masks=unseen_masks)
 
 
 def test_tags_are_derived_from_masks_where_there_are_none():
     found = known(picture_of("a", 0, CAT, DOG))
-    assert found == KnownLabels(masked=True, with_mask=frozenset({0}), tags=frozenset({CAT, DOG}))
+    assert found == ImageLabels(masked=True, with_mask=frozenset({0}), tags=frozenset({CAT, DOG}))
 
 
 def test_given_tags_are_taken_even_where_no_mask_shows_them():
@@ -29,7 +29,7 @@ def test_given_tags_are_taken_even_where_no_mask_shows_them():
 
 def test_of_an_image_without_masks_every_tag_counts():
     found = known(picture_of("a", 0, CAT, tags=frozenset({0, CAT}), masks=False))
-    assert found == KnownLabels(masked=False, with_mask=frozenset(), tags=frozenset({0, CAT}))
+    assert found == ImageLabels(masked=False, with_mask=frozenset(), tags=frozenset({0, CAT}))
 
 
 def test_a_label_map_that_is_void_everywhere_is_no_mask():
@@ -80,28 +80,28 @@ def test_tags_of_unseen_classes_alone_contradict_no_mask():
 def test_a_background_may_be_left_out_of_the_tags():
     vocabulary = Vocabulary(names=("background", "cup", "cat"), seen=frozenset({0, 1}))
     sample = picture_of("a", 0, 1, tags=frozenset({1}))
-    assert known_labels(sample, vocabulary, unseen_masks="hide").with_mask == {0, 1}
+    assert image_labels(sample, vocabulary, unseen_masks="hide").with_mask == {0, 1}
 
 
 def test_a_data_set_without_a_division_is_refused():
     dataset = ToyDataset([picture_of("a", 0)], Vocabulary(names=VOCABULARY.names))
     with pytest.raises(DatasetError, match="no division of the classes"):
-        WeakShotView(dataset)
+        MaskedLabels(dataset)
 
 
-def test_a_view_shows_no_pixel_of_an_unseen_class():
-    view = WeakShotView(ToyDataset([picture_of("a", 0, CAT, 1, DOG)]))
-    label_map = view[0].label_map
+def test_masked_labels_show_no_pixel_of_an_unseen_class():
+    masked_labels = MaskedLabels(ToyDataset([picture_of("a", 0, CAT, 1, DOG)]))
+    label_map = masked_labels[0].label_map
     assert label_map is not None
     assert set(np.unique(label_map)) == {0, 1, IGNORE_INDEX}
-    assert view[0].tags == {CAT, DOG}
-    assert view[0].source == Path("a.png")
+    assert masked_labels[0].tags == {CAT, DOG}
+    assert masked_labels[0].source == Path("a.png")
 
 
-def test_a_view_gives_the_truth_only_when_it_was_asked_to():
+def test_masked_labels_give_the_truth_only_when_asked_to():
     dataset = ToyDataset([picture_of("a", 0, CAT)])
-    with pytest.raises(AssertionError, match="no truth"):
-        WeakShotView(dataset).read_truth(0)
-    sample, truth = WeakShotView(dataset, gives_truth=True).read_truth(0)
+    with pytest.raises(AssertionError, match="gives_truth"):
+        MaskedLabels(dataset).read_truth(0)
+    sample, truth = MaskedLabels(dataset, gives_truth=True).read_truth(0)
     assert CAT in truth
     assert CAT not in sample.label_map
