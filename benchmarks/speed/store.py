@@ -18,11 +18,12 @@ from timing import Row, compare, print_rows, write_json
 
 from lexiseg.core.coco_rle import encode_label_map
 from lexiseg.core.row_rle import decode_runs, encode_runs
-from lexiseg.scoring.protocol import find_protocol
+from lexiseg.scoring.published import find_protocol
 from lexiseg.scoring.score import score
 from lexiseg.scoring.store.blocks import StoredImage
 from lexiseg.scoring.store.counts import StoreCounter
-from lexiseg.scoring.store.store import Manifest, PredictionStore, StoreWriter
+from lexiseg.scoring.store.predictions import Manifest
+from lexiseg.scoring.store.store import PredictionStore, StoreWriter
 
 NUM_CLASSES = 150
 SIZE = (512, 683)
@@ -72,7 +73,7 @@ def time_store(folder: Path) -> None:
     counted = time.perf_counter()
     after_count = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for name in PROTOCOLS:
-        score(counter, find_protocol(name))
+        assert score(counter, find_protocol(name)).intervals.low.size  # drawn when read
     scored = time.perf_counter()
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(counted - start, scored - counted, (after_count - before) / 1024, (after - before) / 1024)

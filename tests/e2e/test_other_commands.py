@@ -19,9 +19,15 @@ from lexiseg.runs.load import MODELS, known_models
 from toy_segmenter import COLOURS, ColourSegmenter, registered
 
 KEYS = {
-    "mean_iou", "mean_iou_present", "mean_iou_all", "pixel_accuracy", "mean_accuracy", "frequency_weighted_iou",
-    "per_class", "num_classes", "num_images", "settings",
+    "store", "lexiseg", "split", "names_checksum", "num_images", "num_missing", "num_duplicates", "settings", "protocols",
 }  # fmt: skip
+
+
+def read(path: Path) -> tuple[dict, dict]:
+    """Read a report, and its scores under mmseg."""
+    report = json.loads(path.read_text())
+    assert [entry["name"] for entry in report["protocols"]] == ["mmseg", "present-only", "all-classes"]
+    return report, report["protocols"][0]
 
 
 def run(*arguments: object) -> int:
@@ -56,17 +62,19 @@ def data(tmp_path) -> Path:
 def test_report_holds_exactly_the_agreed_keys_and_the_right_numbers(data, tmp_path, capsys):
     out = tmp_path / "report.json"
     assert run("evaluate", "colours", "--data", data, "--json", out) == 0
-    report = json.loads(out.read_text())
+    report, scores = read(out)
     assert set(report) == KEYS
     red, green, blue = 384 / (384 + 96), 1.0, 96 / 192
-    assert report["mean_iou"] == pytest.approx((red + green + blue) / 3)
-    assert report["pixel_accuracy"] == pytest.approx((384 + 384 + 96) / (384 + 384 + 192))
-    assert (report["num_classes"], report["num_images"]) == (3, 3)
+    assert scores["mean_iou"] == pytest.approx((red + green + blue) / 3)
+    assert scores["pixel_accuracy"] == pytest.approx((384 + 384 + 96) / (384 + 384 + 192))
+    assert (scores["num_classes"], report["num_images"]) == (3, 3)
     assert report["settings"]["model"] == "colours"
     assert report["settings"]["data_fingerprint"]
     printed = capsys.readouterr().out
-    assert "mmsegmentation" in printed
-    assert f"{100 * report['mean_iou']:.2f}" in printed
+    for entry in report["protocols"]:
+        assert f"{100 * entry['score']:.2f}" in printed
+    for convention in ("mmseg", "detectron2", "ImageNet-S", "mean accuracy"):
+        assert convention in printed
 
 
 def test_unrefined_prints_and_writes_both_numbers(data, tmp_path, capsys):
@@ -78,8 +86,10 @@ def test_unrefined_prints_and_writes_both_numbers(data, tmp_path, capsys):
     assert set(both) == KEYS | {"unrefined"}
     assert both["settings"]["refine"] == "crf"
     assert both["unrefined"] == json.loads(plain.read_text())
-    assert f"mean_iou with --refine crf: {100 * both['mean_iou']:.2f} %" in printed
-    assert f"mean_iou with --refine none: {100 * both['unrefined']['mean_iou']:.2f} %" in printed
+    assert f"mean_iou with --refine crf: {100 * both['protocols'][0]['mean_iou']:.2f} %" in printed
+    assert (
+        f"mean_iou with --refine none: {100 * both['unrefined']['protocols'][0]['mean_iou']:.2f} %" in printed
+    )
 
 
 def test_unrefined_without_a_refinement_is_refused(data, capsys):
@@ -91,8 +101,7 @@ def test_split_of_seen_and_unseen_adds_its_three_keys(data, tmp_path):
     (data / "seen.txt").write_text("red\ngreen\n")
     out = tmp_path / "report.json"
     run("evaluate", "colours", "--data", data, "--json", out)
-    report = json.loads(out.read_text())
-    assert set(report) == KEYS | {"seen_mean_iou", "unseen_mean_iou", "harmonic_iou"}
+    _, report = read(out)
     assert report["seen_mean_iou"] == pytest.approx(0.9)
     assert report["unseen_mean_iou"] == pytest.approx(0.5)
     assert report["harmonic_iou"] == pytest.approx(2 * 0.9 * 0.5 / 1.4)
@@ -101,7 +110,7 @@ def test_split_of_seen_and_unseen_adds_its_three_keys(data, tmp_path):
 def test_appended_background_is_a_miss(data, tmp_path):
     out = tmp_path / "report.json"
     run("evaluate", "colours", "--data", data, "--json", out, "--background", "threshold", "--threshold", 99)
-    report = json.loads(out.read_text())
+    _, report = read(out)
     assert report["pixel_accuracy"] == 0
     assert all(entry["predicted_pixels"] == 0 for entry in report["per_class"])
 
@@ -231,7 +240,7 @@ def test_labels_that_start_at_one_are_read_with_reduce_zero(data, tmp_path):
         Image.fromarray(np.where(labels == 255, 0, labels + 1).astype(np.uint8)).save(path)
     out = tmp_path / "report.json"
     assert run("evaluate", "colours", "--data", data, "--json", out, "--reduce-zero") == 0
-    assert json.loads(out.read_text())["pixel_accuracy"] == pytest.approx(0.9)
+    assert read(out)[1]["pixel_accuracy"] == pytest.approx(0.9)
 
 
 def test_a_published_data_set_is_scored_in_its_own_layout(tmp_path, capsys):
@@ -242,8 +251,8 @@ def test_a_published_data_set_is_scored_in_its_own_layout(tmp_path, capsys):
     assert (
         run("evaluate", "colours", "--data", root, "--dataset", "voc20", "--json", tmp_path / "r.json") == 0
     )
-    report = json.loads((tmp_path / "r.json").read_text())
-    assert (report["num_classes"], report["settings"]["split"]) == (20, "val")
+    report, scores = read(tmp_path / "r.json")
+    assert (scores["num_classes"], report["split"]) == (20, "val")
     assert run("evaluate", "colours", "--data", root, "--dataset", "voc20", "--reduce-zero") == 2
     assert "by its own rule" in capsys.readouterr().err
 

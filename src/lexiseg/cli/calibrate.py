@@ -33,7 +33,7 @@ class Calibrate:
         from rich.table import Table
 
         from lexiseg.scoring.calibrate import calibrate
-        from lexiseg.scoring.protocol import find_protocol
+        from lexiseg.scoring.published import find_protocol
         from lexiseg.scoring.store.store import PredictionStore
 
         found = calibrate(PredictionStore(self.store), find_protocol(self.protocol), partial=self.partial)

@@ -7,7 +7,8 @@ from typing import Annotated
 import tyro
 
 from lexiseg.cli.data_options import DataOptions
-from lexiseg.cli.options import Device, InferenceOptions, MethodChanges, ModelName, load_segmenter, option
+from lexiseg.cli.inference_options import InferenceOptions
+from lexiseg.cli.options import Device, MethodChanges, ModelName, load_segmenter, option
 from lexiseg.cli.progress import progress
 
 
@@ -15,8 +16,8 @@ from lexiseg.cli.progress import progress
 class Evaluate:
     """Score a model on a folder of pictures with true label maps.
 
-    One confusion matrix is counted over the whole set at the pictures' original size; the table names
-    the convention of every mean.
+    Pixels are counted over the whole set at the images' original size; the three ways to average are
+    printed under their protocols, with intervals over images.
     """
 
     model: tyro.conf.Positional[ModelName]
@@ -40,8 +41,9 @@ class Evaluate:
 
         from lexiseg.core.atomic_write import refuse_unwritable
         from lexiseg.core.errors import InputError
-        from lexiseg.metrics.report import print_report, write_report
         from lexiseg.scoring.evaluate import evaluate
+        from lexiseg.scoring.report import write_json
+        from lexiseg.scoring.tables import print_report
 
         dataset = self.pictures.open(needs_labels=True)
         if self.json is not None:
@@ -67,5 +69,8 @@ class Evaluate:
             for name, scores in ((refine, report.scores), ("none", plain.scores)):
                 console.print(f"mean_iou with --refine {name}: {100 * scores.mean_iou:.2f} %")
         if self.json is not None:
-            write_report(report, self.json, unrefined=plain)
+            content = report.as_json()
+            if plain is not None:
+                content["unrefined"] = plain.as_json()
+            write_json(content, self.json)
         return 0

@@ -11,9 +11,8 @@ import tyro
 class Export:
     """Write the masks of a predictions store as COCO annotations.
 
-    The list is readable by pycocotools.
-
-    category_id is the label, in the order of the vocabulary in the store's manifest.json.
+    The list is readable by pycocotools; each mask has image_id, category_id (the label), category_name,
+    segmentation, area and bbox.
     """
 
     store: tyro.conf.Positional[
@@ -23,12 +22,15 @@ class Export:
 
     def run(self) -> int:
         """Write and say how much; give the exit code."""
+        from lexiseg.core.row_rle import decode_runs
+        from lexiseg.data.formats.coco import write_coco
         from lexiseg.scoring.report import store_notes
-        from lexiseg.scoring.store.export import export_coco
         from lexiseg.scoring.store.store import PredictionStore
 
         store = PredictionStore(self.store)
-        num_masks = export_coco(store, self.out)
+        vocabulary = store.manifest.to_vocabulary()
+        images = ((image.stem, decode_runs(image.predicted, image.size), vocabulary) for image in store)
+        num_masks = write_coco(images, self.out)
         print(f"{num_masks:,} masks of {len(store):,} images in {self.out}")
         for note in store_notes(store):
             print(f"note: {note}")

@@ -7,7 +7,8 @@ from typing import Annotated
 import tyro
 
 from lexiseg.cli.data_options import DataOptions
-from lexiseg.cli.options import Device, InferenceOptions, MethodChanges, ModelName, load_segmenter, option
+from lexiseg.cli.inference_options import InferenceOptions
+from lexiseg.cli.options import Device, MethodChanges, ModelName, load_segmenter, option
 from lexiseg.cli.progress import progress
 from lexiseg.core.errors import InputError
 
@@ -43,7 +44,7 @@ class Predict:
 
     def run(self) -> int:
         """Predict and say what is there; give the exit code."""
-        from lexiseg.scoring.protocol import find_protocol
+        from lexiseg.scoring.published import find_protocol
         from lexiseg.scoring.store.predict import predict_into
         from lexiseg.scoring.store.store import PredictionStore
 

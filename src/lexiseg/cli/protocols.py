@@ -21,8 +21,7 @@ class Protocols:
         from rich.console import Console
         from rich.table import Table
 
-        from lexiseg.scoring.protocol import find_protocol
-        from lexiseg.scoring.published import PROTOCOLS
+        from lexiseg.scoring.published import PROTOCOLS, find_protocol
 
         if self.names:
             print("\n\n".join(str(find_protocol(name)) for name in self.names))

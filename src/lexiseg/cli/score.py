@@ -71,7 +71,8 @@ class Score:
         """Score, print and write; give the exit code."""
         from rich.console import Console
 
-        from lexiseg.scoring.protocol import find_protocol
+        from lexiseg.scoring.published import find_protocol
+        from lexiseg.scoring.report import write_json
         from lexiseg.scoring.store.store import PredictionStore
 
         console = Console()
@@ -95,7 +96,7 @@ class Score:
             store.refuse_missing("scoring", partial=self.partial)
         content = self._score(stores, protocols, console)
         if self.json is not None:
-            _write_json(self.json, content)
+            write_json(content, self.json)
         return 0
 
     def _score(
@@ -109,10 +110,10 @@ class Score:
             refuse_incomparable,
         )
         from lexiseg.scoring.plot import draw_scores
-        from lexiseg.scoring.report import as_json
+        from lexiseg.scoring.report import Report
         from lexiseg.scoring.score import score
         from lexiseg.scoring.store.counts import StoreCounter
-        from lexiseg.scoring.tables import print_scores
+        from lexiseg.scoring.tables import print_report
 
         if len(stores) == 2:
             refuse_incomparable(*stores)
@@ -121,9 +122,10 @@ class Score:
         for store in stores:
             truth = self._dataset(store)
             counter = StoreCounter(store, truth)
-            scored.append([score(counter, protocol, **how) for protocol in protocols])
-            print_scores(scored[-1], store, console, truth)
-            contents.append(as_json(scored[-1], store, truth))
+            scored.append(tuple(score(counter, protocol, **how) for protocol in protocols))
+            report = Report(results=scored[-1], store=store, truth=truth)
+            print_report(report, console)
+            contents.append(report.as_json())
         content = contents[0]
         if len(stores) == 2:
             content = {"first": content, "second": contents[1], "differences": []}
@@ -152,13 +154,3 @@ class Score:
                 fix="Say with --dataset whether it is a folder or which published data set.",
             )
         return reopen_dataset(predicted, self.data, split)
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    import json
-
-    from lexiseg.core.atomic_write import atomic_path
-
-    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False, default=str)
-    with atomic_path(path) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from lexiseg.cli.inference_options import InferenceOptions
 from lexiseg.cli.jobs import is_done, plan_jobs
 from lexiseg.cli.options import (
     Device,
-    InferenceOptions,
     MethodChanges,
     ModelName,
     load_segmenter,

@@ -9,6 +9,7 @@ for places where a pixel differs from the one above (row by row, as memory lies)
 places by column, and walks along them, so its cost hardly depends on the number of classes.
 """
 
+from collections.abc import Iterator, Sequence
 from typing import TypedDict, no_type_check
 
 import numpy as np
@@ -72,6 +73,47 @@ def encode_label_map(label_map: UInt16[np.ndarray, "H W"], num_classes: int) -> 
         for label in range(top + 1)
         if edges[label + 1] > edges[label]
     }
+
+
+class Annotation(TypedDict):
+    """The mask of one class of an image, as COCO's annotations and results have it.
+
+    Attributes:
+        category_id: Label of the class.
+        category_name: Its name.
+        segmentation: Its mask.
+        area: Pixels of the mask.
+        bbox: ``[x, y, width, height]`` in pixels.
+    """
+
+    category_id: int
+    category_name: str
+    segmentation: RunLengths
+    area: int
+    bbox: list[int]
+
+
+def annotate(label_map: UInt16[np.ndarray, "H W"], names: Sequence[str]) -> Iterator[Annotation]:
+    """Give the annotation of every class that occurs, in label order.
+
+    Args:
+        label_map: Class index per pixel; 65535 = void, which gets no mask.
+        names: What labels index.
+
+    Raises:
+        InputError: A label has no name and is not void.
+    """
+    for label, run_lengths in encode_label_map(label_map, len(names)).items():
+        mask = label_map == label
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        box = [columns[0], rows[0], columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1]
+        yield Annotation(
+            category_id=label,
+            category_name=names[label],
+            segmentation=run_lengths,
+            area=int(np.count_nonzero(mask)),
+            bbox=[int(value) for value in box],
+        )
 
 
 def decode(run_lengths: RunLengths) -> Bool[np.ndarray, "H W"]:

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float32, UInt8, UInt16
 from PIL import Image
 
 from lexiseg.core.atomic_write import atomic_path
-from lexiseg.core.coco_rle import encode_label_map
+from lexiseg.core.coco_rle import annotate
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.drawing import draw_overlay
 from lexiseg.core.errors import InputError
@@ -122,23 +122,8 @@ class Segmentation:
             (compressed run lengths, readable by pycocotools), ``area`` in pixels, ``bbox``
             as ``[x, y, width, height]`` and ``score`` (the class's mean score).
         """
-        encoded = encode_label_map(self.label_map, len(self.vocabulary))
-        annotations = []
-        for share in self.shares():
-            mask = self.label_map == share.label
-            rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-            box = [columns[0], rows[0], columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1]
-            annotations.append(
-                {
-                    "category_id": share.label,
-                    "category_name": share.name,
-                    "segmentation": encoded[share.label],
-                    "area": int(np.count_nonzero(mask)),
-                    "bbox": [int(value) for value in box],
-                    "score": share.mean_score,
-                }
-            )
-        return annotations
+        by_label = {found["category_id"]: found for found in annotate(self.label_map, self.vocabulary.names)}
+        return [{**by_label[share.label], "score": share.mean_score} for share in self.shares()]
 
     def save(
         self, folder: str | Path, stem: str | None = None, *, picture: Mapping[str, Any] | None = None

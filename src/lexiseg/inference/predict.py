@@ -78,7 +78,7 @@ def encode_images(
             image.shape[:2],
             short_side=settings.short_side,
             max_long_side=settings.max_long_side,
-            squash=settings.aspect == "squash",
+            squash=not settings.keep_aspect,
             multiple_of=stride,
         )
         plans.append((resize_image(image, size), _layout(size, stride, settings)))

@@ -45,7 +45,7 @@ class Segmenter(nn.Module, ABC):
         settings: Defaults of this model; ``segment`` takes any of their fields as keywords.
         independent_classes: A class's score does not depend on the other classes, so scores may
             be computed for a part of the vocabulary at a time.
-        applies: Steps beyond the common path that the method takes itself, in the words of the protocols
+        applies: Steps beyond the common path that the method takes itself, by their keys in the protocols
             that list them.
         notice: A sentence a person must know before trusting results, or None.
         method_settings: Settings of the method itself and fingerprints of its weights, for the

@@ -1,43 +1,52 @@
-"""InferenceSettings: every choice between a picture and its label map."""
+"""InferenceSettings: every choice between an image and its label map."""
 
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args, get_origin
 
-from lexiseg.core.errors import InputError
+from lexiseg.core.errors import InputError, UnknownNameError
 from lexiseg.ops.prompts import find_prompt_set
 
 #: Fields that decide what is encoded; the others can change without encoding again.
-ENCODING_FIELDS = ("short_side", "max_long_side", "aspect", "window", "window_stride")
+ENCODING_FIELDS = ("short_side", "max_long_side", "keep_aspect", "window", "window_stride")
+
+#: Fields that were renamed, and how each old spelling is written now.
+RENAMED = {"aspect": "keep_aspect=True for aspect='keep', keep_aspect=False for aspect='squash'"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class InferenceSettings:
-    """How a picture becomes a label map. Printed with every number, so nothing is implicit.
+    """How an image becomes a label map. Printed with every number, so nothing is implicit.
+
+    The command line's flags, their help and the choices that a protocol can fix are made from these fields.
 
     Attributes:
-        short_side: The image is resized (bilinear, antialiased) so that its short side has this
-            many pixels, then rounded to multiples of the encoder's stride.
-        max_long_side: Upper bound for the long side after that resize; the aspect is kept.
-        aspect: ``keep`` resizes both sides alike; ``squash`` makes every picture a square of ``short_side``.
-        window: Side of the square sliding window in resized pixels, or None for the whole image.
-        window_stride: Step between windows in resized pixels.
-        blend: How overlapping windows are averaged: ``mean`` (all alike, as mmsegmentation) or
-            ``tent`` (weight falls off linearly towards the window's edge).
-        prompts: Name of the prompt set (``ops.prompts.PROMPT_SETS``).
-        synonyms: Class score from several names: ``max`` over names, or one ``mean`` embedding.
-        background: ``none`` (every pixel gets a class), ``name`` (a class named background
-            competes like any other; appended when the words have none) or ``threshold`` (a
-            pixel whose best score is below ``threshold`` becomes background).
-        threshold: For ``background="threshold"``, on the model's own score scale.
-        refine: ``guided`` moves label borders to image edges, ``crf`` does so with a dense CRF;
-            ``none`` leaves the encoder's grid.
-        memory_mb: Working memory for upsampled scores; larger vocabularies are cut into chunks.
+        short_side: Short side of the image that the model sees, in pixels, as far as ``max_long_side`` lets it,
+            rounded to multiples of the encoder's stride; results keep the original size.
+        max_long_side: Upper bound for the long side of the image that the model sees, in pixels.
+        keep_aspect: Resize both sides alike; False makes every image a square of ``short_side``.
+        window: Side of the square window that slides over the image that the model sees, in its pixels; none sees
+            the image whole.
+        window_stride: Step of the sliding window in the same pixels; half the window if left out.
+        blend: Average of overlapping windows: mean weighs them alike, as mmsegmentation does; tent weighs less
+            towards a window's edges.
+        prompts: Name of the set of sentences that class names are put into, such as single, imagenet80 or vild14;
+            a name that is none lists all.
+        synonyms: Score of a class that has several names: the max over them, or that of their mean embedding.
+        background: Pixels that are none of the words: none gives every pixel a word; name lets the word
+            background compete, appended where the words have none; threshold makes pixels that score below
+            ``threshold`` background.
+        threshold: Least score of a pixel that is not background, on the model's own score scale; only with
+            ``background`` threshold.
+        refine: How label borders move to the edges in the image: guided (guided filter), crf (dense CRF), or
+            none, which leaves the grid of the encoder.
+        memory_mb: Working memory for upsampled scores in megabytes; larger vocabularies are cut into chunks.
     """
 
     short_side: int = 448
     max_long_side: int = 2048
-    aspect: Literal["keep", "squash"] = "keep"
+    keep_aspect: bool = True
     window: int | None = None
     window_stride: int | None = None
     blend: Literal["mean", "tent"] = "mean"
@@ -48,6 +57,11 @@ class InferenceSettings:
     refine: Literal["none", "guided", "crf"] = "guided"
     memory_mb: int = 64
 
+    def __new__(cls, **values: Any) -> "InferenceSettings":
+        """Refuse a name that is no setting before ``__init__`` does with less to say."""
+        refuse_unknown_settings(values)
+        return super().__new__(cls)
+
     def __post_init__(self) -> None:
         for name in ("short_side", "max_long_side", "memory_mb", "window", "window_stride"):
             value = getattr(self, name)
@@ -55,6 +69,8 @@ class InferenceSettings:
                 continue
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise _unusable(name, value, "a whole number above 0")
+        if not isinstance(self.keep_aspect, bool):
+            raise _unusable("keep_aspect", self.keep_aspect, "True or False")
         if self.threshold is not None and not _is_number(self.threshold):
             raise _unusable("threshold", self.threshold, "a number on the model's score scale")
         if self.window is not None and self.window_stride is not None and self.window_stride > self.window:
@@ -81,6 +97,34 @@ class InferenceSettings:
             found = f"window_stride = {settings.window_stride!r} without windows"
             raise _without_effect(found, "window=<pixels>", "--window PIXELS")
         return settings
+
+
+def refuse_unknown_settings(names: Iterable[str]) -> None:
+    """Refuse names that are no fields of ``InferenceSettings``.
+
+    Raises:
+        InputError: One was renamed; the message has the new spelling.
+        UnknownNameError: There is no such setting; the message lists all.
+    """
+    known = [field.name for field in fields(InferenceSettings)]
+    for name in names:
+        if name in RENAMED:
+            raise InputError(
+                doing="reading the inference settings",
+                found=f"the setting {name!r}, which has another name now",
+                expected=RENAMED[name],
+                fix="Write it so.",
+            )
+        if name not in known:
+            raise UnknownNameError.of("inference setting", name, known)
+
+
+def current_names(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Give recorded settings under the names that the fields have now; files written before a renaming have others."""
+    current = dict(record)
+    if "aspect" in current:
+        current.setdefault("keep_aspect", current.pop("aspect") == "keep")
+    return current
 
 
 _CHOICES = {

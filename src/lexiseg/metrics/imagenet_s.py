@@ -11,13 +11,20 @@ import numpy as np
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.errors import InputError
 from lexiseg.metrics.image_counts import ImageCounts
-from lexiseg.metrics.iou import iou_of_pixels
+from lexiseg.metrics.iou import Metric, iou_of_pixels
 
 #: Upper ends of the object-size bins, in per cent of the picture.
 SIZES = (5, 25, 50, 100)
 
 #: Weight of precision in the F-measure.
 BETA_SQUARED = 0.3
+
+#: What is printed beside the mean.
+METRICS = (
+    Metric("image_accuracy", "image accuracy", "images"),
+    Metric("f_measure", "F-measure", "images"),
+    Metric("mean_iou_by_size", "IoU by size", "classes that occur in each bin of object sizes"),
+)
 
 _EPSILON = 1e-10  # in the evaluator's denominators
 

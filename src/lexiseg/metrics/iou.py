@@ -6,15 +6,57 @@ which is higher, so all three means are given, each under its own name:
 - ``mean_iou``: classes that occur or are predicted (mmsegmentation; older detectron2 evaluators);
 - ``mean_iou_present``: classes that occur in the truth (detectron2);
 - ``mean_iou_all``: all classes, those without a pixel as 0 (ImageNet-S).
+
+``METRICS`` is the one place where names of scores stand: JSON, tables and pages read it.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float64, Int64
 
 from lexiseg.core.errors import InputError
 from lexiseg.metrics.confusion import ConfusionMatrix
+
+
+class Metric(NamedTuple):
+    """A score and its names.
+
+    Attributes:
+        key: Field of ``Scores``, and key in JSON.
+        title: Name in tables and pictures.
+        over: What is averaged.
+        convention: Library whose mean it is, or an empty text.
+    """
+
+    key: str
+    title: str
+    over: str
+    convention: str = ""
+
+
+_EITHER = "classes that occur or are predicted; a class that is only predicted counts 0"
+
+#: The scores that every data set has.
+METRICS = (
+    Metric("mean_iou", "mean IoU", _EITHER, "mmseg"),
+    Metric("mean_iou_present", "mean IoU", "classes that occur in the truth", "detectron2"),
+    Metric("mean_iou_all", "mean IoU", "all classes, those without any pixel as 0", "ImageNet-S"),
+    Metric("pixel_accuracy", "pixel accuracy", "pixels"),
+    Metric("mean_accuracy", "mean accuracy", "per-class accuracy over classes that occur"),
+    Metric("frequency_weighted_iou", "frequency-weighted IoU", "classes that occur, weighted by true pixels"),
+)
+
+#: The scores of a data set whose classes are split into seen and unseen ones.
+SPLIT_METRICS = (
+    Metric("seen_mean_iou", "seen", "seen classes, averaged as the protocol averages all"),
+    Metric("unseen_mean_iou", "unseen", "unseen classes, from the same predictions"),
+    Metric("harmonic_iou", "harmonic", "harmonic mean of these two, from unrounded values"),
+)
+
+#: Which of the means a way to average gives.
+AVERAGES = {"occurs_or_predicted": METRICS[0], "occurs": METRICS[1], "all": METRICS[2]}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -71,7 +71,7 @@ class SimSegRecipe(Recipe):
             settings=InferenceSettings(
                 short_side=self.test_side,
                 max_long_side=max(2048, self.test_side),
-                aspect="squash",
+                keep_aspect=False,
                 prompts=self.prompts,
                 background="name",
                 refine=self.refine,

@@ -17,7 +17,7 @@ from lexiseg.core.row_rle import decode_runs, encode_runs
 from lexiseg.scoring.protocol import Protocol, check_classes
 from lexiseg.scoring.score import make_statistic
 from lexiseg.scoring.store.counts import StoreCounter, best_scores, refuse_redecision, without_background
-from lexiseg.scoring.store.store import PredictionStore
+from lexiseg.scoring.store.predictions import Predictions
 
 #: Thresholds tried: this many quantiles of the scores of all pixels.
 STEPS = 64
@@ -51,7 +51,7 @@ class Calibration:
 
 
 def calibrate(
-    store: PredictionStore, protocol: Protocol, *, partial: bool = False, threads: int = 2
+    store: Predictions, protocol: Protocol, *, partial: bool = False, threads: int = 2
 ) -> Calibration:
     """Sweep the background threshold over the pictures of a store.
 
@@ -127,7 +127,7 @@ def _by_level(
     return np.stack(parts, axis=1)
 
 
-def _thresholds(store: PredictionStore, background: int) -> Float32[np.ndarray, " B"]:
+def _thresholds(store: Predictions, background: int) -> Float32[np.ndarray, " B"]:
     """Take quantiles of the best scores on the grid, background left aside."""
     samples = []
     for image in store:
@@ -137,7 +137,7 @@ def _thresholds(store: PredictionStore, background: int) -> Float32[np.ndarray, 
             samples.append(best[:: max(1, best.size // 1000)].astype(np.float32))
     if not samples:
         raise DatasetError(
-            doing=f"choosing a background threshold from {store.folder}",
+            doing=f"choosing a background threshold from {store.title}",
             found="no scores in the store",
             expected="the best scores of every grid point",
             fix="Run lexiseg predict into a new store with --top 5.",
@@ -145,7 +145,7 @@ def _thresholds(store: PredictionStore, background: int) -> Float32[np.ndarray, 
     return np.quantile(np.concatenate(samples), np.linspace(0, 1, STEPS)).astype(np.float32)
 
 
-def _refuse_held_out(store: PredictionStore) -> None:
+def _refuse_held_out(store: Predictions) -> None:
     split = store.manifest.split
     words = re.findall("[a-z]+", (split or "").lower())
     mixed = [f"which contains the pictures of {_MIXED[word]}" for word in words if word in _MIXED]

@@ -9,7 +9,7 @@ from jaxtyping import Float64
 from lexiseg.core.errors import DatasetError
 from lexiseg.metrics.bootstrap import RESAMPLES, SEED, Intervals, paired_intervals
 from lexiseg.scoring.score import ProtocolScores, class_intervals, make_statistic
-from lexiseg.scoring.store.store import PredictionStore
+from lexiseg.scoring.store.predictions import Predictions
 from lexiseg.scoring.tables import percent, print_whole
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class ScoreDifference:
         return self.second.headline - self.first.headline
 
 
-def refuse_incomparable(first: PredictionStore, second: PredictionStore) -> None:
+def refuse_incomparable(first: Predictions, second: Predictions) -> None:
     """Refuse stores of different data.
 
     Raises:
@@ -55,7 +55,7 @@ def refuse_incomparable(first: PredictionStore, second: PredictionStore) -> None
     ):
         if left != right:
             raise DatasetError(
-                doing=f"comparing {first.folder} and {second.folder}",
+                doing=f"comparing {first.title} and {second.title}",
                 found=f"different {what}",
                 expected="two models' predictions of the same data set",
                 fix="Predict both with the same --data and --split, each to its end.",
@@ -88,6 +88,7 @@ def difference_json(found: ScoreDifference) -> dict[str, Any]:
         "protocol": found.first.asked.name,
         "first": found.first.protocol.name,
         "second": found.second.protocol.name,
+        "metric": found.first.metric.key,
         "difference": found.headline,
         "interval": list(found.interval),
         "per_class": [
@@ -108,7 +109,7 @@ def print_difference(found: ScoreDifference, console: "Console") -> None:
     for heading in ("class", "first %", "second %", "difference", "95 % over images"):
         table.add_column(heading, justify="left" if heading == "class" else "right")
     table.add_row(
-        f"mean ({verdict})", percent(found.first.headline), percent(found.second.headline),
+        f"{found.first.metric.title} ({verdict})", percent(found.first.headline), percent(found.second.headline),
         _signed(found.headline), f"{_signed(low)} to {_signed(high)}", style="bold",
     )  # fmt: skip
     order = np.argsort(-np.nan_to_num(found.iou), kind="stable").tolist()

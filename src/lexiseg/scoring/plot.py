@@ -36,7 +36,7 @@ def draw_scores(result: ProtocolScores) -> Image.Image:
     draw = ImageDraw.Draw(sheet)
     low, high = float(result.intervals.low[0]), float(result.intervals.high[0])
     title = (
-        f"{result.protocol.name}:  {percent(result.headline)} % mean IoU of {result.num_averaged} classes,"
+        f"{result.protocol.name}:  {percent(result.headline)} % {result.metric.title} of {result.num_averaged} classes,"
         f"  95 % over {result.num_images:,} images: {percent(low)} to {percent(high)}"
     )
     draw.text((_GAP, _GAP // 2), _fit(title, font, width - 2 * _GAP), fill=_INK, font=font)

@@ -3,27 +3,29 @@
 Two papers that both print "mIoU on VOC" may differ in a dozen choices. A protocol lists them; its
 name belongs to exactly these values. Whatever is changed shows in the name::
 
-    >>> from dataclasses import replace
-    >>> replace(find_protocol("groupvit-voc"), threshold=0.9).name
+    >>> from lexiseg.scoring.published import find_protocol
+    >>> find_protocol("groupvit-voc").changed(threshold=0.9).name
     'groupvit-voc+threshold=0.9'
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
-from lexiseg.core.errors import DatasetError, InputError, UnknownNameError
+from lexiseg.core.errors import DatasetError, InputError
 from lexiseg.core.vocabulary import Vocabulary
 from lexiseg.data.class_lists import OFFICIAL, namings, packaged_vocabulary, rename, spelling_key
-
-#: Fields that are fields of ``InferenceSettings`` under the same name.
-INFERENCE_FIELDS = (
-    "short_side", "max_long_side", "window", "window_stride", "blend", "prompts", "synonyms", "background",
-    "threshold", "refine",
-)  # fmt: skip
+from lexiseg.inference.settings import InferenceSettings, current_names, refuse_unknown_settings
 
 #: Fields that describe a protocol without deciding anything.
-_DESCRIPTIONS = ("name", "source", "benchmark", "datasets", "uncertain")
+DESCRIPTIONS = ("name", "source", "benchmark", "datasets", "unknown", "original")
+
+#: Fields that were renamed.
+_RENAMED = {"beyond": "steps", "uncertain": "unknown"}
+
+#: In a name: a setting that the protocol it begins with fixes, and this one does not.
+UNFIXED = "unfixed"
 
 #: Every protocol made so far that was not made by changing another.
 _ORIGINALS: "dict[str, Protocol]" = {}
@@ -31,38 +33,37 @@ _ORIGINALS: "dict[str, Protocol]" = {}
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """How a published number is made. A None among the inference choices leaves them to the model.
+    """How a published number is made.
 
     Attributes:
         name: Unique; recomputed when anything else is changed.
         source: Paper or evaluator whose numbers these are.
-        benchmark: Pictures and labels it is meant for.
+        benchmark: Images and labels it is meant for.
         datasets: Names in ``data.datasets`` of what holds these; empty for any data.
         classes: List of this package that is scored, without background; None for whatever the data has.
         num_classes: Classes scored, background included where it is; None for whatever the data has.
         names: Whose class names the text encoder reads (``data.class_lists``).
         background_names: Words that together mean background; the best of them counts.
-        short_side: As in ``InferenceSettings``, as are the others up to ``refine``.
-        max_long_side: See there.
-        window: See there; 0 says that there is none.
-        window_stride: See there.
-        blend: See there.
-        prompts: See there.
-        synonyms: See there.
-        background: See there.
-        threshold: See there. A number belongs to the score scale of the paper's model.
-        refine: See there.
-        beyond: Choices of the source that the shared inference path does not run; a number made without
-            them says so in its name.
-        uncertain: What is not known of the source.
+        inference: Values of ``InferenceSettings`` that are fixed; what is not named is the model's own choice.
+            A threshold belongs to the score scale of the paper's model.
+        steps: Keys in ``published.STEPS`` of what the source does beyond the common path of inference. A method
+            may apply some of them (``Segmenter.applies``).
+        not_applied: Steps that a run did not apply; empty where it followed the protocol.
+        unknown: What is not known of the source.
         true_background: ``ignored`` drops pixels whose truth is background, ``class`` scores it like any
             class, ``as_labelled`` takes the data as they are.
-        averaging: Classes whose IoU is averaged: those that occur or are predicted (mmsegmentation),
-            those that occur (detectron2), or all with 0 for absent ones (ImageNet-S).
-        boundary: Compare only bands along borders, this share of the picture's diagonal wide.
+        averaging: Classes whose IoU is averaged, a key of ``metrics.iou.AVERAGES``: those that occur or are
+            predicted (mmsegmentation), those that occur (detectron2), or all with 0 for absent ones
+            (ImageNet-S).
+        boundary: Compare only bands along borders, this share of the image's diagonal wide.
         unseen: Names of the unseen classes; empty for no split.
         absent_unseen: A class of a split that never occurs is skipped, or makes the mean undefined.
         imagenet_s: Also compute what the ImageNet-S evaluator prints beside the mean (``metrics.imagenet_s``).
+        original: The protocol that this one was made from by changing it; itself where there is none.
+
+    Raises:
+        InputError: Two different protocols have one name, or a setting cannot be used.
+        UnknownNameError: ``inference`` names no setting.
     """
 
     name: str
@@ -73,18 +74,10 @@ class Protocol:
     num_classes: int | None = None
     names: str = OFFICIAL
     background_names: tuple[str, ...] = ()
-    short_side: int | None = None
-    max_long_side: int | None = None
-    window: int | None = None
-    window_stride: int | None = None
-    blend: Literal["mean", "tent"] | None = None
-    prompts: str | None = None
-    synonyms: Literal["max", "mean"] | None = None
-    background: Literal["none", "name", "threshold"] | None = None
-    threshold: float | None = None
-    refine: Literal["none", "guided", "crf"] | None = None
-    beyond: tuple[str, ...] = ()
-    uncertain: tuple[str, ...] = ()
+    inference: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    steps: tuple[str, ...] = ()
+    not_applied: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
     true_background: Literal["ignored", "class", "as_labelled"] = "as_labelled"
     averaging: Literal["occurs_or_predicted", "occurs", "all"] = "occurs_or_predicted"
     boundary: float | None = None
@@ -93,7 +86,24 @@ class Protocol:
     imagenet_s: bool = False
     original: "Protocol | None" = field(default=None, repr=False, compare=False)
 
+    def __new__(cls, **values: Any) -> "Protocol":
+        """Refuse old spellings before ``__init__`` does with less to say."""
+        settings = {item.name for item in fields(InferenceSettings)}
+        for name in values:
+            if name in _RENAMED:
+                raise _respelt(name, f"{_RENAMED[name]}=")
+            if name in settings:
+                raise _respelt(
+                    name, f"inference={{{name!r}: …}}, or protocol.changed({name}=…) to change one"
+                )
+        return super().__new__(cls)
+
     def __post_init__(self) -> None:
+        refuse_unknown_settings(self.inference)
+        InferenceSettings(**self.inference)
+        order = [item.name for item in fields(InferenceSettings) if item.name in self.inference]
+        fixed = MappingProxyType({name: self.inference[name] for name in order})
+        object.__setattr__(self, "inference", fixed)
         if self.original is None or self._renamed(self.original):
             object.__setattr__(self, "original", self)
             if _ORIGINALS.setdefault(self.name, self) != self:
@@ -101,7 +111,7 @@ class Protocol:
                     doing=f"making the protocol {self.name}",
                     found="a protocol of that name with other choices",
                     expected="one meaning a name, so that no number carries a false one",
-                    fix="Choose another name, or change the known one with dataclasses.replace.",
+                    fix="Choose another name, or change the known one with its method changed.",
                 )
         object.__setattr__(self, "name", self._true_name())
 
@@ -113,45 +123,70 @@ class Protocol:
         changes = self.changes()
         return "+".join([self.original.name, *(f"{key}={_short(value)}" for key, value in changes.items())])
 
+    def changed(self, **changes: Any) -> "Protocol":
+        """Change fields of the protocol or settings that it fixes; all of it shows in the name.
+
+        Args:
+            changes: Fields of ``Protocol`` or of ``InferenceSettings``.
+
+        Raises:
+            InputError: A value cannot be used.
+            UnknownNameError: There is no such field and no such setting.
+        """
+        own = {item.name for item in fields(self)} | set(_RENAMED)
+        inference = {name: value for name, value in changes.items() if name not in own}
+        mine = {name: value for name, value in changes.items() if name in own}
+        if inference:
+            mine["inference"] = {**mine.get("inference", self.inference), **inference}
+        return replace(self, **mine)
+
     def changes(self) -> dict[str, object]:
-        """Give the choices that differ from the protocol the name begins with."""
-        return {
-            item.name: getattr(self, item.name)
-            for item in fields(self)
-            if item.name not in (*_DESCRIPTIONS, "original")
-            and getattr(self, item.name) != getattr(self.original, item.name)
-        }
+        """Give the choices that differ from the protocol the name begins with, settings one by one."""
+        assert self.original is not None
+        found: dict[str, object] = {}
+        for item in fields(self):
+            here, there = getattr(self, item.name), getattr(self.original, item.name)
+            if item.name in DESCRIPTIONS or here == there:
+                continue
+            if item.name != "inference":
+                found[item.name] = here
+                continue
+            for setting in fields(InferenceSettings):
+                own = here.get(setting.name, UNFIXED)
+                if own != there.get(setting.name, UNFIXED):
+                    found[setting.name] = own
+        return found
+
+    def choices(self) -> dict[str, Any]:
+        """Give every choice as plain values, as JSON can hold them."""
+        values = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in _NO_CHOICE}
+        values["inference"] = dict(self.inference)
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     def __str__(self) -> str:
         """Show every choice, one a line."""
         lines = [self.name]
-        for item in fields(self):
-            if item.name not in ("name", "original"):
-                value = getattr(self, item.name)
-                shown = "the model's own" if value is None and item.name in INFERENCE_FIELDS else _show(value)
-                lines.append(f"  {item.name:<17}{shown}")
+        for name, value in self.choices().items():
+            if name != "inference":
+                lines.append(f"  {name:<17}{_show(value)}")
+                continue
+            for setting in fields(InferenceSettings):
+                fixed = setting.name in self.inference
+                shown = _short(self.inference[setting.name]) if fixed else "the model's own"
+                lines.append(f"  {setting.name:<17}{shown}")
         return "\n".join(lines)
 
-    def inference_changes(self) -> dict[str, Any]:
-        """Give the fields of ``InferenceSettings`` that this protocol fixes."""
-        given = {name: getattr(self, name) for name in INFERENCE_FIELDS}
-        fixed = {name: value for name, value in given.items() if value is not None}
-        if fixed.get("window") == 0:
-            fixed |= {"window": None, "window_stride": None}
-        return fixed
+
+_NO_CHOICE = ("name", "original")
 
 
-def find_protocol(name: str) -> Protocol:
-    """Look a protocol up by name.
-
-    Raises:
-        UnknownNameError: There is none; the message lists all.
-    """
-    from lexiseg.scoring.published import PROTOCOLS
-
-    if name not in PROTOCOLS:
-        raise UnknownNameError.of("protocol", name, PROTOCOLS)
-    return PROTOCOLS[name]
+def _respelt(name: str, now: str) -> InputError:
+    return InputError(
+        doing="making a protocol",
+        found=f"the field {name!r}, which is written in another way now",
+        expected=now,
+        fix="Write it so.",
+    )
 
 
 def _short(value: object) -> str:
@@ -159,13 +194,13 @@ def _short(value: object) -> str:
 
 
 def _show(value: object) -> str:
-    if isinstance(value, tuple):
+    if isinstance(value, list):
         return "; ".join(value) or "–"
     return "–" if value is None else str(value)
 
 
-class AskedNames(NamedTuple):
-    """What a model is asked for on a data set.
+class PromptedClasses(NamedTuple):
+    """What a model is prompted with on a data set.
 
     Attributes:
         vocabulary: The names.
@@ -176,7 +211,7 @@ class AskedNames(NamedTuple):
     classes: tuple[int, ...]
 
 
-def names_for(protocol: Protocol, classes: Vocabulary) -> AskedNames:
+def names_for(protocol: Protocol, classes: Vocabulary) -> PromptedClasses:
     """Give the names to ask a model for on a data set, and which of its classes each stands for.
 
     Background is left out where it is not scored, so that it does not compete.
@@ -198,7 +233,7 @@ def names_for(protocol: Protocol, classes: Vocabulary) -> AskedNames:
         synonyms=tuple(names[label][1:] for label in labels),
         background=labels.index(background) if background in labels else None,
     )
-    return AskedNames(asked, tuple(labels))
+    return PromptedClasses(asked, tuple(labels))
 
 
 def check_classes(protocol: Protocol, classes: Vocabulary) -> None:
@@ -230,11 +265,12 @@ def check_classes(protocol: Protocol, classes: Vocabulary) -> None:
 
 
 def _other_classes(protocol: Protocol, found: str, expected: str) -> DatasetError:
+    fit_any = [name for name, known in _ORIGINALS.items() if known.benchmark == "any"]
     return DatasetError(
         doing=f"scoring with the protocol {protocol.name}",
         found=found,
         expected=expected,
-        fix="Choose the protocol of this data set, or one for any: mmseg, present-only, all-classes, boundary.",
+        fix=f"Choose the protocol of this data set, or one for any: {', '.join(fit_any)}.",
     )
 
 
@@ -242,30 +278,34 @@ def _without(protocol: Protocol) -> str:
     return "mmseg" if protocol.benchmark == "any" else "one that ignores background, such as voc20 for VOC"
 
 
-def as_run(
-    protocol: Protocol, settings: Mapping[str, Any], asked: Vocabulary, classes: Vocabulary
+def effective_protocol(
+    protocol: Protocol, settings: Mapping[str, Any], prompted: Vocabulary, classes: Vocabulary
 ) -> Protocol:
     """Give the protocol that a run really followed; its name shows what differs.
 
+    A setting that the run did not record, as in a store written before the setting existed, is not known to have
+    been followed: it differs too.
+
     Args:
         protocol: What was asked for.
-        settings: The run's inference settings.
-        asked: The names that the model was asked for.
+        settings: What the run recorded: its inference settings and, under ``applies``, the steps beyond the
+            common path that its method applied itself.
+        prompted: The names that the model was prompted with.
         classes: The data set's classes.
     """
-    changes: dict[str, Any] = {}
-    for name, wanted in protocol.inference_changes().items():
-        if name in settings and settings[name] != wanted:
-            changes[name] = 0 if name == "window" and settings[name] is None else settings[name]
-    spoken = _things(asked)
-    if spoken != _things(rename(classes, protocol.names, protocol.classes)):
-        of = (who for who in namings() if spoken == _things(rename(classes, who, protocol.classes)))
+    recorded = current_names(settings)
+    followed = {name: recorded[name] for name in protocol.inference if name in recorded}
+    changes: dict[str, Any] = {} if followed == protocol.inference else {"inference": followed}
+    names = _things(prompted)
+    if names != _things(rename(classes, protocol.names, protocol.classes)):
+        of = (who for who in namings() if names == _things(rename(classes, who, protocol.classes)))
         changes["names"] = next(of, "others")
-    if protocol.background_names and protocol.background_names not in asked.all_names():
+    if protocol.background_names and protocol.background_names not in prompted.all_names():
         changes["background_names"] = ()
-    if protocol.beyond:
-        changes["beyond"] = ()
-    return replace(protocol, **changes) if changes else protocol
+    applied = settings.get("applies", ())
+    if left := tuple(step for step in protocol.steps if step not in applied):
+        changes["not_applied"] = left
+    return protocol.changed(**changes) if changes else protocol
 
 
 def _things(vocabulary: Vocabulary) -> list[tuple[str, ...]]:

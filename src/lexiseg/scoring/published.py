@@ -1,12 +1,32 @@
-"""The published protocols, and house protocols that fit any data. Facts only; ``protocols`` has the meaning.
+"""The published protocols, and house protocols that fit any data. Facts only; ``protocol`` has the meaning.
 
 Numbers and rules were read in the public code that each ``source`` names; what could not be read is
-said under ``uncertain``.
+said under ``unknown``.
 """
 
 from typing import Any
 
+from lexiseg.core.errors import UnknownNameError
 from lexiseg.scoring.protocol import Protocol
+
+#: What sources do beyond the common path of inference. A method that does one names it in ``Segmenter.applies``.
+STEPS = {
+    "image-top5": "candidate filter: the 5 classes most probable for the image",
+    "group-threshold": "threshold on doubly normalised group probabilities, at most the image's largest score",
+    "group-pixels": "pixels take their group's scores (one-hot assignment)",
+    "pamr-threshold": "with PAMR refinement the threshold is 0.4",
+    "query-softmax-50": "softmax over all query names (scale 50), pixels below probability 0.1 are background",
+    "query-softmax-65": "softmax over all query names (scale 65), pixels below probability 0.1 are background",
+    "person-clothing": "further names of person (clothing)",
+    "small-classes": "foreground classes of less than 10 % of the predicted foreground are dropped",
+    "joined-names": "names without spaces, such as chestofdrawers",
+    "joined-names-15": "15 names without spaces",
+    "simseg-candidates-10": "candidates: mean plus one standard deviation of the best 10 names, at most 5",
+    "simseg-candidates-30": "candidates: mean plus one standard deviation of the best 30 names, at most 5",
+    "simseg-masks": "per-class min-max maps, each cut by a dense CRF of its own, dilation and erosion (7 × 7, once);"
+    " background where nothing fires",
+    "prompts-multi": "the prompt set called multi",
+}
 
 _VOC = "PASCAL VOC 2012 val, 1,449 images"
 _CONTEXT = "PASCAL Context val, 5,105 images"
@@ -112,34 +132,26 @@ _IMAGENET_S = (
 
 # Text-supervised: short side 448, windows of 448 every 224, averaged; logits to the original size, then arg max.
 _SLIDE_448: dict[str, Any] = {
-    "short_side": 448, "max_long_side": 2048, "window": 448, "window_stride": 224, "blend": "mean", "refine": "none",
+    "short_side": 448, "max_long_side": 2048, "keep_aspect": True, "window": 448, "window_stride": 224, "blend": "mean",
+    "refine": "none",
 }  # fmt: skip
 _GROUPVIT: dict[str, Any] = {
     "source": "GroupViT (Xu et al., CVPR 2022), mmsegmentation 0.18 configurations",
-    **_SLIDE_448,
-    "prompts": "single",
-    "background": "threshold",
-    "beyond": (
-        "candidate filter: the 5 classes most probable for the image",
-        "threshold on doubly normalised group probabilities, at most the image's largest score",
-        "pixels take their group's scores (one-hot assignment)",
-    ),
+    "steps": ("image-top5", "group-threshold", "group-pixels"),
 }
+_GROUPVIT_INFERENCE: dict[str, Any] = {**_SLIDE_448, "prompts": "single", "background": "threshold"}
 _TCL: dict[str, Any] = {
     "source": "TCL (Cha et al., CVPR 2023)",
-    **_SLIDE_448,
-    "prompts": "tcl9",
-    "uncertain": ("class names",),
+    "inference": {**_SLIDE_448, "prompts": "tcl9"},
+    "unknown": ("class names",),
 }
 _TCL_BACKGROUND: dict[str, Any] = {
     **_TCL,
-    "background": "threshold",
-    "threshold": 0.5,
-    "beyond": ("with PAMR refinement the threshold is 0.4",),
+    "inference": {**_TCL["inference"], "background": "threshold", "threshold": 0.5},
+    "steps": ("pamr-threshold",),
 }
-_SCLIP: dict[str, Any] = {
-    "source": "SCLIP (Wang et al., ECCV 2024), mmsegmentation 1.x",
-    "short_side": 336, "max_long_side": 2048, "window": 224, "window_stride": 112, "blend": "mean",
+_SCLIP_INFERENCE: dict[str, Any] = {
+    "short_side": 336, "max_long_side": 2048, "keep_aspect": True, "window": 224, "window_stride": 112, "blend": "mean",
     "prompts": "imagenet80", "synonyms": "max", "refine": "none",
 }  # fmt: skip
 _SCLIP_WORDS = (
@@ -147,29 +159,25 @@ _SCLIP_WORDS = (
     "building", "cloud", "lamp", "door", "window", "wardrobe", "ceiling", "shelf", "curtain", "stair", "floor",
     "hill", "rail", "fence",
 )  # fmt: skip
-_SCLIP_SOFTMAX = "softmax over all query names (scale {}), pixels below probability 0.1 are background"
-_SCLIP_PERSON = "further names of person (clothing)"
-_SIMSEG: dict[str, Any] = {
-    "source": "SimSeg (Yi et al., CVPR 2023)",
-    "prompts": "imagenet80",
-    "refine": "none",
-    "beyond": (
-        "pictures squeezed to 288 × 288",
-        "candidates: mean plus one standard deviation of the best {} names, at most 5",
-        "per-class min-max maps, dense CRF, dilation and erosion; background where nothing fires",
-    ),
-}
-_MASKCLIP: dict[str, Any] = {
-    "source": "MaskCLIP (Zhou et al., ECCV 2022), mmsegmentation 0.x",
-    "names": "maskclip",
-    "prompts": "maskclip85",
-    "window": 0,
-    "refine": "none",
-}
+_SIMSEG_INFERENCE: dict[str, Any] = {
+    "short_side": 288, "max_long_side": 2048, "keep_aspect": False, "window": None, "prompts": "imagenet80",
+    "background": "name", "refine": "crf",
+}  # fmt: skip
+_MASKCLIP: dict[str, Any] = {"keep_aspect": True, "window": None, "prompts": "maskclip85", "refine": "none"}
 _ZEGCLIP: dict[str, Any] = {
     "source": "ZegCLIP (Zhou et al., CVPR 2023): one run over all classes, unseen means over classes that count",
-    "short_side": 512, "max_long_side": 2048, "window": 512, "window_stride": 426, "blend": "mean", "refine": "none",
-    "uncertain": ("class names", "bound of the long side"),
+    "unknown": ("class names", "bound of the long side"),
+}
+_ZEGCLIP_INFERENCE: dict[str, Any] = {
+    "short_side": 512, "max_long_side": 2048, "keep_aspect": True, "window": 512, "window_stride": 426, "blend": "mean",
+    "refine": "none",
+}  # fmt: skip
+_DETECTRON2: dict[str, Any] = {
+    "source": "SAN, OVSeg (detectron2): short side 640, at most 2,560, whole image",
+    "inference": {
+        "short_side": 640, "max_long_side": 2560, "keep_aspect": True, "window": None, "prompts": "vild14",
+    },
+    "averaging": "occurs",
 }  # fmt: skip
 _UNSEEN_VOC = ("pottedplant", "sheep", "sofa", "train", "tvmonitor")
 _UNSEEN_STUFF = (
@@ -178,20 +186,60 @@ _UNSEEN_STUFF = (
 )  # fmt: skip
 
 
+def _groupvit(name: str, threshold: float, **more: Any) -> Protocol:
+    return Protocol(
+        name=name, inference={**_GROUPVIT_INFERENCE, "threshold": threshold}, **{**_GROUPVIT, **more}
+    )
+
+
 def _simseg(name: str, candidates: int, **more: Any) -> Protocol:
-    beyond = tuple(text.format(candidates) for text in _SIMSEG["beyond"])
-    return Protocol(name=name, names="simseg", **{**_SIMSEG, **more, "beyond": beyond})
+    return Protocol(
+        name=name,
+        source="SimSeg (Yi et al., CVPR 2023)",
+        names="simseg",
+        inference=_SIMSEG_INFERENCE,
+        steps=(f"simseg-candidates-{candidates}", "simseg-masks"),
+        **more,
+    )
 
 
-def _sclip(name: str, scale: int, *further: str, **more: Any) -> Protocol:
-    beyond = (*([_SCLIP_SOFTMAX.format(scale)] if "background_names" in more else []), *further)
-    return Protocol(name=name, beyond=beyond, **{**_SCLIP, **more})
+def _sclip(name: str, *steps: str, short_side: int = 336, **more: Any) -> Protocol:
+    inference = {**_SCLIP_INFERENCE, "short_side": short_side}
+    if "background_names" in more:
+        inference["background"] = "name"
+    return Protocol(
+        name=name,
+        source="SCLIP (Wang et al., ECCV 2024), mmsegmentation 1.x",
+        inference=inference,
+        steps=steps,
+        **more,
+    )
+
+
+def _maskclip(name: str, short_side: int, max_long_side: int, **more: Any) -> Protocol:
+    return Protocol(
+        name=name,
+        source="MaskCLIP (Zhou et al., ECCV 2022), mmsegmentation 0.x",
+        names="maskclip",
+        inference={"short_side": short_side, "max_long_side": max_long_side, **_MASKCLIP},
+        **more,
+    )
+
+
+def _zegformer(name: str, **more: Any) -> Protocol:
+    return Protocol(
+        name=name,
+        source="ZegFormer (Ding et al., CVPR 2022): side means divide by fixed counts, undefined if a class is absent",
+        absent_unseen="undefined",
+        unknown=("inference side",),
+        **more,
+    )
 
 
 _PUBLISHED = (
-    Protocol(name="groupvit-voc", names="groupvit", threshold=0.95, **_GROUPVIT, **_VOC21),
-    Protocol(name="groupvit-context", names="groupvit", threshold=0.35, **_GROUPVIT, **_CONTEXT60),
-    Protocol(name="groupvit-coco", threshold=0.95, uncertain=("class names",), **_GROUPVIT, **_OBJECT81),
+    _groupvit("groupvit-voc", 0.95, names="groupvit", **_VOC21),
+    _groupvit("groupvit-context", 0.35, names="groupvit", **_CONTEXT60),
+    _groupvit("groupvit-coco", 0.95, unknown=("class names",), **_OBJECT81),
     Protocol(name="tcl-voc20", **_TCL, **_VOC20),
     Protocol(name="tcl-voc", **_TCL_BACKGROUND, **_VOC21),
     Protocol(name="tcl-context59", **_TCL, **_CONTEXT59),
@@ -200,82 +248,65 @@ _PUBLISHED = (
     Protocol(name="tcl-stuff", **_TCL, **_STUFF171),
     Protocol(name="tcl-cityscapes", **_TCL, **_CITY19),
     Protocol(name="tcl-ade", **_TCL, **_ADE150),
-    _sclip("sclip-voc20", 40, _SCLIP_PERSON, names="sclip", **_VOC20),
+    _sclip("sclip-voc20", "person-clothing", names="sclip", **_VOC20),
     _sclip(
         "sclip-voc21",
-        65,
-        _SCLIP_PERSON,
-        "foreground classes of less than 10 % of the predicted foreground are dropped",
+        "query-softmax-65",
+        "person-clothing",
+        "small-classes",
         names="sclip",
-        background="name",
         background_names=_SCLIP_WORDS,
         **_VOC21,
     ),
-    _sclip("sclip-context59", 40, _SCLIP_PERSON, names="sclip", **_CONTEXT59),
+    _sclip("sclip-context59", "person-clothing", names="sclip", **_CONTEXT59),
     _sclip(
         "sclip-coco",
-        50,
-        _SCLIP_PERSON,
-        "15 names without spaces",
-        background="name",
+        "query-softmax-50",
+        "person-clothing",
+        "joined-names-15",
         background_names=_SCLIP_WORDS,
         **_OBJECT81,
     ),
-    _sclip("sclip-stuff", 40, short_side=448, **_STUFF171),
-    _sclip("sclip-cityscapes", 40, short_side=560, **_CITY19),
-    _sclip("sclip-ade", 40, "names without spaces, such as chestofdrawers", **_ADE150),
+    _sclip("sclip-stuff", short_side=448, **_STUFF171),
+    _sclip("sclip-cityscapes", short_side=560, **_CITY19),
+    _sclip("sclip-ade", "joined-names", **_ADE150),
     _simseg("simseg-voc", 10, **_VOC21),
     _simseg("simseg-context", 30, **_CONTEXT60),
     _simseg("simseg-coco", 10, **_OBJECT81),
-    Protocol(name="maskclip-voc20", short_side=512, max_long_side=2048, **_MASKCLIP, **_VOC20),
-    Protocol(name="maskclip-context59", short_side=520, max_long_side=520, **_MASKCLIP, **_CONTEXT59),
-    Protocol(name="zegclip-voc", prompts="single", unseen=_UNSEEN_VOC, **_ZEGCLIP, **_VOC20),
+    _maskclip("maskclip-voc20", 512, 2048, **_VOC20),
+    _maskclip("maskclip-context59", 520, 520, **_CONTEXT59),
+    Protocol(
+        name="zegclip-voc",
+        inference={**_ZEGCLIP_INFERENCE, "prompts": "single"},
+        unseen=_UNSEEN_VOC,
+        **_ZEGCLIP,
+        **_VOC20,
+    ),
     Protocol(
         name="zegclip-coco",
+        inference=_ZEGCLIP_INFERENCE,
         unseen=_UNSEEN_STUFF,
-        beyond=("the prompt set called multi",),
+        steps=("prompts-multi",),
         **_ZEGCLIP,
         **_STUFF171,
     ),
-    Protocol(
-        name="zegformer-voc",
-        source="ZegFormer (Ding et al., CVPR 2022): side means divide by fixed counts, undefined if a class is absent",
-        unseen=_UNSEEN_VOC,
-        absent_unseen="undefined",
-        uncertain=("inference side",),
-        **_VOC20,
-    ),
-    Protocol(
-        name="zegformer-coco",
-        source="ZegFormer (Ding et al., CVPR 2022): side means divide by fixed counts, undefined if a class is absent",
-        unseen=_UNSEEN_STUFF,
-        absent_unseen="undefined",
-        uncertain=("inference side",),
-        **_STUFF171,
-    ),
-    Protocol(
-        name="detectron2-voc20",
-        source="SAN, OVSeg (detectron2): short side 640, at most 2,560, whole picture",
-        short_side=640,
-        max_long_side=2560,
-        window=0,
-        prompts="vild14",
-        names="san",
-        averaging="occurs",
-        **_VOC20,
-    ),
-    Protocol(
-        name="detectron2-ade",
-        source="SAN, OVSeg (detectron2): short side 640, at most 2,560, whole picture",
-        short_side=640,
-        max_long_side=2560,
-        window=0,
-        prompts="vild14",
-        averaging="occurs",
-        **_ADE150,
-    ),
+    _zegformer("zegformer-voc", unseen=_UNSEEN_VOC, **_VOC20),
+    _zegformer("zegformer-coco", unseen=_UNSEEN_STUFF, **_STUFF171),
+    Protocol(name="detectron2-voc20", names="san", **_DETECTRON2, **_VOC20),
+    Protocol(name="detectron2-ade", **_DETECTRON2, **_ADE150),
 )
 
 PROTOCOLS: dict[str, Protocol] = {
     protocol.name: protocol for protocol in (*_HOUSE, *_IMAGENET_S, *_PUBLISHED)
 }
+
+
+def find_protocol(name: str) -> Protocol:
+    """Look a protocol up by name.
+
+    Raises:
+        UnknownNameError: There is none; the message lists all.
+    """
+    if name not in PROTOCOLS:
+        raise UnknownNameError.of("protocol", name, PROTOCOLS)
+    return PROTOCOLS[name]

@@ -1,22 +1,98 @@
-"""What a score says, as plain values and short texts: for machines, tables and pictures."""
+"""Report: what a store scored, as plain values and short texts, for machines, tables and pictures."""
 
 import dataclasses
 import hashlib
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lexiseg.core.atomic_write import atomic_path
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.data.labelled_dataset import LabelledDataset
 from lexiseg.metrics.image_counts import OUTSIDE
-from lexiseg.scoring.protocol import Protocol
+from lexiseg.metrics.iou import METRICS, SPLIT_METRICS, Scores
 from lexiseg.scoring.score import ProtocolScores
-from lexiseg.scoring.store.store import PredictionStore
+from lexiseg.scoring.store.predictions import Predictions
 
 
-def store_notes(store: PredictionStore) -> list[str]:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Report:
+    """What a store scored under some protocols: of ``evaluate`` and of ``lexiseg score`` alike.
+
+    Attributes:
+        results: Scores under each protocol.
+        store: The predictions.
+        truth: Where true label maps were read; None for the store itself.
+    """
+
+    results: tuple[ProtocolScores, ...]
+    store: Predictions
+    truth: LabelledDataset | None = None
+
+    @property
+    def scores(self) -> Scores:
+        """Give every mean and class under the first protocol."""
+        return self.results[0].scores
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Give the class names of ``scores``, in label order."""
+        return self.results[0].names
+
+    @property
+    def num_images(self) -> int:
+        """Count the images that were scored."""
+        return self.results[0].num_images
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Give the model, every inference setting and the data."""
+        manifest, truth = self.store.manifest, self.truth
+        predicted = {"data": manifest.data, "data_fingerprint": manifest.data_fingerprint}
+        scored: dict[str, Any] = {"dataset": manifest.opened_with.get("dataset"), **predicted}
+        if truth is not None:
+            scored = {
+                "dataset": truth.opened_with().get("dataset"),
+                "data": str(truth.path),
+                "data_fingerprint": truth.fingerprint(),
+                **{f"predicted_{name}": value for name, value in predicted.items()},
+            }
+        return {**manifest.settings, **scored}
+
+    def as_json(self) -> dict[str, Any]:
+        """Give everything as plain values: fractions in [0, 1], None where undefined."""
+        manifest = self.store.manifest
+        return {
+            "store": self.store.title,
+            "lexiseg": _version(),
+            "split": manifest.split if self.truth is None else self.truth.split,
+            "names_checksum": names_checksum(self.store),
+            "num_images": self.num_images,
+            "num_missing": len(self.store.missing),
+            "num_duplicates": len(self.store.duplicates),
+            "settings": self.settings,
+            "protocols": [_one(result) for result in self.results],
+        }
+
+
+def write_json(content: Mapping[str, Any], path: str | Path) -> None:
+    """Write plain values as JSON, whole or not at all.
+
+    Raises:
+        OutputError: The folder cannot be written.
+    """
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False, default=str)
+    with atomic_path(Path(path)) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def store_notes(store: Predictions) -> list[str]:
     """Say what a store lacks or has twice."""
     notes = []
     if store.missing:
@@ -30,7 +106,7 @@ def store_notes(store: PredictionStore) -> list[str]:
     return notes
 
 
-def names_checksum(store: PredictionStore) -> str:
+def names_checksum(store: Predictions) -> str:
     """Give a short hash of the names that the model was asked for, synonyms included."""
     lines = ("\t".join(names) for names in store.manifest.to_vocabulary().all_names())
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
@@ -57,63 +133,22 @@ def worst_confusions(result: ProtocolScores, count: int = 12) -> list[tuple[str,
     return worst
 
 
-def as_json(
-    results: Sequence[ProtocolScores], store: PredictionStore, truth: LabelledDataset | None = None
-) -> dict[str, Any]:
-    """Give everything as plain values: fractions in [0, 1], None where undefined.
-
-    Args:
-        results: Of one store.
-        store: The predictions.
-        truth: Where true label maps were read; None for the store itself.
-    """
-    manifest = store.manifest
-    predicted = {"data": manifest.data, "data_fingerprint": manifest.data_fingerprint}
-    scored: dict[str, Any] = {"dataset": manifest.opened_with.get("dataset"), **predicted}
-    if truth is not None:
-        scored = {
-            "dataset": truth.opened_with().get("dataset"),
-            "data": str(truth.path),
-            "data_fingerprint": truth.fingerprint(),
-            **{f"predicted_{name}": value for name, value in predicted.items()},
-        }
-    return {
-        "store": str(store.folder),
-        "split": manifest.split if truth is None else truth.split,
-        "names_checksum": names_checksum(store),
-        "num_images": results[0].num_images,
-        "num_missing": len(store.missing),
-        "num_duplicates": len(store.duplicates),
-        "settings": {**manifest.settings, **scored},
-        "protocols": [_one(result) for result in results],
-    }
-
-
 def _one(result: ProtocolScores) -> dict[str, Any]:
     scores, spread = result.scores, result.class_intervals
     values: dict[str, Any] = {
         "name": result.protocol.name,
-        "choices": choices(result.protocol),
+        "choices": result.protocol.choices(),
+        "metric": result.metric.key,
         "score": _number(result.headline),
         "interval": [_number(result.intervals.low[0]), _number(result.intervals.high[0])],
         "num_averaged": result.num_averaged,
         "num_classes": len(result.names),
-        "mean_iou": _number(scores.mean_iou),
-        "mean_iou_present": _number(scores.mean_iou_present),
-        "mean_iou_all": _number(scores.mean_iou_all),
-        "pixel_accuracy": _number(scores.pixel_accuracy),
-        "mean_accuracy": _number(scores.mean_accuracy),
-        "frequency_weighted_iou": _number(scores.frequency_weighted_iou),
+        **{metric.key: _number(getattr(scores, metric.key)) for metric in METRICS},
         "notes": list(result.notes),
     }
     if result.split_means is not None:
-        values |= dict(
-            zip(
-                ("seen_mean_iou", "unseen_mean_iou", "harmonic_iou"),
-                map(_number, result.split_means),
-                strict=True,
-            )
-        )
+        keys = [metric.key for metric in SPLIT_METRICS]
+        values |= dict(zip(keys, map(_number, result.split_means), strict=True))
     if result.imagenet_s is not None:
         more = dataclasses.asdict(result.imagenet_s)
         by_size = [_number(value) for value in more.pop("mean_iou_by_size")]
@@ -137,12 +172,12 @@ def _one(result: ProtocolScores) -> dict[str, Any]:
     return values
 
 
-def choices(protocol: Protocol) -> dict[str, Any]:
-    """Give every choice of a protocol as plain values."""
-    names = [item.name for item in dataclasses.fields(protocol) if item.name not in ("name", "original")]
-    values = {name: getattr(protocol, name) for name in names}
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
-
-
 def _number(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
+
+
+def _version() -> str:
+    try:
+        return version("lexiseg")
+    except PackageNotFoundError:
+        return "source folder"

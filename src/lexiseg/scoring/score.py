@@ -1,6 +1,7 @@
 """Score the counts of a predictions store under any number of protocols."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -13,10 +14,11 @@ from lexiseg.data.datasets import dataset_facts
 from lexiseg.metrics.bootstrap import RESAMPLES, SEED, Intervals, Statistic, intervals
 from lexiseg.metrics.image_counts import OUTSIDE, ImageCounts, ImageMargins
 from lexiseg.metrics.imagenet_s import ImageNetSScores, imagenet_s_scores
-from lexiseg.metrics.iou import Scores, harmonic_mean, iou_of_pixels, scores_of_pixels
-from lexiseg.scoring.protocol import Protocol, as_run, check_classes
+from lexiseg.metrics.iou import AVERAGES, Metric, Scores, harmonic_mean, iou_of_pixels, scores_of_pixels
+from lexiseg.scoring.protocol import Protocol, check_classes, effective_protocol
+from lexiseg.scoring.published import STEPS
 from lexiseg.scoring.store.counts import Redecided, StoreCounter
-from lexiseg.scoring.store.store import Manifest
+from lexiseg.scoring.store.predictions import Manifest
 
 #: Seen and unseen labels.
 Sides: TypeAlias = tuple[frozenset[int], frozenset[int]]
@@ -34,14 +36,14 @@ class ProtocolScores:
         num_averaged: Classes in that mean.
         sides: Seen and unseen labels, or None where there is no split.
         split_means: Seen, unseen and harmonic mean IoU, or None.
-        intervals: 95 % over images: headline, then seen, unseen and harmonic mean where there is a split.
-        class_intervals: 95 % over images of each class's IoU; NaN for a class that only one image has.
         names: Class names, in label order.
         margins: Per-image counts, for comparisons.
         counts: Per-image label pairs after the protocol's rules, for confusions.
         num_images: Images scored.
         imagenet_s: What the ImageNet-S evaluator prints beside the mean, or None.
         notes: What must be known to read the numbers.
+        resamples: Draws of images for the intervals.
+        seed: Seed of these draws.
     """
 
     protocol: Protocol
@@ -51,14 +53,41 @@ class ProtocolScores:
     num_averaged: int
     sides: Sides | None
     split_means: tuple[float, float, float] | None
-    intervals: Intervals
-    class_intervals: Intervals
     names: tuple[str, ...]
     margins: ImageMargins
     counts: ImageCounts
     num_images: int
     imagenet_s: ImageNetSScores | None
     notes: tuple[str, ...]
+    resamples: int
+    seed: int
+
+    @property
+    def metric(self) -> Metric:
+        """Give the name of the headline."""
+        return AVERAGES[self.asked.averaging]
+
+    @cached_property
+    def intervals(self) -> Intervals:
+        """Compute 95 % over images: headline, then seen, unseen and harmonic mean where there is a split.
+
+        NaN where there is only one image. Drawn when first read.
+        """
+        num_means = 4 if self.sides else 1
+        exists = 1.0 if self.num_images > 1 else np.nan
+        return Intervals(
+            low=self._spread.low[:num_means] * exists, high=self._spread.high[:num_means] * exists
+        )
+
+    @cached_property
+    def class_intervals(self) -> Intervals:
+        """Compute 95 % over images of each class's IoU; NaN for a class that only one image has."""
+        return class_intervals(self.margins, self._spread, len(self.names))
+
+    @cached_property
+    def _spread(self) -> Intervals:
+        statistic = make_statistic(self.asked, self.sides)
+        return intervals(self.margins, len(self.names), statistic, resamples=self.resamples, seed=self.seed)
 
 
 def score(
@@ -88,18 +117,18 @@ def score(
     drops = ignores and counter.background is not None and threshold is None
     again = Redecided(drop_background=drops, threshold=threshold)
     settings: dict[str, Any] = dict(manifest.settings)
-    notes = [f"not applied by this run: {choice}" for choice in asked.beyond]
-    notes += [f"not known of the source: {doubt}" for doubt in asked.uncertain]
-    notes += _benchmark_notes(asked, manifest, len(counter.stems))
+    notes = _benchmark_notes(asked, manifest, len(counter.stems))
     if threshold is not None:
         settings |= {"background": "threshold", "threshold": threshold}
         notes.append(f"background decided again at {threshold:g} from the stored scores")
     if again.drop_background:
         settings["background"] = "none"
         notes.append("what was called background is given to the next best class, from the stored scores")
-    followed = as_run(asked, settings, manifest.to_vocabulary(), classes)
+    followed = effective_protocol(asked, settings, manifest.to_vocabulary(), classes)
     if threshold is not None:
-        followed = replace(followed, background="threshold", threshold=threshold)
+        followed = followed.changed(background="threshold", threshold=threshold)
+    notes = [f"not applied by this run: {STEPS.get(step, step)}" for step in followed.not_applied] + notes
+    notes += [f"not known of the source: {what}" for what in asked.unknown]
     labels = [label for label in range(len(classes)) if not (ignores and label == classes.background)]
     counts = _scored_labels(counter.counts(asked.boundary, again), labels)
     margins = counts.margins(len(labels))
@@ -110,8 +139,6 @@ def score(
     seen, unseen = sides or (None, None)
     scores = scores_of_pixels(pixels[0], pixels[1], pixels[2], seen, unseen)
     values = statistic(pixels)
-    num_means = len(values) - len(labels)
-    spread = intervals(margins, len(labels), statistic, resamples=resamples, seed=seed)
     return ProtocolScores(
         protocol=followed,
         asked=asked,
@@ -120,14 +147,14 @@ def score(
         num_averaged=int(_averaged(asked, pixels).sum()),
         sides=sides,
         split_means=(float(values[1]), float(values[2]), float(values[3])) if sides else None,
-        intervals=_mean_intervals(spread, num_means, counts.num_images),
-        class_intervals=class_intervals(margins, spread, len(labels)),
         names=tuple(classes.names[label] for label in labels),
         margins=margins,
         counts=counts,
         num_images=counts.num_images,
         imagenet_s=imagenet_s_scores(counts, len(labels)) if asked.imagenet_s else None,
         notes=tuple(notes),
+        resamples=resamples,
+        seed=seed,
     )
 
 
@@ -150,11 +177,6 @@ def class_intervals(margins: ImageMargins, spread: Intervals, num_classes: int) 
     """Take the classes' part of intervals; a class in a single image has none, for nothing varies."""
     alone = np.bincount(margins.label, minlength=num_classes) < 2
     low, high = (np.where(alone, np.nan, ends[-num_classes:]) for ends in (spread.low, spread.high))
-    return Intervals(low=low, high=high)
-
-
-def _mean_intervals(spread: Intervals, num_means: int, num_images: int) -> Intervals:
-    low, high = (ends[:num_means] * (1.0 if num_images > 1 else np.nan) for ends in (spread.low, spread.high))
     return Intervals(low=low, high=high)
 
 

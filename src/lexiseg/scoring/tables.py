@@ -2,15 +2,18 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich import box
 
-from lexiseg.data.labelled_dataset import LabelledDataset
-from lexiseg.scoring.report import names_checksum, store_notes
+from lexiseg.inference.settings import InferenceSettings
+from lexiseg.metrics import imagenet_s
+from lexiseg.metrics.iou import AVERAGES, METRICS, SPLIT_METRICS
+from lexiseg.scoring.report import Report, names_checksum, store_notes
 from lexiseg.scoring.score import ProtocolScores
-from lexiseg.scoring.store.store import PredictionStore
+from lexiseg.scoring.store.predictions import Predictions
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,31 +21,18 @@ if TYPE_CHECKING:
 
 MAX_CLASS_ROWS = 40
 
-_AVERAGED = {"occurs_or_predicted": "mmseg", "occurs": "detectron2", "all": "ImageNet-S"}
 _STYLE: dict[str, Any] = {
     "box": box.SIMPLE_HEAD, "show_edge": False, "padding": (0, 1, 0, 0), "highlight": False,
 }  # fmt: skip
 
 
-def print_scores(
-    results: Sequence[ProtocolScores],
-    store: PredictionStore,
-    console: "Console",
-    truth: LabelledDataset | None = None,
-) -> None:
-    """Print the protocols side by side, what must be known to read them, and the classes.
-
-    Args:
-        results: Of one store.
-        store: The predictions.
-        console: Where to.
-        truth: Where true label maps were read; None for the store itself.
-    """
+def print_report(report: Report, console: "Console") -> None:
+    """Print the protocols side by side, what must be known to read them, and the classes."""
     from rich.markup import escape
     from rich.table import Table
 
-    title = escape(f"{store.folder}: {results[0].num_images:,} images")
-    table = Table(title=title, **_STYLE)
+    results, store, truth = report.results, report.store, report.truth
+    table = Table(title=escape(f"{store.title}: {report.num_images:,} images"), **_STYLE)
     _add_protocol_column(table, console)
     for heading in ("IoU %", "95 % over images", "classes", "averaged as", "pixels %"):
         table.add_column(heading, justify="left" if heading == "averaged as" else "right")
@@ -52,20 +42,29 @@ def print_scores(
             percent(result.headline),
             _range(result.intervals.low[0], result.intervals.high[0]),
             f"{result.num_averaged} of {len(result.names)}",
-            _AVERAGED[result.protocol.averaging],
+            result.metric.convention,
             percent(result.scores.pixel_accuracy),
         )
     print_whole(table, console)
     _print_splits(results, console)
-    console.print(_made_with(store), style="dim", markup=False, highlight=False)
+    means = {metric.key for metric in AVERAGES.values()}
+    others = [
+        f"{metric.title} {percent(getattr(report.scores, metric.key))}"
+        for metric in METRICS
+        if metric.key not in means
+    ]
+    plain: dict[str, Any] = {"markup": False, "highlight": False}
+    console.print(f"{results[0].asked.name}, %: {', '.join(others)}", **plain)
+    console.print(_made_with(store), style="dim", **plain)
     if truth is not None:
-        console.print(f"true label maps read in {truth.path}", style="dim", markup=False, highlight=False)
+        console.print(f"true label maps read in {truth.path}", style="dim", **plain)
     for note in store_notes(store):
         console.print(f"note: {note}", style="yellow", markup=False, highlight=False)
     for result in results:
         if (more := result.imagenet_s) is not None:
-            sizes = ", ".join(percent(value) for value in more.mean_iou_by_size)
-            text = f"image accuracy {percent(more.image_accuracy)}, F-measure {percent(more.f_measure)}, IoU by size {sizes}"
+            text = "; ".join(
+                f"{metric.title} {_percents(getattr(more, metric.key))}" for metric in imagenet_s.METRICS
+            )
             console.print(f"{result.asked.name}: {text}", markup=False, highlight=False)
         for note in result.notes:
             console.print(f"{result.asked.name}: {note}", style="dim", markup=False, highlight=False)
@@ -82,8 +81,8 @@ def _print_splits(results: Sequence[ProtocolScores], console: "Console") -> None
         return
     table = Table(title="IoU % by split of classes", **_STYLE)
     _add_protocol_column(table, console)
-    for heading in ("seen", "unseen", "harmonic"):
-        table.add_column(heading, justify="right")
+    for metric in SPLIT_METRICS:
+        table.add_column(metric.title, justify="right")
     for name, means in split:
         table.add_row(escape(name), *map(percent, means))
     print_whole(table, console)
@@ -112,25 +111,31 @@ def print_whole(table: "Table", console: "Console") -> None:
         console.width = width
 
 
-def _made_with(store: PredictionStore) -> str:
+def _made_with(store: Predictions) -> str:
     """Say in a line what the predictions were made with."""
     settings = store.manifest.settings
-    wanted = ("model", "prompts", "short_side", "window", "background", "threshold", "refine")
+    wanted = ("model", *(field.name for field in fields(InferenceSettings)))
     facts = [f"{key} {settings[key]}" for key in wanted if settings.get(key) is not None]
     return ", ".join([*facts, f"split {store.manifest.split or 'none'}", f"names {names_checksum(store)}"])
 
 
 def _print_classes(results: Sequence[ProtocolScores], console: "Console") -> None:
-    """Print IoU of every class under every protocol, the best first."""
+    """Print IoU of every class, the best first, in a column for all protocols that count classes alike."""
     from rich.markup import escape
     from rich.table import Table
 
     first = results[0]
+    differing: list[ProtocolScores] = []
+    for result in results:
+        if not any(_same_classes(result, other) for other in differing):
+            differing.append(result)
+    results = differing
     table = Table(title="IoU % of classes, best first", **_STYLE)
     table.add_column("class")
     widest = max(8, (console.width - 40) // len(results) - 3)
     for result in results:
-        table.add_column(escape(result.asked.name), justify="right", max_width=widest)
+        heading = escape(result.asked.name) if len(results) > 1 else "IoU %"
+        table.add_column(heading, justify="right", max_width=widest)
     table.add_column("95 %", justify="right")
     columns = [dict(zip(result.names, result.scores.iou.tolist(), strict=True)) for result in results]
     iou = np.nan_to_num(first.scores.iou, nan=-1)
@@ -145,6 +150,10 @@ def _print_classes(results: Sequence[ProtocolScores], console: "Console") -> Non
     print_whole(table, console)
 
 
+def _same_classes(one: ProtocolScores, other: ProtocolScores) -> bool:
+    return one.names == other.names and np.array_equal(one.scores.iou, other.scores.iou, equal_nan=True)
+
+
 def percent(value: float) -> str:
     """Write a fraction in per cent with two decimals; a dash where undefined."""
     return "–" if math.isnan(value) else f"{100 * value:.2f}"
@@ -152,3 +161,7 @@ def percent(value: float) -> str:
 
 def _range(low: float, high: float) -> str:
     return "–" if math.isnan(low) else f"{100 * low:.1f} to {100 * high:.1f}"
+
+
+def _percents(values: float | Sequence[float]) -> str:
+    return ", ".join(percent(value) for value in (values if isinstance(values, Sequence) else [values]))

@@ -3,7 +3,7 @@
 import pytest
 
 from lexiseg.cli import main
-from lexiseg.cli.options import InferenceOptions
+from lexiseg.cli.inference_options import InferenceOptions
 from lexiseg.core.errors import InputError
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lexiseg.core.errors import InputError
+from lexiseg.core.errors import InputError, UnknownNameError
 from lexiseg.inference import predict
 from lexiseg.inference.settings import InferenceSettings
 from toy_segmenter import ColourSegmenter
@@ -173,7 +173,7 @@ def test_threshold_with_only_background_is_refused():
 
 
 def test_misspelt_setting_is_refused():
-    with pytest.raises(TypeError, match="backgrund"):
+    with pytest.raises(UnknownNameError, match=r"no inference setting of that name.*Nearest: background"):
         ColourSegmenter().segment(quarters(), WORDS, backgrund="none")
 
 

@@ -1,5 +1,4 @@
 from dataclasses import fields, replace
-from typing import get_args
 
 import pytest
 
@@ -9,22 +8,14 @@ from lexiseg.data.class_lists import packaged_vocabulary
 from lexiseg.data.datasets import DATASETS
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.ops.prompts import PROMPT_SETS
-from lexiseg.scoring.protocol import (
-    INFERENCE_FIELDS,
-    Protocol,
-    as_run,
-    check_classes,
-    find_protocol,
-    names_for,
-)
-from lexiseg.scoring.published import PROTOCOLS
+from lexiseg.scoring.protocol import DESCRIPTIONS, Protocol, check_classes, effective_protocol, names_for
+from lexiseg.scoring.published import PROTOCOLS, STEPS, find_protocol
 
-#: Another value for every field that decides something.
+#: Another value for every field that decides something, settings aside (tests/property has those).
 OTHER = {
-    "classes": "context60", "num_classes": 7, "names": "san", "background_names": ("stuff",), "short_side": 1,
-    "max_long_side": 1, "window": 1, "window_stride": 1, "blend": "tent", "prompts": "bare", "synonyms": "mean",
-    "background": "none", "threshold": 0.123, "refine": "guided", "beyond": ("magic",), "true_background": "as_labelled",
-    "averaging": "occurs", "boundary": 0.07, "unseen": ("cat",), "absent_unseen": "undefined", "imagenet_s": True,
+    "classes": "context60", "num_classes": 7, "names": "san", "background_names": ("stuff",), "steps": ("magic",),
+    "not_applied": ("image-top5",), "true_background": "as_labelled", "averaging": "occurs", "boundary": 0.07,
+    "unseen": ("cat",), "absent_unseen": "undefined", "imagenet_s": True,
 }  # fmt: skip
 
 
@@ -35,26 +26,21 @@ def test_every_protocol_is_complete_and_consistent(name):
     assert protocol.source
     assert bool(protocol.datasets) == (protocol.benchmark != "any")
     assert set(protocol.datasets) <= set(DATASETS)
-    InferenceSettings(**protocol.inference_changes())
-    assert protocol.prompts is None or protocol.prompts in PROMPT_SETS
+    assert set(protocol.steps) <= set(STEPS)
+    assert protocol.inference.get("prompts", "single") in PROMPT_SETS
+    if "short_side" in protocol.inference:  # a size is not fixed by its short side alone
+        assert {"max_long_side", "keep_aspect", "window"} <= set(protocol.inference)
     if protocol.classes is not None:
         names = packaged_vocabulary(protocol.classes).names
         assert len(names) + (protocol.true_background == "class") == protocol.num_classes
         assert set(protocol.unseen) <= set(names)
-    if protocol.threshold is not None:
-        assert protocol.background == "threshold"
+    if "threshold" in protocol.inference:
+        assert protocol.inference["background"] == "threshold"
 
 
 def test_changing_any_choice_changes_the_name_and_changing_it_back_restores_it():
     protocol = find_protocol("groupvit-voc")
-    deciding = {item.name for item in fields(Protocol)} - {
-        "name",
-        "source",
-        "benchmark",
-        "datasets",
-        "uncertain",
-        "original",
-    }
+    deciding = {item.name for item in fields(Protocol)} - {*DESCRIPTIONS, "inference"}
     assert set(OTHER) == deciding
     for field, value in OTHER.items():
         changed = replace(protocol, **{field: value})
@@ -64,8 +50,8 @@ def test_changing_any_choice_changes_the_name_and_changing_it_back_restores_it()
 
 
 def test_changes_add_up_in_the_name():
-    changed = replace(replace(find_protocol("groupvit-voc"), threshold=0.9), short_side=336)
-    assert changed.name == "groupvit-voc+short_side=336+threshold=0.9"
+    changed = find_protocol("groupvit-voc").changed(threshold=0.9).changed(short_side=336, averaging="all")
+    assert changed.name == "groupvit-voc+short_side=336+threshold=0.9+averaging=all"
     assert replace(changed, name="groupvit-voc").name == changed.name
 
 
@@ -79,14 +65,35 @@ def test_a_known_name_cannot_be_given_to_other_choices():
 def test_printing_shows_every_choice():
     text = str(find_protocol("groupvit-voc"))
     for item in fields(Protocol):
-        assert item.name == "original" or item.name in text or item.name == "name"
-    for value in ("groupvit-voc", "448", "224", "0.95", "single", "candidate filter", "occurs_or_predicted"):
+        assert item.name in ("name", "original", "inference") or item.name in text
+    for setting in fields(InferenceSettings):
+        assert f"  {setting.name} " in text
+    for value in ("groupvit-voc", "448", "224", "0.95", "single", "image-top5", "occurs_or_predicted"):
         assert value in text
 
 
-def test_inference_fields_are_those_of_the_settings():
-    assert set(INFERENCE_FIELDS) <= {item.name for item in fields(InferenceSettings)}
-    assert get_args(Protocol.__annotations__["true_background"]) == ("ignored", "class", "as_labelled")
+@pytest.mark.parametrize(
+    ("given", "now"),
+    [
+        ({"threshold": 0.5}, "inference={'threshold': …}, or protocol.changed(threshold=…)"),
+        ({"beyond": ("x",)}, "steps="),
+        ({"uncertain": ("x",)}, "unknown="),
+    ],
+)
+def test_an_old_spelling_is_refused_with_the_new_one(given, now):
+    with pytest.raises(InputError) as refused:
+        Protocol(name="mine", source="me", **given)
+    assert now in str(refused.value)
+    if "threshold" not in given:
+        with pytest.raises(InputError, match="written in another way now"):
+            find_protocol("voc20").changed(**given)
+
+
+def test_a_setting_that_does_not_exist_or_a_value_that_cannot_be_used_is_refused():
+    with pytest.raises(UnknownNameError, match=r"no inference setting of that name.*Nearest: refine"):
+        Protocol(name="mine", source="me", inference={"refne": "crf"})
+    with pytest.raises(InputError, match="window = 0; expected a whole number above 0"):
+        Protocol(name="mine", source="me", inference={"window": 0})
 
 
 def test_unknown_protocol_names_the_nearest():
@@ -122,22 +129,51 @@ def test_spelling_of_spaces_does_not_make_another_class():
     check_classes(find_protocol("voc20"), Vocabulary(names=tuple(names)))
 
 
+def followed(name, settings, prompted, classes):
+    return effective_protocol(find_protocol(name), settings, prompted, classes).name
+
+
 def test_a_run_that_differs_carries_it_in_its_name():
     protocol, voc21 = find_protocol("groupvit-voc"), packaged_vocabulary("voc21")
-    asked = names_for(protocol, voc21).vocabulary
-    exact = {**protocol.inference_changes(), "memory_mb": 64}
-    assert as_run(protocol, exact, asked, voc21).name == "groupvit-voc+beyond=none"
-    other = as_run(protocol, {**exact, "short_side": 336, "window": None}, voc21, voc21)
-    assert other.name == "groupvit-voc+names=official+short_side=336+window=0+beyond=none"
-    assert as_run(find_protocol("voc21"), exact, voc21, voc21).name == "voc21"
-    assert as_run(find_protocol("voc21"), exact, asked, voc21).name == "voc21+names=groupvit"
+    prompted = names_for(protocol, voc21).vocabulary
+    exact = {**protocol.inference, "memory_mb": 64}
+    none_applied = "groupvit-voc+not_applied=image-top5,group-threshold,group-pixels"
+    assert followed("groupvit-voc", exact, prompted, voc21) == none_applied
+    other = followed("groupvit-voc", {**exact, "short_side": 336, "window": None}, voc21, voc21)
+    assert other.startswith("groupvit-voc+names=official+short_side=336+window=none+not_applied=")
+    assert followed("voc21", exact, voc21, voc21) == "voc21"
+    assert followed("voc21", exact, prompted, voc21) == "voc21+names=groupvit"
     mine = replace(voc21, names=("background", *(f"my {name}" for name in voc21.names[1:])))
-    assert as_run(find_protocol("voc21"), exact, mine, voc21).name == "voc21+names=others"
+    assert followed("voc21", exact, mine, voc21) == "voc21+names=others"
+
+
+def test_only_the_steps_that_the_method_did_not_apply_enter_the_name():
+    protocol, voc21 = find_protocol("simseg-voc"), packaged_vocabulary("voc21")
+    prompted = names_for(protocol, voc21).vocabulary
+    assert protocol.inference["keep_aspect"] is False
+    assert protocol.inference["short_side"] == 288
+    assert protocol.inference["refine"] == "crf"
+    run = {**protocol.inference, "applies": ["simseg-masks", "simseg-candidates-10", "more"]}
+    assert followed("simseg-voc", run, prompted, voc21) == "simseg-voc"
+    run["applies"] = ["simseg-masks", "simseg-candidates-30"]
+    assert followed("simseg-voc", run, prompted, voc21) == "simseg-voc+not_applied=simseg-candidates-10"
+
+
+def test_a_setting_that_was_not_recorded_is_not_taken_as_followed():
+    protocol, voc21 = find_protocol("detectron2-voc20"), packaged_vocabulary("voc20")
+    prompted = names_for(protocol, voc21).vocabulary
+    old = {name: value for name, value in protocol.inference.items() if name != "keep_aspect"}
+    assert followed(protocol.name, old, prompted, voc21) == "detectron2-voc20+keep_aspect=unfixed"
+    assert followed(protocol.name, old | {"aspect": "keep"}, prompted, voc21) == "detectron2-voc20"
+    assert (
+        followed(protocol.name, old | {"aspect": "squash"}, prompted, voc21)
+        == "detectron2-voc20+keep_aspect=False"
+    )
 
 
 def test_synonyms_of_the_data_set_are_its_own_names():
     classes = Vocabulary(names=("cat", "dog"), synonyms=(("kitty",), ()))
-    assert as_run(find_protocol("mmseg"), {}, classes, classes).name == "mmseg"
+    assert followed("mmseg", {}, classes, classes) == "mmseg"
 
 
 def test_names_that_others_use_are_asked_for_under_every_spelling_of_the_official_ones():
@@ -148,4 +184,4 @@ def test_names_that_others_use_are_asked_for_under_every_spelling_of_the_officia
     asked = names_for(protocol, ours).vocabulary
     assert asked.names == names_for(protocol, official).vocabulary.names
     assert {"plant", "monitor", "table"} <= set(asked.names)
-    assert as_run(protocol, {}, asked, ours).names == protocol.names
+    assert effective_protocol(protocol, {}, asked, ours).names == protocol.names

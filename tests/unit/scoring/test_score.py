@@ -9,13 +9,14 @@ from lexiseg.core.errors import DatasetError, InputError
 from lexiseg.data.class_lists import packaged_vocabulary
 from lexiseg.scoring.compare import difference, refuse_incomparable
 from lexiseg.scoring.plot import draw_scores
-from lexiseg.scoring.protocol import Protocol, find_protocol
-from lexiseg.scoring.report import as_json, store_notes, worst_confusions
+from lexiseg.scoring.protocol import Protocol
+from lexiseg.scoring.published import find_protocol
+from lexiseg.scoring.report import Report, store_notes, worst_confusions
 from lexiseg.scoring.score import score
 from lexiseg.scoring.store.blocks import TopScores
 from lexiseg.scoring.store.counts import StoreCounter
 from lexiseg.scoring.store.store import PredictionStore
-from lexiseg.scoring.tables import print_scores
+from lexiseg.scoring.tables import print_report
 from written_stores import image_of, make_store
 
 M1 = image_of("m1", [[0, 0, 0, 0, 1, 1, 1, 2, 2, 2, 65535]], [[0, 0, 0, 3, 1, 1, 0, 2, 2, 2, 1]])
@@ -144,8 +145,8 @@ def test_a_store_without_scores_cannot_drop_a_background(tmp_path):
 
 def test_what_a_run_does_not_apply_is_said_and_shows_in_the_name(tmp_path):
     result = scored(voc_store(tmp_path / "s"), "simseg-voc")
-    assert "+beyond=none" in result.protocol.name
-    assert any("not applied by this run: pictures squeezed to 288 × 288" in note for note in result.notes)
+    assert result.protocol.name.endswith("+not_applied=simseg-candidates-10,simseg-masks")
+    assert any("not applied by this run: per-class min-max maps" in note for note in result.notes)
 
 
 def test_boundary_needs_no_scores_and_has_no_limit_of_255_classes(tmp_path):
@@ -206,7 +207,7 @@ def test_worst_confusions_name_the_pairs_that_cost_most(tmp_path):
 
 def test_json_has_no_nan_and_every_choice(tmp_path):
     store = make_store(tmp_path / "s", FIVE, [M1], stems=["m1", "gone"])
-    content = as_json([scored(store, "mmseg")], store)
+    content = Report(results=(scored(store, "mmseg"),), store=store).as_json()
     assert content["num_missing"] == 1
     (one,) = content["protocols"]
     assert one["choices"]["averaging"] == "occurs_or_predicted"
@@ -291,7 +292,7 @@ def test_imagenet_s_with_an_empty_size_bin_can_be_written(tmp_path):
         classes_background=0,
         background=0,
     )
-    (one,) = as_json([scored(store, "imagenet-s50")], store)["protocols"]
+    (one,) = Report(results=(scored(store, "imagenet-s50"),), store=store).as_json()["protocols"]
     written = json.loads(json.dumps(one, allow_nan=False))["imagenet_s"]
     assert written["mean_iou_by_size"] == [None, None, pytest.approx((1 / 2 + 2 / 3) / 2), None]
     assert written["image_accuracy"] == 1
@@ -326,10 +327,10 @@ def test_pictures_that_are_not_the_benchmarks_are_told(tmp_path, dataset, split,
 def test_nothing_is_cut_at_80_columns(tmp_path):
     names = ("mmseg", "zegclip-coco", "coco-stuff171", "boundary-imagenet-s")
     store = stuff_store(tmp_path / "s", num=3, seen=tuple(range(9)))
-    results = [scored(store, name) for name in names]
+    results = tuple(scored(store, name) for name in names)
     for width in (80, 40):
         file = io.StringIO()
-        print_scores(results, store, Console(width=width, file=file))
+        print_report(Report(results=results, store=store), Console(width=width, file=file))
         printed = file.getvalue()
         tables = printed[: printed.index("model hand")]
         assert "…" not in printed.replace("images are missing", "")
@@ -340,5 +341,5 @@ def test_nothing_is_cut_at_80_columns(tmp_path):
         for heading in ("seen", "unseen", "harmonic"):
             assert heading in cells
         column = "".join(row[0].strip() for row in rows)
-        assert "zegclip-coco+beyond=none" in column
+        assert "+refine=unfixed+not_applied=prompts-multi" in column
         assert "boundary-imagenet-s" in column

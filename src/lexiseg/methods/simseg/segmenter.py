@@ -163,13 +163,14 @@ class SimSeg(Segmenter, ContrastiveTrainable):
 
     @property
     def applies(self) -> tuple[str, ...]:  # type: ignore[override]
-        """Steps of the paper's inference that ``decide`` takes."""
+        """Steps of the paper's inference that ``decide`` takes, by the protocols' keys; none that is set otherwise."""
         masks = self.method.masks
-        return (
-            f"candidates: mean plus {masks.num_std:g} standard deviation of the best {masks.threshold_top_k} "
-            f"names, at most {masks.max_classes}",
-            "per-class min-max maps, dilation and erosion; background where nothing fires",
-        )
+        steps = []
+        if (masks.num_std, masks.max_classes) == (1, 5):
+            steps.append(f"simseg-candidates-{masks.threshold_top_k}")
+        if (masks.closing, masks.dilations, masks.erosions) == (7, 1, 1):
+            steps.append("simseg-masks")
+        return tuple(steps)
 
     def refuse_settings(self, settings: InferenceSettings) -> None:
         """Refuse the guided filter: masks are cut from single maps.

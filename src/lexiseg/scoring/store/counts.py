@@ -18,7 +18,7 @@ from lexiseg.metrics.boundary import count_bands
 from lexiseg.metrics.image_counts import ImageCounts, PairCounts, count_runs
 from lexiseg.ops.resize import resize_argmax, scores_at
 from lexiseg.scoring.store.blocks import StoredImage, TopScores
-from lexiseg.scoring.store.store import PredictionStore
+from lexiseg.scoring.store.predictions import Predictions
 
 
 def without_background(image: StoredImage, background: int) -> UInt16[np.ndarray, "H W"]:
@@ -128,7 +128,7 @@ class Redecided:
     threshold: float | None = None
 
 
-def refuse_redecision(store: PredictionStore, what: Redecision) -> None:
+def refuse_redecision(store: Predictions, what: Redecision) -> None:
     """Refuse to decide again where the model did not decide by what the store keeps.
 
     Raises:
@@ -140,13 +140,13 @@ def refuse_redecision(store: PredictionStore, what: Redecision) -> None:
     settings = manifest.settings
     made = ", ".join(f"{name} = {settings.get(name)}" for name in ("model", "background", "refine"))
     if what == "threshold":
-        doing = f"deciding background by a threshold from the store {store.folder}"
+        doing = f"deciding background by a threshold from the store {store.title}"
         fix = (
             "Predict into a new store with --background threshold --threshold T (any T: it keeps the scores "
             "that decided), or score a run with that threshold."
         )
     else:
-        doing = f"leaving background out of the predictions in {store.folder}"
+        doing = f"leaving background out of the predictions in {store.title}"
         fix = "Predict into a new store with --protocol NAME of the protocol to score, or with --background none."
     raise InputError(
         doing=doing,
@@ -171,7 +171,7 @@ class StoreCounter:
 
     def __init__(
         self,
-        store: PredictionStore,
+        store: Predictions,
         dataset: LabelledDataset | None = None,
         *,
         threads: int = 2,
@@ -276,13 +276,13 @@ class StoreCounter:
         return true
 
 
-def _refuse_other_data(store: PredictionStore, dataset: LabelledDataset) -> None:
+def _refuse_other_data(store: Predictions, dataset: LabelledDataset) -> None:
     manifest = store.manifest
     if dataset.vocabulary.names != manifest.classes:
         pairs = zip(manifest.classes, dataset.vocabulary.names, strict=False)
         first = next((f", {a!r} where the data has {b!r}" for a, b in pairs if a != b), "")
         raise DatasetError(
-            doing=f"scoring the store {store.folder} on {dataset.path}",
+            doing=f"scoring the store {store.title} on {dataset.path}",
             found=f"predictions made for {len(manifest.classes)} classes{first}",
             expected=f"the {len(dataset.vocabulary)} classes of the data set",
             fix="Run lexiseg predict again for this data set, or name the data set that was predicted.",
@@ -290,14 +290,14 @@ def _refuse_other_data(store: PredictionStore, dataset: LabelledDataset) -> None
     absent = [stem for stem in store.stems if stem not in set(dataset.stems)]
     if absent:
         raise DatasetError(
-            doing=f"scoring the store {store.folder} on {dataset.path}",
+            doing=f"scoring the store {store.title} on {dataset.path}",
             found=f"{len(absent):,} predicted images that the data set lacks: {', '.join(absent[:3])}",
             expected="the images that were predicted",
             fix="Name the data set and the --split that were predicted.",
         )
 
 
-def _label_error(store: PredictionStore, stem: str, what: str, label: int, num: int) -> DatasetError:
+def _label_error(store: Predictions, stem: str, what: str, label: int, num: int) -> DatasetError:
     return DatasetError(
         doing=f"scoring {stem!r} of {store.where(stem)}",
         found=f"label {label} in the {what}",

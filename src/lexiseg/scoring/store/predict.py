@@ -2,20 +2,24 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lexiseg.core.batch import Sample
 from lexiseg.core.constants import IGNORE_INDEX
+from lexiseg.core.errors import DatasetError
 from lexiseg.core.row_rle import encode_runs
 from lexiseg.data.labelled_dataset import LabelledDataset
 from lexiseg.inference.class_names import ClassNames
 from lexiseg.inference.decision import Decision
 from lexiseg.inference.segmenter import Segmenter
-from lexiseg.scoring.protocol import AskedNames, Protocol, names_for
+from lexiseg.scoring.protocol import PromptedClasses, Protocol, names_for
 from lexiseg.scoring.store.blocks import StoredImage, TopScores
-from lexiseg.scoring.store.store import Manifest, StoreWriter
+from lexiseg.scoring.store.predictions import Manifest, MemoryStore
+from lexiseg.scoring.store.store import StoreWriter
 
 #: Classes whose scores are kept at every grid point.
 TOP = 5
@@ -52,9 +56,51 @@ def predict_into(
         InputError: The store was written with other settings.
         OutputError: The store cannot be written.
     """
+    open_store = partial(StoreWriter, folder, shard=shard[0])
+    how: dict[str, Any] = {"protocol": protocol, "top": top, "shard": shard, "advance": advance}
+    return _predict(segmenter, dataset, open_store, **how, changes=changes)[1]
+
+
+def predict_in_memory(
+    segmenter: Segmenter,
+    dataset: LabelledDataset,
+    *,
+    advance: Callable[[], None] = lambda: None,
+    **changes: Any,
+) -> MemoryStore:
+    """Segment every image of a labelled data set and keep the predictions in memory, without scores.
+
+    Args:
+        segmenter: What ``lexiseg.load`` gives.
+        dataset: Images with label maps.
+        advance: Called after each image.
+        changes: Fields of ``InferenceSettings`` to change.
+
+    Raises:
+        DatasetError: An image has no label map.
+    """
+    how: dict[str, Any] = {"protocol": None, "top": 0, "shard": (0, 1), "advance": advance}
+    store, _ = _predict(segmenter, dataset, MemoryStore, **how, changes=changes, needs_truth=True)
+    assert isinstance(store, MemoryStore)
+    return store
+
+
+def _predict(
+    segmenter: Segmenter,
+    dataset: LabelledDataset,
+    open_store: Callable[[Manifest], StoreWriter | MemoryStore],
+    *,
+    protocol: Protocol | None,
+    top: int,
+    shard: tuple[int, int],
+    advance: Callable[[], None],
+    changes: dict[str, Any],
+    needs_truth: bool = False,
+) -> tuple[StoreWriter | MemoryStore, int]:
+    """Segment what is not there yet; give the store and how many images were segmented."""
     classes = dataset.vocabulary
     if protocol is not None:
-        fixed = protocol.inference_changes()
+        fixed = dict(protocol.inference)
         if changes.get("background", "threshold") != "threshold":
             fixed.pop("threshold", None)  # left without effect by the other background asked for
         if "window" in changes and changes["window"] is None:
@@ -62,7 +108,7 @@ def predict_into(
         changes = fixed | changes
         names = names_for(protocol, classes)
     else:
-        names = AskedNames(classes, tuple(range(len(classes))))
+        names = PromptedClasses(classes, tuple(range(len(classes))))
     settings = replace(segmenter.settings, **changes)
     segmenter.refuse_settings(settings)
     class_names = segmenter.name_classes(names.vocabulary, settings)
@@ -89,11 +135,13 @@ def predict_into(
         redecisions=tuple(sorted(redecisions)),
     )
     num_new = 0
-    with StoreWriter(folder, manifest, shard=number) as writer:
+    with open_store(manifest) as writer:
         for index in range(number, len(dataset), of):
             stem = dataset.stems[index]
             if stem not in writer.done:
                 sample = dataset[index]
+                if needs_truth and sample.label_map is None:
+                    raise _without_truth(sample)
                 encoded = segmenter.encode(sample.image, **changes)
                 decision = segmenter.decide(encoded, class_names, settings)
                 label_map = decision.label_map(class_names, settings)
@@ -108,7 +156,16 @@ def predict_into(
                 )
                 num_new += 1
             advance()
-    return num_new
+    return writer, num_new
+
+
+def _without_truth(sample: Sample) -> DatasetError:
+    return DatasetError(
+        doing=f"scoring {sample.source}",
+        found="no label map for it",
+        expected="a label map for every image that is scored",
+        fix='Add its label file, or open the folder with labels="only" (--labelled-only).',
+    )
 
 
 def _top_scores(decision: Decision, class_names: ClassNames, top: int) -> TopScores:

@@ -12,76 +12,16 @@ the same command goes on. Several processes write shards of their own.
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from lexiseg.core.atomic_write import atomic_path
 from lexiseg.core.errors import DatasetError, InputError, OutputError
-from lexiseg.core.vocabulary import Vocabulary
 from lexiseg.scoring.store.blocks import BlockPlace, Shard, ShardDamage, StoredImage, pack_block
+from lexiseg.scoring.store.predictions import FORMAT, Manifest, Predictions
 
-FORMAT = 1
 MANIFEST = "manifest.json"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Manifest:
-    """What the predictions of a store mean.
-
-    Attributes:
-        vocabulary: Names, in label order, that the model was asked for; they may be renamed classes and
-            may have a background at the end that the data set lacks.
-        synonyms: Further names of each of them.
-        background: Label of the background in ``vocabulary``, or None.
-        class_of: For each name of ``vocabulary``, the label of the data set's class it stands for; 65535 for
-            none, as of a background that the data set lacks.
-        classes: The data set's own class names in label order: what true labels index.
-        class_synonyms: Further names of each of them.
-        classes_background: The background among ``classes``, or None.
-        seen: Labels of the seen classes, or None where the data set has no split.
-        protocol: Name of the protocol asked for at prediction time, or None.
-        settings: Model and every inference setting.
-        data: Path of the data set, as given.
-        opened_with: Its name and the rules its label files were read by (``LabelledDataset.opened_with``); empty
-            for a data set that cannot be opened by name.
-        split: Its split, or None for all images.
-        data_fingerprint: Of pictures, label files and classes.
-        stems: Its images.
-        redecisions: What may be decided again from the kept scores (``Segmenter.redecisions``); nothing in
-            stores that do not say.
-        format: Version of the store's format.
-    """
-
-    vocabulary: tuple[str, ...]
-    synonyms: tuple[tuple[str, ...], ...]
-    background: int | None
-    class_of: tuple[int, ...]
-    classes: tuple[str, ...]
-    class_synonyms: tuple[tuple[str, ...], ...]
-    classes_background: int | None
-    seen: tuple[int, ...] | None
-    protocol: str | None
-    settings: Mapping[str, Any]
-    data: str
-    split: str | None
-    data_fingerprint: str
-    stems: tuple[str, ...] = field(repr=False)
-    opened_with: Mapping[str, Any] = field(default_factory=dict)
-    redecisions: tuple[str, ...] = ()
-    format: int = FORMAT
-
-    def to_vocabulary(self) -> Vocabulary:
-        """Give what predicted labels index."""
-        return Vocabulary(names=self.vocabulary, synonyms=self.synonyms, background=self.background)
-
-    def data_vocabulary(self) -> Vocabulary:
-        """Give what true labels index."""
-        seen = None if self.seen is None else frozenset(self.seen)
-        return Vocabulary(
-            names=self.classes, synonyms=self.class_synonyms, background=self.classes_background, seen=seen
-        )
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -98,12 +38,7 @@ def read_manifest(folder: Path) -> Manifest:
         version = content.get("format")
         if version != FORMAT:
             raise DatasetError(doing=doing, found=f"format {version!r}", expected=f"format {FORMAT}", fix=fix)
-        for name in ("synonyms", "class_synonyms"):
-            content[name] = tuple(tuple(words) for words in content[name])
-        for name in ("vocabulary", "class_of", "classes", "seen", "stems", "redecisions"):
-            content.setdefault(name, ())
-            content[name] = None if content[name] is None else tuple(content[name])
-        return Manifest(**content)
+        return Manifest(**{name: _as_tuples(value) for name, value in content.items()})
     except FileNotFoundError as error:
         raise DatasetError(doing=doing, found="no such file", expected=expected, fix=fix) from error
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -112,6 +47,11 @@ def read_manifest(folder: Path) -> Manifest:
         raise DatasetError(
             doing=doing, found=f"a damaged file ({error})", expected=expected, fix=fix
         ) from error
+
+
+def _as_tuples(value: Any) -> Any:
+    """Turn lists, and lists in lists, into tuples; leave mappings such as settings as they are."""
+    return tuple(_as_tuples(item) for item in value) if isinstance(value, list) else value
 
 
 def refuse_other(folder: Path, there: Manifest, wanted: Manifest) -> None:
@@ -200,7 +140,7 @@ class StoreWriter:
         self.close()
 
 
-class PredictionStore:
+class PredictionStore(Predictions):
     """Read a store; blocks are read when asked for and not kept.
 
     Args:
@@ -208,7 +148,6 @@ class PredictionStore:
 
     Attributes:
         manifest: What the predictions mean.
-        missing: Stems of the data set that are not in the store, in order.
         duplicates: Stems that are there more than once, with the same bytes each time; they count once.
         damage: Shards that end in half a block, and blocks whose damaged bytes name no image.
 
@@ -231,12 +170,14 @@ class PredictionStore:
             self._refuse_stranger(by_stem.pop(stem))
         self.duplicates: list[str] = []
         self._places = {stem: self._one_of(places) for stem, places in by_stem.items()}
-        self.missing = [stem for stem in self.manifest.stems if stem not in self._places]
 
     @property
-    def stems(self) -> list[str]:
-        """Give the stems that are there, in the data set's order."""
-        return [stem for stem in self.manifest.stems if stem in self._places]
+    def title(self) -> str:
+        """Give the folder."""
+        return str(self.folder)
+
+    def __contains__(self, stem: object) -> bool:
+        return stem in self._places
 
     def __len__(self) -> int:
         return len(self._places)
@@ -250,34 +191,9 @@ class PredictionStore:
         place = self._places[stem]
         return self._shards[place.shard].read(place)
 
-    def __iter__(self) -> Iterator[StoredImage]:
-        return (self[stem] for stem in self.stems)
-
     def where(self, stem: str) -> Path:
         """Give the shard an image is in."""
         return self._places[stem].shard
-
-    def refuse_missing(self, doing: str, *, partial: bool) -> None:
-        """Refuse a store that lacks images.
-
-        Args:
-            doing: What was asked for, for the message.
-            partial: Take a store that has at least one.
-
-        Raises:
-            DatasetError: Images are missing.
-        """
-        if not self.missing or (partial and len(self)):
-            return
-        damage = "".join(f"; {place.shard} has {place.found}" for place in self.damage)
-        raise DatasetError(
-            doing=f"{doing} the store {self.folder}",
-            found=f"{len(self.missing):,} of {len(self.manifest.stems):,} images missing "
-            f"({', '.join(self.missing[:3])}{', …' if len(self.missing) > 3 else ''}){damage}",
-            expected="a prediction of every image of the data set",
-            fix="Run the same lexiseg predict command again: it does only these."
-            + (" --partial takes what is there." if len(self) else ""),
-        )
 
     def _refuse_stranger(self, places: list[BlockPlace]) -> None:
         """Drop blocks whose name is that of no image because of damage, and refuse intact ones."""

@@ -36,7 +36,7 @@ def make(
         Bert(WordTokenizer(WORDS), BertShape(width=24, depth=1, num_heads=2, max_tokens=12, drop_rate=drop_rate)),
         settings=InferenceSettings(
             **{
-                "short_side": 48, "aspect": "squash", "prompts": "openai7", "background": "name",
+                "short_side": 48, "keep_aspect": False, "prompts": "openai7", "background": "name",
                 "refine": "none", **settings,
             }
         ),

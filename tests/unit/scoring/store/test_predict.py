@@ -1,41 +1,19 @@
-from dataclasses import replace
-from pathlib import Path
-
 import numpy as np
 import pytest
-from PIL import Image
 
+from coloured_blocks import make_data
 from lexiseg.core.errors import DatasetError, InputError
 from lexiseg.core.row_rle import decode_runs
 from lexiseg.data.folder import FolderDataset
 from lexiseg.scoring.calibrate import calibrate
 from lexiseg.scoring.evaluate import evaluate
-from lexiseg.scoring.protocol import Protocol, find_protocol
+from lexiseg.scoring.protocol import Protocol
+from lexiseg.scoring.published import find_protocol
 from lexiseg.scoring.score import score
 from lexiseg.scoring.store.counts import StoreCounter, with_threshold, without_background
 from lexiseg.scoring.store.predict import predict_into
 from lexiseg.scoring.store.store import PredictionStore
 from toy_segmenter import ColourSegmenter
-
-COLOURS = np.array([(90, 90, 90), (255, 0, 0), (0, 255, 0), (0, 0, 255)], np.uint8)
-
-
-def make_data(folder: Path, names="background\nred\ngreen\nblue\n", num=6) -> FolderDataset:
-    """Make pictures of noisy coloured blocks, with label maps that have void."""
-    for name in ("images", "labels"):
-        (folder / name).mkdir(parents=True)
-    (folder / "classes.txt").write_text(names)
-    generator = np.random.default_rng(0)
-    for index in range(num):
-        labels = np.kron(generator.integers(0, 4, (3, 4)), np.ones((11, 13))).astype(np.uint8)
-        noise = generator.integers(-60, 60, (*labels.shape, 3))
-        Image.fromarray(np.clip(COLOURS[labels] + noise, 0, 255).astype(np.uint8)).save(
-            folder / f"images/{index}.png"
-        )
-        labels[:2] = 255
-        Image.fromarray(labels).save(folder / f"labels/{index}.png")
-    (folder / "train.txt").write_text("0\n1\n2\n3\n")
-    return FolderDataset(folder)
 
 
 def test_store_holds_what_segment_says_and_the_truth(tmp_path):
@@ -103,7 +81,10 @@ def test_background_dropped_afterwards_is_that_of_segmenting_without_it(tmp_path
 def test_a_protocol_chooses_names_and_settings_and_drops_a_background_it_does_not_score(tmp_path):
     dataset, model = make_data(tmp_path / "d"), ColourSegmenter()
     protocol = Protocol(
-        name="colours20", source="test", true_background="ignored", short_side=24, window=12, window_stride=8
+        name="colours20",
+        source="test",
+        true_background="ignored",
+        inference={"short_side": 24, "window": 12, "window_stride": 8},
     )
     predict_into(model, dataset, tmp_path / "s", protocol=protocol)
     store = PredictionStore(tmp_path / "s")
@@ -116,7 +97,7 @@ def test_a_protocol_chooses_names_and_settings_and_drops_a_background_it_does_no
     assert result.num_averaged == 3
     assert result.headline > 0.7
     for sample, image in zip(dataset, store, strict=True):
-        changes = protocol.inference_changes()
+        changes = dict(protocol.inference)
         expected = model.segment(sample.image, "red, green, blue", **changes).label_map
         assert np.array_equal(decode_runs(image.predicted, image.size), expected)
 
@@ -157,7 +138,7 @@ def test_calibration_refuses_what_is_not_for_training(tmp_path):
 
 def test_what_a_changed_background_leaves_without_effect_is_not_taken_from_the_protocol(tmp_path):
     dataset, protocol = make_data(tmp_path / "d", num=1), find_protocol("groupvit-voc")
-    protocol = replace(protocol, classes=None, num_classes=None, names="official", short_side=32)
+    protocol = protocol.changed(classes=None, num_classes=None, names="official", short_side=32)
     changes = {"background": "none", "window": None}
     predict_into(ColourSegmenter(), dataset, tmp_path / "s", protocol=protocol, **changes)
     settings = PredictionStore(tmp_path / "s").manifest.settings

@@ -1,0 +1,1 @@
+"""Label maps as files of other tools, one format a file."""

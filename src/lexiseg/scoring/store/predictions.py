@@ -1,0 +1,191 @@
+"""Predictions: what scoring reads of a model's label maps, on disk or in memory, and the manifest that explains them."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lexiseg.core.errors import DatasetError
+from lexiseg.core.vocabulary import Vocabulary
+from lexiseg.scoring.store.blocks import ShardDamage, StoredImage
+
+#: Version of the store's format.
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What the predictions of a store mean.
+
+    Attributes:
+        vocabulary: Names, in label order, that the model was asked for; they may be renamed classes and
+            may have a background at the end that the data set lacks.
+        synonyms: Further names of each of them.
+        background: Label of the background in ``vocabulary``, or None.
+        class_of: For each name of ``vocabulary``, the label of the data set's class it stands for; 65535 for
+            none, as of a background that the data set lacks.
+        classes: The data set's own class names in label order: what true labels index.
+        class_synonyms: Further names of each of them.
+        classes_background: The background among ``classes``, or None.
+        seen: Labels of the seen classes, or None where the data set has no split.
+        protocol: Name of the protocol asked for at prediction time, or None.
+        settings: Model and every inference setting.
+        data: Path of the data set, as given.
+        opened_with: Its name and the rules its label files were read by (``LabelledDataset.opened_with``); empty
+            for a data set that cannot be opened by name.
+        split: Its split, or None for all images.
+        data_fingerprint: Of pictures, label files and classes.
+        stems: Its images.
+        redecisions: What may be decided again from the kept scores (``Segmenter.redecisions``); nothing in
+            stores that do not say.
+        format: Version of the store's format.
+    """
+
+    vocabulary: tuple[str, ...]
+    synonyms: tuple[tuple[str, ...], ...]
+    background: int | None
+    class_of: tuple[int, ...]
+    classes: tuple[str, ...]
+    class_synonyms: tuple[tuple[str, ...], ...]
+    classes_background: int | None
+    seen: tuple[int, ...] | None
+    protocol: str | None
+    settings: Mapping[str, Any]
+    data: str
+    split: str | None
+    data_fingerprint: str
+    stems: tuple[str, ...] = field(repr=False)
+    opened_with: Mapping[str, Any] = field(default_factory=dict)
+    redecisions: tuple[str, ...] = ()
+    format: int = FORMAT
+
+    def to_vocabulary(self) -> Vocabulary:
+        """Give what predicted labels index."""
+        return Vocabulary(names=self.vocabulary, synonyms=self.synonyms, background=self.background)
+
+    def data_vocabulary(self) -> Vocabulary:
+        """Give what true labels index."""
+        seen = None if self.seen is None else frozenset(self.seen)
+        return Vocabulary(
+            names=self.classes, synonyms=self.class_synonyms, background=self.classes_background, seen=seen
+        )
+
+
+class Predictions(ABC):
+    """Predictions of a data set as scoring reads them, wherever they are kept.
+
+    Attributes:
+        manifest: What the predictions mean.
+        duplicates: Stems that are there more than once, with the same bytes each time; they count once.
+        damage: What cannot be read.
+    """
+
+    manifest: Manifest
+    duplicates: list[str]
+    damage: list[ShardDamage]
+
+    @property
+    @abstractmethod
+    def title(self) -> str:
+        """Where they are, for people."""
+
+    @abstractmethod
+    def __contains__(self, stem: object) -> bool:
+        """Tell whether an image has a prediction."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Count the images that have one."""
+
+    @abstractmethod
+    def __getitem__(self, stem: str) -> StoredImage:
+        """Give the prediction of one image."""
+
+    @abstractmethod
+    def where(self, stem: str) -> Path | str:
+        """Say where an image's prediction is, for messages."""
+
+    @property
+    def stems(self) -> list[str]:
+        """Give the stems that are there, in the data set's order."""
+        return [stem for stem in self.manifest.stems if stem in self]
+
+    @property
+    def missing(self) -> list[str]:
+        """Give the stems of the data set that are not there, in order."""
+        return [stem for stem in self.manifest.stems if stem not in self]
+
+    def __iter__(self) -> Iterator[StoredImage]:
+        return (self[stem] for stem in self.stems)
+
+    def refuse_missing(self, doing: str, *, partial: bool) -> None:
+        """Refuse a store that lacks images.
+
+        Args:
+            doing: What was asked for, for the message.
+            partial: Take a store that has at least one.
+
+        Raises:
+            DatasetError: Images are missing.
+        """
+        missing = self.missing
+        if not missing or (partial and len(self)):
+            return
+        damage = "".join(f"; {place.shard} has {place.found}" for place in self.damage)
+        raise DatasetError(
+            doing=f"{doing} the store {self.title}",
+            found=f"{len(missing):,} of {len(self.manifest.stems):,} images missing "
+            f"({', '.join(missing[:3])}{', …' if len(missing) > 3 else ''}){damage}",
+            expected="a prediction of every image of the data set",
+            fix="Run the same lexiseg predict command again: it does only these."
+            + (" --partial takes what is there." if len(self) else ""),
+        )
+
+
+class MemoryStore(Predictions):
+    """Predictions kept in memory, as runs of labels: what ``evaluate`` counts.
+
+    Args:
+        manifest: What the predictions mean.
+    """
+
+    def __init__(self, manifest: Manifest) -> None:
+        self.manifest = manifest
+        self.duplicates: list[str] = []
+        self.damage: list[ShardDamage] = []
+        self._images: dict[str, StoredImage] = {}
+
+    @property
+    def title(self) -> str:
+        """Give the data set's path."""
+        return self.manifest.data
+
+    @property
+    def done(self) -> Set[str]:
+        """Give the stems that are there."""
+        return self._images.keys()
+
+    def __contains__(self, stem: object) -> bool:
+        return stem in self._images
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def append(self, image: StoredImage) -> None:
+        """Keep one image."""
+        self._images[image.stem] = image
+
+    def __getitem__(self, stem: str) -> StoredImage:
+        """Give the prediction of one image."""
+        return self._images[stem]
+
+    def where(self, stem: str) -> str:
+        """Say that it is in memory."""
+        return "memory"
+
+    def __enter__(self) -> "MemoryStore":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Keep everything."""
