@@ -68,7 +68,7 @@ def data(tmp_path):
 def test_an_option_of_a_method_reaches_every_command(change, accuracy, data, tmp_path, capsys):
     assert run("evaluate", "throwaway", "--data", data, "--json", tmp_path / "r.json", *change) == 0
     report = json.loads((tmp_path / "r.json").read_text())
-    assert report["pixel_accuracy"] == accuracy
+    assert report["protocols"][0]["pixel_accuracy"] == accuracy
     winner = "farthest" if change else "nearest"
     assert report["settings"]["method"] == {"winner": winner}
 
