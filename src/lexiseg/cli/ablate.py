@@ -32,7 +32,7 @@ class Ablate:
     jobs: Annotated[int, option("N", "Trainings at a time, each with one thread.")] = 1
 
     def run(self) -> int:
-        """Run it; give the exit code."""
+        """Run it; return the exit code."""
         from rich.console import Console
         from rich.table import Table
 

@@ -28,7 +28,7 @@ class Calibrate:
     ] = False
 
     def run(self) -> int:
-        """Sweep and print; give the exit code."""
+        """Sweep and print; return the exit code."""
         from rich.console import Console
         from rich.table import Table
 

@@ -84,7 +84,7 @@ class CheckCaptions(CaptionOptions):
             )
 
     def run(self) -> int:
-        """Check and print; give the exit code."""
+        """Check and print; return the exit code."""
         from lexiseg.core.atomic_write import atomic_path, refuse_unwritable
         from lexiseg.data.captions.check import check_captions
         from lexiseg.data.captions.invalid_records import write_invalid_records
@@ -136,7 +136,7 @@ class PackCaptions(CaptionOptions):
             )
 
     def run(self) -> int:
-        """Pack; give the exit code."""
+        """Pack; return the exit code."""
         from lexiseg.core.atomic_write import refuse_unwritable
         from lexiseg.data.captions.invalid_records import write_invalid_records
         from lexiseg.data.captions.pack import pack_captions
@@ -166,7 +166,7 @@ class Captions:
     ) = field()
 
     def run(self) -> int:
-        """Run the action; give the exit code."""
+        """Run the action; return the exit code."""
         return self.action.run()
 
 

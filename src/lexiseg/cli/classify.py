@@ -31,7 +31,7 @@ class Classify:
     device: Device = "auto"
 
     def run(self) -> int:
-        """Score and print; give the exit code."""
+        """Score and print; return the exit code."""
         import json
 
         from rich.console import Console

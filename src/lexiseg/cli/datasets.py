@@ -23,7 +23,7 @@ class ListDatasets:
     """List the data sets that are known by name, with tree, licence and source."""
 
     def run(self) -> int:
-        """Print the table and the trees; give the exit code."""
+        """Print the table and the trees; return the exit code."""
         from rich.console import Console
         from rich.table import Table
 
@@ -60,7 +60,7 @@ class ShowDataset:
     """voc20, context59, ade20k-150, …"""
 
     def run(self) -> int:
-        """Print; give the exit code."""
+        """Print; return the exit code."""
         from rich.console import Console
 
         from lexiseg.data.datasets import dataset_facts
@@ -92,7 +92,7 @@ class CheckDataset:
     """The copy is a part on purpose: do not compare the number of images."""
 
     def run(self) -> int:
-        """Check and print; give the exit code."""
+        """Check and print; return the exit code."""
         from lexiseg.data.datasets import FOLDER, dataset_facts
         from lexiseg.data.published.checks import check_dataset, check_folder
         from lexiseg.data.splits import load_split
@@ -142,7 +142,7 @@ class ConvertDataset:
     """Turn the unseen classes of this split into void, for training."""
 
     def run(self) -> int:
-        """Convert; give the exit code."""
+        """Convert; return the exit code."""
         from lexiseg.data.datasets import dataset_facts
         from lexiseg.data.published.convert import convert_dataset
         from lexiseg.data.published.reader import PublishedDataset
@@ -162,7 +162,7 @@ class ListSplits:
     """List the divisions of classes into seen and unseen."""
 
     def run(self) -> int:
-        """Print the table; give the exit code."""
+        """Print the table; return the exit code."""
         from rich.console import Console
         from rich.table import Table
 
@@ -193,7 +193,7 @@ class Datasets:
     ) = field(default_factory=ListDatasets)
 
     def run(self) -> int:
-        """Do it; give the exit code."""
+        """Do it; return the exit code."""
         return self.action.run()
 
 

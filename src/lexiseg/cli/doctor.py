@@ -22,7 +22,7 @@ class Doctor:
     """Check versions, weights and their licences, threads, and known traps of the installation."""
 
     def run(self) -> int:
-        """Print every check; give 1 when one is bad."""
+        """Print every check; return 1 when one is bad."""
         from rich.console import Console
         from rich.table import Table
 

@@ -36,7 +36,7 @@ class Evaluate:
     inference: InferenceOptions = field(default_factory=InferenceOptions)
 
     def run(self) -> int:
-        """Score and print; give the exit code."""
+        """Score and print; return the exit code."""
         from rich.console import Console
 
         from lexiseg.core.atomic_write import refuse_unwritable

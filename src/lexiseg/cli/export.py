@@ -21,7 +21,7 @@ class Export:
     out: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="FILE", help="The JSON to write.")]]
 
     def run(self) -> int:
-        """Write and say how much; give the exit code."""
+        """Write and say how much; return the exit code."""
         from lexiseg.core.row_rle import decode_runs
         from lexiseg.data.formats.coco import write_coco
         from lexiseg.scoring.report import store_notes

@@ -14,7 +14,7 @@ _METAVARS = {int: "N", float: "NUMBER", str: "NAME", bool: "True|False"}
 
 
 def attribute_lines(described: type) -> dict[str, str]:
-    """Give the lines of a class's docstring under ``Attributes:``, each as one line of text."""
+    """Return the lines of a class's docstring under ``Attributes:``, each as one line of text."""
     text = inspect.getdoc(described) or ""
     _, _, listed = text.partition("\nAttributes:\n")
     lines: dict[str, str] = {}
@@ -60,7 +60,7 @@ class _Given:
         InferenceSettings(**self.changes())  # says what is wrong before a model is loaded
 
     def changes(self) -> dict[str, Any]:
-        """Give the settings that were named on the command line."""
+        """Return the settings that were named on the command line."""
         given = {field.name: getattr(self, field.name) for field in fields(InferenceSettings)}
         optional = {field.name for field in fields(InferenceSettings) if _without_none(field.type)[1]}
         return {

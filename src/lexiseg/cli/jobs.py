@@ -27,7 +27,7 @@ class _Found:
         return os.path.join(self.root, self.relative)
 
     def stems(self) -> Iterator[str]:
-        """Give stems for the results, the first for most pictures, each next one less likely taken.
+        """Return stems for the results, the first for most pictures, each next one less likely taken.
 
         None depends on which other pictures there are, so that a new picture never takes over
         the results of an old one.
@@ -104,7 +104,7 @@ def _walk(folder: str) -> Iterator[str]:
 
 
 def _root_of_glob(pattern: str) -> str:
-    """Give the folder before the first part of a pattern that holds a wildcard."""
+    """Return the folder before the first part of a pattern that holds a wildcard."""
     root = pattern
     while has_magic(root):
         root = os.path.dirname(root)
@@ -122,7 +122,7 @@ def _files(matches: list[str], root: str) -> Iterator[str]:
 
 
 def _inside(folder: str, out: str) -> str | None:
-    """Give the start of relative paths of what lies in ``out``, where that is a part of ``folder``."""
+    """Return the start of relative paths of what lies in ``out``, where that is a part of ``folder``."""
     start = os.path.join(folder, "")
     return os.path.join(out[len(start) :], "") if out.startswith(start) and out != start else None
 
@@ -133,7 +133,7 @@ def _is_result(path: str) -> bool:
 
 @cache
 def _is_ours(base: str) -> bool:
-    """Tell whether files of this name are results of ours; remembered while the jobs are planned."""
+    """Return whether files of this name are results of ours; remembered while the jobs are planned."""
     return read_facts(base + FACTS) is not None
 
 
@@ -165,12 +165,12 @@ def _stems(found: Mapping[str, _Found], out: Path) -> list[str]:
 
 
 def _overwrites(base: str) -> bool:
-    """Tell whether results beside the pictures would replace pictures or files of other programs."""
+    """Return whether results beside the pictures would replace pictures or files of other programs."""
     return any(os.path.lexists(base + end) for end in (LABELS, OVERLAY, FACTS)) and not _is_ours(base)
 
 
 def is_done(out: Path, stem: str, picture: Mapping[str, Any] | None, request: Mapping[str, Any]) -> bool:
-    """Tell whether all results are there, of this very picture, and made by the same request.
+    """Return whether all results are there, of this very picture, and made by the same request.
 
     Args:
         out: Folder of the results.

@@ -21,7 +21,7 @@ class Models:
     ] = None
 
     def run(self) -> int:
-        """Print; give the exit code."""
+        """Print; return the exit code."""
         if self.model is None:
             _print_models()
         else:

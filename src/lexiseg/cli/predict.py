@@ -43,7 +43,7 @@ class Predict:
     inference: InferenceOptions = field(default_factory=InferenceOptions)
 
     def run(self) -> int:
-        """Predict and say what is there; give the exit code."""
+        """Predict and say what is there; return the exit code."""
         from lexiseg.scoring.published import find_protocol
         from lexiseg.scoring.store.predict import predict_into
         from lexiseg.scoring.store.store import PredictionStore

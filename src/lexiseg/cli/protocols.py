@@ -17,7 +17,7 @@ class Protocols:
     ] = ()
 
     def run(self) -> int:
-        """Print; give the exit code."""
+        """Print; return the exit code."""
         from rich.console import Console
         from rich.table import Table
 

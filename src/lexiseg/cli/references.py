@@ -22,7 +22,7 @@ class Cost:
     steps: Annotated[int, tyro.conf.arg(metavar="STEPS", help="Denoising steps a picture.")] = 50
 
     def run(self) -> int:
-        """Print; give the exit code."""
+        """Print; return the exit code."""
         vocabulary = read_vocabulary(self.words, self.classes_file)
         cost = generation_cost(
             len(vocabulary), pictures_per_class=self.pictures, steps_per_picture=self.steps
@@ -81,7 +81,7 @@ class Build:
     device: Device = "auto"
 
     def run(self) -> int:
-        """Build; give the exit code, 1 where a class got no reference."""
+        """Build; return the exit code, 1 where a class got no reference."""
         from lexiseg.methods.rim.references.bank import rejection_text
         from lexiseg.methods.rim.references.build import BuildSettings, build_bank
         from lexiseg.models.checkpoint import fingerprint
@@ -128,7 +128,7 @@ class Show:
     bank: tyro.conf.Positional[Annotated[Path, _BANK]]
 
     def run(self) -> int:
-        """Print; give the exit code."""
+        """Print; return the exit code."""
         from rich.console import Console
         from rich.markup import escape
         from rich.table import Table
@@ -166,7 +166,7 @@ class Merge:
     out: Annotated[Path, tyro.conf.arg(metavar="BANK", help="The file to write.")]
 
     def run(self) -> int:
-        """Merge; give the exit code."""
+        """Merge; return the exit code."""
         from lexiseg.methods.rim.references.bank import ReferenceBank, merge_banks
 
         if not self.banks:
@@ -193,7 +193,7 @@ class References:
     )
 
     def run(self) -> int:
-        """Do it; give the exit code."""
+        """Do it; return the exit code."""
         return self.action.run()
 
 

@@ -29,7 +29,7 @@ class Retrain:
         return cls(name=read.name, options=read.options)
 
     def run(self) -> int:
-        """Train twice; give the exit code."""
+        """Train twice; return the exit code."""
         if self.name is None:
             print(_USAGE)
             return 0

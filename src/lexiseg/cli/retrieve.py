@@ -29,7 +29,7 @@ class Retrieve:
     device: Device = "auto"
 
     def run(self) -> int:
-        """Score and print; give the exit code."""
+        """Score and print; return the exit code."""
         import json
 
         from rich.console import Console

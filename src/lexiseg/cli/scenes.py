@@ -121,7 +121,7 @@ class MakeScenes:
     ] = False
 
     def run(self) -> int:
-        """Write; give the exit code."""
+        """Write; return the exit code."""
         from lexiseg.data.scenes.write_folder import write_scene_folder
 
         settings = self.scenes.settings()
@@ -150,7 +150,7 @@ class ShowScenes:
     num: Annotated[int, tyro.conf.arg(metavar="COUNT", help="Scenes on the sheet.")] = 12
 
     def run(self) -> int:
-        """Draw; give the exit code."""
+        """Draw; return the exit code."""
         from lexiseg.core.atomic_write import atomic_path
         from lexiseg.data.scenes.draw import SceneDataset
         from lexiseg.data.scenes.write_folder import draw_sheet
@@ -175,7 +175,7 @@ class Scenes:
     )
 
     def run(self) -> int:
-        """Do it; give the exit code."""
+        """Do it; return the exit code."""
         return self.action.run()
 
 

@@ -68,7 +68,7 @@ class Score:
     seed: Annotated[int, tyro.conf.arg(metavar="N", help="Of these draws.")] = 0
 
     def run(self) -> int:
-        """Score, print and write; give the exit code."""
+        """Score, print and write; return the exit code."""
         from rich.console import Console
 
         from lexiseg.scoring.published import find_protocol

@@ -78,7 +78,7 @@ class Segment:
     inference: InferenceOptions = field(default_factory=InferenceOptions)
 
     def run(self) -> int:
-        """Segment every picture; give the exit code."""
+        """Segment every picture; return the exit code."""
         from concurrent.futures import ThreadPoolExecutor
 
         from rich.console import Console

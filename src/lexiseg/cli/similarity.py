@@ -30,7 +30,7 @@ class Similarity:
     device: Device = "auto"
 
     def run(self) -> int:
-        """Compare and print; give the exit code."""
+        """Compare and print; return the exit code."""
         from rich.console import Console
         from rich.table import Table
 

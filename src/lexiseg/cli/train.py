@@ -54,7 +54,7 @@ class Train:
         return cls(name=name, options=tyro.cli(options, prog=f"{program} {name}", args=list(arguments[1:])))
 
     def run(self) -> int:
-        """Train; give the exit code."""
+        """Train; return the exit code."""
         if self.name is None:
             print(_usage())
             return 0

@@ -115,7 +115,7 @@ def winning_classes(scores: Float[Tensor, "K h w"], max_classes: int) -> Tensor:
 
 
 def working_size(size: tuple[int, int], pixels: int) -> tuple[int, int]:
-    """Give the size of a reduced copy with at most so many pixels and the same aspect."""
+    """Return the size of a reduced copy with at most so many pixels and the same aspect."""
     factor = min(1.0, (pixels / (size[0] * size[1])) ** 0.5)
     return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
 

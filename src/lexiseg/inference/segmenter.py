@@ -228,7 +228,7 @@ class Segmenter(nn.Module, ABC):
         return frozenset()
 
     def describe(self, words: Words, **changes: Any) -> dict[str, Any]:
-        """Give the vocabulary and settings that ``segment`` would record for the same arguments."""
+        """Return the vocabulary and settings that ``segment`` would record for the same arguments."""
         settings = self._settings(changes)
         vocabulary = with_background(Vocabulary.parse(words), settings)
         return {**vocabulary.to_json(), "settings": self._describe(settings)}

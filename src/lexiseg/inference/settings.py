@@ -120,7 +120,7 @@ def refuse_unknown_settings(names: Iterable[str]) -> None:
 
 
 def current_names(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Give recorded settings under the names that the fields have now; files written before a renaming have others."""
+    """Return recorded settings under the names that the fields have now; files written before a renaming have others."""
     current = dict(record)
     if "aspect" in current:
         current.setdefault("keep_aspect", current.pop("aspect") == "keep")

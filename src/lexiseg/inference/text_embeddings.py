@@ -126,7 +126,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _read(path: Path, names: list[str]) -> dict[str, np.ndarray]:
-    """Give the stored embeddings of those names that have one; damaged rows count as absent."""
+    """Return the stored embeddings of those names that have one; damaged rows count as absent."""
     by_key = {_key(name): name for name in names}
     keys = list(by_key)
     found: dict[str, np.ndarray] = {}

@@ -281,14 +281,14 @@ class KnownModel:
     is_of_hub: bool = False
 
     def states(self) -> Iterator[tuple[str, Literal["intact", "missing", "altered", "present"]]]:
-        """Give each part of the weights and how it stands; hashes files that come through pip."""
+        """Return each part of the weights and how it stands; hashes files that come through pip."""
         for part in self.parts:
             yield f"{part.package} {part.file.rpartition('/')[2]}", part.state()
         if self.is_of_hub:
             yield "", "present" if is_cached(self.name) else "missing"
 
     def is_here(self) -> bool:
-        """Tell whether ``load`` will work without a network."""
+        """Return whether ``load`` will work without a network."""
         if self.is_of_hub:
             return is_cached(self.name)
         return all((path := part.path()) is not None and path.is_file() for part in self.parts)

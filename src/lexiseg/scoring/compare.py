@@ -36,7 +36,7 @@ class ScoreDifference:
 
     @property
     def headline(self) -> float:
-        """Give the difference of the means."""
+        """Return the difference of the means."""
         return self.second.headline - self.first.headline
 
 
@@ -81,7 +81,7 @@ def difference(
 
 
 def difference_json(found: ScoreDifference) -> dict[str, Any]:
-    """Give the comparison as plain values."""
+    """Return the comparison as plain values."""
     spread = found.class_interval
     rows = zip(found.first.names, found.iou.tolist(), spread.low.tolist(), spread.high.tolist(), strict=True)
     return {

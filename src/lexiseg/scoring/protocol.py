@@ -141,7 +141,7 @@ class Protocol:
         return replace(self, **mine)
 
     def changes(self) -> dict[str, object]:
-        """Give the choices that differ from the protocol the name begins with, settings one by one."""
+        """Return the choices that differ from the protocol the name begins with, settings one by one."""
         assert self.original is not None
         found: dict[str, object] = {}
         for item in fields(self):
@@ -158,7 +158,7 @@ class Protocol:
         return found
 
     def choices(self) -> dict[str, Any]:
-        """Give every choice as plain values, as JSON can hold them."""
+        """Return every choice as plain values, as JSON can hold them."""
         values = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in _NO_CHOICE}
         values["inference"] = dict(self.inference)
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
@@ -212,7 +212,7 @@ class PromptedClasses(NamedTuple):
 
 
 def names_for(protocol: Protocol, classes: Vocabulary) -> PromptedClasses:
-    """Give the names to ask a model for on a data set, and which of its classes each stands for.
+    """Return the names to ask a model for on a data set, and which of its classes each stands for.
 
     Background is left out where it is not scored, so that it does not compete.
 
@@ -281,7 +281,7 @@ def _without(protocol: Protocol) -> str:
 def effective_protocol(
     protocol: Protocol, settings: Mapping[str, Any], prompted: Vocabulary, classes: Vocabulary
 ) -> Protocol:
-    """Give the protocol that a run really followed; its name shows what differs.
+    """Return the protocol that a run really followed; its name shows what differs.
 
     A setting that the run did not record, as in a store written before the setting existed, is not known to have
     been followed: it differs too.

@@ -37,12 +37,12 @@ class Report:
 
     @property
     def scores(self) -> Scores:
-        """Give every mean and class under the first protocol."""
+        """Return every mean and class under the first protocol."""
         return self.results[0].scores
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Give the class names of ``scores``, in label order."""
+        """Return the class names of ``scores``, in label order."""
         return self.results[0].names
 
     @property
@@ -52,7 +52,7 @@ class Report:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Give the model, every inference setting and the data."""
+        """Return the model, every inference setting and the data."""
         manifest, truth = self.store.manifest, self.truth
         predicted = {"data": manifest.data, "data_fingerprint": manifest.data_fingerprint}
         scored: dict[str, Any] = {"dataset": manifest.opened_with.get("dataset"), **predicted}
@@ -66,7 +66,7 @@ class Report:
         return {**manifest.settings, **scored}
 
     def as_json(self) -> dict[str, Any]:
-        """Give everything as plain values: fractions in [0, 1], None where undefined."""
+        """Return everything as plain values: fractions in [0, 1], None where undefined."""
         manifest = self.store.manifest
         return {
             "store": self.store.title,
@@ -107,7 +107,7 @@ def store_notes(store: Predictions) -> list[str]:
 
 
 def names_checksum(store: Predictions) -> str:
-    """Give a short hash of the names that the model was asked for, synonyms included."""
+    """Return a short hash of the names that the model was asked for, synonyms included."""
     lines = ("\t".join(names) for names in store.manifest.to_vocabulary().all_names())
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
 

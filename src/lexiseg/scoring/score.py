@@ -64,7 +64,7 @@ class ProtocolScores:
 
     @property
     def metric(self) -> Metric:
-        """Give the name of the headline."""
+        """Return the name of the headline."""
         return AVERAGES[self.asked.averaging]
 
     @cached_property
@@ -223,7 +223,7 @@ def _sides(protocol: Protocol, classes: Vocabulary, labels: list[int]) -> Sides 
 
 
 def _averaged(protocol: Protocol, pixels: Int64[np.ndarray, "3 K"]) -> Bool[np.ndarray, " K"]:
-    """Tell which classes are averaged."""
+    """Return which classes are averaged."""
     match protocol.averaging:
         case "occurs":
             return pixels[0] > 0

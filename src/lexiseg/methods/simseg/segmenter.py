@@ -146,7 +146,7 @@ class SimSeg(Segmenter, ContrastiveTrainable):
     def class_scores(
         self, features: PatchFeatures, embeddings: Float[Tensor, "S D"]
     ) -> Float[Tensor, "B S h w"]:
-        """Give the cosine of every patch with every name."""
+        """Return the cosine of every patch with every name."""
         return similarity_map(unit(features.tokens), embeddings, features.grid)
 
     def image_scores(
@@ -235,6 +235,6 @@ class SimSeg(Segmenter, ContrastiveTrainable):
 
 
 def seen_pixels(encoded: EncodedImage) -> UInt8[np.ndarray, "h w 3"]:
-    """Give the picture as the model saw it, 0..255."""
+    """Return the picture as the model saw it, 0..255."""
     pixels = resize_image(encoded.image, encoded.resized_size)
     return np.ascontiguousarray((pixels * 255).round().to(torch.uint8).permute(1, 2, 0).numpy())

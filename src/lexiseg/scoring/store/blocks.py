@@ -122,7 +122,7 @@ class Shard:
 
     @property
     def end(self) -> int:
-        """Give the offset after the last whole block."""
+        """Return the offset after the last whole block."""
         return self.places[-1].offset + self.places[-1].size if self.places else 0
 
     def read(self, place: BlockPlace) -> StoredImage:
@@ -162,7 +162,7 @@ class Shard:
         return StoredImage(stem=place.stem, size=(height, width), predicted=predicted, true=true, top=top)
 
     def is_intact(self, place: BlockPlace) -> bool:
-        """Tell whether the bytes of a block are those that were written."""
+        """Return whether the bytes of a block are those that were written."""
         body = self._bytes(place.offset + _HEAD.size, place.size - _HEAD.size)
         return zlib.crc32(body) == place.crc
 

@@ -1,4 +1,8 @@
-"""Count the label pairs of a predictions store, image by image, on several threads."""
+"""Count the label pairs of a predictions store, image by image, on several threads.
+
+Label maps of a store are exact. Background that is decided again is so where the block keeps the decision of
+every pixel, to half precision; from scores on a grid, classes below the kept few count as the last of these.
+"""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +26,7 @@ from lexiseg.scoring.store.predictions import Predictions
 
 
 def without_background(image: StoredImage, background: int) -> UInt16[np.ndarray, "H W"]:
-    """Give pixels that were called background to the best other class.
+    """Reassign pixels that were called background to the best other class.
 
     Raises:
         DatasetError: The store keeps no scores, or no class but background.
@@ -42,7 +46,7 @@ def without_background(image: StoredImage, background: int) -> UInt16[np.ndarray
 
 
 def best_scores(image: StoredImage, label_map: UInt16[np.ndarray, "H W"]) -> Float32[np.ndarray, "H W"]:
-    """Give the score of the class that each pixel has, on the model's own scale.
+    """Return the score of the class that each pixel has, on the model's own scale.
 
     Raises:
         DatasetError: The store keeps no scores.
@@ -75,7 +79,7 @@ def with_threshold(
 
 
 def _is_decided(image: StoredImage, top: TopScores) -> bool:
-    """Tell whether the block keeps the decision itself, pixel by pixel, instead of scores on a grid."""
+    """Return whether the block keeps the decision itself, pixel by pixel, instead of scores on a grid."""
     return top.labels.shape == (1, *image.size)
 
 
@@ -97,7 +101,7 @@ def _no_scores(image: StoredImage, found: str) -> DatasetError:
 def _dense(
     top: TopScores, left_out: int | None
 ) -> tuple[UInt16[np.ndarray, " U"], Float32[np.ndarray, "planes h w"]]:
-    """Give the classes that are among the best anywhere, a plane of scores for each, and a floor plane."""
+    """Return the classes that are among the best anywhere, a plane of scores for each, and a floor plane."""
     floor = top.scores[-1].astype(np.float32)
     labels = np.unique(top.labels)
     if left_out is not None:
@@ -242,7 +246,7 @@ class StoreCounter:
         return found
 
     def truth(self, image: StoredImage) -> LabelRuns:
-        """Give the true label map of an image, checked against its prediction.
+        """Return the true label map of an image, checked against its prediction.
 
         Raises:
             DatasetError: There is none, it has another size, or a label out of range.

@@ -97,7 +97,7 @@ def _predict(
     changes: dict[str, Any],
     needs_truth: bool = False,
 ) -> tuple[StoreWriter | MemoryStore, int]:
-    """Segment what is not there yet; give the store and how many images were segmented."""
+    """Segment what is not there yet; return the store and how many images were segmented."""
     classes = dataset.vocabulary
     if protocol is not None:
         fixed = dict(protocol.inference)

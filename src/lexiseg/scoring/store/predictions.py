@@ -61,11 +61,11 @@ class Manifest:
     format: int = FORMAT
 
     def to_vocabulary(self) -> Vocabulary:
-        """Give what predicted labels index."""
+        """Return what predicted labels index."""
         return Vocabulary(names=self.vocabulary, synonyms=self.synonyms, background=self.background)
 
     def data_vocabulary(self) -> Vocabulary:
-        """Give what true labels index."""
+        """Return what true labels index."""
         seen = None if self.seen is None else frozenset(self.seen)
         return Vocabulary(
             names=self.classes, synonyms=self.class_synonyms, background=self.classes_background, seen=seen
@@ -92,7 +92,7 @@ class Predictions(ABC):
 
     @abstractmethod
     def __contains__(self, stem: object) -> bool:
-        """Tell whether an image has a prediction."""
+        """Return whether an image has a prediction."""
 
     @abstractmethod
     def __len__(self) -> int:
@@ -100,7 +100,7 @@ class Predictions(ABC):
 
     @abstractmethod
     def __getitem__(self, stem: str) -> StoredImage:
-        """Give the prediction of one image."""
+        """Return the prediction of one image."""
 
     @abstractmethod
     def where(self, stem: str) -> Path | str:
@@ -108,12 +108,12 @@ class Predictions(ABC):
 
     @property
     def stems(self) -> list[str]:
-        """Give the stems that are there, in the data set's order."""
+        """Return the stems that are there, in the data set's order."""
         return [stem for stem in self.manifest.stems if stem in self]
 
     @property
     def missing(self) -> list[str]:
-        """Give the stems of the data set that are not there, in order."""
+        """Return the stems of the data set that are not there, in order."""
         return [stem for stem in self.manifest.stems if stem not in self]
 
     def __iter__(self) -> Iterator[StoredImage]:
@@ -158,12 +158,12 @@ class MemoryStore(Predictions):
 
     @property
     def title(self) -> str:
-        """Give the data set's path."""
+        """Return the data set's path."""
         return self.manifest.data
 
     @property
     def done(self) -> Set[str]:
-        """Give the stems that are there."""
+        """Return the stems that are there."""
         return self._images.keys()
 
     def __contains__(self, stem: object) -> bool:
@@ -177,7 +177,7 @@ class MemoryStore(Predictions):
         self._images[image.stem] = image
 
     def __getitem__(self, stem: str) -> StoredImage:
-        """Give the prediction of one image."""
+        """Return the prediction of one image."""
         return self._images[stem]
 
     def where(self, stem: str) -> str:

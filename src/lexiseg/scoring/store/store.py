@@ -173,7 +173,7 @@ class PredictionStore(Predictions):
 
     @property
     def title(self) -> str:
-        """Give the folder."""
+        """Return the folder."""
         return str(self.folder)
 
     def __contains__(self, stem: object) -> bool:
@@ -192,7 +192,7 @@ class PredictionStore(Predictions):
         return self._shards[place.shard].read(place)
 
     def where(self, stem: str) -> Path:
-        """Give the shard an image is in."""
+        """Return the shard an image is in."""
         return self._places[stem].shard
 
     def _refuse_stranger(self, places: list[BlockPlace]) -> None:
