@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lexiseg.core.errors import CheckpointError, MissingWeightsError
+from lexiseg.models.dinov2_small import NAME as DINOV2_SMALL
+from lexiseg.models.dinov2_small import dinov2_small_folder
 
 #: What is downloaded: settings, words and safetensors; never a pickle, TensorFlow or Flax file.
 FILES = (
@@ -59,8 +61,8 @@ def resolve_checkpoint(name: str) -> Path:
     """Return the folder of a checkpoint; downloads only what no earlier download has left behind.
 
     Args:
-        name: A local folder, or a hub id such as ``openai/clip-vit-base-patch16``. A folder of
-            that name wins. A copy in the hub's cache is used without asking the hub.
+        name: A local folder, ``dinov2-small``, or a hub id such as ``openai/clip-vit-base-patch16``. A folder
+            of that name wins. A copy in the hub's cache is used without asking the hub.
 
     Raises:
         MissingWeightsError: Neither a folder nor in the cache, and the hub is off (``HF_HUB_OFFLINE``),
@@ -70,6 +72,8 @@ def resolve_checkpoint(name: str) -> Path:
     folder = Path(os.path.expanduser(name))  # unlike Path.expanduser, leaves an unknown ~user alone
     if os.path.isdir(folder):  # unlike Path.is_dir, no error for names too long for the file system
         return folder
+    if name == DINOV2_SMALL:
+        return dinov2_small_folder()
     is_file = os.path.exists(folder)
     if is_file or not _is_hub_id(name):
         raise MissingWeightsError(
