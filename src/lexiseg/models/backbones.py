@@ -1,7 +1,8 @@
 """Backbones for segmentation: networks that give feature maps of several sizes.
 
 ResNet (He et al., CVPR 2016) and Swin (Liu et al., ICCV 2021) are transformers' classes, EfficientNet-Lite0 is ours
-with its ImageNet weights from a pip package, and ``TinyPyramid`` is for synthetic scenes on one core.
+with its ImageNet weights from a pip package, DINOv2 (Oquab et al., TMLR 2024) is a plain vision transformer whose one map
+is given in four sizes, and ``TinyPyramid`` is for synthetic scenes on one core.
 
 All are returned ready for training. The batch normalisation of pretrained networks stays as it was trained.
 """
@@ -14,11 +15,13 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import relu6
+from torch.nn.functional import avg_pool2d, interpolate, pad, relu6
 
+from lexiseg.core.interfaces import ImageEncoder
 from lexiseg.layers.feature_pyramid import PyramidBackbone
 from lexiseg.layers.frozen_batch_norm import freeze_batch_norms
 from lexiseg.models.checkpoint import build_model, read_config, transformers_class
+from lexiseg.models.dinov2 import Dinov2ImageEncoder, build_dinov2, load_dinov2
 from lexiseg.models.efficientnet_lite import EfficientNetLite0, load_efficientnet_lite0
 from lexiseg.models.pixel_normalisation import PixelNormalisation, load_normalisation
 
@@ -157,6 +160,51 @@ def load_efficientnet_pyramid() -> EfficientNetPyramid:
     return EfficientNetPyramid(load_efficientnet_lite0()).requires_grad_(True)
 
 
+class Dinov2Pyramid(PyramidBackbone):
+    """DINOv2's patch tokens as maps of four sizes: once as they are, one twice as fine, two coarser.
+
+    After the simple feature pyramid of Li et al., "Exploring Plain Vision Transformer Backbones for Object
+    Detection", ECCV 2022, with bilinear resizing and averages in place of its trained convolutions: what is trained
+    then begins above the tokens, and these can come from a cache.
+
+    Args:
+        encoder: Takes part in training unless its parameters are frozen.
+    """
+
+    def __init__(self, encoder: Dinov2ImageEncoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+        patch = encoder.stride
+        assert patch % 2 == 0, f"patches of {patch} pixels have no half"
+        self.channels = (int(encoder.vision.config.hidden_size),) * 4
+        self.strides = (patch // 2, patch, 2 * patch, 4 * patch)
+        self._source: tuple[ImageEncoder, ...] = (encoder,)  # a tuple: its weights are registered once, above
+
+    def take_tokens_from(self, source: ImageEncoder) -> None:
+        """Let another encoder give the tokens: this one behind a cache. Not part of the weights."""
+        self._source = (source,)
+
+    def forward(self, images: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B _ _ _"]]:
+        """Give the maps of RGB images with values in [0, 1], fine to coarse.
+
+        What a side lacks to a multiple of the coarsest stride is filled with grey on the right and below.
+        """
+        coarsest = self.strides[-1]
+        below, beside = (-images.shape[2] % coarsest, -images.shape[3] % coarsest)
+        tokens = self._source[0](pad(images, (0, beside, 0, below), value=0.5)).as_map()
+        fine = interpolate(tokens, scale_factor=2, mode="bilinear", align_corners=False)
+        return [fine, tokens, avg_pool2d(tokens, 2), avg_pool2d(tokens, 4)]
+
+
+def load_dinov2_pyramid(folder: Path) -> Dinov2Pyramid:
+    """Load any DINOv2 checkpoint with an even patch: a folder in hub layout.
+
+    Raises:
+        CheckpointError: The folder is incomplete, contradicts itself or is unsafe to load.
+    """
+    return Dinov2Pyramid(load_dinov2(folder)).requires_grad_(True)
+
+
 class TinyPyramid(PyramidBackbone):
     """Two convolutions a stage with group normalisation, from random numbers: for pictures of 64×64.
 
@@ -202,6 +250,8 @@ def describe_backbone(backbone: PyramidBackbone) -> dict[str, Any]:
             }
         case EfficientNetPyramid():
             return {"model_type": "efficientnet-lite0"}
+        case Dinov2Pyramid():
+            return json.loads(backbone.encoder.vision.config.to_json_string(use_diff=False))
     raise TypeError(f"{type(backbone).__name__} is none of the backbones here")
 
 
@@ -225,6 +275,8 @@ def build_backbone(described: Mapping[str, Any]) -> PyramidBackbone:
             network = EfficientNetLite0().eval()
             network.fold_normalisations()
             return EfficientNetPyramid(network)
+        case "dinov2" | "dinov2_with_registers":
+            return Dinov2Pyramid(Dinov2ImageEncoder(build_dinov2(described), nothing))
     raise ValueError(f"a backbone of the kind {described['model_type']!r}")
 
 

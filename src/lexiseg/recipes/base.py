@@ -55,6 +55,10 @@ TRAINING_RECIPES: dict[str, tuple[str, str]] = {
         "simformer:clothing",
         "Train on photographs of dressed people: masks for most garments, tags for five of them.",
     ),
+    "simformer/clothing-frozen": (
+        "simformer:clothing_frozen",
+        "Train on the same photographs above a frozen DINOv2 (dinov2-small), every image encoded once.",
+    ),
     "simformer/coco-stuff-10k": (
         "simformer:coco_stuff_10k",
         "Train on COCO-Stuff 10k as the paper does; give --data.path and perhaps --data.class-split.",

@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from lexiseg.core.errors import InputError
 from lexiseg.core.interfaces import Trainable
@@ -15,20 +15,24 @@ from lexiseg.core.vocabulary import Vocabulary
 from lexiseg.data.augmentation.labelled_crop import LabelledCropSettings
 from lexiseg.data.stepwise import TrainingData
 from lexiseg.engine.settings import OptimSettings, RunSettings
+from lexiseg.inference.feature_cache import CachedEncoder
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.layers.feature_pyramid import PyramidBackbone
 from lexiseg.methods.simformer.model import SimFormer
 from lexiseg.methods.simformer.settings import SimFormerSettings
 from lexiseg.metrics.iou import Scores
 from lexiseg.models.backbones import (
+    Dinov2Pyramid,
     TinyPyramid,
     build_backbone,
     describe_backbone,
+    load_dinov2_pyramid,
     load_efficientnet_pyramid,
     load_resnet,
     load_swin,
 )
 from lexiseg.models.checkpoint import read_config
+from lexiseg.models.dinov2_small import NAME as DINOV2_SMALL
 from lexiseg.models.hub import resolve_checkpoint
 from lexiseg.models.maskformer import TINY, MaskFormer, MaskFormerSettings
 from lexiseg.recipes.base import RebuildableRecipe
@@ -50,8 +54,10 @@ class SimFormerRecipe(RebuildableRecipe):
         data: Images to train with and to evaluate on.
         method: Settings of the losses. ``--method.pairs none`` is the paper's Basic, ``self`` its Self-Pair.
         network: Sizes of MaskFormer above the backbone.
-        backbone: Backbone: ``tiny`` (from random numbers), ``efficientnet-lite0``, or the hub id or folder of
-            an ImageNet ResNet or Swin.
+        backbone: Backbone: ``tiny`` (from random numbers), ``efficientnet-lite0``, ``dinov2-small``, or the hub id
+            or folder of an ImageNet ResNet or Swin, or of a DINOv2.
+        backbone_weights: ``trained`` with the rest; ``frozen``; or ``cached``: frozen, and the features of each image
+            are computed once and kept on disk, which needs DINOv2 and images that come again as they are.
         short_side: Short side that an image is resized to at inference, in pixels.
         max_long_side: Largest long side at inference, in pixels.
     """
@@ -60,6 +66,7 @@ class SimFormerRecipe(RebuildableRecipe):
     method: SimFormerSettings = field(default_factory=SimFormerSettings)
     network: MaskFormerSettings = field(default_factory=MaskFormerSettings)
     backbone: str = RESNET50
+    backbone_weights: Literal["trained", "frozen", "cached"] = "trained"
     short_side: int = 512
     max_long_side: int = 2048
 
@@ -68,8 +75,35 @@ class SimFormerRecipe(RebuildableRecipe):
 
         Raises:
             MissingWeightsError: The backbone's weights are not here.
+            InputError: Features are to be kept, and the backbone or the data do not allow it.
         """
-        return self._built(_load_backbone(self.backbone), self.data.trained_vocabulary())
+        backbone = _load_backbone(self.backbone)
+        if self.backbone_weights != "trained":
+            backbone.requires_grad_(False)
+        if self.backbone_weights == "cached":
+            self._refuse_useless_cache(backbone)
+            assert isinstance(backbone, Dinov2Pyramid)
+            encoder = backbone.encoder
+            backbone.take_tokens_from(CachedEncoder(encoder, fingerprint=encoder.fingerprint))
+        return self._built(backbone, self.data.trained_vocabulary())
+
+    def _refuse_useless_cache(self, backbone: PyramidBackbone) -> None:
+        crop = self.data.crop
+        found = []
+        if not isinstance(backbone, Dinov2Pyramid):
+            found.append(f"the backbone {self.backbone}")
+        if crop is not None and not crop.repeats:
+            found.append(
+                f"scales {crop.min_scale:g}–{crop.max_scale:g}, corners every {crop.position_step} pixels, "
+                f"{'changed' if crop.colour_jitter else 'unchanged'} colours"
+            )
+        if found:
+            raise InputError(
+                doing="keeping the features of a frozen backbone on disk",
+                found=" and ".join(found),
+                expected="DINOv2, and images that come again: one scale, corners on a lattice, their own colours",
+                fix="Set --data.crop as the recipe simformer/clothing-frozen does, or --backbone-weights frozen.",
+            )
 
     def describe_model(self, model: Trainable) -> dict[str, Any]:
         """Return the classes and what the backbone is, without its weights."""
@@ -194,6 +228,32 @@ def clothing() -> SimFormerRecipe:
     )
 
 
+def clothing_frozen() -> SimFormerRecipe:
+    """Train on the same photographs above a frozen DINOv2 (dinov2-small), every image encoded once.
+
+    ``data.path`` is to be given. A photograph is fitted into the square, and mirrored or not: two variants each.
+    """
+    return replace(
+        clothing(),
+        data=WeakShotSource(
+            dataset=CLOTHING,
+            crop=LabelledCropSettings(
+                size=336,
+                base_short_side=224,
+                min_scale=1.0,
+                max_scale=1.0,
+                colour_jitter=False,
+                position_step=56,
+            ),
+        ),
+        backbone=DINOV2_SMALL,
+        backbone_weights="cached",
+        short_side=224,
+        max_long_side=448,
+        optim=_optim(1e-3, clip_norm=0.1),
+    )
+
+
 def folder() -> SimFormerRecipe:
     """Train on your own folder: labels/ for the classes in seen.txt, tags.tsv for the others."""
     return SimFormerRecipe(
@@ -251,5 +311,7 @@ def _load_backbone(name: str) -> PyramidBackbone:
     if name == EFFICIENTNET:
         return load_efficientnet_pyramid()
     checkpoint = resolve_checkpoint(name)
-    kind = read_config(checkpoint, ("resnet", "swin"))["model_type"]
-    return load_resnet(checkpoint) if kind == "resnet" else load_swin(checkpoint)
+    kind = read_config(checkpoint, ("resnet", "swin", "dinov2", "dinov2_with_registers"))["model_type"]
+    if kind in ("resnet", "swin"):
+        return load_resnet(checkpoint) if kind == "resnet" else load_swin(checkpoint)
+    return load_dinov2_pyramid(checkpoint)

@@ -6,10 +6,12 @@ import torch
 from lexiseg.core.errors import CheckpointError
 from lexiseg.data.transforms import resize_image
 from lexiseg.models.backbones import (
+    Dinov2Pyramid,
     EfficientNetPyramid,
     TinyPyramid,
     build_backbone,
     describe_backbone,
+    load_dinov2_pyramid,
     load_efficientnet_pyramid,
     load_resnet,
     load_swin,
@@ -17,6 +19,7 @@ from lexiseg.models.backbones import (
 from lexiseg.models.efficientnet_lite import EfficientNetLite0, load_efficientnet_lite0
 from tiny_checkpoints import IMAGE_MEAN, IMAGE_STD, change_json
 from tiny_maskformers import save_tiny_classifier
+from tiny_vision_checkpoints import save_tiny_dinov2
 
 LOADERS = {"resnet": load_resnet, "swin": load_swin}
 
@@ -145,3 +148,50 @@ def test_a_backbone_is_built_again_from_what_is_said_of_it(kind, tmp_path):
 def test_a_backbone_of_another_kind_is_not_built():
     with pytest.raises(ValueError, match="'vit'"):
         build_backbone({"model_type": "vit"})
+
+
+@pytest.mark.parametrize("registers", [False, True])
+@pytest.mark.parametrize("size", [(56, 112), (60, 30)])
+def test_dinov2s_maps_are_its_tokens_in_four_sizes(tmp_path, registers, size):
+    backbone = load_dinov2_pyramid(save_tiny_dinov2(tmp_path, registers=registers, patch=14))
+    images = torch.rand(2, 3, *size)
+    with torch.no_grad():
+        maps = backbone(images)
+        padded = torch.full((2, 3, *(-(-side // 56) * 56 for side in size)), 0.5)
+        padded[:, :, : size[0], : size[1]] = images
+        tokens = backbone.encoder(padded).as_map()
+    assert backbone.strides == (7, 14, 28, 56)
+    assert tuple(one.shape[1] for one in maps) == backbone.channels == (32,) * 4
+    for one, stride in zip(maps, backbone.strides, strict=True):
+        assert one.shape[2:] == tuple(side // stride for side in padded.shape[2:])
+        torch.testing.assert_close(one.mean((2, 3)), tokens.mean((2, 3)), atol=0.1, rtol=0)
+    assert torch.equal(maps[1], tokens)
+    for place in range(2):  # a pixel of a coarse map is the mean of those below it
+        below = maps[1 + place].unfold(2, 2, 2).unfold(3, 2, 2).mean((4, 5))
+        torch.testing.assert_close(maps[2 + place], below)
+
+
+def test_dinov2_is_described_and_built_again(tmp_path):
+    backbone = load_dinov2_pyramid(save_tiny_dinov2(tmp_path, registers=True, patch=14))
+    described = json.loads(json.dumps(describe_backbone(backbone)))
+    again = build_backbone(described)
+    assert isinstance(again, Dinov2Pyramid)
+    again.load_state_dict(backbone.state_dict())
+    images = torch.rand(1, 3, 56, 56)
+    for one, other in zip(backbone(images), again.eval()(images), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_dinov2s_tokens_can_come_from_elsewhere_without_becoming_weights(tmp_path):
+    backbone = load_dinov2_pyramid(save_tiny_dinov2(tmp_path, patch=14))
+    names = set(backbone.state_dict())
+    other = load_dinov2_pyramid(save_tiny_dinov2(tmp_path / "other", patch=14)).encoder
+    backbone.take_tokens_from(other)
+    images = torch.rand(1, 3, 56, 56)
+    assert torch.equal(backbone(images)[1], other(images).as_map())
+    assert set(backbone.state_dict()) == names
+
+
+def test_a_patch_without_a_half_is_refused(tmp_path):
+    with pytest.raises(AssertionError, match="patches of 7 pixels have no half"):
+        load_dinov2_pyramid(save_tiny_dinov2(tmp_path))

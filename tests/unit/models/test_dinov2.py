@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from lexiseg.core.errors import CheckpointError
+from lexiseg.core.errors import CheckpointError, InputError
 from lexiseg.models.dinov2 import load_dinov2
 from tiny_checkpoints import change_json
 from tiny_vision_checkpoints import save_tiny_dinov2
@@ -96,6 +96,36 @@ def test_a_missing_tensor_is_named(tmp_path, name):
     with pytest.raises(CheckpointError, match="1 that do not fit") as caught:
         load_dinov2(tmp_path)
     assert name.replace("attention.attention.query", "attention.q_proj") in str(caught.value)
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_the_first_layers_end_in_the_last_norm(folder, layers):
+    from transformers import AutoModel
+
+    images = torch.rand(2, 3, 28, 28)
+    reference = AutoModel.from_pretrained(folder).eval()
+    with torch.no_grad():
+        states = reference(normalised(images), output_hidden_states=True).hidden_states
+        expected = reference.layernorm(states[layers])
+    encoder = load_dinov2(folder, num_layers=layers)
+    torch.testing.assert_close(encoder(images).tokens, expected[:, -16:], atol=1e-5, rtol=1e-4)
+    assert (encoder.fingerprint == load_dinov2(folder).fingerprint) == (layers == 3)
+
+
+@pytest.mark.parametrize("layers", [0, 4, -1])
+def test_layers_that_are_not_there_are_refused(folder, layers):
+    with pytest.raises(InputError, match=f"found {layers} of 3; expected 1 to 3"):
+        load_dinov2(folder, num_layers=layers)
+
+
+def test_half_the_bits_give_nearly_the_same_tokens(folder):
+    images = torch.rand(2, 3, 28, 42)
+    whole, half = load_dinov2(folder), load_dinov2(folder, precision="bfloat16")
+    expected, found = whole(images).tokens, half(images).tokens
+    assert found.dtype == torch.float32
+    difference = (found - expected).norm() / expected.norm()
+    assert 1e-5 < difference < 2e-2
+    assert whole.fingerprint != half.fingerprint
 
 
 def test_another_kind_of_model_is_refused(tmp_path):

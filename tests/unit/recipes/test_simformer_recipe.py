@@ -18,12 +18,23 @@ from lexiseg.data.partial_labels.batches import WeakShotBatches, WeakShotSetting
 from lexiseg.data.partial_labels.masked_labels import MaskedLabels
 from lexiseg.metrics.confusion import ConfusionMatrix
 from lexiseg.metrics.iou import compute_scores
+from lexiseg.models.dinov2 import load_dinov2
 from lexiseg.recipes import simformer as recipes
 from lexiseg.recipes.partial_labels import RandomSquare
-from lexiseg.recipes.simformer import SimFormerRecipe, ade20k, clothing, coco_stuff_10k, folder, scenes, tiny
+from lexiseg.recipes.simformer import (
+    SimFormerRecipe,
+    ade20k,
+    clothing,
+    clothing_frozen,
+    coco_stuff_10k,
+    folder,
+    scenes,
+    tiny,
+)
 from lexiseg.runs.folder import load_run
 from lexiseg.runs.retrain import FIRST, PSEUDO_MASKS, SECOND, retrain
 from lexiseg.runs.train import train_recipe
+from tiny_vision_checkpoints import save_tiny_dinov2
 from partial_label_toys import ToyDataset, toy_samples, with_labels_permuted
 from tiny_maskformers import save_tiny_classifier
 
@@ -183,6 +194,52 @@ def test_a_run_is_loaded_without_its_data_and_without_first_weights(tmp_path: Pa
     (tmp_path / "run" / "model.json").unlink()
     with pytest.raises(MissingWeightsError):  # nothing is kept, as in older runs: all is asked for again
         load_run(tmp_path / "run")
+
+
+def frozen(checkpoint: Path, weights: str, **data) -> SimFormerRecipe:
+    # Scenes are 64×64 and flipped or not; above a frozen network of 32 channels.
+    return dataclasses.replace(short(**data), backbone=str(checkpoint), backbone_weights=weights)
+
+
+def test_a_frozen_backbone_is_encoded_once_an_image_and_stays_as_it_is(tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("LEXISEG_CACHE", str(tmp_path / "cache"))
+    checkpoint = save_tiny_dinov2(tmp_path / "dinov2", patch=14)
+    recipe = frozen(checkpoint, "cached")
+    recipe = dataclasses.replace(recipe, run=dataclasses.replace(recipe.run, num_steps=12))
+    before = load_dinov2(checkpoint).fingerprint
+    trained = train_recipe(NAME, recipe=recipe, out=tmp_path / "run", quiet=True)
+    kept = list((tmp_path / "cache" / "features").rglob("*.safetensors"))
+    assert 8 <= len(kept) <= 18  # 48 images were seen: 8 scenes, mirrored or not, and 2 that are scored
+    loaded = load_run(tmp_path / "run")
+    for model in (trained, loaded):
+        assert model.network.backbone.encoder.fingerprint == before
+    image = np.random.default_rng(1).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    ours, theirs = (model.segment(image, ["sun", "sea"]).label_map for model in (trained, loaded))
+    assert (ours == theirs).mean() > 0.99  # features from the cache are rounded
+    assert len(list((tmp_path / "cache" / "features").rglob("*.safetensors"))) == len(kept) + 1  # not the loaded one
+
+
+@pytest.mark.parametrize("weights", ["trained", "frozen", "cached"])
+def test_what_is_frozen_is_not_trained(tmp_path: Path, weights: str):
+    model = frozen(save_tiny_dinov2(tmp_path, patch=14), weights).build_model()
+    trained = {name for group in model.parameter_groups() for name, _ in group.parameters}
+    assert any("backbone" in name for name in trained) == (weights == "trained")
+    assert any("mask_head" in name for name in trained)
+
+
+def test_features_that_would_never_come_again_are_not_kept(tmp_path: Path):
+    crop = LabelledCropSettings(size=56)
+    recipe = frozen(save_tiny_dinov2(tmp_path, patch=14), "cached", crop=crop)
+    with pytest.raises(InputError) as caught:
+        recipe.build_model()
+    assert str(caught.value) == (
+        "keeping the features of a frozen backbone on disk: found scales 0.5–2, corners every 1 pixels, changed "
+        "colours; expected DINOv2, and images that come again: one scale, corners on a lattice, their own colours. "
+        "Set --data.crop as the recipe simformer/clothing-frozen does, or --backbone-weights frozen."
+    )
+    with pytest.raises(InputError, match="found the backbone tiny; expected DINOv2"):
+        dataclasses.replace(recipe, backbone="tiny", data=short().data).build_model()
+    assert clothing_frozen().data.crop.repeats
 
 
 class StoppedError(Exception):

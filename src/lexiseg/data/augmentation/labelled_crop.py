@@ -74,6 +74,8 @@ class LabelledCropSettings:
         flip: Flip half of the images horizontally.
         colour_jitter: Jitter colours as SSD does.
         padding_value: Grey value of padding pixels, 0..255.
+        position_step: Corners lie at multiples of this number of pixels of the resized image. With ``repeats``, a coarse
+            step makes the same crops come again, so that a frozen encoder's features of them can be cached.
         max_attempts: Number of draws after which a crop without any class is accepted.
     """
 
@@ -85,19 +87,29 @@ class LabelledCropSettings:
     flip: bool = True
     colour_jitter: bool = True
     padding_value: int = 128
+    position_step: int = 1
     max_attempts: int = 50
+
+    @property
+    def repeats(self) -> bool:
+        """Whether a picture gives few different squares: one scale, its own colours, corners on a coarse lattice."""
+        return self.min_scale == self.max_scale and not self.colour_jitter and self.position_step > 1
 
     def __post_init__(self) -> None:
         step_fits = self.scale_step is None or self.scale_step > 0
         if not (
-            self.size > 0 and 0 < self.min_scale <= self.max_scale and step_fits and self.max_attempts > 0
+            self.size > 0
+            and 0 < self.min_scale <= self.max_scale
+            and step_fits
+            and self.position_step > 0
+            and self.max_attempts > 0
         ):
             raise InputError(
                 doing="setting up crops with labels",
                 found=f"size {self.size}, scales {self.min_scale:g}–{self.max_scale:g} in steps of "
-                f"{self.scale_step}, {self.max_attempts} attempts",
+                f"{self.scale_step}, corners every {self.position_step}, {self.max_attempts} attempts",
                 expected="positive numbers, the smaller scale first",
-                fix="Check size, min_scale, max_scale, scale_step and max_attempts.",
+                fix="Check size, min_scale, max_scale, scale_step, position_step and max_attempts.",
             )
 
 
@@ -176,7 +188,8 @@ def _draw_window(
     short_side = scale * (settings.base_short_side or settings.size)
     ratio = short_side / min(height, width)
     scaled = max(1, round(height * ratio)), max(1, round(width * ratio))
-    start = tuple(int(rng.integers(max(side - settings.size, 0) + 1)) for side in scaled)
+    step = settings.position_step
+    start = tuple(step * int(rng.integers(max(side - settings.size, 0) // step + 1)) for side in scaled)
     stop = tuple(min(begin + settings.size, side) for begin, side in zip(start, scaled, strict=True))
     return _Window(scaled, (start[0], start[1]), (stop[0], stop[1]))
 

@@ -98,3 +98,33 @@ def test_impossible_settings_are_refused() -> None:
         LabelledCropSettings(size=0)
     with pytest.raises(InputError, match=r"scales 2–1 "):
         LabelledCropSettings(size=8, min_scale=2.0, max_scale=1.0)
+
+
+def test_corners_on_a_lattice_give_few_squares() -> None:
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (40, 56, 3), dtype=np.uint8)
+    settings = LabelledCropSettings(
+        size=32, base_short_side=40, min_scale=1.0, max_scale=1.0, colour_jitter=False, position_step=8
+    )
+    labels = np.arange(40 * 56, dtype=np.uint16).reshape(40, 56)
+    found = {}
+    for _ in range(300):
+        crop = crop_with_labels(image, labels, settings, rng)
+        found[crop.image.tobytes()] = divmod(int(crop.label_map.min()), 56)
+    assert len(found) == 2 * 2 * 4  # two rows and four columns of corners, mirrored or not
+    assert set(found.values()) == {(top, left) for top in (0, 8) for left in (0, 8, 16, 24)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "repeats"),
+    [
+        ({}, True),
+        ({"flip": False}, True),
+        ({"position_step": 1}, False),
+        ({"colour_jitter": True}, False),
+        ({"min_scale": 0.5}, False),
+    ],
+)
+def test_settings_know_whether_squares_come_again(changes: dict, repeats: bool) -> None:
+    few = {"size": 32, "min_scale": 1.0, "max_scale": 1.0, "colour_jitter": False, "position_step": 8}
+    assert LabelledCropSettings(**{**few, **changes}).repeats is repeats
