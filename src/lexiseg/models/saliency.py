@@ -4,6 +4,7 @@ Three transposed convolutions on DINOv2's patch tokens, from the same file as th
 (``models.dinov2_small``). Nothing is published about how it was trained.
 """
 
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -23,7 +24,7 @@ class SaliencyDecoder(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        for stage, (inputs, outputs) in enumerate(zip(_WIDTHS, _WIDTHS[1:], strict=False), start=1):
+        for stage, (inputs, outputs) in enumerate(pairwise(_WIDTHS), start=1):
             setattr(self, f"upconv{stage}", nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1))
             setattr(self, f"bn{stage}", FrozenBatchNorm(outputs))
         self.final_conv = nn.Conv2d(_WIDTHS[-1], 1, 1)

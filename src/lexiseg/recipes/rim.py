@@ -25,6 +25,7 @@ from lexiseg.methods.rim.references.sources import ReferenceSource
 from lexiseg.methods.rim.segmenter import RIM
 from lexiseg.methods.rim.settings import CLASSICAL_PROPOSER, RIMSettings
 from lexiseg.models.checkpoint import fingerprint, read_config
+from lexiseg.models.dinov2_small import NAME as DINOV2_SMALL
 from lexiseg.models.efficientnet_lite import load_efficientnet_lite0
 from lexiseg.models.hub import resolve_checkpoint
 from lexiseg.models.prompted_masks import PromptedMasks
@@ -181,7 +182,7 @@ def load_reference_encoder(name: str) -> tuple[ImageEncoder, int]:
     """Load an image encoder for references, and return the short side it likes to see.
 
     Args:
-        name: ``mini``, or the hub id or folder of a DINOv2 or CLIP checkpoint.
+        name: ``mini``, ``dinov2-small``, or the hub id or folder of a DINOv2 or CLIP checkpoint.
 
     Raises:
         MissingWeightsError: The weights are not here and cannot be fetched.
@@ -204,8 +205,9 @@ def load_proposer(name: str, encoder: ImageEncoder) -> MaskProposer:
     """Load what cuts pictures into regions.
 
     Args:
-        name: ``classical`` (superpixels merged by colour and by ``encoder``'s features; no weights), or
-            the hub id or folder of a SAM or SAM 2 checkpoint.
+        name: ``classical`` (superpixels merged by colour and by ``encoder``'s features; no weights),
+            ``dinov2-small`` (the same with that network's features, whatever ``encoder`` is), or the hub id or
+            folder of a SAM or SAM 2 checkpoint.
         encoder: For ``classical``.
 
     Raises:
@@ -216,6 +218,11 @@ def load_proposer(name: str, encoder: ImageEncoder) -> MaskProposer:
         from lexiseg.models.region_proposer import RegionProposer
 
         return RegionProposer(encoder)
+    if name == DINOV2_SMALL:
+        from lexiseg.models.dinov2 import load_dinov2
+        from lexiseg.models.region_proposer import DINOV2_REGIONS, RegionProposer
+
+        return RegionProposer(load_dinov2(resolve_checkpoint(name)), DINOV2_REGIONS)
     from lexiseg.models.mask_generator import MaskGenerator
 
     return MaskGenerator(load_prompted(name))

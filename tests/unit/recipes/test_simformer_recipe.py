@@ -34,9 +34,9 @@ from lexiseg.recipes.simformer import (
 from lexiseg.runs.folder import load_run
 from lexiseg.runs.retrain import FIRST, PSEUDO_MASKS, SECOND, retrain
 from lexiseg.runs.train import train_recipe
-from tiny_vision_checkpoints import save_tiny_dinov2
 from partial_label_toys import ToyDataset, toy_samples, with_labels_permuted
 from tiny_maskformers import save_tiny_classifier
+from tiny_vision_checkpoints import save_tiny_dinov2
 
 NAME = "lexiseg.recipes.simformer:tiny"
 CLOTHING = Path(__file__).parents[3].parent / "shared" / "data" / "clothing"
@@ -205,18 +205,20 @@ def test_a_frozen_backbone_is_encoded_once_an_image_and_stays_as_it_is(tmp_path:
     monkeypatch.setenv("LEXISEG_CACHE", str(tmp_path / "cache"))
     checkpoint = save_tiny_dinov2(tmp_path / "dinov2", patch=14)
     recipe = frozen(checkpoint, "cached")
-    recipe = dataclasses.replace(recipe, run=dataclasses.replace(recipe.run, num_steps=12))
+    recipe = dataclasses.replace(recipe, run=dataclasses.replace(recipe.run, num_steps=6))
     before = load_dinov2(checkpoint).fingerprint
     trained = train_recipe(NAME, recipe=recipe, out=tmp_path / "run", quiet=True)
     kept = list((tmp_path / "cache" / "features").rglob("*.safetensors"))
-    assert 8 <= len(kept) <= 18  # 48 images were seen: 8 scenes, mirrored or not, and 2 that are scored
+    assert 4 <= len(kept) <= 18  # 24 images were seen: 8 scenes, mirrored or not, and 2 that are scored
     loaded = load_run(tmp_path / "run")
     for model in (trained, loaded):
         assert model.network.backbone.encoder.fingerprint == before
     image = np.random.default_rng(1).integers(0, 255, (64, 64, 3), dtype=np.uint8)
-    ours, theirs = (model.segment(image, ["sun", "sea"]).label_map for model in (trained, loaded))
+    ours, theirs = (model.segment(image, ["star", "sky"]).label_map for model in (trained, loaded))
     assert (ours == theirs).mean() > 0.99  # features from the cache are rounded
-    assert len(list((tmp_path / "cache" / "features").rglob("*.safetensors"))) == len(kept) + 1  # not the loaded one
+    assert (
+        len(list((tmp_path / "cache" / "features").rglob("*.safetensors"))) == len(kept) + 1
+    )  # not the loaded one
 
 
 @pytest.mark.parametrize("weights", ["trained", "frozen", "cached"])
