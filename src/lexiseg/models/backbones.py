@@ -181,11 +181,11 @@ class Dinov2Pyramid(PyramidBackbone):
         self._source: tuple[ImageEncoder, ...] = (encoder,)  # a tuple: its weights are registered once, above
 
     def take_tokens_from(self, source: ImageEncoder) -> None:
-        """Let another encoder give the tokens: this one behind a cache. Not part of the weights."""
+        """Load tokens from another encoder: this one behind a cache. Not part of the weights."""
         self._source = (source,)
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B _ _ _"]]:
-        """Give the maps of RGB images with values in [0, 1], fine to coarse.
+        """Return the maps of RGB images with values in [0, 1], fine to coarse.
 
         What a side lacks to a multiple of the coarsest stride is filled with grey on the right and below.
         """

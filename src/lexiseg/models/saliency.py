@@ -1,4 +1,4 @@
-"""The saliency decoder that comes with dinov2-small: what stands out in a picture, whatever it is.
+"""The saliency decoder that comes with dinov2-small: what stands out in an image, whatever it is.
 
 Three transposed convolutions on DINOv2's patch tokens, from the same file as the backbone
 (``models.dinov2_small``). Nothing is published about how it was trained.
@@ -30,7 +30,7 @@ class SaliencyDecoder(nn.Module):
         self.final_conv = nn.Conv2d(_WIDTHS[-1], 1, 1)
 
     def forward(self, features: PatchFeatures) -> Float[Tensor, "B h8 w8"]:
-        """Give saliency in [0, 1] of ``h8 = 8 h`` rows and ``w8 = 8 w`` columns for a grid of ``(h, w)``."""
+        """Return saliency in [0, 1] of ``h8 = 8 h`` rows and ``w8 = 8 w`` columns for a grid of ``(h, w)``."""
         maps = features.as_map()
         for stage in range(1, len(_WIDTHS)):
             maps = relu(self.get_submodule(f"bn{stage}")(self.get_submodule(f"upconv{stage}")(maps)))
