@@ -141,23 +141,24 @@ def main() -> None:
     network = load_dinov2(folder)
     mini, dinov2 = load_efficientnet_lite0(), CachedEncoder(network, fingerprint=network.fingerprint)
     cuts, salient = NormalisedCuts(dinov2), WithSaliency(dinov2, load_saliency_decoder(folder))
-    at = {number: {"max_distance": 0.0, "max_regions": number} for number in (46, 24)}
+    at_46, at_24 = ({"max_distance": 0.0, "max_regions": number} for number in (46, 24))
     rows: dict[str, tuple[ImageEncoder | None, RegionSettings]] = {
+        "dinov2-small": (dinov2, DINOV2_REGIONS),
         "default": (mini, DEFAULT),
+        "dinov2-small, 46": (dinov2, replace(DINOV2_REGIONS, **at_46)),
+        "normalised cuts, 46": (cuts, replace(DINOV2_REGIONS, **at_46)),
+        "dinov2-small and saliency, 46": (salient, replace(DINOV2_REGIONS, **at_46)),
+        "mini, 46": (mini, replace(DEFAULT, **at_46)),
+        "dinov2-small, 24": (dinov2, replace(DINOV2_REGIONS, **at_24)),
+        "normalised cuts, 24": (cuts, replace(DINOV2_REGIONS, **at_24)),
+        "dinov2-small and saliency, 24": (salient, replace(DINOV2_REGIONS, **at_24)),
+        "mini, 24": (mini, replace(DEFAULT, **at_24)),
         "colour alone, as many regions": (None, replace(DEFAULT, feature_weight=0.0, max_distance=0.6)),
         "superpixels, not merged": (
             None,
             replace(DEFAULT, max_distance=0.0, min_share=0.0, max_regions=10_000),
         ),
-        "dinov2-small": (dinov2, DINOV2_REGIONS),
     }
-    for number, changes in at.items():
-        rows |= {
-            f"mini, {number}": (mini, replace(DEFAULT, **changes)),
-            f"dinov2-small, {number}": (dinov2, replace(DINOV2_REGIONS, **changes)),
-            f"normalised cuts, {number}": (cuts, replace(DINOV2_REGIONS, **changes)),
-            f"dinov2-small and saliency, {number}": (salient, replace(DINOV2_REGIONS, **changes)),
-        }
     folders = {"chosen on": arguments.data, "held out": arguments.held_out}
     images = {
         name: [sample for sample in FolderDataset(path) if sample.label_map is not None]
@@ -170,12 +171,12 @@ def main() -> None:
             row[part] = measure(RegionProposer(encoder, settings), samples)
         print(row, flush=True)
         measured.append(row)
-    content = {
-        "command": "python benchmarks/accuracy/regions.py",
-        "images": {name: len(samples) for name, samples in images.items()},
-        "rows": measured,
-    }
-    Path(__file__).with_suffix(".json").write_text(json.dumps(content, indent=1) + "\n")
+        content = {
+            "command": "python benchmarks/accuracy/regions.py",
+            "images": {name: len(samples) for name, samples in images.items()},
+            "rows": measured,
+        }
+        Path(__file__).with_suffix(".json").write_text(json.dumps(content, indent=1) + "\n")
 
 
 if __name__ == "__main__":

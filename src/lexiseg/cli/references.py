@@ -65,7 +65,10 @@ class Build:
     ] = None
     encoder: Annotated[
         str,
-        tyro.conf.arg(metavar="NAME|ID|FOLDER", help="Image encoder: mini, or a DINOv2 or CLIP checkpoint."),
+        tyro.conf.arg(
+            metavar="NAME|ID|FOLDER",
+            help="Image encoder: mini, dinov2-small, or a DINOv2 or CLIP checkpoint.",
+        ),
     ] = "mini"
     pictures: Annotated[int, tyro.conf.arg(metavar="K", help="Pictures a class.")] = 50
     subcategories: Annotated[int, tyro.conf.arg(metavar="J", help="References a class.")] = 5

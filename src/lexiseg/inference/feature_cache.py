@@ -144,7 +144,7 @@ class CachedEncoder(ImageEncoder):
 
     def _path(self, image: Float[Tensor, "3 H W"]) -> Path:
         digest = hashlib.sha256(f"{self.fingerprint} {tuple(image.shape)}".encode())
-        digest.update(image.to("cpu", torch.float32).contiguous().numpy())
+        digest.update(image.to("cpu", torch.float32).contiguous().numpy().data)
         name = digest.hexdigest()
         return self.folder / name[:2] / f"{name}.safetensors"
 

@@ -172,7 +172,7 @@ def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name, value in sorted(tensors.items()):
         digest.update(f"{name} {tuple(value.shape)}\n".encode())
-        digest.update(value.to(torch.float32).contiguous().numpy())
+        digest.update(value.to(torch.float32).contiguous().numpy().data)
     return digest.hexdigest()
 
 

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from lexiseg.core.errors import DatasetError, InputError, MissingWeightsError, UnknownNameError
+from lexiseg.core.interfaces import ImageEncoder
 from lexiseg.methods.rim.references.generated import PictureGenerator, PointSegmenter
 from lexiseg.methods.rim.references.sources import ReferencePicture, RejectedPicture
 from lexiseg.recipes.rim import (
@@ -70,6 +71,33 @@ def test_encoders_and_proposers_load_by_folder(tmp_path, sam):
     encoder, side = load_reference_encoder(str(save_tiny_dinov2(tmp_path / "dino")))
     assert side == 518
     assert load_proposer("classical", encoder).encoder is encoder
+
+
+def test_dinov2_small_is_an_encoder_and_a_proposer_by_name(tmp_path, monkeypatch):
+    from lexiseg.models import dinov2_small
+    from lexiseg.models.region_proposer import DINOV2_REGIONS, RegionProposer
+
+    monkeypatch.setenv("LEXISEG_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(MissingWeightsError, match="lexiseg models --get dinov2-small"):
+        load_proposer("dinov2-small", ColourAlone())
+    folder = save_tiny_dinov2(tmp_path / "dino")
+    monkeypatch.setattr(dinov2_small, "_folder", lambda cache: folder)
+    monkeypatch.setattr(dinov2_small, "_check_converted", lambda folder: None)
+    encoder, side = load_reference_encoder("dinov2-small")
+    proposer = load_proposer("dinov2-small", ColourAlone())
+    assert (side, encoder.stride) == (518, 7)
+    assert isinstance(proposer, RegionProposer)
+    assert proposer.encoder.fingerprint == encoder.fingerprint
+    assert proposer.settings == DINOV2_REGIONS
+
+
+class ColourAlone(ImageEncoder):
+    """A bank's own encoder, of which the proposer makes no use."""
+
+    stride = 4
+
+    def forward(self, images):
+        raise AssertionError("not to be asked")
 
 
 def test_generating_without_a_usable_picture_is_an_error_that_counts(tmp_path):

@@ -51,8 +51,8 @@ class RIMSettings:
             The third policy, a threshold on the cosine, is the inference setting ``background="threshold"``.
         background_words: For ``background="words"``; names of the vocabulary are left out.
         num_negatives: For ``background="negatives"``: references made of them.
-        proposer: What cuts images into regions: ``classical`` (superpixels, no weights), or the hub id or folder
-            of a SAM or SAM 2 checkpoint.
+        proposer: What cuts images into regions: ``classical`` (superpixels, no weights), ``dinov2-small`` (superpixels
+            merged by its features), or the hub id or folder of a SAM or SAM 2 checkpoint.
         missing_words: ``refuse`` a vocabulary with a class that the bank does not have, or ``leave_out``
             such classes: they never win.
     """
