@@ -79,6 +79,28 @@ def check_vocabulary_size(folder: Path, tokenizer: Tokenizer, num_embeddings: in
         )
 
 
+def check_end_token(folder: Path, tokenizer: Tokenizer, end: int) -> None:
+    """Check that texts end in the token whose state is the embedding; without it, it would be another's.
+
+    Args:
+        folder: For the message.
+        tokenizer: Of the checkpoint.
+        end: Id of the end token by the checkpoint's settings.
+
+    Raises:
+        CheckpointError: They do not.
+    """
+    ids = tokenizer.encode("a").ids
+    # Old checkpoints say 2 and mean the highest id of the text (transformers pull request 24773).
+    if ids[-1] != (max(ids) if end == 2 else end) or len(ids) < 3:
+        raise CheckpointError(
+            doing=f"comparing {folder / 'tokenizer.json'} with config.json",
+            found=f"token ids {ids} for the text 'a'",
+            expected=f"a start token, the text and the end token {end}",
+            fix="Take tokenizer.json and config.json from the same checkpoint.",
+        )
+
+
 def tokenize(
     tokenizer: Tokenizer, texts: Sequence[str], *, max_tokens: int, close_with: int | None = None
 ) -> list[list[int]]:

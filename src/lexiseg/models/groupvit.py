@@ -1,0 +1,573 @@
+"""GroupViT: a vision transformer that groups its patches into a few segments, and a small text transformer.
+
+Xu et al., "GroupViT: Semantic Segmentation Emerges from Text Supervision", CVPR 2022. Learned group tokens
+stand beside the patches; after some blocks every patch is given to one of them, and the groups go on in its
+place (``layers.grouping``). The image's vector is the mean of the last segments.
+
+Parameters are called as in transformers' ``GroupViTModel``, so that published checkpoints fit by name and a
+network trained here can be read there; the test compares both on random weights.
+
+Differences from transformers: inputs of any size that is a multiple of the patch, normalisation inside, the
+logit scale capped at 100 as while training, stochastic depth in training (linear to ``drop_path``).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from einops import rearrange
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+from torch.nn.functional import batch_norm, gelu
+
+from lexiseg.core.errors import CheckpointError
+from lexiseg.core.features import PatchFeatures, Segments
+from lexiseg.core.interfaces import ImageEncoder, TextEncoder
+from lexiseg.layers.grouping import (
+    Activation,
+    Attention,
+    FeedForward,
+    GroupingBlock,
+    TokenMixing,
+    soft_assignment,
+)
+from lexiseg.layers.transformer_block import initialise_linear
+from lexiseg.models.checkpoint import build_model, fingerprint, read_config, transformers_class
+from lexiseg.models.pixel_normalisation import PixelNormalisation, load_normalisation
+from lexiseg.models.text_tokens import (
+    check_end_token,
+    check_vocabulary_size,
+    load_tokenizer,
+    pad,
+    tokenize,
+)
+from lexiseg.ops.position_table import resize_position_table
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupViTShape:
+    """How large a GroupViT is. The defaults are the paper's.
+
+    Attributes:
+        width: Length of an image token.
+        num_heads: Attention heads of the image transformer; divide ``width``.
+        patch: Side of a patch in pixels.
+        image_side: Side of the square images of training, a multiple of ``patch``: sets the position table.
+        depths: Blocks of each stage.
+        group_tokens: Learned tokens of each stage; 0 for a stage that groups nothing.
+        groups: Segments that leave each stage.
+        token_ratio: Inner width of the mixing of group tokens in a grouping block, over ``width``.
+        channel_ratio: Inner width of the feed-forward network at its end, over ``width``.
+        feed_forward: Inner width of all other feed-forward networks of the image transformer.
+        divisor_offset: Added to the number of tokens that a group's sum is divided by; 1 in the released code,
+            0 in the paper's formula.
+        hard_groups: Whether a token goes to one group or is shared out among all.
+        drop_path: Share of samples that skip a part of the last block while training; rises from 0.
+        text_width: Length of a text token.
+        text_depth: Blocks of the text transformer.
+        text_heads: Its attention heads.
+        text_feed_forward: Inner width of its feed-forward networks.
+        max_tokens: Tokens of a text, start and end included.
+        projection_hidden: Inner width of the projections into the shared space.
+        embedding_dim: Length of the shared space.
+        projection_norm: Inside the projections: ``batch`` as published, ``layer`` for batches of a few samples.
+        norm_eps: Added to the variance by the layer normalisations.
+        init_std: Standard deviation of the first weights; narrow networks learn faster with more than 0.02.
+    """
+
+    width: int = 384
+    num_heads: int = 6
+    patch: int = 16
+    image_side: int = 224
+    depths: tuple[int, ...] = (6, 3, 3)
+    group_tokens: tuple[int, ...] = (64, 8, 0)
+    groups: tuple[int, ...] = (64, 8, 0)
+    token_ratio: float = 0.5
+    channel_ratio: float = 4.0
+    feed_forward: int = 1536
+    divisor_offset: float = 1.0
+    hard_groups: bool = True
+    drop_path: float = 0.1
+    text_width: int = 256
+    text_depth: int = 12
+    text_heads: int = 4
+    text_feed_forward: int = 1024
+    max_tokens: int = 77
+    projection_hidden: int = 4096
+    embedding_dim: int = 256
+    projection_norm: Literal["batch", "layer"] = "batch"
+    norm_eps: float = 1e-5
+    init_std: float = 0.02
+
+    def __post_init__(self) -> None:
+        assert self.image_side % self.patch == 0, f"patches of {self.patch} do not fill {self.image_side}"
+        lengths = {len(self.depths), len(self.group_tokens), len(self.groups)}
+        assert len(lengths) == 1, "depths, group_tokens and groups have one entry a stage"
+        assert self.group_tokens[0] > 0, "the first stage groups the patches"
+
+    @property
+    def grid_side(self) -> int:
+        """Patches along a side of a training image."""
+        return self.image_side // self.patch
+
+
+class EncoderLayer(nn.Module):
+    """Self-attention and a feed-forward network, each normalised before and added to what came in.
+
+    Args:
+        width: Length of a token.
+        num_heads: Divides ``width``.
+        feed_forward: Inner width of the feed-forward network.
+        norm_eps: Added to the variance.
+        activation: Of the feed-forward network.
+        causal: Hide the tokens after each one.
+        drop_path: Share of samples that skip a part while training; the others are scaled up.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        num_heads: int,
+        feed_forward: int,
+        norm_eps: float,
+        *,
+        activation: Activation = gelu,
+        causal: bool = False,
+        drop_path: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.self_attn = Attention(width, num_heads)
+        self.layer_norm1 = nn.LayerNorm(width, eps=norm_eps)
+        self.mlp = FeedForward(width, feed_forward, activation=activation)
+        self.layer_norm2 = nn.LayerNorm(width, eps=norm_eps)
+        self.causal, self.drop_path = causal, drop_path
+
+    def forward(self, tokens: Float[Tensor, "B N D"]) -> Float[Tensor, "B N D"]:
+        """Update every token."""
+        normed = self.layer_norm1(tokens)
+        tokens = tokens + self._skip(self.self_attn(normed, normed, causal=self.causal))
+        return tokens + self._skip(self.mlp(self.layer_norm2(tokens)))
+
+    def _skip(self, change: Tensor) -> Tensor:
+        if not (self.training and self.drop_path):
+            return change
+        stays = torch.empty((len(change), 1, 1), device=change.device).bernoulli_(1 - self.drop_path)
+        return change * (stays / (1 - self.drop_path)).to(change.dtype)
+
+
+class Stage(nn.Module):
+    """Some blocks over segments and group tokens, then a grouping block where the stage has group tokens.
+
+    Args:
+        shape: Of the whole network.
+        index: Which stage.
+        drop_paths: One rate a block.
+    """
+
+    def __init__(self, shape: GroupViTShape, index: int, drop_paths: list[float]) -> None:
+        super().__init__()
+        width, self.num_tokens = shape.width, shape.group_tokens[index]
+        self.layers = nn.ModuleList(
+            EncoderLayer(width, shape.num_heads, shape.feed_forward, shape.norm_eps, drop_path=rate)
+            for rate in drop_paths
+        )
+        if self.num_tokens == 0:
+            return
+        self.group_token = nn.Parameter(torch.zeros(1, self.num_tokens, width))
+        self.downsample = GroupingBlock(
+            width,
+            shape.num_heads,
+            num_tokens=self.num_tokens,
+            num_groups=shape.groups[index],
+            token_hidden=int(shape.token_ratio * width),
+            cross_hidden=shape.feed_forward,
+            channel_hidden=int(shape.channel_ratio * width),
+            norm_eps=shape.norm_eps,
+            divisor_offset=shape.divisor_offset,
+            hard=shape.hard_groups,
+        )
+        if index > 0:
+            # Later stages start from the tokens of the stage before; their own table starts at zero.
+            self.group_projector = nn.Sequential(
+                nn.LayerNorm(width, eps=shape.norm_eps),
+                TokenMixing(shape.group_tokens[index - 1], width // 2, self.num_tokens),
+            )
+
+    def forward(
+        self, segments: Float[Tensor, "B N D"], before: Float[Tensor, "B S D"] | None
+    ) -> tuple[Float[Tensor, "B G D"], Float[Tensor, "B T D"] | None, Float[Tensor, "B G N"] | None]:
+        """Give the groups, the group tokens as the blocks left them, and the assignment's logits."""
+        if self.num_tokens == 0:
+            return self._blocks(segments), None, None
+        tokens = self.group_token.expand(len(segments), -1, -1)
+        if before is not None:
+            tokens = tokens + self.group_projector(before)
+        both = self._blocks(torch.cat([segments, tokens.to(segments.dtype)], dim=1))
+        segments, tokens = both[:, : segments.shape[1]], both[:, segments.shape[1] :]
+        groups, logits = self.downsample(segments, tokens)
+        return groups, tokens, logits
+
+    def _blocks(self, tokens: Tensor) -> Tensor:
+        for layer in self.layers:
+            tokens = layer(tokens)
+        return tokens
+
+
+class VisionModel(nn.Module):
+    """Normalised pixels to segments, and to the assignments that led to them.
+
+    Args:
+        shape: How large it is.
+    """
+
+    def __init__(self, shape: GroupViTShape) -> None:
+        super().__init__()
+        self.grid_side = shape.grid_side
+        self.embeddings = nn.Module()
+        self.embeddings.patch_embeddings = nn.Module()
+        self.embeddings.patch_embeddings.projection = nn.Conv2d(3, shape.width, shape.patch, shape.patch)
+        self.embeddings.position_embeddings = nn.Parameter(torch.zeros(1, shape.grid_side**2, shape.width))
+        self.embeddings.layernorm = nn.LayerNorm(shape.width, eps=shape.norm_eps)
+        num_blocks = sum(shape.depths)
+        rates = [shape.drop_path * block / max(num_blocks - 1, 1) for block in range(num_blocks)]
+        self.encoder = nn.Module()
+        self.encoder.stages = nn.ModuleList()
+        for index, depth in enumerate(shape.depths):
+            first = sum(shape.depths[:index])
+            self.encoder.stages.append(Stage(shape, index, rates[first : first + depth]))
+        self.layernorm = nn.LayerNorm(shape.width, eps=shape.norm_eps)
+
+    def forward(
+        self, pixels: Float[Tensor, "B 3 H W"]
+    ) -> tuple[Float[Tensor, "B G D"], list[Float[Tensor, "B _ _"]], tuple[int, int]]:
+        """Give the segments, the logits of each assignment, and the grid of patches."""
+        feature_map = self.embeddings.patch_embeddings.projection(pixels)
+        grid = (feature_map.shape[2], feature_map.shape[3])
+        table = rearrange(self.embeddings.position_embeddings, "1 (h w) d -> h w d", h=self.grid_side)
+        segments = self.embeddings.layernorm(rearrange(feature_map, "b d h w -> b (h w) d"))
+        segments = segments + resize_position_table(table, grid, "bicubic")
+        tokens, assignments = None, []
+        for stage in self.encoder.stages:
+            segments, tokens, logits = stage(segments, tokens)
+            if logits is not None:
+                assignments.append(logits)
+        return self.layernorm(segments), assignments, grid
+
+
+class TextModel(nn.Module):
+    """Token ids to the state of the last token: a causal transformer.
+
+    Args:
+        shape: How large it is.
+        num_tokens: Size of the vocabulary.
+        activation: Of the feed-forward networks.
+    """
+
+    def __init__(self, shape: GroupViTShape, num_tokens: int, activation: Activation) -> None:
+        super().__init__()
+        width = shape.text_width
+        self.embeddings = nn.Module()
+        self.embeddings.token_embedding = nn.Embedding(num_tokens, width)
+        self.embeddings.position_embedding = nn.Embedding(shape.max_tokens, width)
+        self.encoder = nn.Module()
+        self.encoder.layers = nn.ModuleList(
+            EncoderLayer(
+                width,
+                shape.text_heads,
+                shape.text_feed_forward,
+                shape.norm_eps,
+                activation=activation,
+                causal=True,
+            )
+            for _ in range(shape.text_depth)
+        )
+        self.final_layer_norm = nn.LayerNorm(width, eps=shape.norm_eps)
+
+    def forward(self, ids: Int64[Tensor, "T L"], lengths: Int64[Tensor, " T"]) -> Float[Tensor, "T D"]:
+        """Encode texts; what follows a text's last token changes nothing."""
+        positions = self.embeddings.position_embedding.weight[: ids.shape[1]]
+        tokens = self.embeddings.token_embedding(ids) + positions
+        for layer in self.encoder.layers:
+            tokens = layer(tokens)
+        last = tokens[torch.arange(len(ids), device=ids.device), lengths - 1]
+        return self.final_layer_norm(last)
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation over all axes but the last, named as torch's without its counter of batches.
+
+    Args:
+        width: Length of the last axis.
+        momentum: Weight of a batch in the running statistics.
+        eps: Added to the variance.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, width: int, *, momentum: float = 0.1, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.bias = nn.Parameter(torch.zeros(width))
+        self.register_buffer("running_mean", torch.zeros(width))
+        self.register_buffer("running_var", torch.ones(width))
+        self.momentum, self.eps = momentum, eps
+
+    def forward(self, rows: Float[Tensor, "*b D"], *, remembered: bool = True) -> Float[Tensor, "*b D"]:
+        """Normalise by the batch's statistics in training and by the running ones in evaluation.
+
+        Args:
+            rows: At least two of them in training.
+            remembered: Whether the running statistics take this batch in.
+        """
+        running = (self.running_mean, self.running_var) if remembered or not self.training else (None, None)
+        flat = batch_norm(
+            rows.reshape(-1, rows.shape[-1]),
+            *running,
+            self.weight,
+            self.bias,
+            self.training,
+            self.momentum,
+            self.eps,
+        )
+        return flat.reshape(rows.shape)
+
+
+class Projection(nn.Sequential):
+    """Into the shared space: linear, normalisation, ReLU, linear. Works on vectors one by one in evaluation.
+
+    In training a batch norm takes in only rows that a gradient goes back to: gradient caching compares the same
+    batch a second time, as constants, for the sake of the parameters, and that pass must not count.
+
+    Args:
+        width: Length of what comes in.
+        hidden: Inner width.
+        out: Length of the shared space.
+        norm: ``batch`` or ``layer``.
+    """
+
+    def __init__(self, width: int, hidden: int, out: int, norm: Literal["batch", "layer"]) -> None:
+        super().__init__(
+            nn.Linear(width, hidden),
+            BatchNorm(hidden) if norm == "batch" else nn.LayerNorm(hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, out),
+        )
+
+    def forward(self, rows: Float[Tensor, "*b _"]) -> Float[Tensor, "*b _"]:
+        """Project the last axis; the result is not normalised."""
+        into, norm, activation, out = self
+        hidden = into(rows)
+        hidden = norm(hidden, remembered=rows.requires_grad) if isinstance(norm, BatchNorm) else norm(hidden)
+        return out(activation(hidden))
+
+
+class GroupViT(nn.Module):
+    """Both transformers, their projections and the learned scale of similarities.
+
+    Args:
+        shape: How large it is; 55.7 million parameters for the paper's.
+        num_tokens: Size of the text vocabulary.
+        text_activation: Of the text transformer's feed-forward networks; CLIP's GELU as published.
+    """
+
+    def __init__(
+        self,
+        shape: GroupViTShape,
+        num_tokens: int,
+        text_activation: Literal["quick_gelu", "gelu"] = "quick_gelu",
+    ) -> None:
+        super().__init__()
+        self.shape = shape
+        activation = quick_gelu if text_activation == "quick_gelu" else gelu
+        self.text_model = TextModel(shape, num_tokens, activation)
+        self.vision_model = VisionModel(shape)
+        into = (shape.projection_hidden, shape.embedding_dim, shape.projection_norm)
+        self.visual_projection = Projection(shape.width, *into)
+        self.text_projection = Projection(shape.text_width, *into)
+        self.logit_scale = nn.Parameter(torch.tensor(1 / 0.07).log())
+
+    def initialise(self) -> "GroupViT":
+        """Draw the first weights; the tables of later stages are zero, so that they start from the image alone."""
+        initialise_linear(self, self.shape.init_std)
+        tables = [
+            self.vision_model.embeddings.patch_embeddings.projection.weight,
+            self.vision_model.embeddings.position_embeddings,
+            self.vision_model.encoder.stages[0].group_token,
+            self.text_model.embeddings.token_embedding.weight,
+            self.text_model.embeddings.position_embedding.weight,
+        ]
+        for table in tables:
+            nn.init.trunc_normal_(table, std=0.02)
+        return self
+
+
+def quick_gelu(values: Tensor) -> Tensor:
+    """Approximate GELU by a sigmoid, as CLIP's text transformer does."""
+    return values * torch.sigmoid(1.702 * values)
+
+
+def segment_shares(assignments: Sequence[Float[Tensor, "B _ _"]]) -> Float[Tensor, "B N G"]:
+    """Give the share of every patch in every last segment: the soft assignments, multiplied.
+
+    Training is hard; at test time soft shares give smoother masks.
+
+    Args:
+        assignments: Logits of each grouping block, first to last.
+    """
+    shares = None
+    for logits in assignments:
+        level = rearrange(soft_assignment(logits.float()), "b g n -> b n g")
+        shares = level if shares is None else shares @ level
+    assert shares is not None, "a network without grouping blocks"
+    return shares
+
+
+class GroupViTImageEncoder(ImageEncoder):
+    """Images to segments with soft masks, in the space of the text embeddings.
+
+    A patch token is the mixture of its segments' vectors; the global token is the image's. None is normalised.
+
+    Args:
+        network: Both transformers.
+        normalisation: The checkpoint's pixel statistics.
+    """
+
+    def __init__(self, network: GroupViT, normalisation: PixelNormalisation) -> None:
+        super().__init__()
+        self.network = network
+        self.normalisation = normalisation
+        self.stride = network.shape.patch
+        self.native_grid = (network.shape.grid_side, network.shape.grid_side)
+
+    def forward(self, images: Float[Tensor, "B 3 H W"]) -> PatchFeatures:
+        """Encode RGB images in [0, 1]; ``H`` and ``W`` are multiples of ``stride``."""
+        network = self.network
+        segments, assignments, grid = network.vision_model(self.normalisation(images))
+        shares = segment_shares(assignments)
+        vectors = network.visual_projection(segments).float()
+        return PatchFeatures(
+            tokens=shares @ vectors,
+            grid=grid,
+            stride=self.stride,
+            global_token=network.visual_projection(segments.mean(dim=1)).float(),
+            segments=Segments(shares=shares, embeddings=vectors),
+        )
+
+    def pooled(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
+        """Encode images as training compares them: the mean of the segments, before the projection."""
+        return self.network.vision_model(self.normalisation(images))[0].mean(dim=1)
+
+
+class GroupViTTextEncoder(TextEncoder):
+    """Texts to vectors of the shared space, not normalised.
+
+    Args:
+        network: Both transformers.
+        tokenizer: From texts to the ids of each, start and end included.
+        identity: Text that changes when the tokenizer does.
+    """
+
+    def __init__(
+        self, network: GroupViT, tokenizer: Callable[[Sequence[str]], list[list[int]]], identity: str
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.tokenizer, self.identity = tokenizer, identity
+        self._fingerprint: tuple[tuple[int, ...], str] | None = None
+
+    @property
+    def fingerprint(self) -> str:  # type: ignore[override]  # weights may have been trained since
+        """Content hash of the present text weights and the tokenizer."""
+        parts = (self.network.text_model, self.network.text_projection)
+        values = [value for part in parts for value in part.parameters()]
+        state = tuple(number for value in values for number in (id(value), value._version))
+        if self._fingerprint is None or self._fingerprint[0] != state:
+            self._fingerprint = state, fingerprint(nn.ModuleList(parts), "groupvit", self.identity)
+        return self._fingerprint[1]
+
+    def train(self, mode: bool = True) -> "GroupViTTextEncoder":
+        """Switch between training and evaluation; fused optimisers change weights without leaving a trace."""
+        self._fingerprint = None
+        return super().train(mode)
+
+    def forward(self, texts: Sequence[str]) -> Float[Tensor, "T D"]:
+        """Encode texts, one row each.
+
+        Raises:
+            VocabularyError: A text has more tokens than the model reads, and the tokenizer does not cut it.
+        """
+        return self.network.text_projection(self.pooled(texts)).float()
+
+    def pooled(self, texts: Sequence[str]) -> Float[Tensor, "T D"]:
+        """Encode texts as training compares them: the state of the last token, before the projection."""
+        encoded = self.tokenizer(texts)
+        lengths = torch.tensor([len(ids) for ids in encoded])
+        # A token sees only those before it, so what follows the end token changes nothing.
+        ids = pad(encoded, pad_id=0, length=int(lengths.max()))
+        device = self.network.logit_scale.device
+        return self.network.text_model(ids.to(device), lengths.to(device))
+
+
+def load_groupvit(folder: Path) -> tuple[GroupViTImageEncoder, GroupViTTextEncoder]:
+    """Load a checkpoint of transformers' ``GroupViTModel``: a folder in hub layout.
+
+    Raises:
+        CheckpointError: The folder is incomplete, contradicts itself or is unsafe to load.
+    """
+    config = transformers_class("GroupViTConfig").from_dict(read_config(folder, ("groupvit",)))
+    network = build_model(folder, lambda: _network(folder, config), targets=_without_batch_counts)
+    tokenizer = load_tokenizer(folder)
+    check_vocabulary_size(folder, tokenizer, config.text_config.vocab_size)
+    check_end_token(folder, tokenizer, config.text_config.eos_token_id)
+    image = GroupViTImageEncoder(network, load_normalisation(folder))
+    reads = partial(tokenize, tokenizer, max_tokens=network.shape.max_tokens)
+    return image.eval(), GroupViTTextEncoder(network, reads, tokenizer.to_str()).eval()
+
+
+def _network(folder: Path, config: Any) -> GroupViT:
+    vision, text = config.vision_config, config.text_config
+    _check_activation(folder, "vision_config", vision.hidden_act, ("gelu",))
+    _check_activation(folder, "text_config", text.hidden_act, ("quick_gelu", "gelu"))
+    ratios = vision.assign_mlp_ratio
+    token_ratio, channel_ratio = ratios if isinstance(ratios, list | tuple) else (ratios, ratios)
+    shape = GroupViTShape(
+        width=vision.hidden_size,
+        num_heads=vision.num_attention_heads,
+        patch=vision.patch_size,
+        image_side=vision.image_size,
+        depths=tuple(vision.depths),
+        group_tokens=tuple(vision.num_group_tokens),
+        groups=tuple(vision.num_output_groups),
+        token_ratio=token_ratio,
+        channel_ratio=channel_ratio,
+        feed_forward=vision.intermediate_size,
+        divisor_offset=vision.assign_eps,
+        text_width=text.hidden_size,
+        text_depth=text.num_hidden_layers,
+        text_heads=text.num_attention_heads,
+        text_feed_forward=text.intermediate_size,
+        max_tokens=text.max_position_embeddings,
+        projection_hidden=config.projection_intermediate_dim,
+        embedding_dim=config.projection_dim,
+        norm_eps=vision.layer_norm_eps,
+    )
+    return GroupViT(shape, text.vocab_size, text.hidden_act)
+
+
+def _check_activation(folder: Path, part: str, found: str, supported: tuple[str, ...]) -> None:
+    if found not in supported:
+        raise CheckpointError(
+            doing=f"reading {folder / 'config.json'}",
+            found=f"hidden_act {found!r} in {part}",
+            expected=f"one of: {', '.join(supported)}",
+            fix="Choose a GroupViT checkpoint as it is published.",
+        )
+
+
+def _without_batch_counts(name: str) -> tuple[str, ...]:
+    """Leave out torch's counters of batches, which no result depends on."""
+    return () if name.endswith(".num_batches_tracked") else (name,)
