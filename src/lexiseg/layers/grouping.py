@@ -11,15 +11,12 @@ Difference from the paper's formula: a group's mean divides by its number of tok
 1 in the released code; 0 is the plain mean, where an empty group gives zeros too.
 """
 
-from collections.abc import Callable
-
 import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import gelu, scaled_dot_product_attention
 
-Activation = Callable[[Tensor], Tensor]
+from lexiseg.layers.encoder_layer import Attention, FeedForward
 
 
 def hard_assignment(logits: Float[Tensor, "B G N"]) -> Float[Tensor, "B G N"]:
@@ -61,58 +58,6 @@ def merge_tokens(
     if divisor_offset == 0:
         counts = torch.where(counts > 0, counts, torch.ones_like(counts))
     return (assignment / (counts + divisor_offset)) @ values
-
-
-class Attention(nn.Module):
-    """Multi-head attention of some tokens to others, or to themselves.
-
-    Args:
-        width: Length of a token.
-        num_heads: Divides ``width``.
-    """
-
-    def __init__(self, width: int, num_heads: int) -> None:
-        super().__init__()
-        assert width % num_heads == 0, f"{num_heads} heads do not divide a width of {width}"
-        self.num_heads = num_heads
-        self.k_proj = nn.Linear(width, width)
-        self.v_proj = nn.Linear(width, width)
-        self.q_proj = nn.Linear(width, width)
-        self.out_proj = nn.Linear(width, width)
-
-    def forward(
-        self, queries: Float[Tensor, "B Q D"], keys: Float[Tensor, "B N D"], *, causal: bool = False
-    ) -> Float[Tensor, "B Q D"]:
-        """Attend from ``queries`` to ``keys``; ``causal`` hides the tokens after each one."""
-        query, key, value = (
-            rearrange(part, "b n (heads d) -> b heads n d", heads=self.num_heads)
-            for part in (self.q_proj(queries), self.k_proj(keys), self.v_proj(keys))
-        )
-        attended = scaled_dot_product_attention(query, key, value, is_causal=causal)
-        return self.out_proj(rearrange(attended, "b heads n d -> b n (heads d)"))
-
-
-class FeedForward(nn.Module):
-    """Two linear layers with an activation between.
-
-    Args:
-        width: Length of what comes in.
-        hidden: Length between the layers.
-        out: Length of what comes out; ``width`` by default.
-        activation: GELU by default.
-    """
-
-    def __init__(
-        self, width: int, hidden: int, out: int | None = None, activation: Activation = gelu
-    ) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(width, hidden)
-        self.fc2 = nn.Linear(hidden, out or width)
-        self.activation = activation
-
-    def forward(self, tokens: Float[Tensor, "*b _"]) -> Float[Tensor, "*b _"]:
-        """Map the last axis."""
-        return self.fc2(self.activation(self.fc1(tokens)))
 
 
 class TokenMixing(FeedForward):

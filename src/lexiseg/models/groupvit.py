@@ -13,37 +13,23 @@ logit scale capped at 100 as while training, stochastic depth in training (linea
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from einops import rearrange
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
-from torch.nn.functional import batch_norm, gelu
+from torch.nn.functional import gelu
 
-from lexiseg.core.errors import CheckpointError
 from lexiseg.core.features import PatchFeatures, Segments
 from lexiseg.core.interfaces import ImageEncoder, TextEncoder
-from lexiseg.layers.grouping import (
-    Activation,
-    Attention,
-    FeedForward,
-    GroupingBlock,
-    TokenMixing,
-    soft_assignment,
-)
+from lexiseg.layers.encoder_layer import Activation, EncoderLayer, quick_gelu
+from lexiseg.layers.grouping import GroupingBlock, TokenMixing, hard_assignment, soft_assignment
+from lexiseg.layers.projection import Projection
 from lexiseg.layers.transformer_block import initialise_linear
-from lexiseg.models.checkpoint import build_model, fingerprint, read_config, transformers_class
-from lexiseg.models.pixel_normalisation import PixelNormalisation, load_normalisation
-from lexiseg.models.text_tokens import (
-    check_end_token,
-    check_vocabulary_size,
-    load_tokenizer,
-    pad,
-    tokenize,
-)
+from lexiseg.models.checkpoint import fingerprint
+from lexiseg.models.pixel_normalisation import PixelNormalisation
+from lexiseg.models.text_tokens import pad
 from lexiseg.ops.position_table import resize_position_table
 
 
@@ -112,50 +98,6 @@ class GroupViTShape:
     def grid_side(self) -> int:
         """Patches along a side of a training image."""
         return self.image_side // self.patch
-
-
-class EncoderLayer(nn.Module):
-    """Self-attention and a feed-forward network, each normalised before and added to what came in.
-
-    Args:
-        width: Length of a token.
-        num_heads: Divides ``width``.
-        feed_forward: Inner width of the feed-forward network.
-        norm_eps: Added to the variance.
-        activation: Of the feed-forward network.
-        causal: Hide the tokens after each one.
-        drop_path: Share of samples that skip a part while training; the others are scaled up.
-    """
-
-    def __init__(
-        self,
-        width: int,
-        num_heads: int,
-        feed_forward: int,
-        norm_eps: float,
-        *,
-        activation: Activation = gelu,
-        causal: bool = False,
-        drop_path: float = 0.0,
-    ) -> None:
-        super().__init__()
-        self.self_attn = Attention(width, num_heads)
-        self.layer_norm1 = nn.LayerNorm(width, eps=norm_eps)
-        self.mlp = FeedForward(width, feed_forward, activation=activation)
-        self.layer_norm2 = nn.LayerNorm(width, eps=norm_eps)
-        self.causal, self.drop_path = causal, drop_path
-
-    def forward(self, tokens: Float[Tensor, "B N D"]) -> Float[Tensor, "B N D"]:
-        """Update every token."""
-        normed = self.layer_norm1(tokens)
-        tokens = tokens + self._skip(self.self_attn(normed, normed, causal=self.causal))
-        return tokens + self._skip(self.mlp(self.layer_norm2(tokens)))
-
-    def _skip(self, change: Tensor) -> Tensor:
-        if not (self.training and self.drop_path):
-            return change
-        stays = torch.empty((len(change), 1, 1), device=change.device).bernoulli_(1 - self.drop_path)
-        return change * (stays / (1 - self.drop_path)).to(change.dtype)
 
 
 class Stage(nn.Module):
@@ -296,76 +238,7 @@ class TextModel(nn.Module):
         return self.final_layer_norm(last)
 
 
-class BatchNorm(nn.Module):
-    """Batch normalisation over all axes but the last, named as torch's without its counter of batches.
-
-    Args:
-        width: Length of the last axis.
-        momentum: Weight of a batch in the running statistics.
-        eps: Added to the variance.
-    """
-
-    running_mean: Tensor
-    running_var: Tensor
-
-    def __init__(self, width: int, *, momentum: float = 0.1, eps: float = 1e-5) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(width))
-        self.bias = nn.Parameter(torch.zeros(width))
-        self.register_buffer("running_mean", torch.zeros(width))
-        self.register_buffer("running_var", torch.ones(width))
-        self.momentum, self.eps = momentum, eps
-
-    def forward(self, rows: Float[Tensor, "*b D"], *, remembered: bool = True) -> Float[Tensor, "*b D"]:
-        """Normalise by the batch's statistics in training and by the running ones in evaluation.
-
-        Args:
-            rows: At least two of them in training.
-            remembered: Whether the running statistics take this batch in.
-        """
-        running = (self.running_mean, self.running_var) if remembered or not self.training else (None, None)
-        flat = batch_norm(
-            rows.reshape(-1, rows.shape[-1]),
-            *running,
-            self.weight,
-            self.bias,
-            self.training,
-            self.momentum,
-            self.eps,
-        )
-        return flat.reshape(rows.shape)
-
-
-class Projection(nn.Sequential):
-    """Into the shared space: linear, normalisation, ReLU, linear. Works on vectors one by one in evaluation.
-
-    In training a batch norm takes in only rows that a gradient goes back to: gradient caching compares the same
-    batch a second time, as constants, for the sake of the parameters, and that pass must not count.
-
-    Args:
-        width: Length of what comes in.
-        hidden: Inner width.
-        out: Length of the shared space.
-        norm: ``batch`` or ``layer``.
-    """
-
-    def __init__(self, width: int, hidden: int, out: int, norm: Literal["batch", "layer"]) -> None:
-        super().__init__(
-            nn.Linear(width, hidden),
-            BatchNorm(hidden) if norm == "batch" else nn.LayerNorm(hidden),
-            nn.ReLU(),
-            nn.Linear(hidden, out),
-        )
-
-    def forward(self, rows: Float[Tensor, "*b _"]) -> Float[Tensor, "*b _"]:
-        """Project the last axis; the result is not normalised."""
-        into, norm, activation, out = self
-        hidden = into(rows)
-        hidden = norm(hidden, remembered=rows.requires_grad) if isinstance(norm, BatchNorm) else norm(hidden)
-        return out(activation(hidden))
-
-
-class GroupViT(nn.Module):
+class GroupViTNetwork(nn.Module):
     """Both transformers, their projections and the learned scale of similarities.
 
     Args:
@@ -390,7 +263,7 @@ class GroupViT(nn.Module):
         self.text_projection = Projection(shape.text_width, *into)
         self.logit_scale = nn.Parameter(torch.tensor(1 / 0.07).log())
 
-    def initialise(self) -> "GroupViT":
+    def initialise(self) -> "GroupViTNetwork":
         """Draw the first weights; the tables of later stages are zero, so that they start from the image alone."""
         initialise_linear(self, self.shape.init_std)
         tables = [
@@ -405,22 +278,19 @@ class GroupViT(nn.Module):
         return self
 
 
-def quick_gelu(values: Tensor) -> Tensor:
-    """Approximate GELU by a sigmoid, as CLIP's text transformer does."""
-    return values * torch.sigmoid(1.702 * values)
-
-
-def segment_shares(assignments: Sequence[Float[Tensor, "B _ _"]]) -> Float[Tensor, "B N G"]:
-    """Give the share of every patch in every last segment: the soft assignments, multiplied.
-
-    Training is hard; at test time soft shares give smoother masks.
+def segment_shares(
+    assignments: Sequence[Float[Tensor, "B _ _"]], *, hard: bool = False
+) -> Float[Tensor, "B N G"]:
+    """Compute the share of every patch in every last segment: the assignments, multiplied.
 
     Args:
         assignments: Logits of each grouping block, first to last.
+        hard: Follow the choices that training makes; at test time soft shares give smoother masks.
     """
     shares = None
     for logits in assignments:
-        level = rearrange(soft_assignment(logits.float()), "b g n -> b n g")
+        assign = hard_assignment if hard else soft_assignment
+        level = rearrange(assign(logits.float()), "b g n -> b n g")
         shares = level if shares is None else shares @ level
     assert shares is not None, "a network without grouping blocks"
     return shares
@@ -434,10 +304,14 @@ class GroupViTImageEncoder(ImageEncoder):
     Args:
         network: Both transformers.
         normalisation: The checkpoint's pixel statistics.
+        hard_maps: See ``segment_shares``.
     """
 
-    def __init__(self, network: GroupViT, normalisation: PixelNormalisation) -> None:
+    def __init__(
+        self, network: GroupViTNetwork, normalisation: PixelNormalisation, *, hard_maps: bool = False
+    ) -> None:
         super().__init__()
+        self.hard_maps = hard_maps
         self.network = network
         self.normalisation = normalisation
         self.stride = network.shape.patch
@@ -447,7 +321,7 @@ class GroupViTImageEncoder(ImageEncoder):
         """Encode RGB images in [0, 1]; ``H`` and ``W`` are multiples of ``stride``."""
         network = self.network
         segments, assignments, grid = network.vision_model(self.normalisation(images))
-        shares = segment_shares(assignments)
+        shares = segment_shares(assignments, hard=self.hard_maps)
         vectors = network.visual_projection(segments).float()
         return PatchFeatures(
             tokens=shares @ vectors,
@@ -472,7 +346,7 @@ class GroupViTTextEncoder(TextEncoder):
     """
 
     def __init__(
-        self, network: GroupViT, tokenizer: Callable[[Sequence[str]], list[list[int]]], identity: str
+        self, network: GroupViTNetwork, tokenizer: Callable[[Sequence[str]], list[list[int]]], identity: str
     ) -> None:
         super().__init__()
         self.network = network
@@ -510,64 +384,3 @@ class GroupViTTextEncoder(TextEncoder):
         ids = pad(encoded, pad_id=0, length=int(lengths.max()))
         device = self.network.logit_scale.device
         return self.network.text_model(ids.to(device), lengths.to(device))
-
-
-def load_groupvit(folder: Path) -> tuple[GroupViTImageEncoder, GroupViTTextEncoder]:
-    """Load a checkpoint of transformers' ``GroupViTModel``: a folder in hub layout.
-
-    Raises:
-        CheckpointError: The folder is incomplete, contradicts itself or is unsafe to load.
-    """
-    config = transformers_class("GroupViTConfig").from_dict(read_config(folder, ("groupvit",)))
-    network = build_model(folder, lambda: _network(folder, config), targets=_without_batch_counts)
-    tokenizer = load_tokenizer(folder)
-    check_vocabulary_size(folder, tokenizer, config.text_config.vocab_size)
-    check_end_token(folder, tokenizer, config.text_config.eos_token_id)
-    image = GroupViTImageEncoder(network, load_normalisation(folder))
-    reads = partial(tokenize, tokenizer, max_tokens=network.shape.max_tokens)
-    return image.eval(), GroupViTTextEncoder(network, reads, tokenizer.to_str()).eval()
-
-
-def _network(folder: Path, config: Any) -> GroupViT:
-    vision, text = config.vision_config, config.text_config
-    _check_activation(folder, "vision_config", vision.hidden_act, ("gelu",))
-    _check_activation(folder, "text_config", text.hidden_act, ("quick_gelu", "gelu"))
-    ratios = vision.assign_mlp_ratio
-    token_ratio, channel_ratio = ratios if isinstance(ratios, list | tuple) else (ratios, ratios)
-    shape = GroupViTShape(
-        width=vision.hidden_size,
-        num_heads=vision.num_attention_heads,
-        patch=vision.patch_size,
-        image_side=vision.image_size,
-        depths=tuple(vision.depths),
-        group_tokens=tuple(vision.num_group_tokens),
-        groups=tuple(vision.num_output_groups),
-        token_ratio=float(token_ratio),
-        channel_ratio=float(channel_ratio),
-        feed_forward=vision.intermediate_size,
-        divisor_offset=float(vision.assign_eps),
-        text_width=text.hidden_size,
-        text_depth=text.num_hidden_layers,
-        text_heads=text.num_attention_heads,
-        text_feed_forward=text.intermediate_size,
-        max_tokens=text.max_position_embeddings,
-        projection_hidden=config.projection_intermediate_dim,
-        embedding_dim=config.projection_dim,
-        norm_eps=vision.layer_norm_eps,
-    )
-    return GroupViT(shape, text.vocab_size, text.hidden_act)
-
-
-def _check_activation(folder: Path, part: str, found: str, supported: tuple[str, ...]) -> None:
-    if found not in supported:
-        raise CheckpointError(
-            doing=f"reading {folder / 'config.json'}",
-            found=f"hidden_act {found!r} in {part}",
-            expected=f"one of: {', '.join(supported)}",
-            fix="Choose a GroupViT checkpoint as it is published.",
-        )
-
-
-def _without_batch_counts(name: str) -> tuple[str, ...]:
-    """Leave out torch's counters of batches, which no result depends on."""
-    return () if name.endswith(".num_batches_tracked") else (name,)

@@ -13,14 +13,9 @@ from torch import Tensor
 
 from lexiseg.core.errors import CheckpointError, VocabularyError
 from lexiseg.layers.grouping import hard_assignment, soft_assignment
-from lexiseg.models.groupvit import (
-    BatchNorm,
-    GroupViT,
-    GroupViTShape,
-    Projection,
-    load_groupvit,
-    segment_shares,
-)
+from lexiseg.layers.projection import BatchNorm, Projection
+from lexiseg.models.groupvit import GroupViTNetwork, GroupViTShape, segment_shares
+from lexiseg.models.groupvit_checkpoint import load_groupvit
 from tiny_checkpoints import change_json, save_tiny_groupvit
 
 TINY = GroupViTShape(
@@ -175,7 +170,7 @@ def test_lengths_of_the_joint_sequences_p9(monkeypatch):
         width=8, num_heads=1, depths=(1, 1, 1), feed_forward=8, text_width=8, text_depth=1, text_heads=1,
         text_feed_forward=8, projection_hidden=8, embedding_dim=8,
     )  # fmt: skip
-    network = GroupViT(shape, 10).initialise().eval()
+    network = GroupViTNetwork(shape, 10).initialise().eval()
     seen: list[int] = []
     for stage in network.vision_model.encoder.stages:
         stage.layers[0].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[1]))
@@ -191,7 +186,7 @@ def test_lengths_of_the_joint_sequences_p9(monkeypatch):
 
 def test_the_tokens_of_the_second_stage_start_from_the_image_alone_p13():
     torch.manual_seed(0)
-    network = GroupViT(TINY, 10).initialise()
+    network = GroupViTNetwork(TINY, 10).initialise()
     first, second, last = network.vision_model.encoder.stages
     assert first.group_token.abs().min() > 0
     assert not second.group_token.any()
@@ -206,19 +201,19 @@ def test_the_tokens_of_the_second_stage_start_from_the_image_alone_p13():
 
 def test_the_paper_s_network_has_its_published_size():
     with torch.device("meta"):
-        network = GroupViT(GroupViTShape(), 49_408)
+        network = GroupViTNetwork(GroupViTShape(), 49_408)
     count = sum(parameter.numel() for parameter in network.parameters())
     assert count == 55_726_609
 
 
 def test_one_stage_that_groups_once():
     shape = GroupViTShape(**{**vars(TINY), "depths": (2, 1), "group_tokens": (6, 0), "groups": (3, 0)})
-    _, assignments, _ = GroupViT(shape, 10).initialise().vision_model(images_of(32, 32))
+    _, assignments, _ = GroupViTNetwork(shape, 10).initialise().vision_model(images_of(32, 32))
     assert [tuple(logits.shape[1:]) for logits in assignments] == [(3, 16)]
 
 
 def test_stochastic_depth_rises_linearly_and_is_for_training_only():
-    network = GroupViT(GroupViTShape(**{**vars(TINY), "drop_path": 0.9}), 10).initialise()
+    network = GroupViTNetwork(GroupViTShape(**{**vars(TINY), "drop_path": 0.9}), 10).initialise()
     rates = [layer.drop_path for stage in network.vision_model.encoder.stages for layer in stage.layers]
     assert rates == pytest.approx([0.0, 0.3, 0.6, 0.9])
     layer = network.vision_model.encoder.stages[2].layers[0]
