@@ -302,7 +302,7 @@ class GroupViTImageEncoder(ImageEncoder):
     A patch token is the mixture of its segments' vectors; the global token is the image's. None is normalised.
 
     Args:
-        network: Both transformers.
+        network: Its image part is taken.
         normalisation: The checkpoint's pixel statistics.
         hard_maps: See ``segment_shares``.
     """
@@ -311,36 +311,35 @@ class GroupViTImageEncoder(ImageEncoder):
         self, network: GroupViTNetwork, normalisation: PixelNormalisation, *, hard_maps: bool = False
     ) -> None:
         super().__init__()
-        self.hard_maps = hard_maps
-        self.network = network
+        self.vision_model, self.visual_projection = network.vision_model, network.visual_projection
         self.normalisation = normalisation
+        self.hard_maps = hard_maps
+        self.shape = network.shape
         self.stride = network.shape.patch
-        self.native_grid = (network.shape.grid_side, network.shape.grid_side)
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> PatchFeatures:
         """Encode RGB images in [0, 1]; ``H`` and ``W`` are multiples of ``stride``."""
-        network = self.network
-        segments, assignments, grid = network.vision_model(self.normalisation(images))
+        segments, assignments, grid = self.vision_model(self.normalisation(images))
         shares = segment_shares(assignments, hard=self.hard_maps)
-        vectors = network.visual_projection(segments).float()
+        vectors = self.visual_projection(segments).float()
         return PatchFeatures(
             tokens=shares @ vectors,
             grid=grid,
             stride=self.stride,
-            global_token=network.visual_projection(segments.mean(dim=1)).float(),
+            global_token=self.visual_projection(segments.mean(dim=1)).float(),
             segments=Segments(shares=shares, embeddings=vectors),
         )
 
     def pooled(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
         """Encode images as training compares them: the mean of the segments, before the projection."""
-        return self.network.vision_model(self.normalisation(images))[0].mean(dim=1)
+        return self.vision_model(self.normalisation(images))[0].mean(dim=1)
 
 
 class GroupViTTextEncoder(TextEncoder):
     """Texts to vectors of the shared space, not normalised.
 
     Args:
-        network: Both transformers.
+        network: Its text part is taken.
         tokenizer: From texts to the ids of each, start and end included.
         identity: Text that changes when the tokenizer does.
     """
@@ -349,18 +348,16 @@ class GroupViTTextEncoder(TextEncoder):
         self, network: GroupViTNetwork, tokenizer: Callable[[Sequence[str]], list[list[int]]], identity: str
     ) -> None:
         super().__init__()
-        self.network = network
+        self.text_model, self.text_projection = network.text_model, network.text_projection
         self.tokenizer, self.identity = tokenizer, identity
         self._fingerprint: tuple[tuple[int, ...], str] | None = None
 
     @property
     def fingerprint(self) -> str:  # type: ignore[override]  # weights may have been trained since
-        """Content hash of the present text weights and the tokenizer."""
-        parts = (self.network.text_model, self.network.text_projection)
-        values = [value for part in parts for value in part.parameters()]
-        state = tuple(number for value in values for number in (id(value), value._version))
+        """Content hash of the present weights and the tokenizer."""
+        state = tuple(number for value in self.parameters() for number in (id(value), value._version))
         if self._fingerprint is None or self._fingerprint[0] != state:
-            self._fingerprint = state, fingerprint(nn.ModuleList(parts), "groupvit", self.identity)
+            self._fingerprint = state, fingerprint(self, "groupvit", self.identity)
         return self._fingerprint[1]
 
     def train(self, mode: bool = True) -> "GroupViTTextEncoder":
@@ -374,7 +371,7 @@ class GroupViTTextEncoder(TextEncoder):
         Raises:
             VocabularyError: A text has more tokens than the model reads, and the tokenizer does not cut it.
         """
-        return self.network.text_projection(self.pooled(texts)).float()
+        return self.text_projection(self.pooled(texts)).float()
 
     def pooled(self, texts: Sequence[str]) -> Float[Tensor, "T D"]:
         """Encode texts as training compares them: the state of the last token, before the projection."""
@@ -382,5 +379,5 @@ class GroupViTTextEncoder(TextEncoder):
         lengths = torch.tensor([len(ids) for ids in encoded])
         # A token sees only those before it, so what follows the end token changes nothing.
         ids = pad(encoded, pad_id=0, length=int(lengths.max()))
-        device = self.network.logit_scale.device
-        return self.network.text_model(ids.to(device), lengths.to(device))
+        device = next(self.parameters()).device
+        return self.text_model(ids.to(device), lengths.to(device))

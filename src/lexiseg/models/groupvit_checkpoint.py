@@ -4,6 +4,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from lexiseg.core.errors import CheckpointError
 from lexiseg.models.checkpoint import build_model, read_config, transformers_class
 from lexiseg.models.groupvit import (
@@ -16,8 +18,17 @@ from lexiseg.models.pixel_normalisation import load_normalisation
 from lexiseg.models.text_tokens import check_end_token, check_vocabulary_size, load_tokenizer, tokenize
 
 
-def load_groupvit(folder: Path) -> tuple[GroupViTImageEncoder, GroupViTTextEncoder]:
+def load_groupvit(
+    folder: Path, *, hard_maps: bool = False
+) -> tuple[GroupViTImageEncoder, GroupViTTextEncoder, nn.Parameter]:
     """Load a checkpoint of transformers' ``GroupViTModel``: a folder in hub layout.
+
+    Args:
+        folder: Holds ``config.json``, ``model.safetensors``, the tokenizer and the pixel statistics.
+        hard_maps: See ``segment_shares``.
+
+    Returns:
+        The encoders, in evaluation mode, and the logarithm of what cosines are multiplied by.
 
     Raises:
         CheckpointError: The folder is incomplete, contradicts itself or is unsafe to load.
@@ -27,9 +38,10 @@ def load_groupvit(folder: Path) -> tuple[GroupViTImageEncoder, GroupViTTextEncod
     tokenizer = load_tokenizer(folder)
     check_vocabulary_size(folder, tokenizer, config.text_config.vocab_size)
     check_end_token(folder, tokenizer, config.text_config.eos_token_id)
-    image = GroupViTImageEncoder(network, load_normalisation(folder))
+    image = GroupViTImageEncoder(network, load_normalisation(folder), hard_maps=hard_maps)
     reads = partial(tokenize, tokenizer, max_tokens=network.shape.max_tokens)
-    return image.eval(), GroupViTTextEncoder(network, reads, tokenizer.to_str()).eval()
+    text = GroupViTTextEncoder(network, reads, tokenizer.to_str())
+    return image.eval(), text.eval(), network.logit_scale
 
 
 def _network(folder: Path, config: Any) -> GroupViTNetwork:

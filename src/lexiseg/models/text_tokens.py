@@ -1,8 +1,9 @@
-"""Texts to token ids for CLIP and SigLIP, through ``tokenizers`` and ``tokenizer.json``."""
+"""Texts to token ids, through ``tokenizers`` and ``tokenizer.json``."""
 
 import json
 import re
 import string
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,56 @@ from torch import Tensor
 
 from lexiseg.core.errors import CheckpointError, VocabularyError
 from lexiseg.models.checkpoint import read_json
+
+
+class CaptionTokenizer(ABC):
+    """Sentences to token ids, a special token at the start and one at the end included.
+
+    Attributes:
+        num_tokens: Size of the vocabulary; ids are below it.
+        pad_id: Id of the padding token.
+        identity: Text that changes when the tokenizer does.
+    """
+
+    num_tokens: int
+    pad_id: int
+    identity: str
+
+    @abstractmethod
+    def ids(self, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
+        """Return the token ids of each sentence, special tokens included, cut to ``max_tokens``."""
+
+
+class BytePairTokenizer(CaptionTokenizer):
+    """CLIP's own pieces, lower case; sentences longer than the network reads are cut.
+
+    Args:
+        folder: Holds ``tokenizer.json``, or CLIP's older pair of files; see ``load_tokenizer``.
+
+    Raises:
+        CheckpointError: It cannot be read, or does not put a token at the start and one at the end.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._tokenizer = load_tokenizer(folder)
+        vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
+        self.num_tokens = max(vocabulary.values()) + 1
+        self.identity = self._tokenizer.to_str()
+        empty = self._tokenizer.encode("").ids
+        if len(empty) != 2:
+            raise CheckpointError(
+                doing=f"reading the tokenizer in {folder}",
+                found=f"token ids {empty} for an empty text",
+                expected="one token at the start and one at the end",
+                fix="Take the tokenizer of a CLIP or GroupViT checkpoint.",
+            )
+        self._end = empty[1]
+        self.pad_id = self._end
+
+    def ids(self, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
+        """Return the token ids of each sentence, special tokens included, cut to ``max_tokens``."""
+        rows = (encoding.ids for encoding in self._tokenizer.encode_batch(list(texts)))
+        return [row if len(row) <= max_tokens else [*row[: max_tokens - 1], self._end] for row in rows]
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
