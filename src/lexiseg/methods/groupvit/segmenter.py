@@ -10,7 +10,8 @@ Differences from the paper and from the released code: docs/methods/groupvit.md.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from lexiseg.core.errors import InputError
 from lexiseg.core.features import PatchFeatures
 from lexiseg.core.interfaces import ContrastiveTrainable, ParameterGroup
 from lexiseg.core.loss_terms import LossTerms
+from lexiseg.core.vocabulary import Vocabulary
 from lexiseg.inference.class_names import ClassNames
 from lexiseg.inference.decision import Decision, Redecision
 from lexiseg.inference.predict import EncodedImage
@@ -42,6 +44,20 @@ from lexiseg.ops.gather import gather_batch
 
 #: Smaller networks embed words faster than a file is read, and change while they are trained.
 _WORTH_A_FILE = 20_000_000
+
+
+class WindowSimilarities(NamedTuple):
+    """The segments of one window against the competing classes.
+
+    Attributes:
+        affinity: In [0, 1].
+        cosines: Of segments and classes.
+        of_image: Cosine of the window as a whole with each class.
+    """
+
+    affinity: Float[Tensor, "G K"]
+    cosines: Float[Tensor, "G K"]
+    of_image: Float[Tensor, " K"]
 
 
 class GroupViT(Segmenter, ContrastiveTrainable):
@@ -112,7 +128,7 @@ class GroupViT(Segmenter, ContrastiveTrainable):
         return embed_names(self.text_encoder, names, prompts, cache="default" if large else None)
 
     @property
-    def picture_side(self) -> int:
+    def image_side(self) -> int:
         """Side of the square images that it was trained on."""
         return self.image_encoder.shape.image_side
 
@@ -125,7 +141,7 @@ class GroupViT(Segmenter, ContrastiveTrainable):
     ) -> Float[Tensor, "B S h w"]:
         """Give every patch the affinities of its best segment; every name is a class of its own."""
         assert features.segments is not None
-        affinity = self._affinity(features, embeddings, [1] * len(embeddings), "max")
+        affinity, _, _ = self._compare(features, embeddings, [1] * len(embeddings), "max")
         best = features.segments.shares.argmax(dim=2)
         of_patches = torch.take_along_dim(affinity, best[:, :, None], dim=1)
         return rearrange(of_patches, "b (h w) s -> b s h w", h=features.grid[0])
@@ -155,7 +171,7 @@ class GroupViT(Segmenter, ContrastiveTrainable):
             class_names: What competes.
             settings: The settings that apply to this image.
         """
-        affinities = self.affinities(encoded, class_names, settings)
+        affinities = [each.affinity for each in self.similarities(encoded, class_names, settings)]
         labels = np.asarray(class_names.labels, np.uint16)
         # Most classes are among the few of no window: they are left out.
         used = torch.stack([each.amax(0) > 0 for each in affinities]).any(0).nonzero()[:, 0]
@@ -182,10 +198,10 @@ class GroupViT(Segmenter, ContrastiveTrainable):
         return Decision(labels=labels[best.labels], scores=best.best, thresholded=by_threshold)
 
     @torch.inference_mode()
-    def affinities(
+    def similarities(
         self, encoded: EncodedImage, class_names: ClassNames, settings: InferenceSettings
-    ) -> list[Float[Tensor, "G K"]]:
-        """Compute the affinity of each window's segments with the competing classes, on the CPU.
+    ) -> list[WindowSimilarities]:
+        """Compare the segments of each window with the competing classes, on the CPU.
 
         Args:
             encoded: The image and its features.
@@ -193,16 +209,23 @@ class GroupViT(Segmenter, ContrastiveTrainable):
             settings: How several names of a class are brought together.
         """
         how = (class_names.embeddings, class_names.counts, settings.synonyms)
-        return [self._affinity(features, *how)[0].cpu() for features in encoded.features]
+        found = (self._compare(features, *how) for features in encoded.features)
+        return [WindowSimilarities(*(part[0].cpu() for part in each)) for each in found]
 
-    def _affinity(
+    def write_explanation(self, image: Path, vocabulary: Vocabulary, path: Path) -> None:
+        """Write a page that shows the segments of every window, and what each was called."""
+        from lexiseg.methods.groupvit.explanation import explain, save_explanation  # which knows GroupViT
+
+        save_explanation(explain(self, image, vocabulary), path, image.name)
+
+    def _compare(
         self, features: PatchFeatures, names: Tensor, counts: Sequence[int], synonyms: str
-    ) -> Float[Tensor, "B G K"]:
+    ) -> tuple[Float[Tensor, "B G K"], Float[Tensor, "B G K"], Float[Tensor, "B K"]]:
         assert features.segments is not None
         assert features.global_token is not None
         segments = name_similarities(features.segments.embeddings, names, counts, synonyms)
         image = name_similarities(features.global_token, names, counts, synonyms)
-        return class_affinity(segments, image, self.scale, self.method.kept_classes)
+        return class_affinity(segments, image, self.scale, self.method.kept_classes), segments, image
 
     def embed(self, batch: Batch) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B E"]]:
         """Embed images, captions and word prompts, before the projections.
