@@ -228,8 +228,10 @@ class CaptionData(TrainingData):
     def describe(self) -> dict[str, Any]:
         """Return kind, path, counts, and what is broken so far by reason."""
         reasons = Counter(record.reason.value for record in self.broken())
+        prompts = self.settings.word_prompts
         return {
             **self.source.describe(),
+            **({} if prompts is None else {"word_prompts": prompts.describe()}),
             "steps_per_epoch": round(self.steps_per_epoch, 3),
             "broken": dict(sorted(reasons.items())),
             "invalid_log": str(self.invalid_log),

@@ -12,17 +12,32 @@ import hashlib
 import importlib.util
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
 from lexiseg.core.errors import InputError, MissingPackageError
 from lexiseg.ops.prompts import fill_one, find_prompt_set
 
-#: From where an image came from, its caption and random numbers of its own to further sentences about it.
-MakeTexts = Callable[[str, str, np.random.Generator], tuple[str, ...]]
+
+@runtime_checkable
+class MakeTexts(Protocol):
+    """Makes further sentences about an image. Crosses process borders; its ``repr`` changes with what it makes."""
+
+    def __call__(self, source: str, caption: str, rng: np.random.Generator) -> tuple[str, ...]:
+        """Make them, the same number for every image.
+
+        Args:
+            source: Where the image came from.
+            caption: Its caption.
+            rng: Random numbers of this image at this visit.
+        """
+
+    def describe(self) -> str:
+        """Say what makes them, for the record of a run."""
+
 
 _NOUNS = frozenset({"NN", "NNS", "NNP"})
 _VERBS = frozenset({"VB", "VBD", "VBG", "VBN", "VBP", "VBZ"})
@@ -136,6 +151,10 @@ class WordPrompts:
     def __call__(self, source: str, caption: str, rng: np.random.Generator) -> tuple[str, ...]:
         """Give ``count`` sentences; ``source`` is not looked at."""
         return prompted(self.tagger.words(caption), caption, rng, count=self.count, prompts=self.prompts)
+
+    def describe(self) -> str:
+        """Name the tagger."""
+        return self.tagger.describe()
 
 
 def prompted(

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -200,7 +201,11 @@ def scene_training_data(
         word_prompts=word_prompts,
     )
     kind = type(settings).__name__
-    facts = {"data": kind, "seed": seed, "classes": list(world.vocabulary.names), "size": settings.size}
+    facts: dict[str, Any] = {
+        "data": kind, "seed": seed, "classes": list(world.vocabulary.names), "size": settings.size,
+    }  # fmt: skip
+    if word_prompts is not None:
+        facts["word_prompts"] = word_prompts.describe()
     parts = f"{WORLD_VERSION} {make!r} {world.content}"
     return StepwiseData(
         make, batch_size=batch_size, fingerprint=hashlib.sha256(parts.encode()).hexdigest(), facts=facts
