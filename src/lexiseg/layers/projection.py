@@ -34,10 +34,11 @@ class BatchNorm(nn.Module):
             rows: At least two of them in training.
             remembered: Whether the running statistics take this batch in.
         """
-        running = (self.running_mean, self.running_var) if remembered or not self.training else (None, None)
+        uses_running = remembered or not self.training
         flat = batch_norm(
             rows.reshape(-1, rows.shape[-1]),
-            *running,
+            self.running_mean if uses_running else None,
+            self.running_var if uses_running else None,
             self.weight,
             self.bias,
             self.training,

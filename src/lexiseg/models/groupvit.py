@@ -13,6 +13,7 @@ logit scale capped at 100 as while training, stochastic depth in training (linea
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Literal
 
 import torch
@@ -158,6 +159,74 @@ class Stage(nn.Module):
         return tokens
 
 
+class PatchEmbeddings(nn.Module):
+    """Normalised pixels to patch tokens.
+
+    Args:
+        shape: Of the whole network.
+    """
+
+    def __init__(self, shape: GroupViTShape) -> None:
+        super().__init__()
+        self.projection = nn.Conv2d(3, shape.width, shape.patch, shape.patch)
+
+    def forward(self, pixels: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D h w"]:
+        """Give one token a patch, laid out as the image."""
+        return self.projection(pixels)
+
+
+class ImageEmbeddings(nn.Module):
+    """Normalised pixels to tokens that know their place.
+
+    Args:
+        shape: Of the whole network.
+    """
+
+    def __init__(self, shape: GroupViTShape) -> None:
+        super().__init__()
+        self.grid_side = shape.grid_side
+        self.patch_embeddings = PatchEmbeddings(shape)
+        self.position_embeddings = nn.Parameter(torch.zeros(1, shape.grid_side**2, shape.width))
+        self.layernorm = nn.LayerNorm(shape.width, eps=shape.norm_eps)
+
+    def forward(self, pixels: Float[Tensor, "B 3 H W"]) -> tuple[Float[Tensor, "B N D"], tuple[int, int]]:
+        """Give the tokens in raster order, and their grid."""
+        feature_map = self.patch_embeddings(pixels)
+        grid = (feature_map.shape[2], feature_map.shape[3])
+        table = rearrange(self.position_embeddings, "1 (h w) d -> h w d", h=self.grid_side)
+        tokens = self.layernorm(rearrange(feature_map, "b d h w -> b (h w) d"))
+        return tokens + resize_position_table(table, grid, "bicubic"), grid
+
+
+class ImageStages(nn.Module):
+    """All stages of the image transformer, one after the other.
+
+    Args:
+        shape: Of the whole network.
+    """
+
+    def __init__(self, shape: GroupViTShape) -> None:
+        super().__init__()
+        num_blocks = sum(shape.depths)
+        rates = [shape.drop_path * block / max(num_blocks - 1, 1) for block in range(num_blocks)]
+        firsts = accumulate(shape.depths, initial=0)
+        self.stages = nn.ModuleList(
+            Stage(shape, index, rates[first : first + depth])
+            for index, (first, depth) in enumerate(zip(firsts, shape.depths, strict=False))
+        )
+
+    def forward(
+        self, segments: Float[Tensor, "B N D"]
+    ) -> tuple[Float[Tensor, "B G D"], list[Float[Tensor, "B _ _"]]]:
+        """Give the last segments and the logits of each assignment."""
+        tokens, assignments = None, []
+        for stage in self.stages:
+            segments, tokens, logits = stage(segments, tokens)
+            if logits is not None:
+                assignments.append(logits)
+        return segments, assignments
+
+
 class VisionModel(nn.Module):
     """Normalised pixels to segments, and to the assignments that led to them.
 
@@ -167,36 +236,57 @@ class VisionModel(nn.Module):
 
     def __init__(self, shape: GroupViTShape) -> None:
         super().__init__()
-        self.grid_side = shape.grid_side
-        self.embeddings = nn.Module()
-        self.embeddings.patch_embeddings = nn.Module()
-        self.embeddings.patch_embeddings.projection = nn.Conv2d(3, shape.width, shape.patch, shape.patch)
-        self.embeddings.position_embeddings = nn.Parameter(torch.zeros(1, shape.grid_side**2, shape.width))
-        self.embeddings.layernorm = nn.LayerNorm(shape.width, eps=shape.norm_eps)
-        num_blocks = sum(shape.depths)
-        rates = [shape.drop_path * block / max(num_blocks - 1, 1) for block in range(num_blocks)]
-        self.encoder = nn.Module()
-        self.encoder.stages = nn.ModuleList()
-        for index, depth in enumerate(shape.depths):
-            first = sum(shape.depths[:index])
-            self.encoder.stages.append(Stage(shape, index, rates[first : first + depth]))
+        self.embeddings = ImageEmbeddings(shape)
+        self.encoder = ImageStages(shape)
         self.layernorm = nn.LayerNorm(shape.width, eps=shape.norm_eps)
 
     def forward(
         self, pixels: Float[Tensor, "B 3 H W"]
     ) -> tuple[Float[Tensor, "B G D"], list[Float[Tensor, "B _ _"]], tuple[int, int]]:
         """Give the segments, the logits of each assignment, and the grid of patches."""
-        feature_map = self.embeddings.patch_embeddings.projection(pixels)
-        grid = (feature_map.shape[2], feature_map.shape[3])
-        table = rearrange(self.embeddings.position_embeddings, "1 (h w) d -> h w d", h=self.grid_side)
-        segments = self.embeddings.layernorm(rearrange(feature_map, "b d h w -> b (h w) d"))
-        segments = segments + resize_position_table(table, grid, "bicubic")
-        tokens, assignments = None, []
-        for stage in self.encoder.stages:
-            segments, tokens, logits = stage(segments, tokens)
-            if logits is not None:
-                assignments.append(logits)
+        tokens, grid = self.embeddings(pixels)
+        segments, assignments = self.encoder(tokens)
         return self.layernorm(segments), assignments, grid
+
+
+class TextEmbeddings(nn.Module):
+    """Token ids to tokens that know their place.
+
+    Args:
+        shape: Of the whole network.
+        num_tokens: Size of the vocabulary.
+    """
+
+    def __init__(self, shape: GroupViTShape, num_tokens: int) -> None:
+        super().__init__()
+        self.token_embedding = nn.Embedding(num_tokens, shape.text_width)
+        self.position_embedding = nn.Embedding(shape.max_tokens, shape.text_width)
+
+    def forward(self, ids: Int64[Tensor, "T L"]) -> Float[Tensor, "T L D"]:
+        """Embed token ids."""
+        return self.token_embedding(ids) + self.position_embedding.weight[: ids.shape[1]]
+
+
+class TextLayers(nn.Module):
+    """All blocks of the text transformer.
+
+    Args:
+        shape: Of the whole network.
+        activation: Of the feed-forward networks.
+    """
+
+    def __init__(self, shape: GroupViTShape, activation: Activation) -> None:
+        super().__init__()
+        sizes = (shape.text_width, shape.text_heads, shape.text_feed_forward, shape.norm_eps)
+        self.layers = nn.ModuleList(
+            EncoderLayer(*sizes, activation=activation, causal=True) for _ in range(shape.text_depth)
+        )
+
+    def forward(self, tokens: Float[Tensor, "T L D"]) -> Float[Tensor, "T L D"]:
+        """Update every token; each sees only those before it."""
+        for layer in self.layers:
+            tokens = layer(tokens)
+        return tokens
 
 
 class TextModel(nn.Module):
@@ -210,32 +300,14 @@ class TextModel(nn.Module):
 
     def __init__(self, shape: GroupViTShape, num_tokens: int, activation: Activation) -> None:
         super().__init__()
-        width = shape.text_width
-        self.embeddings = nn.Module()
-        self.embeddings.token_embedding = nn.Embedding(num_tokens, width)
-        self.embeddings.position_embedding = nn.Embedding(shape.max_tokens, width)
-        self.encoder = nn.Module()
-        self.encoder.layers = nn.ModuleList(
-            EncoderLayer(
-                width,
-                shape.text_heads,
-                shape.text_feed_forward,
-                shape.norm_eps,
-                activation=activation,
-                causal=True,
-            )
-            for _ in range(shape.text_depth)
-        )
-        self.final_layer_norm = nn.LayerNorm(width, eps=shape.norm_eps)
+        self.embeddings = TextEmbeddings(shape, num_tokens)
+        self.encoder = TextLayers(shape, activation)
+        self.final_layer_norm = nn.LayerNorm(shape.text_width, eps=shape.norm_eps)
 
     def forward(self, ids: Int64[Tensor, "T L"], lengths: Int64[Tensor, " T"]) -> Float[Tensor, "T D"]:
         """Encode texts; what follows a text's last token changes nothing."""
-        positions = self.embeddings.position_embedding.weight[: ids.shape[1]]
-        tokens = self.embeddings.token_embedding(ids) + positions
-        for layer in self.encoder.layers:
-            tokens = layer(tokens)
-        last = tokens[torch.arange(len(ids), device=ids.device), lengths - 1]
-        return self.final_layer_norm(last)
+        tokens = self.encoder(self.embeddings(ids))
+        return self.final_layer_norm(tokens[torch.arange(len(ids), device=ids.device), lengths - 1])
 
 
 class GroupViTNetwork(nn.Module):
@@ -266,14 +338,16 @@ class GroupViTNetwork(nn.Module):
     def initialise(self) -> "GroupViTNetwork":
         """Draw the first weights; the tables of later stages are zero, so that they start from the image alone."""
         initialise_linear(self, self.shape.init_std)
-        tables = [
-            self.vision_model.embeddings.patch_embeddings.projection.weight,
-            self.vision_model.embeddings.position_embeddings,
-            self.vision_model.encoder.stages[0].group_token,
-            self.text_model.embeddings.token_embedding.weight,
-            self.text_model.embeddings.position_embedding.weight,
-        ]
-        for table in tables:
+        image, text = self.vision_model.embeddings, self.text_model.embeddings
+        first = self.vision_model.encoder.stages[0]
+        assert isinstance(first, Stage)
+        for table in (
+            image.patch_embeddings.projection.weight,
+            image.position_embeddings,
+            first.group_token,
+            text.token_embedding.weight,
+            text.position_embedding.weight,
+        ):
             nn.init.trunc_normal_(table, std=0.02)
         return self
 

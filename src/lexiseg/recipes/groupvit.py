@@ -9,7 +9,7 @@ from abc import abstractmethod
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -305,7 +305,7 @@ def scene_scores(model: GroupViT, dataset: SceneDataset) -> dict[str, float]:
         background is a class ``background``, with the model's threshold.
     """
     background = dataset.vocabulary.background
-    how = {} if background is None else {"background": "threshold"}
+    how: dict[str, Any] = {} if background is None else {"background": "threshold"}
     ious = np.asarray(evaluate(model, dataset, **how).scores.iou)
     things = [label for label in range(len(ious)) if label != background]
     found = {"mean_iou": float(np.nanmean(ious)), "foreground_mean_iou": float(np.nanmean(ious[things]))}
