@@ -8,12 +8,8 @@ from torch import nn
 
 from lexiseg.core.errors import CheckpointError
 from lexiseg.models.checkpoint import build_model, read_config, transformers_class
-from lexiseg.models.groupvit import (
-    GroupViTImageEncoder,
-    GroupViTNetwork,
-    GroupViTShape,
-    GroupViTTextEncoder,
-)
+from lexiseg.models.groupvit import GroupViTNetwork, GroupViTShape
+from lexiseg.models.groupvit_encoders import GroupViTImageEncoder, GroupViTTextEncoder
 from lexiseg.models.pixel_normalisation import load_normalisation
 from lexiseg.models.text_tokens import check_end_token, check_vocabulary_size, load_tokenizer, tokenize
 

@@ -39,7 +39,7 @@ from lexiseg.losses.multi_label import LogitScale, capped_scale, multi_label_los
 from lexiseg.methods.groupvit.affinity import class_affinity, name_similarities, with_background
 from lexiseg.methods.groupvit.settings import GroupViTSettings
 from lexiseg.methods.groupvit.stitching import NamedSegments, best_columns, grid_columns, segment_map
-from lexiseg.models.groupvit import GroupViTImageEncoder, GroupViTTextEncoder
+from lexiseg.models.groupvit_encoders import GroupViTImageEncoder, GroupViTTextEncoder
 from lexiseg.ops.gather import gather_batch
 
 #: Smaller networks embed words faster than a file is read, and change while they are trained.
