@@ -6,7 +6,7 @@
 
 import math
 from abc import abstractmethod
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -37,7 +37,7 @@ from lexiseg.engine.settings import OptimSettings, RunSettings
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.methods.groupvit.segmenter import GroupViT
-from lexiseg.methods.groupvit.settings import GroupViTSettings
+from lexiseg.methods.groupvit.settings import GroupViTSettings, NamingSettings
 from lexiseg.models.bert import WordPieceTokenizer, WordTokenizer
 from lexiseg.models.checkpoint import fingerprint
 from lexiseg.models.groupvit import GroupViTNetwork, GroupViTShape
@@ -59,20 +59,20 @@ _LEAST_FOR_BATCH_NORM = 16
 _PROMPT_WORDS = "a photo of"
 
 
-def build_groupvit(name_or_path: str, method: GroupViTSettings | None = None) -> Segmenter:
+def build_groupvit(name_or_path: str, naming: NamingSettings | None = None) -> Segmenter:
     """Load a published checkpoint, or a folder in its layout, as a segmenter.
 
     Args:
         name_or_path: A hub id such as ``nvidia/groupvit-gcc-yfcc``, or a local folder.
-        method: How segments are named; None for the published choices.
+        naming: How segments are named; None for the published choices.
 
     Raises:
         MissingWeightsError: The weights are not here and cannot be fetched.
         CheckpointError: They are here and cannot be used.
     """
-    method = method or GroupViTSettings()
+    naming = naming or NamingSettings()
     image, text, logit_scale = load_groupvit(
-        resolve_checkpoint(name_or_path), hard_maps=method.maps == "hard"
+        resolve_checkpoint(name_or_path), hard_maps=naming.maps == "hard"
     )
     model = GroupViT(
         image,
@@ -80,9 +80,13 @@ def build_groupvit(name_or_path: str, method: GroupViTSettings | None = None) ->
         logit_scale,
         name=name_or_path,
         settings=inference_settings(2 * image.shape.image_side),
-        method=method,
-        fingerprints={"image_weights": fingerprint(image), "text_weights": text.fingerprint},
+        method=GroupViTSettings(naming=naming),
     )
+    model.method_settings = {
+        **asdict(naming),
+        "image_weights": fingerprint(image),
+        "text_weights": text.fingerprint,
+    }
     return model.requires_grad_(False)
 
 
@@ -172,7 +176,7 @@ class GroupViTRecipe(Recipe):
         network.logit_scale.data.fill_(math.log(self.method.initial_scale))
         normalisation = PixelNormalisation(IMAGENET_MEAN, IMAGENET_STD)
         return GroupViT(
-            GroupViTImageEncoder(network, normalisation, hard_maps=self.method.maps == "hard"),
+            GroupViTImageEncoder(network, normalisation, hard_maps=self.method.naming.maps == "hard"),
             GroupViTTextEncoder(
                 network, partial(tokenizer.ids, max_tokens=self.shape.max_tokens), tokenizer.identity
             ),

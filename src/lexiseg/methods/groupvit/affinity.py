@@ -51,11 +51,11 @@ def class_affinity(
     return logits.softmax(dim=-1) * among_kept.softmax(dim=-1)
 
 
-def with_background(affinity: Float[Tensor, "G K"], threshold: float) -> Float[Tensor, "G K+1"]:
-    """Append the score of background: 1 for segments whose best affinity is below the threshold, else 0.
+def kept_up_to(affinity: Float[Tensor, "G K"]) -> Float[Tensor, " G"]:
+    """Compute the threshold up to which each segment is not background: its best affinity.
 
-    The threshold is at most the largest affinity of all, so that the segment which has it is never background.
+    A threshold counts at most as the largest affinity of the window, so that the segment which has it is never
+    background: it is kept up to 1.
     """
-    best = affinity.amax(dim=1, keepdim=True)
-    limit = torch.minimum(best.max(), best.new_tensor(threshold))
-    return torch.cat([affinity, (best < limit).to(affinity.dtype)], dim=1)
+    best = affinity.amax(dim=1)
+    return torch.where(best == best.max(), torch.ones_like(best), best)

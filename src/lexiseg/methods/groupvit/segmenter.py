@@ -36,9 +36,15 @@ from lexiseg.inference.settings import InferenceSettings
 from lexiseg.inference.text_embeddings import embed_names
 from lexiseg.losses.contrastive import contrastive_loss
 from lexiseg.losses.multi_label import LogitScale, capped_scale, multi_label_loss
-from lexiseg.methods.groupvit.affinity import class_affinity, name_similarities, with_background
+from lexiseg.methods.groupvit.affinity import class_affinity, kept_up_to, name_similarities
 from lexiseg.methods.groupvit.settings import GroupViTSettings
-from lexiseg.methods.groupvit.stitching import NamedSegments, best_columns, grid_columns, segment_map
+from lexiseg.methods.groupvit.stitching import (
+    NamedSegments,
+    best_columns,
+    grid_columns,
+    segment_map,
+    thresholds,
+)
 from lexiseg.models.groupvit_encoders import GroupViTImageEncoder, GroupViTTextEncoder
 from lexiseg.ops.gather import gather_batch
 
@@ -70,15 +76,10 @@ class GroupViT(Segmenter, ContrastiveTrainable):
         name: What the model is called.
         settings: Inference defaults.
         method: Losses, and how segments are named.
-        fingerprints: Of the weights, for the record.
     """
 
     independent_classes = False
-    applies = (
-        "candidate filter: the 5 classes most probable for the image",
-        "threshold on doubly normalised group probabilities, at most the image's largest score",
-        "pixels take their group's scores (one-hot assignment)",
-    )
+    applies = ("image-top5", "group-threshold", "group-pixels")
 
     def __init__(
         self,
@@ -89,7 +90,6 @@ class GroupViT(Segmenter, ContrastiveTrainable):
         name: str = "groupvit",
         settings: InferenceSettings,
         method: GroupViTSettings | None = None,
-        fingerprints: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()
         self.name, self.settings = name, settings
@@ -98,7 +98,7 @@ class GroupViT(Segmenter, ContrastiveTrainable):
         self.logit_scale = logit_scale
         self.word_scale = LogitScale(self.method.initial_scale, highest=self.method.highest_scale)
         self.word_scale.requires_grad_(logit_scale.requires_grad and self.method.word_loss > 0)
-        self.method_settings: Mapping[str, Any] = {**asdict(self.method), **(fingerprints or {})}
+        self.method_settings: Mapping[str, Any] = asdict(self.method)
 
     @property
     def stride(self) -> int:
@@ -147,24 +147,34 @@ class GroupViT(Segmenter, ContrastiveTrainable):
         return rearrange(of_patches, "b (h w) s -> b s h w", h=features.grid[0])
 
     def refuse_settings(self, settings: InferenceSettings) -> None:
-        """Refuse windows that are weighed by distance: segments of overlapping windows are averaged alike."""
+        """Refuse windows that are weighed by distance, and thresholds that no affinity reaches."""
         if settings.window is not None and settings.blend != "mean":
-            raise InputError(
-                doing="reading the inference settings of GroupViT",
-                found=f"blend = {settings.blend!r}",
-                expected="mean: the classes of overlapping windows are averaged alike",
-                fix="Leave blend out, or use --blend mean.",
+            raise _refused(
+                f"blend = {settings.blend!r}",
+                "mean: the classes of overlapping windows are averaged alike",
+                "Leave blend out, or use --blend mean.",
+            )
+        if settings.background == "threshold" and (settings.threshold or 0.0) > 1:
+            raise _refused(
+                f"threshold = {settings.threshold}",
+                "an affinity, 1 at most",
+                "Use 0.95 (many classes that are seldom there) to 0.35 (classes that cover the image).",
             )
 
     def redecisions(self, settings: InferenceSettings) -> frozenset[Redecision]:
-        """Return nothing: thresholds apply to the segments of each window, before windows are averaged."""
-        return frozenset()
+        """Return both for a run by a threshold: its scores are the threshold up to which a pixel keeps its class.
+
+        Other runs keep affinities, which windows and borders between segments have blurred.
+        """
+        by_threshold = settings.background == "threshold"
+        return frozenset({"threshold", "drop_background"}) if by_threshold else frozenset()
 
     @torch.inference_mode()
     def decide(self, encoded: EncodedImage, class_names: ClassNames, settings: InferenceSettings) -> Decision:
         """Name the segments of each window, average windows, and take the best class of every pixel.
 
-        With a threshold, segments below it vote for background (``affinity.with_background``).
+        With a threshold, the score of a pixel is the threshold above which the segments there outvote its class
+        (``stitching.thresholds``); else it is the affinity of its class.
 
         Args:
             encoded: The image and its features.
@@ -172,30 +182,26 @@ class GroupViT(Segmenter, ContrastiveTrainable):
             settings: The settings that apply to this image.
         """
         affinities = [each.affinity for each in self.similarities(encoded, class_names, settings)]
-        labels = np.asarray(class_names.labels, np.uint16)
         # Most classes are among the few of no window: they are left out.
         used = torch.stack([each.amax(0) > 0 for each in affinities]).any(0).nonzero()[:, 0]
-        tables = [each[:, used] for each in affinities]
-        labels = labels[used.numpy()]
-        by_threshold = settings.background == "threshold"
-        if by_threshold:
-            assert settings.threshold is not None
-            assert class_names.vocabulary.background is not None
-            tables = [with_background(each, settings.threshold) for each in tables]
-            labels = np.append(labels, np.uint16(class_names.vocabulary.background))
+        labels = np.asarray(class_names.labels, np.uint16)[used.numpy()]
         named = [
-            NamedSegments(window=window, segment_of=segment_map(features, window), scores=table)
-            for features, window, table in zip(encoded.features, encoded.windows, tables, strict=True)
+            NamedSegments(window=window, segment_of=segment_map(features, window), scores=affinity[:, used])
+            for features, window, affinity in zip(encoded.features, encoded.windows, affinities, strict=True)
         ]
         size = (encoded.image.shape[0], encoded.image.shape[1])
         best = best_columns(named, encoded.resized_size, size, settings.memory_mb)
+        scores = best.best
+        if settings.background == "threshold":
+            kept = [kept_up_to(each) for each in affinities]
+            scores = thresholds(named, kept, best.best, encoded.resized_size, settings.memory_mb)
         if settings.refine != "none" and len(labels) > 1:
             winners = np.flatnonzero(np.bincount(best.labels.ravel()))
             columns = grid_columns(named, encoded.resized_size, self.stride)[torch.from_numpy(winners)]
             refine = refine_labels_crf if settings.refine == "crf" else refine_labels
             best = refine(columns, encoded.image)
             labels = labels[winners]
-        return Decision(labels=labels[best.labels], scores=best.best, thresholded=by_threshold)
+        return Decision(labels=labels[best.labels], scores=scores)
 
     @torch.inference_mode()
     def similarities(
@@ -225,7 +231,7 @@ class GroupViT(Segmenter, ContrastiveTrainable):
         assert features.global_token is not None
         segments = name_similarities(features.segments.embeddings, names, counts, synonyms)
         image = name_similarities(features.global_token, names, counts, synonyms)
-        return class_affinity(segments, image, self.scale, self.method.kept_classes), segments, image
+        return class_affinity(segments, image, self.scale, self.method.naming.kept_classes), segments, image
 
     def embed(self, batch: Batch) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B E"]]:
         """Embed images, captions and word prompts, before the projections.
@@ -289,3 +295,9 @@ class GroupViT(Segmenter, ContrastiveTrainable):
             ParameterGroup(parameters=[pair for pair in trained if pair[1].ndim > 1]),
             ParameterGroup(parameters=[pair for pair in trained if pair[1].ndim <= 1], decayed=False),
         ]
+
+
+def _refused(found: str, expected: str, fix: str) -> InputError:
+    return InputError(
+        doing="reading the inference settings of GroupViT", found=found, expected=expected, fix=fix
+    )

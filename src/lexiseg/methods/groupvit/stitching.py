@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from einops import rearrange
-from jaxtyping import Float, UInt16
+from jaxtyping import Float, Float32, UInt16
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from lexiseg.core.features import PatchFeatures
-from lexiseg.ops.resize import RunningBest, resize_argmax, source_rows
+from lexiseg.ops.resize import RunningBest, resize_argmax, resize_rows, source_rows
 from lexiseg.ops.sliding_window import Window
 
 
@@ -87,6 +87,47 @@ def best_columns(
         stitched = stitch(named, seen_size, (first, stop))
         resize_argmax(stitched, size, into=view, rows=rows, source=(first, seen_size[0]))
     return best
+
+
+def thresholds(
+    named: Sequence[NamedSegments],
+    kept: Sequence[Float[Tensor, " G"]],
+    best: Float32[np.ndarray, "H W"],
+    seen_size: tuple[int, int],
+    memory_mb: int,
+) -> Float32[np.ndarray, "H W"]:
+    """Compute the threshold of each pixel above which it is background.
+
+    At a threshold every segment that is not kept up to it votes 1 for background. Votes are averaged over
+    windows and resized as scores are, and background wins where they reach the best score. They only grow with
+    the threshold, step by step, so that one number a pixel says for which thresholds that is.
+
+    Args:
+        named: One entry a window.
+        kept: Of each window's segments, as ``affinity.kept_up_to`` gives it.
+        best: Best score of every pixel of the result.
+        seen_size: ``(height, width)`` of the image that the model saw.
+        memory_mb: Working memory.
+
+    Returns:
+        In [0, 1]; 1 where no threshold makes background win.
+    """
+    steps = torch.cat(list(kept)).unique()
+    votes = [
+        NamedSegments(window=each.window, segment_of=each.segment_of, scores=(own[:, None] <= steps).float())
+        for each, own in zip(named, kept, strict=True)
+    ]
+    size = (best.shape[0], best.shape[1])
+    found = np.ones(size, np.float32)
+    for rows in _bands(len(steps), seen_size, size, memory_mb):
+        first, stop = source_rows(seen_size[0], size[0], rows)
+        stitched = stitch(votes, seen_size, (first, stop))
+        won = resize_rows(stitched, size, rows, source=(first, seen_size[0]))
+        won = (won >= torch.from_numpy(best[slice(*rows)])) & (won > 0)
+        # The steps at which background wins are the last ones: the first of them counts.
+        step = (~won).sum(0).clamp(max=len(steps) - 1)
+        found[slice(*rows)] = torch.where(won.any(0), steps[step], torch.ones(())).numpy()
+    return found
 
 
 def grid_columns(

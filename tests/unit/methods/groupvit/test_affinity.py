@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lexiseg.methods.groupvit.affinity import class_affinity, name_similarities, with_background
+from lexiseg.methods.groupvit.affinity import class_affinity, kept_up_to, name_similarities
 
 SEGMENTS = torch.tensor([[0.30, 0.25, 0.10], [0.12, 0.20, 0.28]])
 KEEPS_THE_FIRST_TWO = torch.tensor([0.9, 0.8, 0.1])
@@ -25,10 +25,11 @@ def test_the_worked_example_p10():
 
 
 def test_the_best_segment_is_never_background_and_the_other_is_p10():
-    affinity = class_affinity(SEGMENTS, KEEPS_THE_FIRST_TWO, SCALE, 2)
-    assert with_background(affinity, 0.95)[:, 3].tolist() == [0, 1]
-    assert torch.equal(with_background(affinity, 0.95)[:, :3], affinity)
-    assert with_background(affinity, 0.1)[:, 3].tolist() == [0, 0]
+    """At 0.95 the threshold is at most 0.5274: segment 1 is not below it, segment 2 is."""
+    kept = kept_up_to(class_affinity(SEGMENTS, KEEPS_THE_FIRST_TWO, SCALE, 2))
+    torch.testing.assert_close(kept, torch.tensor([1.0, 0.1352]), atol=6e-5, rtol=0)
+    assert (kept < 0.95).tolist() == [False, True]
+    assert (kept < 0.1).tolist() == [False, False]
 
 
 def test_without_the_filter_the_second_segment_is_the_third_class_p10():

@@ -14,10 +14,10 @@ from lexiseg.core.errors import InputError
 from lexiseg.core.features import PatchFeatures, Segments
 from lexiseg.core.vocabulary import Vocabulary
 from lexiseg.engine.devices import Devices
-from lexiseg.engine.gradients import ComparedGradients, PlainGradients
+from lexiseg.engine.gradients import CachedContrastiveGradients, PlainGradients
 from lexiseg.losses.contrastive import contrastive_loss
 from lexiseg.losses.multi_label import multi_label_loss
-from lexiseg.methods.groupvit.settings import GroupViTSettings
+from lexiseg.methods.groupvit.settings import GroupViTSettings, NamingSettings
 from tiny_groupvit import TINY, WORDS, make_batch, make_groupvit
 
 NAMES = WORDS[1:7]
@@ -112,7 +112,10 @@ def test_background_that_is_a_class_gets_the_pixels_and_is_never_a_word(model, i
 
 
 def test_hard_maps_follow_the_choices_of_training(image):
-    soft, hard = (make_groupvit(method=GroupViTSettings(maps=maps)).eval() for maps in ("soft", "hard"))
+    soft, hard = (
+        make_groupvit(method=GroupViTSettings(naming=NamingSettings(maps=maps))).eval()
+        for maps in ("soft", "hard")
+    )
     shares = [each.encode(image).features[0].segments.shares for each in (soft, hard)]
     assert set(shares[1].unique().tolist()) == {0.0, 1.0}
     assert not torch.equal(shares[0], shares[1])
@@ -215,7 +218,7 @@ def test_gradient_caching_is_exact_over_both_losses(monkeypatch, norm, size):
     monkeypatch.setattr(Batch, "pixels", lambda self: self.images.double() / 255)
     batch = make_batch(8)
     losses, wanted, buffers = gradients(PlainGradients, batch, 8, projection_norm=norm)
-    in_parts, found, again = gradients(ComparedGradients, batch, size, projection_norm=norm)
+    in_parts, found, again = gradients(CachedContrastiveGradients, batch, size, projection_norm=norm)
     torch.testing.assert_close(in_parts.total, losses.total.detach().float())
     assert set(losses.terms) == {"caption", "words"}
     assert set(found) == set(wanted)
@@ -233,7 +236,7 @@ def test_noise_and_stochastic_depth_repeat_in_both_passes_of_gradient_caching(mo
     plain = model.image_encoder.pooled
     monkeypatch.setattr(model.image_encoder, "pooled", lambda pixels: seen.append(plain(pixels)) or seen[-1])
     here = Devices(device=torch.device("cpu"))
-    ComparedGradients(model, here, 3).add(
+    CachedContrastiveGradients(model, here, 3).add(
         make_batch(8), (1,), contextlib.nullcontext, lambda loss: loss.backward()
     )
     first, second = torch.cat(seen[:3]), torch.cat(seen[3:])
