@@ -9,25 +9,17 @@ from abc import abstractmethod
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from lexiseg.core.errors import InputError
 from lexiseg.core.interfaces import Trainable
-from lexiseg.core.vocabulary import Vocabulary
 from lexiseg.data.augmentation.rand_augment import RandAugment
 from lexiseg.data.augmentation.random_crop import RandomCropSettings
 from lexiseg.data.augmentation.random_erasing import RandomErasing
 from lexiseg.data.captions.opening import open_captions
-from lexiseg.data.captions.word_prompts import (
-    PartOfSpeechTagger,
-    Tagger,
-    WordListTagger,
-    WordPrompts,
-    nltk_is_ready,
-)
-from lexiseg.data.class_lists import imagenet_classes, packaged_names, packaged_vocabulary
+from lexiseg.data.captions.word_prompts import WordListTagger, WordPrompts
 from lexiseg.data.scenes import SceneDataset, SceneSettings, scene_training_data
 from lexiseg.data.scenes.captions import FILLERS
 from lexiseg.data.scenes.class_table import STUFFS, THINGS
@@ -37,7 +29,7 @@ from lexiseg.engine.settings import OptimSettings, RunSettings
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.methods.groupvit.segmenter import GroupViT
-from lexiseg.methods.groupvit.settings import GroupViTSettings, NamingSettings
+from lexiseg.methods.groupvit.settings import GroupViTSettings, SegmentSettings
 from lexiseg.models.bert import WordPieceTokenizer, WordTokenizer
 from lexiseg.models.checkpoint import fingerprint
 from lexiseg.models.groupvit import GroupViTNetwork, GroupViTShape
@@ -49,6 +41,7 @@ from lexiseg.models.pixel_normalisation import PixelNormalisation
 from lexiseg.models.text_tokens import BytePairTokenizer, CaptionTokenizer
 from lexiseg.models.vit import IMAGENET_MEAN, IMAGENET_STD
 from lexiseg.recipes.base import Recipe
+from lexiseg.recipes.word_settings import WordSettings
 from lexiseg.scoring.evaluate import evaluate
 
 #: Threshold of background that was published for PASCAL VOC and COCO; PASCAL Context has 0.35.
@@ -59,20 +52,20 @@ _LEAST_FOR_BATCH_NORM = 16
 _PROMPT_WORDS = "a photo of"
 
 
-def build_groupvit(name_or_path: str, naming: NamingSettings | None = None) -> Segmenter:
+def build_groupvit(name_or_path: str, segments: SegmentSettings | None = None) -> Segmenter:
     """Load a published checkpoint, or a folder in its layout, as a segmenter.
 
     Args:
         name_or_path: A hub id such as ``nvidia/groupvit-gcc-yfcc``, or a local folder.
-        naming: How segments are named; None for the published choices.
+        segments: How segments are named; None for the published choices.
 
     Raises:
         MissingWeightsError: The weights are not here and cannot be fetched.
         CheckpointError: They are here and cannot be used.
     """
-    naming = naming or NamingSettings()
+    segments = segments or SegmentSettings()
     image, text, logit_scale = load_groupvit(
-        resolve_checkpoint(name_or_path), hard_maps=naming.maps == "hard"
+        resolve_checkpoint(name_or_path), hard_maps=segments.maps == "hard"
     )
     model = GroupViT(
         image,
@@ -80,10 +73,10 @@ def build_groupvit(name_or_path: str, naming: NamingSettings | None = None) -> S
         logit_scale,
         name=name_or_path,
         settings=inference_settings(2 * image.shape.image_side),
-        method=GroupViTSettings(naming=naming),
+        method=GroupViTSettings(segments=segments),
     )
     model.method_settings = {
-        **asdict(naming),
+        **asdict(segments),
         "image_weights": fingerprint(image),
         "text_weights": text.fingerprint,
     }
@@ -101,45 +94,6 @@ def inference_settings(side: int, threshold: float = THRESHOLD) -> InferenceSett
         threshold=threshold,
         refine="none",
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class WordSettings:
-    """Which words of a caption are asked for on their own.
-
-    Attributes:
-        tagger: ``nltk`` finds parts of speech, as published; ``word_list`` looks for the words of a list; ``auto``
-            takes NLTK where it and its data are installed. ``data.json`` of a run says which it was.
-        tags: With NLTK: ``nouns`` (the paper), or ``nouns_and_verbs`` (its released code).
-        words: A list of words and phrases, one a line; none takes the names of ImageNet and of the class lists
-            that come with this package.
-        count: Word prompts an image.
-        prompts: Prompt set that words are put into.
-    """
-
-    tagger: Literal["auto", "nltk", "word_list"] = "auto"
-    tags: Literal["nouns", "nouns_and_verbs"] = "nouns_and_verbs"
-    words: Path | None = None
-    count: int = 3
-    prompts: str = "imagenet80"
-
-    def build(self) -> WordPrompts:
-        """Build what makes word prompts.
-
-        Raises:
-            MissingPackageError: NLTK is asked for and is not installed, or its data is not.
-            InputError: The list of words cannot be read.
-        """
-        return WordPrompts(tagger=self._tagger(), count=self.count, prompts=self.prompts)
-
-    def _tagger(self) -> Tagger:
-        if self.tagger == "nltk" or (self.tagger == "auto" and self.words is None and nltk_is_ready()):
-            return PartOfSpeechTagger(self.tags)
-        if self.words is None:
-            return WordListTagger(_packaged_words())
-        return WordListTagger(
-            [name for names in Vocabulary.from_file(self.words).all_names() for name in names]
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +130,7 @@ class GroupViTRecipe(Recipe):
         network.logit_scale.data.fill_(math.log(self.method.initial_scale))
         normalisation = PixelNormalisation(IMAGENET_MEAN, IMAGENET_STD)
         return GroupViT(
-            GroupViTImageEncoder(network, normalisation, hard_maps=self.method.naming.maps == "hard"),
+            GroupViTImageEncoder(network, normalisation, hard_maps=self.method.segments.maps == "hard"),
             GroupViTTextEncoder(
                 network, partial(tokenizer.ids, max_tokens=self.shape.max_tokens), tokenizer.identity
             ),
@@ -203,7 +157,7 @@ class CaptionGroupViTRecipe(GroupViTRecipe):
         crop: Which part of an image is taken.
         rand_augment: Change images by RandAugment; none does not.
         erasing: Fill rectangles of images with noise; none does not.
-        max_broken: Share of broken records at which the run stops; fewer are left out, and listed in ``broken/``.
+        max_invalid: Share of invalid records at which the run stops, in [0, 1]; fewer are left out and listed.
     """
 
     captions: Path = Path("captions")
@@ -213,7 +167,7 @@ class CaptionGroupViTRecipe(GroupViTRecipe):
     crop: RandomCropSettings = field(default_factory=lambda: RandomCropSettings(min_area=0.08))
     rand_augment: RandAugment | None = field(default_factory=RandAugment)
     erasing: RandomErasing | None = field(default_factory=RandomErasing)
-    max_broken: float = 0.2
+    max_invalid: float = 0.2
 
     def build_tokenizer(self) -> CaptionTokenizer:
         """Read CLIP's pieces, or BERT's from the pip package that carries all-MiniLM-L6-v2.
@@ -244,7 +198,7 @@ class CaptionGroupViTRecipe(GroupViTRecipe):
             rand_augment=self.rand_augment,
             erasing=self.erasing,
             word_prompts=self.words.build() if self.method.word_loss > 0 else None,
-            max_broken=self.max_broken,
+            max_invalid=self.max_invalid,
             split=self.split,
         )
 
@@ -330,12 +284,6 @@ def class_words() -> list[str]:
 def scene_words() -> list[str]:
     """List every word that captions of scenes are made of."""
     return [*sorted(FILLERS), *class_words()]
-
-
-def _packaged_words() -> list[str]:
-    classes = [name for each in imagenet_classes() for name in (each.name, each.kind) if name is not None]
-    lists = [name for file in packaged_names() for name in packaged_vocabulary(file).names]
-    return [*classes, *lists]
 
 
 def paper() -> CaptionGroupViTRecipe:

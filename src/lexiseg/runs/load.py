@@ -14,7 +14,7 @@ from lexiseg.core.errors import InputError, UnknownNameError
 from lexiseg.engine.devices import choose_device as choose_device
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.methods.conse import ConSESettings
-from lexiseg.methods.groupvit.settings import NamingSettings
+from lexiseg.methods.groupvit.settings import SegmentSettings
 from lexiseg.methods.rim.references.bank import is_bank
 from lexiseg.methods.rim.settings import RIMSettings
 from lexiseg.models.checkpoint import fingerprint, read_config
@@ -68,7 +68,7 @@ CHECKPOINTS: dict[str, RegisteredModel] = {
     "clip": _DENSE_SIMILARITY,
     "groupvit": RegisteredModel(
         build=build_groupvit,
-        settings=NamingSettings,
+        settings=SegmentSettings,
         summary="groups patches into eight segments and names them; trained on captions",
     ),
     "siglip": _DENSE_SIMILARITY,

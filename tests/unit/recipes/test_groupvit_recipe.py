@@ -10,11 +10,12 @@ from tokenizers import Tokenizer
 
 from caption_files import write_folder
 from lexiseg.core.errors import CheckpointError, InputError
-from lexiseg.data.captions.word_prompts import PartOfSpeechTagger, WordListTagger
+from lexiseg.data.captions.word_prompts import NltkTagger, WordListTagger
 from lexiseg.engine.optim import lr_factor
 from lexiseg.models.groupvit import GroupViTShape
 from lexiseg.models.text_tokens import BytePairTokenizer
 from lexiseg.recipes import groupvit
+from lexiseg.recipes.word_settings import WordSettings
 from lexiseg.runs.settings_json import settings_from_json, settings_to_json
 from lexiseg.runs.train import train_recipe
 from tiny_checkpoints import save_tiny_groupvit
@@ -114,7 +115,7 @@ def small_captions(folder: Path, **changes: object) -> groupvit.CaptionGroupViTR
     run = dataclasses.replace(
         recipe.run, num_steps=2, batch_size=4, sub_batch_size=2, num_workers=0, device="cpu"
     )
-    words = groupvit.WordSettings(tagger="word_list")
+    words = WordSettings(tagger="word_list")
     return dataclasses.replace(
         recipe, **{"shape": SMALL, "run": run, "captions": folder, "words": words, "test_side": 32, **changes}
     )
@@ -139,22 +140,22 @@ def test_words_of_a_caption_are_those_of_the_packaged_lists(captions):
 
 def test_a_list_of_words_of_one_s_own(captions, tmp_path):
     (tmp_path / "words.txt").write_text("lights\tlamps\n")
-    words = groupvit.WordSettings(words=tmp_path / "words.txt")
+    words = WordSettings(words=tmp_path / "words.txt")
     assert words.build().tagger.words("lamps, lights and goldfish") == ["lamps", "lights"]
 
 
 @pytest.mark.parametrize(
     ("tagger", "ready", "kind"),
     [
-        ("auto", True, PartOfSpeechTagger),
+        ("auto", True, NltkTagger),
         ("auto", False, WordListTagger),
         ("word_list", True, WordListTagger),
     ],
 )
 def test_the_tagger_is_nltk_where_it_is_ready_and_a_list_elsewhere(monkeypatch, tagger, ready, kind):
-    for module in ("lexiseg.recipes.groupvit", "lexiseg.data.captions.word_prompts"):
+    for module in ("lexiseg.recipes.word_settings", "lexiseg.data.captions.word_prompts"):
         monkeypatch.setattr(f"{module}.nltk_is_ready", lambda: ready)
-    assert isinstance(groupvit.WordSettings(tagger=tagger).build().tagger, kind)
+    assert isinstance(WordSettings(tagger=tagger).build().tagger, kind)
 
 
 def test_long_captions_are_cut_before_the_end_token(tmp_path):

@@ -59,7 +59,7 @@ class Tagger(ABC):
 
 
 @dataclass(frozen=True)
-class PartOfSpeechTagger(Tagger):
+class NltkTagger(Tagger):
     """NLTK's tokeniser and tagger of English words.
 
     Attributes:

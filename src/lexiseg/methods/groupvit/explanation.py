@@ -119,7 +119,7 @@ def explain(
                     is_background=settings.background == "threshold" and float(affinity[index].max()) < limit,
                 )
             )
-        kept = of_image.argsort(descending=True, stable=True)[: model.method.naming.kept_classes].tolist()
+        kept = of_image.argsort(descending=True, stable=True)[: model.method.segments.kept_classes].tolist()
         area = seen[:, window.top : window.top + window.height, window.left : window.left + window.width]
         explained.append(
             ExplainedWindow(

@@ -231,7 +231,7 @@ class GroupViT(Segmenter, ContrastiveTrainable):
         assert features.global_token is not None
         segments = name_similarities(features.segments.embeddings, names, counts, synonyms)
         image = name_similarities(features.global_token, names, counts, synonyms)
-        return class_affinity(segments, image, self.scale, self.method.naming.kept_classes), segments, image
+        return class_affinity(segments, image, self.scale, self.method.segments.kept_classes), segments, image
 
     def embed(self, batch: Batch) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B E"]]:
         """Embed images, captions and word prompts, before the projections.

@@ -1,4 +1,4 @@
-"""GroupViTSettings: the losses of training; NamingSettings: how segments are named afterwards."""
+"""GroupViTSettings: the losses of training; SegmentSettings: how segments are named afterwards."""
 
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
@@ -8,7 +8,7 @@ from lexiseg.losses.multi_label import Positives
 
 
 @dataclass(frozen=True, kw_only=True)
-class NamingSettings:
+class SegmentSettings:
     """From segments to classes, with weights that are there.
 
     Attributes:
@@ -30,7 +30,7 @@ class GroupViTSettings:
     """What makes GroupViT GroupViT, beside the shape of its network.
 
     Attributes:
-        naming: How segments are named.
+        segments: How segments are named.
         word_loss: Weight of the loss that asks for single words of captions; 0 trains on captions alone.
         positives: How the words of an image are asked for: ``mean_of_logs`` all of them (the released code),
             ``log_of_sum`` any of them (the paper).
@@ -38,9 +38,9 @@ class GroupViTSettings:
         highest_scale: Its cap.
     """
 
-    CHANGEABLE_AFTER_TRAINING: ClassVar[tuple[str, ...]] = ("naming",)
+    CHANGEABLE_AFTER_TRAINING: ClassVar[tuple[str, ...]] = ("segments",)
 
-    naming: NamingSettings = field(default_factory=NamingSettings)
+    segments: SegmentSettings = field(default_factory=SegmentSettings)
     word_loss: float = 1.0
     positives: Positives = "mean_of_logs"
     initial_scale: float = 1 / 0.07

@@ -9,7 +9,7 @@ import pytest
 
 from lexiseg.core.errors import InputError, MissingPackageError
 from lexiseg.data.captions.word_prompts import (
-    PartOfSpeechTagger,
+    NltkTagger,
     WordListTagger,
     WordPrompts,
     nltk_is_ready,
@@ -110,7 +110,7 @@ def tiny_nltk(tmp_path, monkeypatch):
 )
 def test_words_are_chosen_by_their_tags(tiny_nltk, tags, wanted):
     assert nltk_is_ready()
-    tagger = PartOfSpeechTagger(tags)
+    tagger = NltkTagger(tags)
     assert tagger.words("big dog runs big cats Rome") == wanted
     assert tagger.describe().endswith(tags)
 
@@ -118,5 +118,5 @@ def test_words_are_chosen_by_their_tags(tiny_nltk, tags, wanted):
 def test_without_nltk_or_its_data_the_tagger_says_what_to_install(monkeypatch):
     monkeypatch.setattr("lexiseg.data.captions.word_prompts.nltk_is_ready", lambda: False)
     with pytest.raises(MissingPackageError, match="no NLTK with the data of its tagger") as caught:
-        PartOfSpeechTagger()
+        NltkTagger()
     assert "pip install nltk && python -m nltk.downloader averaged_perceptron_tagger_eng" in str(caught.value)

@@ -17,7 +17,7 @@ from lexiseg.engine.devices import Devices
 from lexiseg.engine.gradients import CachedContrastiveGradients, PlainGradients
 from lexiseg.losses.contrastive import contrastive_loss
 from lexiseg.losses.multi_label import multi_label_loss
-from lexiseg.methods.groupvit.settings import GroupViTSettings, NamingSettings
+from lexiseg.methods.groupvit.settings import GroupViTSettings, SegmentSettings
 from tiny_groupvit import TINY, WORDS, make_batch, make_groupvit
 
 NAMES = WORDS[1:7]
@@ -113,7 +113,7 @@ def test_background_that_is_a_class_gets_the_pixels_and_is_never_a_word(model, i
 
 def test_hard_maps_follow_the_choices_of_training(image):
     soft, hard = (
-        make_groupvit(method=GroupViTSettings(naming=NamingSettings(maps=maps))).eval()
+        make_groupvit(method=GroupViTSettings(segments=SegmentSettings(maps=maps))).eval()
         for maps in ("soft", "hard")
     )
     shares = [each.encode(image).features[0].segments.shares for each in (soft, hard)]
