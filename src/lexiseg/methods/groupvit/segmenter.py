@@ -79,7 +79,6 @@ class GroupViT(Segmenter, ContrastiveTrainable):
     """
 
     independent_classes = False
-    applies = ("image-top5", "group-threshold", "group-pixels")
 
     def __init__(
         self,
@@ -99,6 +98,17 @@ class GroupViT(Segmenter, ContrastiveTrainable):
         self.word_scale = LogitScale(self.method.initial_scale, highest=self.method.highest_scale)
         self.word_scale.requires_grad_(logit_scale.requires_grad and self.method.word_loss > 0)
         self.method_settings: Mapping[str, Any] = asdict(self.method)
+
+    @property
+    def applies(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Steps of the paper's inference that ``decide`` takes, by the protocols' keys; none that is set otherwise."""
+        segments = self.method.segments
+        steps = ["group-threshold"]
+        if segments.kept_classes == 5:
+            steps.append("image-top5")
+        if segments.maps == "soft":
+            steps.append("group-pixels")
+        return tuple(steps)
 
     @property
     def stride(self) -> int:
