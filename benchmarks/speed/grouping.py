@@ -39,17 +39,13 @@ def main() -> None:
         segments = torch.randn(batch, num_segments, WIDTH).requires_grad_()
         tokens = torch.randn(batch, num_tokens, WIDTH).requires_grad_()
 
-        def both(
-            block: nn.Module, segments: torch.Tensor = segments, tokens: torch.Tensor = tokens
-        ) -> None:
+        def both(block: nn.Module, segments: torch.Tensor = segments, tokens: torch.Tensor = tokens) -> None:
             block.zero_grad()
             segments.grad = tokens.grad = None
             groups, _ = block(segments, tokens)
             groups.sum().backward()
 
-        def once(
-            block: nn.Module, segments: torch.Tensor = segments, tokens: torch.Tensor = tokens
-        ) -> None:
+        def once(block: nn.Module, segments: torch.Tensor = segments, tokens: torch.Tensor = tokens) -> None:
             with torch.no_grad():
                 block(segments, tokens)
 

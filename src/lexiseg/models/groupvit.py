@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu
 
 from lexiseg.layers.encoder_layer import Activation, EncoderLayer, quick_gelu
-from lexiseg.layers.grouping import GroupingBlock, TokenMixing
+from lexiseg.layers.grouping import Assignment, GroupingBlock, TokenMixing
 from lexiseg.layers.projection import Projection
 from lexiseg.layers.transformer_block import initialise_linear
 from lexiseg.ops.position_table import resize_position_table
@@ -57,6 +57,9 @@ class GroupViTShape:
         projection_norm: Inside the projections: ``batch`` as published, ``layer`` for batches of a few samples.
         norm_eps: Added to the variance by the layer normalisations.
         init_std: Standard deviation of the first weights; narrow networks learn faster with more than 0.02.
+        spread_groups: Set groups apart from the start: first group tokens of deviation 1, and mixing and
+            assigning layers that keep the scale of what comes in. Small networks otherwise share every patch out
+            alike for hundreds of steps; the published one starts that way.
     """
 
     width: int = 384
@@ -82,6 +85,7 @@ class GroupViTShape:
     projection_norm: Literal["batch", "layer"] = "batch"
     norm_eps: float = 1e-5
     init_std: float = 0.02
+    spread_groups: bool = False
 
     def __post_init__(self) -> None:
         assert self.image_side % self.patch == 0, f"patches of {self.patch} do not fill {self.image_side}"
@@ -343,4 +347,13 @@ class GroupViTNetwork(nn.Module):
             text.position_embedding.weight,
         ):
             nn.init.trunc_normal_(table, std=0.02)
+        if self.shape.spread_groups:
+            nn.init.normal_(first.group_token)
+            for part in self.vision_model.modules():
+                if isinstance(part, TokenMixing):
+                    layers = [part.fc1, part.fc2]
+                else:
+                    layers = [part.q_proj, part.k_proj] if isinstance(part, Assignment) else []
+                for layer in layers:
+                    nn.init.normal_(layer.weight, std=layer.in_features**-0.5)
         return self
