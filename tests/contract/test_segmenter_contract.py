@@ -21,7 +21,7 @@ from lexiseg.scoring.store.counts import best_scores, with_threshold, without_ba
 from lexiseg.scoring.store.predict import predict_into
 from lexiseg.scoring.store.store import PredictionStore
 from tiny_bank import save_tiny_bank
-from tiny_checkpoints import save_tiny_clip, save_tiny_siglip, save_tiny_siglip2
+from tiny_checkpoints import save_tiny_clip, save_tiny_groupvit, save_tiny_siglip, save_tiny_siglip2
 
 WORDS = ["cat", "dining table", "sky"]
 #: Every trained method, by the recipe that trains it in seconds.
@@ -32,6 +32,7 @@ TRAINED = [name for name in TRAINING_RECIPES if name.endswith("/tiny")]
 def folders(tmp_path_factory):
     makers: dict[str, Callable] = {
         "clip": save_tiny_clip,
+        "groupvit": save_tiny_groupvit,
         "siglip": save_tiny_siglip,
         "siglip2": save_tiny_siglip2,
     }

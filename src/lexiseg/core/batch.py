@@ -18,6 +18,7 @@ class Batch:
         images: RGB, ``B 3 H W``, 0..255. ``pixels`` gives what an encoder takes.
         sources: Where each image came from, for messages.
         captions: One sentence an image.
+        word_prompts: Further sentences, as many for each image, each with one thing that is said to be there.
         label_maps: Class index per pixel, ``B H W``, ``IGNORE_INDEX`` = void.
         tags: Whether each of ``K`` classes is said to be in the image, ``B K``.
         padding: True where a pixel was added to fill the image up, ``B H W``; None where none was.
@@ -26,6 +27,7 @@ class Batch:
     images: UInt8[Tensor, "B 3 H W"]
     sources: tuple[str, ...]
     captions: tuple[str, ...] | None = None
+    word_prompts: tuple[tuple[str, ...], ...] | None = None
     label_maps: Int64[Tensor, "B H W"] | None = None
     tags: Bool[Tensor, "B K"] | None = None
     padding: Bool[Tensor, "B H W"] | None = None

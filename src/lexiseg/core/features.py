@@ -8,6 +8,19 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
+class Segments:
+    """The segments that an encoder groups its patches into, where it does.
+
+    Attributes:
+        shares: ``B N G``, share of every patch in every segment; each row sums to 1.
+        embeddings: ``B G D``, one vector a segment, in the space of the patch tokens.
+    """
+
+    shares: Float[Tensor, "B N G"]
+    embeddings: Float[Tensor, "B G D"]
+
+
+@dataclass(frozen=True, kw_only=True)
 class PatchFeatures:
     """Patch tokens of a batch of images, in raster order.
 
@@ -16,12 +29,14 @@ class PatchFeatures:
         grid: ``(h, w)`` with ``h * w == N``.
         stride: Pixels of the encoded image per patch, the same on both axes.
         global_token: ``B D`` in the same space, or None where the encoder has none.
+        segments: What the encoder groups patches into, or None where it does not.
     """
 
     tokens: Float[Tensor, "B N D"]
     grid: tuple[int, int]
     stride: int
     global_token: Float[Tensor, "B D"] | None = None
+    segments: Segments | None = None
 
     def __post_init__(self) -> None:
         height, width = self.grid

@@ -110,11 +110,11 @@ class ContrastiveTrainable(Trainable):
     """
 
     @abstractmethod
-    def embed(self, batch: Batch) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B D"]]:
-        """Embed images and captions, one row each, as ``contrast`` takes them."""
+    def embed(self, batch: Batch) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B E"]]:
+        """Embed images and what is said of them, one row an image each, as ``contrast`` takes them."""
 
     @abstractmethod
-    def contrast(self, images: Float[Tensor, "B D"], texts: Float[Tensor, "B D"]) -> LossTerms:
+    def contrast(self, images: Float[Tensor, "B D"], texts: Float[Tensor, "B E"]) -> LossTerms:
         """Compare the embeddings of a whole batch, all devices' together."""
 
 

@@ -63,19 +63,19 @@ class Stages(nn.Module):
         """Compute the loss of a batch."""
         return Losses.of(self.model(batch))
 
-    def embed(self, batch: Batch) -> tuple[Float[Tensor, "b D"], Float[Tensor, "b D"]]:
+    def embed(self, batch: Batch) -> tuple[Float[Tensor, "b D"], Float[Tensor, "b E"]]:
         """Embed images and captions."""
         return self._contrastive.embed(batch)
 
-    def compare(self, rows: tuple[Float[Tensor, "B D"], Float[Tensor, "B D"]]) -> Losses:
+    def compare(self, rows: tuple[Float[Tensor, "B D"], Float[Tensor, "B E"]]) -> Losses:
         """Compute the loss of a whole batch of embeddings."""
         return Losses.of(self._contrastive.contrast(*rows))
 
     def product(
         self,
         batch: Batch,
-        gradients: tuple[Float[Tensor, "b D"], Float[Tensor, "b D"]],
-        compared: tuple[Float[Tensor, "B D"], Float[Tensor, "B D"]] | None,
+        gradients: tuple[Float[Tensor, "b D"], Float[Tensor, "b E"]],
+        compared: tuple[Float[Tensor, "B D"], Float[Tensor, "B E"]] | None,
     ) -> Float[Tensor, ""]:
         """Embed, and multiply with the gradients of the embeddings, held constant.
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from lexiseg.core.errors import InputError
-from lexiseg.core.features import PatchFeatures
+from lexiseg.core.features import PatchFeatures, Segments
 from lexiseg.data.transforms import fitted_size, resize_image
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.ops.resize import RunningBest, resize_argmax, source_rows
@@ -263,10 +263,13 @@ def _batches(crops: list[tuple[Tensor, int]], size: int) -> Iterator[list[tuple[
 def _unbatched(features: PatchFeatures) -> Iterator[PatchFeatures]:
     for index in range(features.tokens.shape[0]):
         one = slice(index, index + 1)
-        token = features.global_token
+        token, segments = features.global_token, features.segments
         yield PatchFeatures(
             tokens=features.tokens[one],
             grid=features.grid,
             stride=features.stride,
             global_token=None if token is None else token[one],
+            segments=None
+            if segments is None
+            else Segments(shares=segments.shares[one], embeddings=segments.embeddings[one]),
         )

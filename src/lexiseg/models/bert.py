@@ -6,7 +6,6 @@ our own blocks because transformers' classes take seconds to import; the test co
 """
 
 import re
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch.nn.functional import dropout
 
 from lexiseg.core.errors import CheckpointError
 from lexiseg.layers.transformer_block import TransformerBlock, initialise_linear
+from lexiseg.models.text_tokens import CaptionTokenizer
 
 PAD, UNKNOWN, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 SPECIAL_TOKENS = (PAD, UNKNOWN, CLS, SEP, MASK)
@@ -48,24 +48,6 @@ class BertShape:
 
 
 BERT_BASE = BertShape()
-
-
-class CaptionTokenizer(ABC):
-    """Sentences to token ids: CLS token, words, SEP token.
-
-    Attributes:
-        num_tokens: Size of the vocabulary; ids are below it.
-        pad_id: Id of the padding token.
-        identity: Text that changes when the tokenizer does.
-    """
-
-    num_tokens: int
-    pad_id: int
-    identity: str
-
-    @abstractmethod
-    def ids(self, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
-        """Return the token ids of each sentence, CLS and SEP token included, cut to ``max_tokens``."""
 
 
 class WordTokenizer(CaptionTokenizer):

@@ -22,12 +22,17 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from lexiseg.core.errors import CheckpointError
 from lexiseg.core.features import PatchFeatures
 from lexiseg.core.interfaces import ImageEncoder, TextEncoder
 from lexiseg.models.checkpoint import build_model, fingerprint, read_config, transformers_class
 from lexiseg.models.pixel_normalisation import PixelNormalisation, load_normalisation
-from lexiseg.models.text_tokens import check_vocabulary_size, load_tokenizer, pad, tokenize
+from lexiseg.models.text_tokens import (
+    check_end_token,
+    check_vocabulary_size,
+    load_tokenizer,
+    pad,
+    tokenize,
+)
 from lexiseg.ops.position_table import resize_position_table
 
 
@@ -138,20 +143,7 @@ def load_clip(folder: Path) -> tuple[ClipImageEncoder, ClipTextEncoder]:
     model = build_model(folder, lambda: model_class(config_class.from_dict(config)))
     tokenizer = load_tokenizer(folder)
     check_vocabulary_size(folder, tokenizer, model.text_model.embeddings.token_embedding.num_embeddings)
-    _check_end_token(folder, tokenizer, model.config.text_config.eos_token_id)
+    check_end_token(folder, tokenizer, model.config.text_config.eos_token_id)
     image = ClipImageEncoder(model.vision_model, model.visual_projection, load_normalisation(folder))
     text = ClipTextEncoder(model.text_model, model.text_projection, tokenizer)
     return image.eval(), text.eval()
-
-
-def _check_end_token(folder: Path, tokenizer: Tokenizer, end: int) -> None:
-    """Check that texts end in the token whose state is the embedding; without it, it would be another's."""
-    ids = tokenizer.encode("a").ids
-    # Old checkpoints say 2 and mean the highest id of the text (transformers pull request 24773).
-    if ids[-1] != (max(ids) if end == 2 else end) or len(ids) < 3:
-        raise CheckpointError(
-            doing=f"comparing {folder / 'tokenizer.json'} with config.json",
-            found=f"token ids {ids} for the text 'a'",
-            expected=f"a start token, the text and the end token {end}",
-            fix="Take tokenizer.json and config.json from the same checkpoint.",
-        )

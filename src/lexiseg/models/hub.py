@@ -48,6 +48,10 @@ KNOWN_WEIGHTS: dict[str, KnownWeights] = {
     "google/siglip2-base-patch16-naflex": KnownWeights(
         model_type="siglip2", megabytes=1501, licence="Apache-2.0"
     ),
+    "nvidia/groupvit-gcc-redcaps": KnownWeights(
+        model_type="groupvit", megabytes=223, licence="CC-BY-NC-SA-4.0"
+    ),
+    "nvidia/groupvit-gcc-yfcc": KnownWeights(model_type="groupvit", megabytes=223, licence="CC-BY-NC-SA-4.0"),
     "laion/CLIP-ViT-B-16-laion2B-s34B-b88K": KnownWeights(model_type="clip", megabytes=598, licence="MIT"),
     "laion/CLIP-ViT-B-32-laion2B-s34B-b79K": KnownWeights(model_type="clip", megabytes=605, licence="MIT"),
     "openai/clip-vit-base-patch16": KnownWeights(model_type="clip", megabytes=598, licence="MIT"),

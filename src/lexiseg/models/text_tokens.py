@@ -1,8 +1,9 @@
-"""Texts to token ids for CLIP and SigLIP, through ``tokenizers`` and ``tokenizer.json``."""
+"""Texts to token ids, through ``tokenizers`` and ``tokenizer.json``."""
 
 import json
 import re
 import string
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,56 @@ from torch import Tensor
 
 from lexiseg.core.errors import CheckpointError, VocabularyError
 from lexiseg.models.checkpoint import read_json
+
+
+class CaptionTokenizer(ABC):
+    """Sentences to token ids, a special token at the start and one at the end included.
+
+    Attributes:
+        num_tokens: Size of the vocabulary; ids are below it.
+        pad_id: Id of the padding token.
+        identity: Text that changes when the tokenizer does.
+    """
+
+    num_tokens: int
+    pad_id: int
+    identity: str
+
+    @abstractmethod
+    def ids(self, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
+        """Return the token ids of each sentence, special tokens included, cut to ``max_tokens``."""
+
+
+class BytePairTokenizer(CaptionTokenizer):
+    """CLIP's own pieces, lower case; sentences longer than the network reads are cut.
+
+    Args:
+        folder: Holds ``tokenizer.json``, or CLIP's older pair of files; see ``load_tokenizer``.
+
+    Raises:
+        CheckpointError: It cannot be read, or does not put a token at the start and one at the end.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._tokenizer = load_tokenizer(folder)
+        vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
+        self.num_tokens = max(vocabulary.values()) + 1
+        self.identity = self._tokenizer.to_str()
+        empty = self._tokenizer.encode("").ids
+        if len(empty) != 2:
+            raise CheckpointError(
+                doing=f"reading the tokenizer in {folder}",
+                found=f"token ids {empty} for an empty text",
+                expected="one token at the start and one at the end",
+                fix="Take the tokenizer of a CLIP or GroupViT checkpoint.",
+            )
+        self._end = empty[1]
+        self.pad_id = self._end
+
+    def ids(self, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
+        """Return the token ids of each sentence, special tokens included, cut to ``max_tokens``."""
+        rows = (encoding.ids for encoding in self._tokenizer.encode_batch(list(texts)))
+        return [row if len(row) <= max_tokens else [*row[: max_tokens - 1], self._end] for row in rows]
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
@@ -76,6 +127,28 @@ def check_vocabulary_size(folder: Path, tokenizer: Tokenizer, num_embeddings: in
             found=f"token id {largest}",
             expected=f"ids below {num_embeddings}, the number of token embeddings",
             fix="Take tokenizer.json and the weights from the same checkpoint.",
+        )
+
+
+def check_end_token(folder: Path, tokenizer: Tokenizer, end: int) -> None:
+    """Check that texts end in the token whose state is the embedding; without it, it would be another's.
+
+    Args:
+        folder: For the message.
+        tokenizer: Of the checkpoint.
+        end: Id of the end token by the checkpoint's settings.
+
+    Raises:
+        CheckpointError: They do not.
+    """
+    ids = tokenizer.encode("a").ids
+    # Old checkpoints say 2 and mean the highest id of the text (transformers pull request 24773).
+    if ids[-1] != (max(ids) if end == 2 else end) or len(ids) < 3:
+        raise CheckpointError(
+            doing=f"comparing {folder / 'tokenizer.json'} with config.json",
+            found=f"token ids {ids} for the text 'a'",
+            expected=f"a start token, the text and the end token {end}",
+            fix="Take tokenizer.json and config.json from the same checkpoint.",
         )
 
 

@@ -45,13 +45,18 @@ def fill(prompt_set: PromptSet, name: str) -> list[str]:
 
     The name is inserted verbatim: braces, quotes and slashes in it mean nothing.
     """
+    return [fill_one(prompt_set, name, index) for index in range(len(prompt_set.templates))]
+
+
+def fill_one(prompt_set: PromptSet, name: str, index: int) -> str:
+    """Put a class name into one template of a set."""
     article = ""
     if prompt_set.spelling == "vild":
         name = name.replace("_", " ").replace("/", " or ").lower()
         # The first letter decides, as in ViLD: "an umbrella", but also "an unicycle", "a hourglass".
         article = "an" if name[:1] in ("a", "e", "i", "o", "u") else "a"
     # Article first and name last: a name is never searched for placeholders.
-    return [template.replace("{article}", article).replace("{}", name) for template in prompt_set.templates]
+    return prompt_set.templates[index].replace("{article}", article).replace("{}", name)
 
 
 def _each(pattern: str, *words: str) -> tuple[str, ...]:

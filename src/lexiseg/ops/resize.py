@@ -46,15 +46,27 @@ def resize_scores(scores: Float[Tensor, "B K h w"], size: tuple[int, int]) -> Fl
 
 
 def resize_rows(
-    scores: Float[Tensor, "K h w"], size: tuple[int, int], rows: tuple[int, int]
+    scores: Float[Tensor, "K h w"],
+    size: tuple[int, int],
+    rows: tuple[int, int],
+    *,
+    source: tuple[int, int] | None = None,
 ) -> Float[Tensor, "K rows W"]:
     """Resize to ``size`` as ``resize_scores`` does, but compute output rows ``start`` to ``stop`` only.
 
     Constant scores stay constant to the last bit.
+
+    Args:
+        scores: Class scores on the grid.
+        size: ``(height, width)`` of the whole output.
+        rows: First output row, and the row after the last.
+        source: ``(first row, height of the whole grid)`` when ``scores`` holds only some of its
+            rows; at least those that ``source_rows`` names.
     """
-    above, below, down = bilinear_taps(scores.shape[1], size[0], scores.device)
+    first, height = source or (0, scores.shape[1])
+    above, below, down = bilinear_taps(height, size[0], scores.device)
     left, right, along = bilinear_taps(scores.shape[2], size[1], scores.device)
-    above, below, down = (taps[slice(*rows)] for taps in (above, below, down))
+    above, below, down = above[slice(*rows)] - first, below[slice(*rows)] - first, down[slice(*rows)]
     down, along = rearrange(down, "y -> y 1").to(scores.dtype), along.to(scores.dtype)
     tall = torch.lerp(scores[:, above], scores[:, below], down)
     return torch.lerp(tall[:, :, left], tall[:, :, right], along)

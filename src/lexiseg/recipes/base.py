@@ -47,6 +47,18 @@ class Recipe(ABC):
 
 #: Name to module (below lexiseg.recipes) and function, and the first line of the function's docstring.
 TRAINING_RECIPES: dict[str, tuple[str, str]] = {
+    "groupvit/paper": (
+        "groupvit:paper",
+        "Train GroupViT as its released code does: 30 epochs of CC3M, CC12M and YFCC14M, 16 GPUs.",
+    ),
+    "groupvit/scenes": (
+        "groupvit:scenes",
+        "Train a small GroupViT on synthetic scenes until segments find things: minutes on one CPU core.",
+    ),
+    "groupvit/tiny": (
+        "groupvit:tiny",
+        "Train a tiny GroupViT on synthetic scenes for some seconds: shows that everything runs.",
+    ),
     "simformer/ade20k": (
         "simformer:ade20k",
         "Train on ADE20K-150 as the paper does; give --data.path and perhaps --data.class-split.",

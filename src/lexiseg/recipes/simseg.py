@@ -29,11 +29,11 @@ from lexiseg.models.bert import (
     BERT_BASE,
     Bert,
     BertShape,
-    CaptionTokenizer,
     WordPieceTokenizer,
     WordTokenizer,
 )
 from lexiseg.models.minilm import TOKENIZER
+from lexiseg.models.text_tokens import CaptionTokenizer
 from lexiseg.models.vit import VIT_B16, VIT_S16, VisionTransformer, ViTShape
 from lexiseg.recipes.base import Recipe
 from lexiseg.recipes.simseg_evaluation import SceneEvaluation, evaluate_on_scenes

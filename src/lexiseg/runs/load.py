@@ -14,6 +14,7 @@ from lexiseg.core.errors import InputError, UnknownNameError
 from lexiseg.engine.devices import choose_device as choose_device
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.methods.conse import ConSESettings
+from lexiseg.methods.groupvit.settings import SegmentSettings
 from lexiseg.methods.rim.references.bank import is_bank
 from lexiseg.methods.rim.settings import RIMSettings
 from lexiseg.models import dinov2_small
@@ -21,6 +22,7 @@ from lexiseg.models.checkpoint import fingerprint, read_config
 from lexiseg.models.hub import KNOWN_WEIGHTS, is_cached, resolve_checkpoint
 from lexiseg.models.pip_weights import PipWeights
 from lexiseg.recipes.dense_similarity import build_dense_similarity
+from lexiseg.recipes.groupvit import build_groupvit
 from lexiseg.recipes.mini import MINI_WEIGHTS, build_mini
 from lexiseg.recipes.rim import build_rim
 from lexiseg.runs.folder import is_run_folder, load_run, read_recipe
@@ -65,6 +67,11 @@ _DENSE_SIMILARITY = RegisteredModel(
 #: Published checkpoints by the ``model_type`` of their config.json.
 CHECKPOINTS: dict[str, RegisteredModel] = {
     "clip": _DENSE_SIMILARITY,
+    "groupvit": RegisteredModel(
+        build=build_groupvit,
+        settings=SegmentSettings,
+        summary="groups patches into eight segments and names them; trained on captions",
+    ),
     "siglip": _DENSE_SIMILARITY,
     "siglip2": _DENSE_SIMILARITY,
 }
@@ -191,7 +198,7 @@ def load(
 
     Args:
         name: ``mini``, a bank of reference images, the folder of a run of ``lexiseg train``, or the hub id or
-            local folder of a CLIP, SigLIP or SigLIP 2 checkpoint such as ``openai/clip-vit-base-patch16``.
+            local folder of a CLIP, SigLIP, SigLIP 2 or GroupViT checkpoint such as ``openai/clip-vit-base-patch16``.
         device: ``cpu``, ``cuda``, …; ``auto`` takes a GPU when there is one.
         method_settings: Fields of the method's settings to change, by name; those of a part by a dotted name,
             such as ``{"masks.closing": 5}``. ``lexiseg models NAME`` lists them. Changed or not, all are recorded

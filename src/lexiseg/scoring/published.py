@@ -14,6 +14,7 @@ STEPS = {
     "image-top5": "candidate filter: the 5 classes most probable for the image",
     "group-threshold": "threshold on doubly normalised group probabilities, at most the image's largest score",
     "group-pixels": "pixels take their group's scores (one-hot assignment)",
+    "reduced-megapixel": "images above one megapixel are reduced to 1,000 pixels on the long side, the result enlarged",
     "pamr-threshold": "with PAMR refinement the threshold is 0.4",
     "query-softmax-50": "softmax over all query names (scale 50), pixels below probability 0.1 are background",
     "query-softmax-65": "softmax over all query names (scale 65), pixels below probability 0.1 are background",
@@ -140,6 +141,13 @@ _GROUPVIT: dict[str, Any] = {
     "steps": ("image-top5", "group-threshold", "group-pixels"),
 }
 _GROUPVIT_INFERENCE: dict[str, Any] = {**_SLIDE_448, "prompts": "single", "background": "threshold"}
+# Sets that are all classes: without a threshold; small images in smaller windows.
+_GROUPVIT_STUFF: dict[str, Any] = {
+    **_SLIDE_448, "prompts": "single", "background": "none", "short_side": 512, "window": 224, "window_stride": 112,
+}  # fmt: skip
+_GROUPVIT_CITY: dict[str, Any] = {**_SLIDE_448, "prompts": "single", "background": "none", "short_side": 1024}
+_COCU: dict[str, Any] = {"source": "CoCu (Xing et al., NeurIPS 2023): GroupViT's inference on eight sets"}
+_COCU_GROUPVIT: dict[str, Any] = {"source": "GroupViT as CoCu (Xing et al., NeurIPS 2023) evaluates it"}
 _TCL: dict[str, Any] = {
     "source": "TCL (Cha et al., CVPR 2023)",
     "inference": {**_SLIDE_448, "prompts": "tcl9"},
@@ -192,6 +200,38 @@ def _groupvit(name: str, threshold: float, **more: Any) -> Protocol:
     )
 
 
+def _all_classes(name: str, inference: dict[str, Any], **more: Any) -> Protocol:
+    return Protocol(name=name, inference=inference, steps=("image-top5", "group-pixels"), **more)
+
+
+def _imagenet_s_by_groups(who: str, source: dict[str, Any], number: int, threshold: float) -> Protocol:
+    house = next(each for each in _IMAGENET_S if each.name == f"imagenet-s{number}")
+    return _groupvit(
+        f"{who}-imagenet-s{number}",
+        threshold,
+        **source,
+        steps=(*_GROUPVIT["steps"], "reduced-megapixel"),
+        benchmark=house.benchmark,
+        datasets=house.datasets,
+        classes=house.classes,
+        num_classes=house.num_classes,
+        averaging="all",
+        imagenet_s=True,
+        unknown=() if house.classes else ("class names",),
+        **_SCORED,
+    )
+
+
+def _five_more(who: str, source: dict[str, Any]) -> tuple[Protocol, ...]:
+    return (
+        _imagenet_s_by_groups(who, source, 50, 0.95),
+        _imagenet_s_by_groups(who, source, 300, 0.75),
+        _all_classes(f"{who}-cityscapes", _GROUPVIT_CITY, **source, **_CITY19),
+        _all_classes(f"{who}-ade", _GROUPVIT_STUFF, **source, **_ADE150),
+        _all_classes(f"{who}-stuff", _GROUPVIT_STUFF, **source, **_STUFF171),
+    )
+
+
 def _simseg(name: str, candidates: int, **more: Any) -> Protocol:
     return Protocol(
         name=name,
@@ -239,7 +279,12 @@ def _zegformer(name: str, **more: Any) -> Protocol:
 _PUBLISHED = (
     _groupvit("groupvit-voc", 0.95, names="groupvit", **_VOC21),
     _groupvit("groupvit-context", 0.35, names="groupvit", **_CONTEXT60),
-    _groupvit("groupvit-coco", 0.95, unknown=("class names",), **_OBJECT81),
+    _groupvit("groupvit-coco", 0.95, **_OBJECT81),
+    *_five_more("groupvit", _COCU_GROUPVIT),
+    _groupvit("cocu-voc", 0.95, names="groupvit", **_COCU, **_VOC21),
+    _groupvit("cocu-context", 0.35, names="groupvit", **_COCU, **_CONTEXT60),
+    _groupvit("cocu-coco", 0.95, **_COCU, **_OBJECT81),
+    *_five_more("cocu", _COCU),
     Protocol(name="tcl-voc20", **_TCL, **_VOC20),
     Protocol(name="tcl-voc", **_TCL_BACKGROUND, **_VOC21),
     Protocol(name="tcl-context59", **_TCL, **_CONTEXT59),

@@ -185,3 +185,29 @@ def test_names_that_others_use_are_asked_for_under_every_spelling_of_the_officia
     assert asked.names == names_for(protocol, official).vocabulary.names
     assert {"plant", "monitor", "table"} <= set(asked.names)
     assert effective_protocol(protocol, {}, asked, ours).names == protocol.names
+
+
+@pytest.mark.parametrize("who", ["groupvit", "cocu"])
+@pytest.mark.parametrize(
+    ("data", "classes", "threshold", "image"),
+    [
+        ("voc", 21, 0.95, (448, 448, 224)),
+        ("context", 60, 0.35, (448, 448, 224)),
+        ("coco", 81, 0.95, (448, 448, 224)),
+        ("imagenet-s50", 51, 0.95, (448, 448, 224)),
+        ("imagenet-s300", 301, 0.75, (448, 448, 224)),
+        ("cityscapes", 19, None, (1024, 448, 224)),
+        ("ade", 150, None, (512, 224, 112)),
+        ("stuff", 171, None, (512, 224, 112)),
+    ],
+)
+def test_the_eight_sets_of_cocu_and_their_thresholds(who, data, classes, threshold, image):
+    protocol = PROTOCOLS[f"{who}-{data}"]
+    fixed = protocol.inference
+    assert protocol.num_classes == classes
+    assert fixed.get("threshold") == threshold
+    assert fixed["background"] == ("none" if threshold is None else "threshold")
+    assert (fixed["short_side"], fixed["window"], fixed["window_stride"]) == image
+    assert (fixed["blend"], fixed["prompts"], fixed["max_long_side"]) == ("mean", "single", 2048)
+    assert {"image-top5", "group-pixels"} <= set(protocol.steps)
+    assert ("group-threshold" in protocol.steps) == (threshold is not None)

@@ -3,7 +3,7 @@
 import numpy as np
 
 #: Pictures and words draw from rows of their own, so that a change to one leaves the other as it was.
-PICTURE, WORDS, SUBSTITUTE = 0, 1, 2
+PICTURE, WORDS, SUBSTITUTE, WORD_PROMPTS = 0, 1, 2, 3
 
 
 def sample_rng(seed: int, epoch: int, index: int, *, stream: int = PICTURE) -> np.random.Generator:

@@ -10,23 +10,27 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from einops import rearrange
-from jaxtyping import Int64
+from jaxtyping import Int64, UInt8
 from PIL import Image
 
 from lexiseg.core.batch import Batch
 from lexiseg.core.errors import DatasetError
 from lexiseg.data.augmentation.auto_augment import auto_augment
+from lexiseg.data.augmentation.labelled_crop import flip_horizontally
+from lexiseg.data.augmentation.rand_augment import RandAugment, rand_augment
 from lexiseg.data.augmentation.random_crop import RandomCropSettings, draw_crop
-from lexiseg.data.augmentation.seeding import SUBSTITUTE, WORDS, sample_rng
+from lexiseg.data.augmentation.random_erasing import RandomErasing, random_erase
+from lexiseg.data.augmentation.seeding import SUBSTITUTE, WORD_PROMPTS, WORDS, sample_rng
 from lexiseg.data.augmentation.word_corruption import WordCorruption, corrupt_words
 from lexiseg.data.captions.decoding import PictureError, decode_crop
 from lexiseg.data.captions.invalid_records import InvalidRecordLog, read_invalid_records
 from lexiseg.data.captions.records import CaptionSource, InvalidRecord, RawRecord
+from lexiseg.data.captions.word_prompts import MakeTexts
 from lexiseg.data.stepwise import TrainingData, stepwise_batches
 
 _KEPT = 4  # permutations; a batch at a border touches two
@@ -120,6 +124,11 @@ class CaptionBatchSettings:
         corruption: Corruption of caption words; None leaves them.
         max_invalid: Share of invalid records at which to stop, in [0, 1].
         window: Number of records shuffled at once.
+        flip: Mirror half of the images.
+        rand_augment: Change images by RandAugment; None does not.
+        erasing: Fill rectangles with noise; None does not.
+        word_prompts: Makes the further sentences of an image from its source and its caption as it is stored;
+            None makes none. Its ``repr`` changes with what it gives.
     """
 
     batch_size: int
@@ -130,6 +139,10 @@ class CaptionBatchSettings:
     corruption: WordCorruption | None
     max_invalid: float
     window: int
+    flip: bool = False
+    rand_augment: RandAugment | None = None
+    erasing: RandomErasing | None = None
+    word_prompts: MakeTexts | None = None
 
 
 class CaptionData(TrainingData):
@@ -215,12 +228,23 @@ class CaptionData(TrainingData):
     def describe(self) -> dict[str, Any]:
         """Return kind, path, counts, and what is broken so far by reason."""
         reasons = Counter(record.reason.value for record in self.broken())
+        prompts = self.settings.word_prompts
         return {
             **self.source.describe(),
+            **({} if prompts is None else {"word_prompts": prompts.describe()}),
             "steps_per_epoch": round(self.steps_per_epoch, 3),
             "broken": dict(sorted(reasons.items())),
             "invalid_log": str(self.invalid_log),
         }
+
+
+class _Row(NamedTuple):
+    """One row of a batch."""
+
+    pixels: UInt8[np.ndarray, "S S 3"]
+    caption: str
+    word_prompts: tuple[str, ...]
+    source: str
 
 
 class _BatchMaker:
@@ -238,14 +262,16 @@ class _BatchMaker:
     def __call__(self, step: int, start: int, stop: int) -> Batch:
         first = step * self.settings.batch_size
         rows = [self._sample(*divmod(first + row, self.order.num_records)) for row in range(start, stop)]
-        pixels = torch.from_numpy(np.stack([picture for picture, _, _ in rows]))
+        pixels = torch.from_numpy(np.stack([row.pixels for row in rows]))
+        further = None if self.settings.word_prompts is None else tuple(row.word_prompts for row in rows)
         return Batch(
             images=rearrange(pixels, "b h w c -> b c h w").contiguous(),
-            captions=tuple(caption for _, caption, _ in rows),
-            sources=tuple(name for _, _, name in rows),
+            captions=tuple(row.caption for row in rows),
+            word_prompts=further,
+            sources=tuple(row.source for row in rows),
         )
 
-    def _sample(self, epoch: int, place: int) -> tuple[np.ndarray, str, str]:
+    def _sample(self, epoch: int, place: int) -> "_Row":
         settings = self.settings
         substitutes = None
         index = self.order.record_at(epoch, place)
@@ -260,9 +286,13 @@ class _BatchMaker:
                 else:
                     rng = sample_rng(settings.seed, epoch, place, stream=WORDS)
                     caption = record.captions[int(rng.integers(len(record.captions)))]
+                    further: tuple[str, ...] = ()
+                    if settings.word_prompts is not None:
+                        draws = sample_rng(settings.seed, epoch, place, stream=WORD_PROMPTS)
+                        further = settings.word_prompts(record.source, caption, draws)
                     if settings.corruption is not None:
                         caption = corrupt_words(caption, self.replacements, rng, settings.corruption)
-                    return picture, caption, record.source
+                    return _Row(picture, caption, further, record.source)
             self._note(record)
             if substitutes is None:
                 substitutes = sample_rng(settings.seed, epoch, place, stream=SUBSTITUTE)
@@ -277,9 +307,16 @@ class _BatchMaker:
         def draw(height: int, width: int) -> tuple[int, int, int, int]:
             return (0, 0, height, width) if crop is None else draw_crop(height, width, crop, rng)
 
+        settings = self.settings
         picture = decode_crop(record.picture, draw, size)
-        if self.settings.auto_augment:
+        if settings.flip and rng.random() < 0.5:
+            (picture,) = flip_horizontally(picture)
+        if settings.auto_augment:
             picture = np.asarray(auto_augment(Image.fromarray(picture), rng))
+        if settings.rand_augment is not None:
+            picture = np.asarray(rand_augment(Image.fromarray(picture), rng, settings.rand_augment))
+        if settings.erasing is not None:
+            picture = random_erase(picture, rng, settings.erasing)
         return picture
 
     def _note(self, record: InvalidRecord) -> None:

@@ -9,7 +9,9 @@ from typing import Literal
 from lexiseg.core.batch import Sample
 from lexiseg.core.cache_folder import default_cache
 from lexiseg.core.errors import DatasetError, InputError, MissingPackageError
+from lexiseg.data.augmentation.rand_augment import RandAugment
 from lexiseg.data.augmentation.random_crop import RandomCropSettings
+from lexiseg.data.augmentation.random_erasing import RandomErasing
 from lexiseg.data.augmentation.word_corruption import WordCorruption
 from lexiseg.data.captions.caption_data import CaptionBatchSettings, CaptionData
 from lexiseg.data.captions.decoding import PictureError, decode_picture, refuse_empty
@@ -18,6 +20,7 @@ from lexiseg.data.captions.invalid_records import InvalidRecordLog
 from lexiseg.data.captions.parquet_source import ParquetSource
 from lexiseg.data.captions.records import CaptionColumns, CaptionSource, InvalidRecord, RawRecord
 from lexiseg.data.captions.tar_source import TarSource
+from lexiseg.data.captions.word_prompts import MakeTexts
 
 _EXPECTED = (
     "tar shards (a file, a folder of them, or a pattern such as train-{0000..0099}.tar), "
@@ -46,6 +49,10 @@ def open_captions(
     split: str | None = None,
     window: int | None = None,
     cache: Path | Literal["default"] | None = "default",
+    flip: bool = False,
+    rand_augment: RandAugment | None = None,
+    erasing: RandomErasing | None = None,
+    word_prompts: MakeTexts | None = None,
 ) -> CaptionData:
     """Open pictures with captions for training.
 
@@ -65,6 +72,10 @@ def open_captions(
         split: For a folder: name of a list of stems.
         window: Records shuffled at once; None is the source's own choice (20,000 for tar files).
         cache: Folder of indices of shards.
+        flip: Mirror half of the images.
+        rand_augment: Change images by RandAugment; None does not.
+        erasing: Fill rectangles with noise; None does not.
+        word_prompts: Makes the further sentences of an image; None makes none.
 
     Raises:
         InputError: There is nothing to train with, or a setting is wrong.
@@ -83,6 +94,10 @@ def open_captions(
         corruption=corruption,
         max_invalid=max_invalid,
         window=window or source.window,
+        flip=flip,
+        rand_augment=rand_augment,
+        erasing=erasing,
+        word_prompts=word_prompts,
     )
     if replacements is None:
         replacements = gather_words(source) if corruption is not None else ()

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from lexiseg.core.batch import Batch, Sample
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.errors import InputError
 from lexiseg.core.vocabulary import Vocabulary
+from lexiseg.data.captions.word_prompts import MakeTexts
 from lexiseg.data.labelled_dataset import LabelledDataset
 from lexiseg.data.scenes.captions import write_captions
 from lexiseg.data.scenes.painting import paint_scenes
@@ -30,7 +32,7 @@ WORLD_VERSION = 1
 #: Seeds of training are below this, seeds of evaluation at or above: the scenes are never the same.
 FIRST_EVALUATION_SEED = 1 << 40
 
-_CORRUPTION_PURPOSE = 9
+_CORRUPTION_PURPOSE, _WORD_PROMPTS_PURPOSE = 9, 10
 
 
 def scene_vocabulary(settings: WorldSettings) -> Vocabulary:
@@ -81,6 +83,7 @@ def scene_batch(
     tags: bool = True,
     captions: bool = True,
     corruption: Corruption | None = None,
+    word_prompts: MakeTexts | None = None,
     training: bool = False,
 ) -> Batch:
     """Draw rows ``start`` up to ``stop`` of the batch of a step; row ``r`` is scene ``step * batch_size + r``.
@@ -96,20 +99,26 @@ def scene_batch(
         tags: Whether it has image tags.
         captions: Whether it has captions: the first of each scene.
         corruption: Changes captions; called with each caption and a seed of its own.
+        word_prompts: Makes further sentences of each scene's name and caption; None makes none.
         training: As for ``draw_scene``.
     """
     world = world_of(settings)
     first = step * batch_size + start
     images, maps, areas = _paint(settings, world, seed, first, stop - start, training)
     texts: list[str] = []
+    further: list[tuple[str, ...]] = []
     for row in range(stop - start) if captions else ():
         key = scene_key(seed, first + row)
         (text,) = write_captions(settings, world.words, areas[row], key, 1)
+        if word_prompts is not None:
+            draws = np.random.default_rng(mix(key ^ _WORD_PROMPTS_PURPOSE))
+            further.append(word_prompts(_name(seed, first + row), text, draws))
         texts.append(text if corruption is None else corruption(text, mix(key ^ _CORRUPTION_PURPOSE)))
     return Batch(
         images=torch.from_numpy(images),
         sources=tuple(_name(seed, first + row) for row in range(stop - start)),
         captions=tuple(texts) if captions else None,
+        word_prompts=tuple(further) if captions and word_prompts is not None else None,
         label_maps=torch.from_numpy(maps.astype(np.int64)) if label_maps else None,
         tags=torch.from_numpy(_tags(world, areas)) if tags else None,
     )
@@ -126,6 +135,7 @@ class MakeSceneBatch:
     tags: bool
     captions: bool
     corruption: Corruption | None
+    word_prompts: MakeTexts | None
 
     def __call__(self, step: int, start: int, stop: int) -> Batch:
         """Draw rows ``start`` up to ``stop`` of the batch of a step."""
@@ -140,6 +150,7 @@ class MakeSceneBatch:
             tags=self.tags,
             captions=self.captions,
             corruption=self.corruption,
+            word_prompts=self.word_prompts,
             training=True,
         )
 
@@ -153,6 +164,7 @@ def scene_training_data(
     tags: bool = False,
     captions: bool = True,
     corruption: Corruption | None = None,
+    word_prompts: MakeTexts | None = None,
 ) -> StepwiseData:
     """Return endless training data; unseen classes are treated as ``unseen_in_training`` says.
 
@@ -164,6 +176,8 @@ def scene_training_data(
         tags: Whether they have image tags.
         captions: Whether they have captions.
         corruption: Changes captions: a picklable function of a caption and a seed.
+        word_prompts: Makes further sentences of a scene's name, its caption and random numbers; picklable, and
+            its ``repr`` changes with what it gives. None makes none.
 
     Raises:
         InputError: The seed is out of range, or the settings name classes that are not there.
@@ -184,9 +198,14 @@ def scene_training_data(
         tags=tags,
         captions=captions,
         corruption=corruption,
+        word_prompts=word_prompts,
     )
     kind = type(settings).__name__
-    facts = {"data": kind, "seed": seed, "classes": list(world.vocabulary.names), "size": settings.size}
+    facts: dict[str, Any] = {
+        "data": kind, "seed": seed, "classes": list(world.vocabulary.names), "size": settings.size,
+    }  # fmt: skip
+    if word_prompts is not None:
+        facts["word_prompts"] = word_prompts.describe()
     parts = f"{WORLD_VERSION} {make!r} {world.content}"
     return StepwiseData(
         make, batch_size=batch_size, fingerprint=hashlib.sha256(parts.encode()).hexdigest(), facts=facts

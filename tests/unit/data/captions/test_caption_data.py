@@ -9,9 +9,12 @@ import torch
 from caption_files import good_members, picture_bytes, write_folder, write_parquet, write_shard, write_shards
 from lexiseg.core.batch import Batch
 from lexiseg.core.errors import DatasetError
+from lexiseg.data.augmentation.rand_augment import RandAugment
+from lexiseg.data.augmentation.random_erasing import RandomErasing
 from lexiseg.data.augmentation.word_corruption import WordCorruption
 from lexiseg.data.captions.caption_data import CaptionData
 from lexiseg.data.captions.opening import open_captions
+from lexiseg.data.captions.word_prompts import WordListTagger, WordPrompts
 
 
 def open_small(path: object, tmp_path: Path, **changes: Any) -> CaptionData:
@@ -96,6 +99,63 @@ def test_without_augmentation_a_picture_is_only_resized(tmp_path: Path) -> None:
     first, second = data.batches(start_step=0, stop_step=2)
     at = second.sources.index(first.sources[0])
     assert torch.equal(first.images[0], second.images[at])
+
+
+def test_word_prompts_come_with_the_caption_and_are_the_same_in_any_process(
+    path: Path, tmp_path: Path
+) -> None:
+    prompts = WordPrompts(tagger=WordListTagger({"caption", "one", "another", "picture"}), count=2)
+    data = open_small(path, tmp_path, word_prompts=prompts, corruption=None)
+    here, there = (list(data.batches(start_step=0, stop_step=5, num_workers=workers)) for workers in (0, 2))
+    for first, second in zip(here, there, strict=True):
+        assert same(first, second)
+        assert first.word_prompts == second.word_prompts
+        assert first.word_prompts is not None
+        assert first.part(2, 4).word_prompts == first.word_prompts[2:4]
+        for caption, sentences in zip(first.captions or (), first.word_prompts, strict=True):
+            named = prompts.tagger.words(caption)
+            assert len(sentences) == 2
+            assert sentences.count(caption) == 2 - min(2, len(named))
+            assert not named or any(word in sentences[0] for word in named)
+    assert data.fingerprint() != open_small(path, tmp_path, corruption=None).fingerprint()
+    other = WordPrompts(tagger=WordListTagger({"caption"}), count=2)
+    assert data.fingerprint() != open_small(path, tmp_path, word_prompts=other, corruption=None).fingerprint()
+
+
+def test_words_are_looked_for_before_the_caption_is_corrupted(tmp_path: Path) -> None:
+    prompts = WordPrompts(tagger=WordListTagger({"caption"}), count=1)
+    gone = WordCorruption(share=1.0, mask=1.0, replace=0.0, delete=0.0)
+    data = open_small(write_folder(tmp_path / "folder"), tmp_path, word_prompts=prompts, corruption=gone)
+    (batch,) = data.batches(start_step=0, stop_step=1)
+    assert batch.word_prompts is not None
+    assert all("caption" in sentence for (sentence,) in batch.word_prompts)
+    assert all("caption" not in caption for caption in batch.captions or ())
+
+
+def test_half_of_the_images_are_mirrored_and_nothing_else(tmp_path: Path) -> None:
+    plain = {"crop": None, "auto_augment": False, "corruption": None}
+    path = write_folder(tmp_path / "folder", count=6)
+    (as_they_are,) = open_small(path, tmp_path, **plain).batches(start_step=0, stop_step=1)
+    wanted = dict(zip(as_they_are.sources, as_they_are.images, strict=True))
+    mirrored = 0
+    for batch in open_small(path, tmp_path, flip=True, **plain).batches(start_step=0, stop_step=40):
+        for source, image in zip(batch.sources, batch.images, strict=True):
+            flipped = torch.equal(image, wanted[source].flip(2))
+            assert flipped or torch.equal(image, wanted[source])
+            mirrored += flipped
+    assert mirrored / 240 == pytest.approx(0.5, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    "change", [{"rand_augment": RandAugment(chance=1.0)}, {"erasing": RandomErasing(chance=1.0)}]
+)
+def test_further_augmentation_is_drawn_anew_in_each_epoch(tmp_path: Path, change: dict[str, Any]) -> None:
+    data = open_small(
+        write_folder(tmp_path / "folder", count=6), tmp_path, crop=None, auto_augment=False, **change
+    )
+    first, second = data.batches(start_step=0, stop_step=2)
+    at = second.sources.index(first.sources[0])
+    assert not torch.equal(first.images[0], second.images[at])
 
 
 def test_the_seed_changes_batches_and_fingerprint(path: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import torch
 
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.errors import InputError
+from lexiseg.data.captions.word_prompts import WordListTagger, WordPrompts
 from lexiseg.data.scenes import (
     SceneDataset,
     SceneSettings,
@@ -164,6 +165,22 @@ def test_training_data_is_a_function_of_the_step_and_crosses_processes():
     plain = scene_batch(RICH, 1, 0, 0, 6, 6, training=True)
     assert [text.partition(" ")[2] for text in steps[0].captions] == list(plain.captions)
     assert len({text.partition(" ")[0] for text in steps[0].captions}) > 3
+
+
+def test_word_prompts_are_made_of_each_scene_s_caption_wherever_the_row_is_drawn():
+    prompts = WordPrompts(tagger=WordListTagger(scene_vocabulary(RICH).names))
+    data = scene_training_data(RICH, seed=1, batch_size=6, word_prompts=prompts)
+    (batch,) = data.batches(start_step=1, stop_step=2)
+    (half,) = data.batches(start_step=1, stop_step=2, rank=1, world_size=2)
+    assert batch.word_prompts[3:] == half.word_prompts
+    for caption, sentences in zip(batch.captions, batch.word_prompts, strict=True):
+        assert len(sentences) == 3
+        named = prompts.tagger.words(caption)
+        assert sentences.count(caption) == max(0, 3 - len(named))
+        assert all(any(word in text for word in named) for text in sentences if text != caption)
+    plain = scene_training_data(RICH, seed=1, batch_size=6)
+    assert torch.equal(next(plain.batches(start_step=1, stop_step=2)).images, batch.images)
+    assert plain.fingerprint() != data.fingerprint()
 
 
 def test_batches_hold_only_what_was_asked_for():
