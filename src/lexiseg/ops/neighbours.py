@@ -143,7 +143,9 @@ class ExactSearch(NeighbourSearch):
         product = torch.empty(QUERIES * self.size)
         sent = torch.from_numpy(queries)
         for start in range(0, len(self.index), self.size):
-            near = torch.from_numpy(unit_rows(self.index.block(start, min(start + self.size, len(self.index)))))
+            near = torch.from_numpy(
+                unit_rows(self.index.block(start, min(start + self.size, len(self.index))))
+            )
             for first in range(0, len(queries), QUERIES):
                 part = sent[first : first + QUERIES]
                 into = product[: len(part) * len(near)].view(len(part), len(near))

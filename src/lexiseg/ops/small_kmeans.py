@@ -48,7 +48,9 @@ def cluster_lists(
 
     def work(start: int, stop: int) -> None:
         spherical = distance == "spherical"
-        _cluster(lists.offsets, lists.concepts, vectors, spherical, seed, restarts, rounds, clusters, start, stop)
+        _cluster(
+            lists.offsets, lists.concepts, vectors, spherical, seed, restarts, rounds, clusters, start, stop
+        )
 
     for_bands(work, len(lists), min_rows=16)
     return clusters
@@ -64,7 +66,9 @@ def _cluster(offsets, concepts, vectors, spherical, seed, restarts, rounds, clus
         products = np.empty((size, size))
         for i in range(size):
             for j in range(i + 1):
-                products[i, j] = products[j, i] = dot(vectors[concepts[first + i]], vectors[concepts[first + j]])
+                products[i, j] = products[j, i] = dot(
+                    vectors[concepts[first + i]], vectors[concepts[first + j]]
+                )
         best, least = np.zeros(size, np.int64), np.inf
         state = np.uint64(seed)
         for _ in range(restarts):
@@ -199,7 +203,9 @@ def _measure(products, assignment, spherical, distances):
             elif spherical:
                 distances[i, k] = max(0.0, products[i, i] + 1.0 - 2 * sums[i, k] / length)
             else:
-                distances[i, k] = max(0.0, products[i, i] + inner[k] / (length * length) - 2 * sums[i, k] / length)
+                distances[i, k] = max(
+                    0.0, products[i, i] + inner[k] / (length * length) - 2 * sums[i, k] / length
+                )
 
 
 @njit(cache=True, nogil=True)

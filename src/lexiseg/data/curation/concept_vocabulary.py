@@ -36,7 +36,11 @@ def plural(name: str) -> str:
     head, space, word = name.rpartition(" ")
     if word in _IRREGULAR:
         return head + space + _IRREGULAR[word]
-    if word.endswith("man") and word != "human" and not word.endswith(("german", "roman", "ottoman", "shaman")):
+    if (
+        word.endswith("man")
+        and word != "human"
+        and not word.endswith(("german", "roman", "ottoman", "shaman"))
+    ):
         return head + space + word[:-3] + "men"
     if re.search(r"[^aeiou]y$", word):
         return head + space + word[:-1] + "ies"
@@ -127,7 +131,11 @@ def load_concepts(name: str | Path = NOUNS, *, plurals: bool = True) -> ConceptV
         if words:
             (wanted if len(words) <= MAX_WORDS else too_long).setdefault(" ".join(words))
     if not wanted:
-        raise _error(Path(name), f"no concept of one to {MAX_WORDS} words in {len(lines):,} lines", "Write one concept a line.")
+        raise _error(
+            Path(name),
+            f"no concept of one to {MAX_WORDS} words in {len(lines):,} lines",
+            "Write one concept a line.",
+        )
     if plurals:
         for concept in list(wanted):
             wanted.setdefault(plural(concept))
@@ -158,7 +166,9 @@ def _read_lines(path: Path) -> list[str]:
     try:
         text = path.read_bytes().removeprefix(b"\xef\xbb\xbf").decode()
     except OSError as error:
-        raise _error(path, error.strerror or str(error), f"Give a file, or one of {NOUNS}, {WORDNET}.") from error
+        raise _error(
+            path, error.strerror or str(error), f"Give a file, or one of {NOUNS}, {WORDNET}."
+        ) from error
     except UnicodeDecodeError as error:
         raise _error(path, f"a byte that is not UTF-8 at {error.start}", "Save it as UTF-8.") from error
     return list(_without_comments(text.splitlines()))
@@ -170,5 +180,8 @@ def _without_comments(lines: Iterable[str]) -> Iterator[str]:
 
 def _error(path: Path, found: str, fix: str) -> VocabularyError:
     return VocabularyError(
-        doing=f"reading the concepts in {path}", found=found, expected="a text file with one concept a line", fix=fix
+        doing=f"reading the concepts in {path}",
+        found=found,
+        expected="a text file with one concept a line",
+        fix=fix,
     )
