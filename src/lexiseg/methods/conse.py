@@ -30,7 +30,7 @@ import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, normalize
 
 from lexiseg.core.errors import InputError
 from lexiseg.core.features import PatchFeatures
@@ -57,6 +57,9 @@ _RANGES = {
     "person_weight": Range(least=0),
     "stride": Range(least=1),
 }
+
+#: Whole images: their side, and the names that count.
+_WHOLE_SIDE, _WHOLE_NAMES = 224, 10
 
 _PERSON = "person"
 _BACKGROUND = "background"
@@ -186,7 +189,39 @@ class ConSE(Segmenter):
         scene = for_scene * scene_prior(appearance(images, self.stride))
         person = self.method.person_weight * (posterior @ self.shown_with_people)[..., None]
         names = (1 - for_scene) * _keep_most_probable(posterior, self.method.num_names)
-        return PatchFeatures(tokens=torch.cat([names, scene, person], dim=-1), grid=grid, stride=self.stride)
+        tokens = torch.cat([names, scene, person], dim=-1)
+        return PatchFeatures(tokens=tokens, grid=grid, stride=self.stride)
+
+    @property
+    def image_side(self) -> int:
+        """Side of the square images that are embedded whole."""
+        return _WHOLE_SIDE
+
+    def embed_images(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 384"]:
+        """Embed whole images among sentences: the paper's convex combination of the names' embeddings.
+
+        An image is the mean of its patches; of the names the ten most probable count, as in the paper, and beside
+        them the kinds of stuff and "person".
+
+        Args:
+            images: RGB in [0, 1].
+
+        Returns:
+            Unit rows.
+        """
+        shares = self.encode_images(images).tokens.mean(dim=1)
+        names, others = shares.split([len(self.kind_of_name), len(SCENE_NAMES) + 1], dim=-1)
+        weights = torch.cat(
+            [_keep_most_probable(names, _WHOLE_NAMES) * names.sum(-1, keepdim=True), others], dim=-1
+        )
+        known = self._embed([each.name for each in imagenet_classes()], "single")
+        kinds = self._embed(self.kinds, "single")[self.kind_of_name]  # "Egyptian Mau" and "cat"
+        words = torch.cat([normalize(known + kinds, dim=-1), self._embed([*SCENE_NAMES, _PERSON], "single")])
+        return normalize(weights @ words, dim=-1)
+
+    def embed_sentences(self, sentences: Sequence[str]) -> Float[Tensor, "T 384"]:
+        """Embed sentences as they are, of unit length."""
+        return normalize(self.text_encoder(list(sentences)), dim=-1).to(self.kind_of_name.device)
 
     def embed_texts(self, names: Sequence[str], prompts: str) -> Float[Tensor, "S 1010"]:
         """Match words with the thousand names, the kinds of stuff, and "person"; all in [0, 1].

@@ -163,7 +163,7 @@ def _candidates_by_topk(
     best = torch.full((len(queries), count), -torch.inf, device=device)
     rows = torch.full((len(queries), count), -1, dtype=torch.int64, device=device)
     for start in range(0, len(index), size):
-        block = torch.from_numpy(np.ascontiguousarray(index.block(start, min(start + size, len(index)))))
+        block = _tensor(index.block(start, min(start + size, len(index))))
         near = torch.nn.functional.normalize(block.to(device).float(), dim=-1)
         numbers = torch.arange(start, start + len(near), device=device)
         for first in range(0, len(queries), QUERIES):
@@ -196,12 +196,19 @@ def lowest_topk(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def _as_float32(vectors: np.ndarray) -> Float32[np.ndarray, "R D"]:
-    return torch.from_numpy(np.ascontiguousarray(vectors)).float().numpy()  # five times numpy's speed
+    return _tensor(vectors).float().numpy()  # five times numpy's speed
+
+
+def _tensor(vectors: np.ndarray) -> Tensor:
+    writable = (
+        vectors if vectors.flags.writeable else vectors.copy()
+    )  # torch warns of what is mapped read-only
+    return torch.from_numpy(np.ascontiguousarray(writable))
 
 
 def unit_rows(vectors: np.ndarray) -> Float32[np.ndarray, "R D"]:
     """Make rows unit length in single precision; zero rows stay zero."""
-    rows = torch.from_numpy(np.ascontiguousarray(vectors)).float()
+    rows = _tensor(vectors).float()
     return torch.nn.functional.normalize(rows, dim=-1).numpy()
 
 

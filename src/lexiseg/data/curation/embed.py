@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -257,6 +257,20 @@ class EmbeddedImages:
                 f"{s}#{k}" for s, k in zip(table["shard"].to_pylist(), table["key"].to_pylist(), strict=True)
             ]
         return [names[place] for place in places]
+
+    def find_names(self, names: Iterable[str]) -> dict[str, tuple[int, list[str]]]:
+        """Find records and captions by ``shard#key``, which ``write_keys`` has made findable."""
+        keys = map_arrays(self.folder / "keys.safetensors", stage="embed")[0]
+        found = {}
+        for name in names:
+            place = int(np.searchsorted(keys["hashes"], np.uint64(name_hash(name))))
+            while self.names_of(keys["rows"][place : place + 1]) != [name]:  # another name of the same hash
+                place += 1
+            row = int(keys["rows"][place])
+            number = int(np.searchsorted(self.starts, row, side="right")) - 1
+            cells = self.names(number).slice(row - int(self.starts[number]), 1).to_pylist()[0]
+            found[name] = (cells["record"], cells["captions"])
+        return found
 
 
 def name_hash(name: str) -> int:

@@ -21,10 +21,19 @@ STAGES: dict[str, tuple[str, ...]] = {
 }
 
 
+#: Setting that may change, such as where the data lie now: it says how to open them again, not what they are.
+OPENED = "opened"
+
+
 def claim_stage(folder: Path, stage: str, settings: Mapping[str, Any]) -> None:
     """Begin a stage, or go on with it where it was begun with the same settings.
 
     Temporary files that a killed process left behind are removed.
+
+    Args:
+        folder: The curation.
+        stage: Which.
+        settings: What decides its results, and under ``OPENED`` what does not.
 
     Raises:
         InputError: It was begun with others.
@@ -34,8 +43,8 @@ def claim_stage(folder: Path, stage: str, settings: Mapping[str, Any]) -> None:
     path = folder / f"{stage}.json"
     if path.exists():
         there = read_stage(folder, stage)
-        if there != given:
-            names = sorted(key for key in there.keys() | given.keys() if there.get(key) != given.get(key))
+        keys = (there.keys() | given.keys()) - {OPENED}
+        if names := sorted(key for key in keys if there.get(key) != given.get(key)):
             changed = ", ".join(
                 f"{key} {_short(there.get(key))} (now {_short(given.get(key))})" for key in names
             )

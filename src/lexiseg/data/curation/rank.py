@@ -53,7 +53,7 @@ def begin_ranking(
 def index_folder(folder: Path) -> Path:
     """Give the folder of the index that ``search`` searched."""
     index = read_stage(folder, "search")["index"]
-    return folder if index is None else Path(index)
+    return folder if index is None else folder / index
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """Stage two: for every image, the nearest images (or captions) of an index."""
 
+import os
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -131,7 +132,7 @@ class SearchShards(ShardStage):
                 "search": self.settings.search,
                 "recall": None if self.settings.search == "exact" else self.settings.recall,
                 "seed": self.settings.seed,
-                "index": None if self.is_own_index else str(self.index_folder),
+                "index": None if self.is_own_index else os.path.relpath(self.index_folder, self.folder),
                 "index_data": index.facts["data_fingerprint"],
                 "encoder_fingerprint": index.facts["encoder_fingerprint"],
             },
