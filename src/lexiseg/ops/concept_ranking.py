@@ -127,7 +127,7 @@ def _rank(
     place_of = np.full(concept_vectors.shape[0], -1, np.int32)  # of a concept in this image's archive
     for image in range(start, stop):
         first, room = places[image], places[image + 1] - places[image]
-        found = concepts[first : first + room]
+        found = np.empty(room, np.int32)
         total, count, own = np.zeros(room), np.zeros(room, np.int64), np.zeros(room)
         size = 0
         largest = -np.inf
@@ -152,17 +152,30 @@ def _rank(
                     largest = max(largest, similarity)
         for place in range(size):
             place_of[found[place]] = -1
-        keys = np.empty(size)
         for place in range(size):
             a = own[place] / max(largest, LEAST)
             b = own[place] / max((total[place] + own[place]) / (count[place] + 1), LEAST)
-            total[place], own[place] = a, b
-            keys[place] = a if naive else a + b
-        by_number = np.argsort(found[:size])
-        order = by_number[np.argsort(-keys[by_number], kind="mergesort")]
-        found[:size] = found[:size][order]
-        for place in range(size):
-            sigma_a[first + place] = total[order[place]]
-            sigma_b[first + place] = own[order[place]]
-            scores[first + place] = keys[order[place]]
+            _insert(
+                found[place], a, b, a if naive else a + b, first, place, concepts, sigma_a, sigma_b, scores
+            )
         sizes[image] = size
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _insert(concept, a, b, score, first, size, concepts, sigma_a, sigma_b, scores):
+    """Put a concept among the ``size`` that are ranked: by score, and of equals the lower number first."""
+    score = np.float32(score)
+    place = first + size
+    while place > first and (
+        scores[place - 1] < score or (scores[place - 1] == score and concepts[place - 1] > concept)
+    ):
+        concepts[place] = concepts[place - 1]
+        sigma_a[place] = sigma_a[place - 1]
+        sigma_b[place] = sigma_b[place - 1]
+        scores[place] = scores[place - 1]
+        place -= 1
+    concepts[place] = concept
+    sigma_a[place] = a
+    sigma_b[place] = b
+    scores[place] = score

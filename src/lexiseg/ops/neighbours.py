@@ -10,7 +10,7 @@ changes the result, unless more vectors than there are spare places agree to sev
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ BLOCK, QUERIES = 8192, 2048
 _GATHERED = 512
 
 
+@runtime_checkable
 class VectorRows(Protocol):
     """Rows of vectors that are read in pieces, such as memory-mapped files; of any length but zero."""
 

@@ -7,6 +7,7 @@ one thread.
 
 import importlib.util
 import multiprocessing
+import multiprocessing.context
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -79,7 +80,7 @@ def do_shards(stage: ShardStage, workers: Workers, *, advance: Callable[[], None
 def _do_by_processes(stage: ShardStage, pending: list[int], count: int, advance: Callable[[], None]) -> None:
     """Do shards in processes; where one was killed, begin again with what is left."""
     tries = dict.fromkeys(pending, 0)
-    context = multiprocessing.get_context("spawn")
+    context = _context()
     while tries:
         # A pool that lost a process is of no use any more: make another.
         with ProcessPoolExecutor(min(count, len(tries)), context, _begin_worker, (stage,)) as pool:
@@ -109,6 +110,15 @@ def _do_by_processes(stage: ShardStage, pending: list[int], count: int, advance:
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
+
+
+def _context() -> multiprocessing.context.BaseContext:
+    """Choose how processes begin: forked from a server that has imported everything, where there is one."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
 
 
 _stage: ShardStage | None = None
@@ -165,7 +175,7 @@ def _do_by_ray(stage: ShardStage, pending: list[int], workers: Workers, advance:
     context.max_errored_blocks = 0
     shards = ray.data.from_items([{"shard": number} for number in pending], override_num_blocks=len(pending))
     pool = ray.data.ActorPoolStrategy(size=min(workers.count, len(pending)))
-    done = shards.map(_RayWorker, fn_constructor_args=(stage,), compute=pool, num_cpus=1, max_restarts=-1)
+    done = shards.map(_RayWorker, fn_constructor_args=(stage,), compute=pool, num_cpus=1)
     for row in done.iter_rows():
         if row["error"] is not None:
             name, doing, found, expected, fix = row["error"]

@@ -17,7 +17,7 @@ MAX_WORDS = 4
 #: Lists that come with the package: WordNet's concrete nouns with the class lists, and without.
 NOUNS, WORDNET = "nouns", "wordnet"
 
-_WORD = re.compile(r"\w+(?:['-]\w+)*'?")
+_WORD = re.compile(r"\w+(?:['-]+\w+)*'?")
 _IRREGULAR = {
     "man": "men", "woman": "women", "child": "children", "person": "people", "foot": "feet", "tooth": "teeth",
     "goose": "geese", "mouse": "mice", "ox": "oxen", "leaf": "leaves", "loaf": "loaves", "knife": "knives",
@@ -87,7 +87,8 @@ class ConceptVocabulary:
         for caption in captions:
             words = words_of(caption)
             for first, word in enumerate(words):
-                for length in range(1, min(self._lengths.get(word, 0), len(words) - first) + 1):
+                longest = min(self._lengths.get(word, 0), len(words) - first, MAX_WORDS)
+                for length in range(1, longest + 1):
                     gram = word if length == 1 else " ".join(words[first : first + length])
                     if (number := self._numbers.get(gram)) is not None:
                         found.setdefault(number)

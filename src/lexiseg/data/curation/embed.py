@@ -302,7 +302,6 @@ def write_keys(images: EmbeddedImages) -> None:
                 doing=f"listing the records embedded in {images.folder}",
                 found=f"two records named {one} (rows {rows[0]:,} and {rows[1]:,})",
                 expected="each name once, because training finds the concepts of an image by it",
-                fix="Name another column with --key, or leave --key out: rows are numbered then; "
-                "remove the folder or choose another one.",
+                fix="Choose a column that tells them apart with --key, and another folder (or --redo).",
             )
     write_arrays(images.folder / "keys.safetensors", {"hashes": ordered, "rows": order.astype(np.int64)}, {})

@@ -1,12 +1,13 @@
 """What curation asks of an image-text model."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 
 
+@runtime_checkable
 class PairEncoder(Protocol):
     """One space for images and sentences.
 

@@ -244,20 +244,22 @@ class RankShards(ShardStage):
         self, number: int, own: np.ndarray, concepts: np.ndarray, sizes: np.ndarray, words: Sequence[str]
     ) -> np.ndarray:
         """Tell which concepts of each archive the image's own captions name."""
-        owners = np.repeat(np.arange(len(sizes)), sizes)
-        lists = self.named[0]
         if len(own) and own[0] >= 0:
-            said = {(image, int(concept)) for image, row in enumerate(own) for concept in lists[row]}
+            lists = self.named[0]
+            said = [lists[int(row)] for row in own]
         else:
             place_of = {word: place for place, word in enumerate(words)}
-            vocabulary = load_concepts(self.vocabulary, plurals=self.plurals)
-            said = {
-                (image, place_of[word])
-                for image, captions in enumerate(self.images.names(number)["captions"].to_pylist())
-                for concept in vocabulary.find(captions)
-                if (word := vocabulary.concepts[concept]) in place_of
-            }
-        return np.array([pair in said for pair in zip(owners.tolist(), concepts.tolist(), strict=True)], bool)
+            known = load_concepts(self.vocabulary, plurals=self.plurals)
+            said = [
+                np.array(
+                    [place_of.get(known.concepts[concept], -1) for concept in known.find(captions)], np.int32
+                )
+                for captions in self.images.names(number)["captions"].to_pylist()
+            ]
+        pairs = np.repeat(np.arange(len(sizes)), sizes) * len(words) + concepts
+        owners = np.repeat(np.arange(len(said)), [len(each) for each in said])
+        known_pairs = np.concatenate([*said, np.empty(0, np.int32)])
+        return np.isin(pairs, (owners * len(words) + known_pairs)[known_pairs >= 0])
 
 
 #: Rows of a row group of Parquet: what reading one row reads.

@@ -35,7 +35,8 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], facts: Mapping[st
     """
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     with atomic_path(path) as temporary:
-        save_file(contiguous, temporary, metadata=dict(facts))
+        # one entry: safetensors keeps several in an order of its own, another every time
+        save_file(contiguous, temporary, metadata={"facts": json.dumps(facts, sort_keys=True)})
 
 
 def map_arrays(path: Path, *, stage: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -56,7 +57,7 @@ def map_arrays(path: Path, *, stage: str) -> tuple[dict[str, np.ndarray], dict[s
                 raise ValueError(f"{size:,} bytes, cut off or not safetensors")
             file.seek(8)
             header: dict[str, Any] = json.loads(file.read(head))
-        facts = header.pop("__metadata__", {})
+        facts: dict[str, str] = json.loads(header.pop("__metadata__", {}).get("facts", "{}"))
         end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
         if size != 8 + head + end:
             raise ValueError(f"{size:,} bytes instead of {8 + head + end:,}")
