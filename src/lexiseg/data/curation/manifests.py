@@ -28,7 +28,8 @@ OPENED = "opened"
 def claim_stage(folder: Path, stage: str, settings: Mapping[str, Any]) -> None:
     """Begin a stage, or go on with it where it was begun with the same settings.
 
-    Temporary files that a killed process left behind are removed.
+    Temporary files that a killed process left behind are removed: one command at a time works on a folder, with as
+    many workers as it likes.
 
     Args:
         folder: The curation.
@@ -58,8 +59,9 @@ def claim_stage(folder: Path, stage: str, settings: Mapping[str, Any]) -> None:
     else:
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps(given, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    for name in STAGES[stage]:
-        for left in (folder / name).glob(".*") if (folder / name).is_dir() else ():
+    for name in (path.name, *STAGES[stage]):
+        place = folder / name
+        for left in place.glob(".*") if place.is_dir() else folder.glob(f".{place.stem}.*"):
             left.unlink(missing_ok=True)
 
 

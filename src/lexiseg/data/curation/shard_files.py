@@ -128,7 +128,10 @@ def read_table(path: Path, *, stage: str, columns: Sequence[str] | None = None) 
     from pyarrow import parquet
 
     try:
-        return parquet.read_table(path, columns=columns, use_threads=False)
+        with parquet.ParquetFile(path, memory_map=True) as file:
+            return file.read(
+                columns=columns, use_threads=False
+            )  # pyarrow's threads do not live through a fork
     except FileNotFoundError:
         raise missing_shard(path, stage) from None
     except (OSError, ValueError) as error:

@@ -1,5 +1,7 @@
+import os
 import pickle
 import shutil
+import signal
 from itertools import pairwise
 
 import numpy as np
@@ -186,6 +188,43 @@ def test_what_is_missing_is_done_again_and_only_that(copied, data, words, stage)
     curate(data, copied, words)
     assert contents(copied) == whole
     assert files[0].stat().st_mtime_ns == kept
+
+
+def _curate_and_die(data, out, words, writes):
+    """Curate in a process that kills itself instead of giving a file its name for the ``writes``-th time."""
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    replace, count = os.replace, 0
+
+    def deadly(*names):
+        nonlocal count
+        count += 1
+        if count == writes:
+            os.kill(os.getpid(), signal.SIGKILL)
+        replace(*names)
+
+    os.replace = deadly
+    try:
+        curate(data, out, words)
+    finally:
+        os._exit(0)
+
+
+def test_killed_at_any_write_the_same_command_ends_with_the_same_bytes(data, words, finished, tmp_path):
+    whole = contents(finished)
+    writes = [1, 2, 5, 8, 9, 10, 12, 14, 17, 18, 20, 23, 25]
+    assert [_curate_and_die(data, tmp_path / str(n), words, n) for n in writes] == [-signal.SIGKILL] * len(
+        writes
+    )
+    for n in writes:
+        out = tmp_path / str(n)
+        assert contents(out) != whole
+        curate(data, out, words)
+        assert {**contents(out), "embed.json": b""} == {
+            **whole,
+            "embed.json": b"",
+        }  # it says where the data lie
 
 
 def _again(name, out, words):
