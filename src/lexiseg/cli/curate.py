@@ -349,14 +349,14 @@ def _cluster(options: ClusterOptions, folder: Path, workers: "Workers") -> None:
 
 
 def _print_embedded(folder: Path, count: int) -> None:
-    from lexiseg.data.captions.ledger import read_ledger
+    from lexiseg.data.captions.invalid_records import read_invalid_records
 
     print(f"{count:,} images embedded in {folder}")
-    broken = read_ledger(folder / "vectors")
-    if broken:
+    invalid = read_invalid_records(folder / "vectors")
+    if invalid:
         print(
-            f"{len(broken):,} records left out ({broken[0].shard}#{broken[0].key}: {broken[0].reason.value}, …); "
-            f"listed in {folder / 'vectors'}/*.broken.jsonl",
+            f"{len(invalid):,} records left out ({invalid[0].shard}#{invalid[0].key}: {invalid[0].reason.value}, …); "
+            f"listed in {folder / 'vectors'}/*.invalid.jsonl",
             file=sys.stderr,
         )
 

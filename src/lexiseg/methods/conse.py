@@ -58,8 +58,8 @@ _RANGES = {
     "stride": Range(least=1),
 }
 
-#: Whole images: their side, and the names that count.
-_WHOLE_SIDE, _WHOLE_NAMES = 224, 10
+#: Side of images that are embedded whole: what the published classifiers were trained with.
+_WHOLE_SIDE = 224
 
 _PERSON = "person"
 _BACKGROUND = "background"
@@ -174,7 +174,7 @@ class ConSE(Segmenter):
         Returns:
             Tokens ``B N 1010``: the posterior over the thousand names, evidence for each of
             ``SCENE_NAMES``, evidence for a person. All are in [0, 1] but the last, which
-            ``person_weight`` scales.
+            ``person_weight`` scales. The global token is their mean, made unit length.
         """
         grid = (images.shape[2] // self.stride, images.shape[3] // self.stride)
         read = [self._read(images, size, grid) for size in self.method.sizes]
@@ -190,52 +190,32 @@ class ConSE(Segmenter):
         person = self.method.person_weight * (posterior @ self.shown_with_people)[..., None]
         names = (1 - for_scene) * _keep_most_probable(posterior, self.method.num_names)
         tokens = torch.cat([names, scene, person], dim=-1)
-        return PatchFeatures(tokens=tokens, grid=grid, stride=self.stride)
+        whole = normalize(tokens.mean(dim=1), dim=-1)
+        return PatchFeatures(tokens=tokens, grid=grid, stride=self.stride, global_token=whole)
 
     @property
     def image_side(self) -> int:
         """Side of the square images that are embedded whole."""
         return _WHOLE_SIDE
 
-    def embed_images(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 384"]:
-        """Embed whole images among sentences: the paper's convex combination of the names' embeddings.
+    def embed_sentences(self, sentences: Sequence[str]) -> Float[Tensor, "T 1010"]:
+        """Match sentences as they are with what images resemble, as unit rows; zero where nothing matches.
 
-        An image is the mean of its patches; of the names the ten most probable count, as in the paper, and beside
-        them the kinds of stuff and "person".
-
-        Args:
-            images: RGB in [0, 1].
-
-        Returns:
-            Unit rows.
+        Raises:
+            VocabularyError: A sentence is longer than the text encoder can read.
         """
-        shares = self.encode_images(images).tokens.mean(dim=1)
-        names, others = shares.split([len(self.kind_of_name), len(SCENE_NAMES) + 1], dim=-1)
-        weights = torch.cat(
-            [_keep_most_probable(names, _WHOLE_NAMES) * names.sum(-1, keepdim=True), others], dim=-1
-        )
-        known = self._embed([each.name for each in imagenet_classes()], "single")
-        kinds = self._embed(self.kinds, "single")[self.kind_of_name]  # "Egyptian Mau" and "cat"
-        words = torch.cat([normalize(known + kinds, dim=-1), self._embed([*SCENE_NAMES, _PERSON], "single")])
-        return normalize(weights @ words, dim=-1)
-
-    def embed_sentences(self, sentences: Sequence[str]) -> Float[Tensor, "T 384"]:
-        """Embed sentences as they are, of unit length."""
-        return normalize(self.text_encoder(list(sentences)), dim=-1).to(self.kind_of_name.device)
+        words = normalize(self.text_encoder(list(sentences)), dim=-1).to(self.kind_of_name.device)
+        return normalize(self._match_all(words, "single"), dim=-1)
 
     def embed_texts(self, names: Sequence[str], prompts: str) -> Float[Tensor, "S 1010"]:
         """Match words with the thousand names, the kinds of stuff, and "person"; all in [0, 1].
 
         The word "background" matches every kind of stuff fully.
         """
-        words = self._embed(names, prompts)
-        known = self._embed([each.name for each in imagenet_classes()], prompts)
-        kinds = self._embed(self.kinds, prompts)
-        priors = self._embed([*SCENE_NAMES, _PERSON], prompts)
-        blocks = [words[start : start + WORDS_PER_BLOCK] for start in range(0, len(words), WORDS_PER_BLOCK)]
-        embeddings = torch.cat([self._match_words(block, known, kinds, priors) for block in blocks])
+        embeddings = self._match_all(self._embed(names, prompts), prompts)
         backgrounds = [row for row, name in enumerate(names) if name.casefold() == _BACKGROUND]
-        embeddings[backgrounds, len(known) : len(known) + len(SCENE_NAMES)] = 1.0
+        first = len(self.kind_of_name)
+        embeddings[backgrounds, first : first + len(SCENE_NAMES)] = 1.0
         return embeddings
 
     def class_scores(
@@ -246,6 +226,14 @@ class ConSE(Segmenter):
 
     def _embed(self, names: Sequence[str], prompts: str) -> Float[Tensor, "S D"]:
         return embed_names(self.text_encoder, names, prompts).to(self.kind_of_name.device)
+
+    def _match_all(self, words: Float[Tensor, "S D"], prompts: str) -> Float[Tensor, "S 1010"]:
+        """Match embedded words with the names, the kinds of stuff and "person", put into prompts, block by block."""
+        known = self._embed([each.name for each in imagenet_classes()], prompts)
+        kinds = self._embed(self.kinds, prompts)
+        priors = self._embed([*SCENE_NAMES, _PERSON], prompts)
+        blocks = [words[start : start + WORDS_PER_BLOCK] for start in range(0, len(words), WORDS_PER_BLOCK)]
+        return torch.cat([self._match_words(block, known, kinds, priors) for block in blocks])
 
     def _match_words(
         self,

@@ -69,7 +69,7 @@ def embed(
     workers: Workers = Workers(),  # noqa: B008
     bars: Bars = no_bars,
 ) -> int:
-    """Embed all images; records that cannot be read are left out and listed in ``vectors/*.broken.jsonl``.
+    """Embed all images; records that cannot be read are left out and listed in ``vectors/*.invalid.jsonl``.
 
     Args:
         place: The captions.

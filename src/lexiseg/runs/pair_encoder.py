@@ -9,7 +9,6 @@ from jaxtyping import Float32, UInt8
 from torch import nn
 
 from lexiseg.data.transforms import resize_image
-from lexiseg.methods.conse import ConSE
 from lexiseg.models.checkpoint import fingerprint
 from lexiseg.runs.load import load
 from lexiseg.scoring.image_text import as_image_text_model
@@ -28,9 +27,8 @@ class LoadedPairEncoder:
 
     def __init__(self, name: str, device: str = "cpu") -> None:
         model = load(name, device=device)
-        self._conse = model if isinstance(model, ConSE) else None
-        self._model = None if self._conse else as_image_text_model(model)
-        self._side = self._conse.image_side if self._conse else self._model.picture_side  # type: ignore[union-attr]
+        self._model = as_image_text_model(model)
+        self._side = self._model.image_side
         self._device = next((value.device for value in model.parameters()), torch.device("cpu"))
         self.name = name
         settings = json.dumps(dict(model.method_settings), sort_keys=True, default=str)
@@ -47,9 +45,6 @@ class LoadedPairEncoder:
         batch = torch.stack([resize_image(image, (self._side, self._side)) for image in images]).to(
             self._device
         )
-        if self._conse is not None:
-            return self._conse.embed_images(batch).float().cpu().numpy()
-        assert self._model is not None
         vectors = self._model.encode_images(batch).global_token
         assert vectors is not None, "a model without a vector for whole images"
         return vectors.float().cpu().numpy()
@@ -57,6 +52,4 @@ class LoadedPairEncoder:
     @torch.inference_mode()
     def embed_texts(self, texts: Sequence[str]) -> Float32[np.ndarray, "T D"]:
         """Embed sentences; unit rows."""
-        model = self._conse or self._model
-        assert model is not None
-        return model.embed_sentences(texts).float().cpu().numpy()
+        return self._model.embed_sentences(texts).float().cpu().numpy()

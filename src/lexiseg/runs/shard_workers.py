@@ -6,6 +6,7 @@ one thread.
 """
 
 import importlib.util
+import logging
 import multiprocessing
 import multiprocessing.context
 from collections.abc import Callable
@@ -168,8 +169,8 @@ def _do_by_ray(stage: ShardStage, pending: list[int], workers: Workers, advance:
 
     if not ray.is_initialized():
         address = workers.ray_address
-        local = {} if address else {"num_cpus": workers.count, "include_dashboard": False}
-        ray.init(address=address, log_to_driver=False, logging_level="error", **local)
+        here: dict[str, Any] = {} if address else {"num_cpus": workers.count, "include_dashboard": False}
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **here)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.max_errored_blocks = 0

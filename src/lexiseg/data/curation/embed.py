@@ -13,8 +13,8 @@ from jaxtyping import Int64
 
 from lexiseg.core.errors import DatasetError, InputError
 from lexiseg.data.captions.decoding import PictureError, decode_picture
-from lexiseg.data.captions.ledger import write_ledger
-from lexiseg.data.captions.records import BrokenRecord, CaptionSource, RawRecord
+from lexiseg.data.captions.invalid_records import write_invalid_records
+from lexiseg.data.captions.records import CaptionSource, InvalidRecord, RawRecord
 from lexiseg.data.curation.encoder import PairEncoder
 from lexiseg.data.curation.manifests import claim_stage, read_stage
 from lexiseg.data.curation.shard_files import (
@@ -75,7 +75,7 @@ class EmbedShards(ShardStage):
         if len(self.source) == 0:
             raise InputError(
                 doing=f"embedding {self.source.path}",
-                found=f"no usable record, and {len(self.source.rot):,} broken ones",
+                found=f"no usable record, and {len(self.source.invalid):,} invalid ones",
                 expected="images with captions",
                 fix=f"Look at it with: lexiseg captions check {self.source.path}",
             )
@@ -105,7 +105,7 @@ class EmbedShards(ShardStage):
         rows: list[tuple[int, RawRecord]] = []
         images: list[np.ndarray] = []
         vectors: list[np.ndarray] = []
-        broken: list[BrokenRecord] = list(self.source.rot) if number == 0 else []
+        invalid: list[InvalidRecord] = list(self.source.invalid) if number == 0 else []
         for record in range(first, min(first + self.shard_records, len(self.source))):
             raw = self.source.read(record)
             if isinstance(raw, RawRecord):
@@ -113,17 +113,17 @@ class EmbedShards(ShardStage):
                     images.append(decode_picture(raw.picture))
                     rows.append((record, raw))
                 except PictureError as error:
-                    raw = BrokenRecord(raw.shard, raw.key, error.reason, error.detail)
-            if isinstance(raw, BrokenRecord):
-                broken.append(raw)
+                    raw = InvalidRecord(raw.shard, raw.key, error.reason, error.detail)
+            if isinstance(raw, InvalidRecord):
+                invalid.append(raw)
             if len(images) == _BATCH:
                 vectors.append(self.encoder.embed_images(images))
                 images.clear()
         if images or not vectors:
             vectors.append(self.encoder.embed_images(images))
         stem = self.target(number).with_suffix("")
-        if broken:
-            write_ledger(broken, stem.with_suffix(".broken.jsonl"))
+        if invalid:
+            write_invalid_records(invalid, stem.with_suffix(".invalid.jsonl"))
         columns = {
             "record": arrow.array([record for record, _ in rows], arrow.int64()),
             "shard": arrow.array([raw.shard for _, raw in rows], arrow.string()),

@@ -97,7 +97,7 @@ class FindConcepts(ShardStage):
         found = [
             self.concepts.find(captions) for captions in self.index.names(number)["captions"].to_pylist()
         ]
-        arrays = {
+        arrays: dict[str, np.ndarray] = {
             "sizes": np.array([len(each) for each in found], np.int64),
             "concepts": np.array([concept for each in found for concept in each], np.int32),
         }
@@ -126,7 +126,7 @@ def embed_concepts(find: FindConcepts, encoder: PairEncoder) -> tuple[int, int]:
             expected=f"the one that embedded the images: {facts['encoder']} ({facts['encoder_fingerprint'][:12]}…)",
             fix=f"Its weights have changed: embed again, or restore {facts['encoder']}.",
         )
-    shards = [map_arrays(find.target(number), stage="rank")[0] for number in range(find.shards())]
+    shards: list[dict[str, np.ndarray]] = [map_arrays(find.target(number), stage="rank")[0] for number in range(find.shards())]
     sizes = np.concatenate([shard["sizes"] for shard in shards])
     concepts = np.concatenate([shard["concepts"] for shard in shards])
     occurring, places = np.unique(concepts, return_inverse=True)

@@ -22,7 +22,7 @@ from curation_toys import (
     write_words,
 )
 from lexiseg.core.errors import DatasetError, InputError, LexisegError
-from lexiseg.data.captions.ledger import read_ledger
+from lexiseg.data.captions.invalid_records import read_invalid_records
 from lexiseg.data.curation.cluster import ClusterShards
 from lexiseg.data.curation.curated import CuratedImages
 from lexiseg.data.curation.embed import EmbeddedImages, write_keys
@@ -78,7 +78,7 @@ def test_the_table_has_one_row_an_image_and_pandas_reads_it(finished):
 def test_duckdb_opens_the_folder_as_one_table(finished):
     duckdb = pytest.importorskip("duckdb")
     query = f"select count(*), count(distinct key) from '{finished / 'curated'}/*.parquet'"
-    assert duckdb.sql(query).fetchone() == (21, 21)
+    assert duckdb.sql(query).fetchall() == [(21, 21)]
 
 
 def test_identical_images_return_each_other_first(finished):
@@ -378,8 +378,8 @@ def test_broken_records_are_left_out_and_listed(data, words, tmp_path):
     (folder / "captions.tsv").write_text(text)
     curated = curate(folder, tmp_path / "curation", words)
     assert len(curated) == 19
-    broken = read_ledger(tmp_path / "curation/vectors")
-    assert [(record.key, record.reason.value) for record in broken] == [
+    invalid = read_invalid_records(tmp_path / "curation/vectors")
+    assert [(record.key, record.reason.value) for record in invalid] == [
         ("003", "empty caption"), ("005", "unreadable picture"),
     ]  # fmt: skip
     assert curated.find("images#003") is None
@@ -398,7 +398,7 @@ def test_a_shard_without_any_readable_image_is_no_hindrance(data, words, tmp_pat
 def test_no_record_at_all_is_refused(tmp_path):
     (tmp_path / "data/images").mkdir(parents=True)
     (tmp_path / "data/captions.tsv").write_text("x\ta dog\n")
-    with pytest.raises(InputError, match=r"no usable record, and 1 broken ones.*lexiseg captions check"):
+    with pytest.raises(InputError, match=r"no usable record, and 1 invalid ones.*lexiseg captions check"):
         embed_shards(tmp_path / "data", tmp_path / "curation").begin({})
 
 
