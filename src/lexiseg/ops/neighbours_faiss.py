@@ -106,23 +106,26 @@ class FaissSearch(NeighbourSearch):
             self._built.hnsw.efSearch = max(self.width, count)
         return self._built.search(queries, count)[1]
 
-    def widen(self, n: int, wanted: float, *, measured: int = _MEASURED) -> float:
+    def widen(self, queries: np.ndarray, n: int, wanted: float) -> float:
         """Double the width until the recall against the exact search is what is wanted.
 
         Args:
+            queries: Some of those that will be searched, such as ``sample_rows`` chooses.
             n: Neighbours that will be asked for.
             wanted: Recall, 0..1.
-            measured: Vectors of the index, evenly spaced, that serve as queries.
 
         Returns:
             The recall reached; below ``wanted`` only where the whole index is looked at.
         """
-        rows = np.unique(np.linspace(0, len(self.index) - 1, min(measured, len(self.index))).astype(np.int64))
-        queries = self.index.take(rows)
         exact = ExactSearch(self.index).search(queries, n).rows
         while (reached := recall(self.search(queries, n).rows, exact)) < wanted and self.width < self.most:
             self.width = min(2 * self.width, self.most)
         return reached
+
+
+def sample_rows(count: int) -> Int64[np.ndarray, " R"]:
+    """Choose rows to set a width by, evenly spaced."""
+    return np.unique(np.linspace(0, count - 1, min(_MEASURED, count)).astype(np.int64))
 
 
 def _faiss(doing: str) -> Any:

@@ -126,7 +126,9 @@ def embed_concepts(find: FindConcepts, encoder: PairEncoder) -> tuple[int, int]:
             expected=f"the one that embedded the images: {facts['encoder']} ({facts['encoder_fingerprint'][:12]}…)",
             fix=f"Its weights have changed: embed again, or restore {facts['encoder']}.",
         )
-    shards: list[dict[str, np.ndarray]] = [map_arrays(find.target(number), stage="rank")[0] for number in range(find.shards())]
+    shards: list[dict[str, np.ndarray]] = [
+        map_arrays(find.target(number), stage="rank")[0] for number in range(find.shards())
+    ]
     sizes = np.concatenate([shard["sizes"] for shard in shards])
     concepts = np.concatenate([shard["concepts"] for shard in shards])
     occurring, places = np.unique(concepts, return_inverse=True)

@@ -14,7 +14,7 @@ from lexiseg.data.curation.manifests import claim_stage
 from lexiseg.data.curation.shard_files import shard_name, write_arrays
 from lexiseg.data.curation.shard_stage import ShardStage
 from lexiseg.ops.neighbours import ExactSearch, Neighbours, NeighbourSearch
-from lexiseg.ops.neighbours_faiss import FaissSearch, build_faiss
+from lexiseg.ops.neighbours_faiss import FaissSearch, build_faiss, sample_rows
 
 #: By the image itself, or (the paper's ablation) straight from the image to captions.
 Expansion = Literal["vision", "language"]
@@ -143,7 +143,7 @@ class SearchShards(ShardStage):
         if not path.exists():
             build_faiss(index, self.settings.search, path, seed=self.settings.seed)
         search = FaissSearch(index, self.settings.search, path)
-        reached = search.widen(count, self.settings.recall)
+        reached = search.widen(self.images.take(sample_rows(len(self.images))), count, self.settings.recall)
         self.width = search.width
         return count, reached
 
