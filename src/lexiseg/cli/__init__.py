@@ -36,6 +36,10 @@ COMMANDS = {
     ),
     "classify": ("classify:Classify", "Score a model by classification of whole pictures: top-1 and top-5."),
     "captions": ("captions:Captions", "Check pictures with captions, and pack them into tar shards."),
+    "curate": (
+        "curate:Curate",
+        "Curate captions: find what the captions of similar images say about each image.",
+    ),
     "scenes": (
         "scenes:Scenes",
         "Make synthetic scenes: endless small pictures with exact masks, names, tags and captions.",

@@ -30,7 +30,7 @@ import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, normalize
 
 from lexiseg.core.errors import InputError
 from lexiseg.core.features import PatchFeatures
@@ -57,6 +57,9 @@ _RANGES = {
     "person_weight": Range(least=0),
     "stride": Range(least=1),
 }
+
+#: Side of images that are embedded whole: what the published classifiers were trained with.
+_WHOLE_SIDE = 224
 
 _PERSON = "person"
 _BACKGROUND = "background"
@@ -171,7 +174,7 @@ class ConSE(Segmenter):
         Returns:
             Tokens ``B N 1010``: the posterior over the thousand names, evidence for each of
             ``SCENE_NAMES``, evidence for a person. All are in [0, 1] but the last, which
-            ``person_weight`` scales.
+            ``person_weight`` scales. The global token is their mean, made unit length.
         """
         grid = (images.shape[2] // self.stride, images.shape[3] // self.stride)
         read = [self._read(images, size, grid) for size in self.method.sizes]
@@ -186,21 +189,33 @@ class ConSE(Segmenter):
         scene = for_scene * scene_prior(appearance(images, self.stride))
         person = self.method.person_weight * (posterior @ self.shown_with_people)[..., None]
         names = (1 - for_scene) * _keep_most_probable(posterior, self.method.num_names)
-        return PatchFeatures(tokens=torch.cat([names, scene, person], dim=-1), grid=grid, stride=self.stride)
+        tokens = torch.cat([names, scene, person], dim=-1)
+        whole = normalize(tokens.mean(dim=1), dim=-1)
+        return PatchFeatures(tokens=tokens, grid=grid, stride=self.stride, global_token=whole)
+
+    @property
+    def image_side(self) -> int:
+        """Side of the square images that are embedded whole."""
+        return _WHOLE_SIDE
+
+    def embed_sentences(self, sentences: Sequence[str]) -> Float[Tensor, "T 1010"]:
+        """Match sentences as they are with what images resemble, as unit rows; zero where nothing matches.
+
+        Raises:
+            VocabularyError: A sentence is longer than the text encoder can read.
+        """
+        words = normalize(self.text_encoder(list(sentences)), dim=-1).to(self.kind_of_name.device)
+        return normalize(self._match_all(words, "single"), dim=-1)
 
     def embed_texts(self, names: Sequence[str], prompts: str) -> Float[Tensor, "S 1010"]:
         """Match words with the thousand names, the kinds of stuff, and "person"; all in [0, 1].
 
         The word "background" matches every kind of stuff fully.
         """
-        words = self._embed(names, prompts)
-        known = self._embed([each.name for each in imagenet_classes()], prompts)
-        kinds = self._embed(self.kinds, prompts)
-        priors = self._embed([*SCENE_NAMES, _PERSON], prompts)
-        blocks = [words[start : start + WORDS_PER_BLOCK] for start in range(0, len(words), WORDS_PER_BLOCK)]
-        embeddings = torch.cat([self._match_words(block, known, kinds, priors) for block in blocks])
+        embeddings = self._match_all(self._embed(names, prompts), prompts)
         backgrounds = [row for row, name in enumerate(names) if name.casefold() == _BACKGROUND]
-        embeddings[backgrounds, len(known) : len(known) + len(SCENE_NAMES)] = 1.0
+        first = len(self.kind_of_name)
+        embeddings[backgrounds, first : first + len(SCENE_NAMES)] = 1.0
         return embeddings
 
     def class_scores(
@@ -211,6 +226,14 @@ class ConSE(Segmenter):
 
     def _embed(self, names: Sequence[str], prompts: str) -> Float[Tensor, "S D"]:
         return embed_names(self.text_encoder, names, prompts).to(self.kind_of_name.device)
+
+    def _match_all(self, words: Float[Tensor, "S D"], prompts: str) -> Float[Tensor, "S 1010"]:
+        """Match embedded words with the names, the kinds of stuff and "person", put into prompts, block by block."""
+        known = self._embed([each.name for each in imagenet_classes()], prompts)
+        kinds = self._embed(self.kinds, prompts)
+        priors = self._embed([*SCENE_NAMES, _PERSON], prompts)
+        blocks = [words[start : start + WORDS_PER_BLOCK] for start in range(0, len(words), WORDS_PER_BLOCK)]
+        return torch.cat([self._match_words(block, known, kinds, priors) for block in blocks])
 
     def _match_words(
         self,

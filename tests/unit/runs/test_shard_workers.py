@@ -1,0 +1,103 @@
+import os
+import sys
+
+import pytest
+
+from curation_toys import (
+    CountingStage,
+    contents,
+    curate,
+    embed_shards,
+    write_images,
+    write_words,
+)
+from lexiseg.core.errors import InputError, OutputError
+from lexiseg.data.curation.cluster import ClusterShards
+from lexiseg.data.curation.rank import FindConcepts, RankShards
+from lexiseg.data.curation.search import SearchSettings, SearchShards
+from lexiseg.runs.shard_workers import Workers, do_shards
+
+
+def done(folder):
+    return {file.stem: file.read_text() for file in folder.glob("*.txt")}
+
+
+SQUARES = {str(number): str(number**2) for number in range(6)}
+
+
+@pytest.mark.parametrize("count", [1, 9])
+def test_every_shard_is_done_once_and_what_is_there_is_kept(tmp_path, count):
+    (tmp_path / "3.txt").write_text("9")
+    before = (tmp_path / "3.txt").stat().st_mtime_ns
+    steps = []
+    stage = CountingStage(tmp_path)
+    assert do_shards(stage, Workers(count=count), advance=lambda: steps.append(1)) == 5
+    assert done(tmp_path) == SQUARES
+    assert len(steps) == 5
+    assert (tmp_path / "3.txt").stat().st_mtime_ns == before
+    assert do_shards(stage, Workers(count=count)) == 0
+
+
+def test_killed_workers_lose_nothing(tmp_path):
+    do_shards(CountingStage(tmp_path, deadly=(0, 4)), Workers(count=2))
+    assert done(tmp_path) == SQUARES
+    assert {file.name for file in tmp_path.glob("*.died")} == {"0.died", "4.died"}
+
+
+def test_a_shard_that_kills_every_worker_is_named(tmp_path):
+    with pytest.raises(
+        OutputError, match=r"shard 2, .*2\.txt: found a worker that died 3 times.*fewer --workers"
+    ):
+        do_shards(CountingStage(tmp_path, count=3, deadly=(2,), always=True), Workers(count=2))
+    assert done(tmp_path) == {"0": "0", "1": "1"}
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_an_error_of_a_shard_comes_out_as_it_is(tmp_path, count):
+    with pytest.raises(InputError, match=r"shard 1: found nothing; expected something\. Look\."):
+        do_shards(CountingStage(tmp_path, wrong=(1,)), Workers(count=count))
+
+
+def test_no_worker_is_refused():
+    with pytest.raises(InputError, match="0 workers"):
+        Workers(count=0)
+
+
+def test_processes_write_the_same_bytes(tmp_path):
+    """All four stages; each begins from what one process wrote."""
+    data, words = write_images(tmp_path / "data", 18), write_words(tmp_path / "words")
+    out = tmp_path / "curation"
+    curate(data, out, words)
+    whole = contents(out)
+    stages = [
+        embed_shards(data, out),
+        SearchShards(out, out, SearchSettings(neighbours=4)),
+        FindConcepts(out, words),
+        RankShards(out, words),
+        ClusterShards(out),
+    ]
+    for stage in stages:
+        for number in range(stage.shards()):
+            stage.target(number).unlink()
+        assert do_shards(stage, Workers(count=2)) == 3
+        assert contents(out) == whole
+
+
+@pytest.fixture(scope="module")
+def ray_on_this_machine():
+    ray = pytest.importorskip("ray")
+    paths = {"env_vars": {"PYTHONPATH": os.pathsep.join(sys.path)}}  # workers find the toys of the tests
+    ray.init(
+        num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error", runtime_env=paths
+    )
+    yield
+    ray.shutdown()
+
+
+@pytest.mark.usefixtures("ray_on_this_machine")
+def test_ray_loses_nothing_by_a_killed_worker_and_errors_come_out(tmp_path):
+    do_shards(CountingStage(tmp_path, deadly=(3,)), Workers(count=2, ray=True))
+    assert done(tmp_path) == SQUARES
+    assert (tmp_path / "3.died").exists()
+    with pytest.raises(InputError, match=r"shard 1: found nothing; expected something\. Look\."):
+        do_shards(CountingStage(tmp_path / "wrong", wrong=(1,)), Workers(count=1, ray=True))
