@@ -25,7 +25,7 @@ from lexiseg.core.errors import CheckpointError, InputError
 from lexiseg.core.interfaces import Trainable
 from lexiseg.data.stepwise import TrainingData
 from lexiseg.engine.checkpoint import checkpoint_path, checkpoint_steps, read_checkpoint
-from lexiseg.engine.loop import WEIGHTS, load_final
+from lexiseg.engine.loop import WEIGHTS, load_final, without_training_only
 from lexiseg.engine.settings import RESUMABLE
 from lexiseg.engine.weights import load_tensors
 from lexiseg.recipes.base import RebuildableRecipe, Recipe, find_recipe
@@ -139,7 +139,7 @@ def load_run(path: str | os.PathLike[str], *, method: Any = None) -> Trainable:
     elif steps := checkpoint_steps(folder):
         tensors, _ = read_checkpoint(folder, steps[-1])
         merged = {**tensors["model"], **tensors.get("average", {})}
-        load_tensors(model, merged, checkpoint_path(folder, steps[-1]))
+        load_tensors(model, without_training_only(model, merged), checkpoint_path(folder, steps[-1]))
     else:
         raise CheckpointError(
             doing=f"loading the run {folder}",
