@@ -21,4 +21,4 @@ class TeacherFeatures(ABC):
     def read(
         self, index: int, *, flipped: bool
     ) -> tuple[Float32[np.ndarray, "D h w"], Float32[np.ndarray, " D"]]:
-        """Give the dense features and the image vector of an image, mirrored or as it is; not normalised."""
+        """Return the dense features and the image vector of an image, mirrored or as it is; not normalised."""

@@ -74,7 +74,7 @@ class CachedEncoder(ImageEncoder):
 
     @torch.no_grad()
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> PatchFeatures:
-        """Give features of RGB images in [0, 1], from disk where they are there; no gradient comes back.
+        """Return features of RGB images in [0, 1], from disk where they are there; no gradient comes back.
 
         Raises:
             CheckpointError: A feature is not finite or too large for half precision.

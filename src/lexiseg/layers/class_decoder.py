@@ -27,7 +27,7 @@ class ClassDecoder(nn.Module):
     def forward(
         self, prototypes: Float[Tensor, "P D"], vectors: Float[Tensor, "V D"]
     ) -> Float[Tensor, "P D"]:
-        """Give an embedding a prototype, not normalised.
+        """Return an embedding a prototype, not normalised.
 
         Args:
             prototypes: One a class, in any order.

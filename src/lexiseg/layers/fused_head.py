@@ -33,7 +33,7 @@ class FusedHead(nn.Module):
         self.project = nn.Conv2d(width, outputs, 1)
 
     def forward(self, maps: Sequence[Float[Tensor, "B _ _ _"]]) -> Float[Tensor, "B D h w"]:
-        """Give the result at the size of the first map."""
+        """Return the result at the size of the first map."""
         size = maps[0].shape[-2:]
         levels = [level(each) for level, each in zip(self.levels, maps, strict=True)]
         resized = [levels[0], *(interpolate(each, size=size, mode="bilinear") for each in levels[1:])]

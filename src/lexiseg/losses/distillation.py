@@ -137,7 +137,7 @@ class VectorBank(nn.Module):
         self.register_buffer("pushed", torch.zeros((), dtype=torch.int64))
 
     def forward(self) -> Float[Tensor, "M D"]:
-        """Give the vectors that are in it, in no particular order; none at the beginning."""
+        """Return the vectors that are in it, in no particular order; none at the beginning."""
         return self.entries[: min(int(self.pushed), len(self.entries))].clone()
 
     @torch.no_grad()

@@ -51,7 +51,7 @@ class DenseStudent(nn.Module):
             backbone.requires_grad_(False)
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D h w"]:
-        """Give the embeddings of RGB images in [0, 1]; neither normalised nor activated."""
+        """Return the embeddings of RGB images in [0, 1]; neither normalised nor activated."""
         return self.head(self.backbone(images))
 
     def train(self, mode: bool = True) -> "DenseStudent":
@@ -62,7 +62,7 @@ class DenseStudent(nn.Module):
         return self
 
     def parameter_groups(self, prefix: str = "") -> list[ParameterGroup]:
-        """Give the parameters to train: the head faster than the backbone, normalisations and biases not decayed."""
+        """Return the parameters to train: the head faster than the backbone, normalisations and biases not decayed."""
         exempt = {
             f"{path}.{name}"
             for path, module in self.named_modules()

@@ -157,7 +157,7 @@ def fuse_labels(
     min_area: float = 4.0,
     min_free: float = 0.5,
 ) -> tuple[Int64[Tensor, "B H W"], Int64[Tensor, " L"]]:
-    """Give pixels without a label the group that most seeds vote for; labels are never changed.
+    """Return pixels without a label the group that most seeds vote for; labels are never changed.
 
     Args:
         label_maps: Labels; a pixel without label and without group keeps what it has.
@@ -192,14 +192,14 @@ def _nearest(tokens: Float[Tensor, "P D"], seeds: Float[Tensor, "S D"]) -> Int64
 
 
 def _share_free(free: Bool[Tensor, "B H W"], grid: tuple[int, int] | torch.Size) -> Float[Tensor, "B h w"]:
-    """Give the share of every token that is free."""
+    """Return the share of every token that is free."""
     return torch.nn.functional.adaptive_avg_pool2d(free.float()[:, None], tuple(grid))[:, 0]
 
 
 def _nearest_cells(
     size: torch.Size, grid: torch.Size, device: torch.device
 ) -> tuple[Int64[Tensor, "H 1"], Int64[Tensor, " W"]]:
-    """Give the token that each pixel's centre lies in."""
+    """Return the token that each pixel's centre lies in."""
     rows, columns = (
         (2 * torch.arange(pixels, device=device) + 1) * cells // (2 * pixels)
         for pixels, cells in zip(size, grid, strict=True)

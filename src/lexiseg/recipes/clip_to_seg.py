@@ -99,7 +99,7 @@ class ClipToSegRecipe(RebuildableRecipe):
         return model
 
     def describe_model(self, model: Trainable) -> dict[str, Any]:
-        """Give the names of seen classes and what the student is, without its weights."""
+        """Return the names of seen classes and what the student is, without its weights."""
         assert isinstance(model, ClipToSeg)
         return {
             "seen": list(model.seen),
@@ -137,7 +137,7 @@ class ClipToSegRecipe(RebuildableRecipe):
             )
         data.scored_images()  # what is missing there shows now, not when the training is over
         return distillation_data(
-            data.view(seed),
+            data.masked_labels(seed),
             data.pieces(),
             open_features(self.teacher, data.training_images(seed), data.scenes),
             batch_size=self.run.batch_size,
@@ -171,7 +171,7 @@ class ClipToSegRecipe(RebuildableRecipe):
         }
 
     def _names(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Give the names of the classes with masks, and of the others."""
+        """Return the names of the classes with masks, and of the others."""
         if self.data.masks == "none" and self.data.pseudo_masks is None:
             return (), ()
         vocabulary = self.data.vocabulary()
@@ -233,13 +233,14 @@ def clothing() -> ClipToSegRecipe:
     ``simformer/clothing``, whose tags are not looked at here.
     """
     return ClipToSegRecipe(
-        data=ZeroShotSource(dataset=CLOTHING, size=256),
-        teacher=TeacherSettings(name="mini", size=256),
-        method=ClipToSegSettings(local="pooled", decoder_width=256),
+        data=ZeroShotSource(dataset=CLOTHING, size=192),
+        teacher=TeacherSettings(name="mini", dimensions=128),
+        # Its dense features are of 12×12 at most here.
+        method=ClipToSegSettings(local="pooled", decoder_width=128, windows=(2, 4)),
         student=StudentSettings(width=128),
         backbone=EFFICIENTNET,
-        short_side=256,
-        max_long_side=512,
+        short_side=128,
+        max_long_side=192,
         optim=_optim(1e-4, warmup_steps=100, num_steps=2000),
         run=RunSettings(num_steps=2000, batch_size=8),
     )
@@ -249,7 +250,7 @@ def folder() -> ClipToSegRecipe:
     """Teach on your own folder by mini: labels/ for the classes in seen.txt, or no masks at all."""
     return ClipToSegRecipe(
         data=ZeroShotSource(dataset=FOLDER, unseen_masks="refuse", size=320),
-        teacher=TeacherSettings(name="mini"),
+        teacher=TeacherSettings(name="mini", dimensions=256),
         method=ClipToSegSettings(local="pooled", decoder_width=256),
         student=StudentSettings(width=128),
         backbone=EFFICIENTNET,
@@ -277,7 +278,7 @@ def coco_stuff() -> ClipToSegRecipe:
 
 
 def _published(dataset: str, class_split: str, *, num_steps: int, gamma: float = 0.0) -> ClipToSegRecipe:
-    """Give the supplement's settings; what it leaves to a toolbox's defaults is that toolbox's."""
+    """Return the supplement's settings; what it leaves to a toolbox's defaults is that toolbox's."""
     return ClipToSegRecipe(
         data=ZeroShotSource(
             dataset=dataset,

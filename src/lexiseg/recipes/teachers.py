@@ -14,7 +14,7 @@ from lexiseg.data.scenes.settings import WorldSettings
 from lexiseg.data.scenes.teacher import SceneTeacher, SceneTeacherSettings, embed_scene_names
 from lexiseg.data.teacher_features import TeacherFeatures
 from lexiseg.inference.text_embeddings import embed_names
-from lexiseg.methods.clip_to_seg.teacher import SegmenterTeacher, Teacher, TextSpace
+from lexiseg.methods.clip_to_seg.teacher import SegmenterTeacher, Teacher, TextSpace, shorten
 from lexiseg.methods.dense_similarity import DenseSimilarity
 from lexiseg.models.checkpoint import fingerprint
 from lexiseg.recipes.dense_similarity import build_dense_similarity
@@ -33,6 +33,8 @@ class TeacherSettings:
             synthetic scenes, which knows the truth.
         scenes: How good the made-up one is.
         size: Side of the squares that the teacher looks at; None for that of the student's.
+        dimensions: Of a shorter space that all its vectors are projected to at random; None for its own. mini's
+            has 1,010, which a small student's head would be slow in.
         prompts: Name of the prompt set for class names.
         remembers: Keep what it says of an image on disk, in half precision. Of use where the same squares come
             again: without random crops.
@@ -41,6 +43,7 @@ class TeacherSettings:
     name: str = SCENE_TEACHER
     scenes: SceneTeacherSettings = field(default_factory=SceneTeacherSettings)
     size: int | None = None
+    dimensions: int | None = None
     prompts: str = "single"
     remembers: bool = True
 
@@ -66,6 +69,7 @@ def open_teacher(settings: TeacherSettings) -> Teacher:
         fingerprint(segmenter, settings.name, repr(dict(segmenter.method_settings))),
         size=settings.size,
         remembers=settings.remembers,
+        dimensions=settings.dimensions,
     )
 
 
@@ -83,16 +87,22 @@ def open_text_space(settings: TeacherSettings, world: WorldSettings) -> TextSpac
 
         return of_scenes
     if settings.name == MINI:
-        return build_mini().embed_texts
-    segmenter = build_dense_similarity(settings.name)
-    assert isinstance(segmenter, DenseSimilarity)
-    return partial(embed_names, segmenter.text_encoder)
+        embed = build_mini().embed_texts
+    else:
+        segmenter = build_dense_similarity(settings.name)
+        assert isinstance(segmenter, DenseSimilarity)
+        embed = partial(embed_names, segmenter.text_encoder)
+
+    def of_teacher(names: Sequence[str], prompts: str) -> Float[Tensor, "S D"]:
+        return shorten(embed(names, prompts), settings.dimensions)
+
+    return of_teacher
 
 
 def open_features(
     settings: TeacherSettings, images: LabelledDataset, world: WorldSettings
 ) -> TeacherFeatures | None:
-    """Give what the made-up teacher says of scenes; None for a teacher that looks at batches.
+    """Return what the made-up teacher says of scenes; None for a teacher that looks at batches.
 
     Args:
         settings: Who teaches.

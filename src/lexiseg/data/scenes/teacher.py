@@ -83,7 +83,7 @@ class SceneTeacher(TeacherFeatures):
     def read(
         self, index: int, *, flipped: bool
     ) -> tuple[Float32[np.ndarray, "D h w"], Float32[np.ndarray, " D"]]:
-        """Give the features of a scene, about of length 1 where one class fills a patch."""
+        """Return the features of a scene, about of length 1 where one class fills a patch."""
         label_map = self.scenes[index].label_map
         assert label_map is not None, "scenes have labels"
         rng = np.random.default_rng([self.settings.seed, 1, index])
@@ -105,14 +105,14 @@ class SceneTeacher(TeacherFeatures):
 def patch_shares(
     label_map: UInt16[np.ndarray, "H W"], num_classes: int, patch: int
 ) -> Float64[np.ndarray, "K h w"]:
-    """Give the share of every class in every patch; void is of no class."""
+    """Return the share of every class in every patch; void is of no class."""
     height, width = (side // patch for side in label_map.shape)
     one_hot = label_map[None] == np.arange(num_classes, dtype=np.uint16)[:, None, None]
     return one_hot.reshape(num_classes, height, patch, width, patch).mean(axis=(2, 4))
 
 
 def class_directions(world: WorldSettings, settings: SceneTeacherSettings) -> Float64[np.ndarray, "K D"]:
-    """Give unit vectors with exactly the cosines that the settings ask for.
+    """Return unit vectors with exactly the cosines that the settings ask for.
 
     Raises:
         InputError: No vectors have such cosines, there are more classes than dimensions, or a name is unknown.

@@ -131,7 +131,7 @@ def _name_groups(
     first: int,
     count: int,
 ) -> Int64[Tensor, "b h w"]:
-    """Give each nameless class the unseen name its features are nearest to; void where a seen name is nearer."""
+    """Return each nameless class the unseen name its features are nearest to; void where a seen name is nearer."""
     tokens = rearrange(at_positions(maps, labels.shape[-2:]), "b d h w -> (b h w) d")
     flat = labels.flatten()
     member = (flat >= first) & (flat < first + count)
@@ -147,7 +147,7 @@ def _name_groups(
 def at_positions(
     maps: Float[Tensor, "B D g1 g2"], size: tuple[int, int] | torch.Size
 ) -> Float[Tensor, "B D h w"]:
-    """Give the dense feature that the centre of each position lies in."""
+    """Return the dense feature that the centre of each position lies in."""
     rows, columns = cell_centres(maps.shape[-2:], size, maps.device)
     return maps[..., rows[:, None], columns]
 
@@ -161,7 +161,7 @@ def labels_at_positions(maps: Tensor, size: tuple[int, int] | torch.Size) -> Ten
 def cell_centres(
     cells: tuple[int, int] | torch.Size, size: tuple[int, int] | torch.Size, device: torch.device
 ) -> tuple[Int64[Tensor, " h"], Int64[Tensor, " w"]]:
-    """Give the cell of a grid that the centre of each of ``size`` positions lies in, by row and by column."""
+    """Return the cell of a grid that the centre of each of ``size`` positions lies in, by row and by column."""
     rows, columns = (
         (2 * torch.arange(wanted, device=device) + 1) * there // (2 * wanted)
         for there, wanted in zip(cells, size, strict=True)

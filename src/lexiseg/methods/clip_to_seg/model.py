@@ -101,7 +101,7 @@ class ClipToSeg(Segmenter, Trainable):
         return PatchFeatures(tokens=F.pad(tokens, (0, 1), value=1.0), grid=grid, stride=self.stride)
 
     def embed_texts(self, names: Sequence[str], prompts: str) -> Float[Tensor, "S E"]:
-        """Give each name its unit text vector, then -γ where it had masks in training and 0 elsewhere.
+        """Return each name its unit text vector, then -γ where it had masks in training and 0 elsewhere.
 
         Raises:
             InputError: The texts are of another teacher than the student's.
@@ -142,7 +142,7 @@ class ClipToSeg(Segmenter, Trainable):
         return LossTerms(terms=terms, weights=used, observed=observed)
 
     def parameter_groups(self) -> list[ParameterGroup]:
-        """Give the student's groups, and α and the decoder at the head's rate; α is not decayed."""
+        """Return the student's groups, and α and the decoder at the head's rate; α is not decayed."""
         groups = self.student.parameter_groups("student.")
         others = [
             (name, value)

@@ -111,7 +111,7 @@ def encoded_vectors(
 
 
 def same_class(regions: Regions) -> Bool[Tensor, "P P"]:
-    """Tell which pairs of different regions show one class, so that neither is a negative of the other."""
+    """Return which pairs of different regions show one class, so that neither is a negative of the other."""
     same = regions.label[:, None] == regions.label
     return same & ~torch.eye(len(same), dtype=torch.bool, device=same.device)
 
@@ -122,7 +122,7 @@ def _means(tokens: Float[Tensor, "N D"], number: Int64[Tensor, " N"], count: int
 
 
 def _span(occupied: Bool[Tensor, " h"], size: int) -> tuple[int, int]:
-    """Give the first pixel and the one after the last of what is occupied on a coarser grid."""
+    """Return the first pixel and the one after the last of what is occupied on a coarser grid."""
     places = occupied.nonzero().flatten()
     cells = len(occupied)
     return int(places[0]) * size // cells, -(-(int(places[-1]) + 1) * size // cells)

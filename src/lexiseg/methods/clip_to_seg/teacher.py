@@ -36,7 +36,7 @@ class Teacher(ABC):
 
     @abstractmethod
     def look(self, images: Float[Tensor, "B 3 H W"]) -> PatchFeatures:
-        """Give dense features and image vectors (``global_token``) of RGB images in [0, 1], without gradient."""
+        """Return dense features and image vectors (``global_token``) of RGB images in [0, 1], without gradient."""
 
 
 class SegmenterTeacher(Teacher):
@@ -49,23 +49,31 @@ class SegmenterTeacher(Teacher):
         fingerprint: Hash of its weights and settings.
         size: Side of the squares it looks at; None for images as they come.
         remembers: Keep what it says of an image on disk.
+        dimensions: Of a shorter space that all vectors are projected to, see ``shorten``; None for its own.
     """
 
     def __init__(
-        self, segmenter: Segmenter, fingerprint: str, *, size: int | None = None, remembers: bool = False
+        self,
+        segmenter: Segmenter,
+        fingerprint: str,
+        *,
+        size: int | None = None,
+        remembers: bool = False,
+        dimensions: int | None = None,
     ) -> None:
-        self.size = size
+        self.size, self.dimensions = size, dimensions
         encoder = _SegmenterEncoder(segmenter)
         self.encoder = CachedEncoder(encoder, fingerprint=fingerprint) if remembers else encoder.eval()
         self.fingerprint = fingerprint
         self.stride = segmenter.stride
         side = 4 * self.stride
         with torch.no_grad():
-            self.width = segmenter.encode_images(torch.full((1, 3, side, side), 0.5)).tokens.shape[-1]
+            found = segmenter.encode_images(torch.full((1, 3, side, side), 0.5)).tokens.shape[-1]
+        self.width = found if dimensions is None else dimensions
 
     @torch.no_grad()
     def look(self, images: Float[Tensor, "B 3 H W"]) -> PatchFeatures:
-        """Give dense features and image vectors."""
+        """Return dense features and image vectors."""
         if self.size is not None and images.shape[-1] != self.size:
             images = interpolate(images, size=(self.size, self.size), mode="bilinear", antialias=True)
         features = self.encoder.to(images.device)(images)
@@ -73,7 +81,10 @@ class SegmenterTeacher(Teacher):
         if vectors is None:
             vectors = reduce(features.tokens, "b n d -> b d", "mean")
         return PatchFeatures(
-            tokens=features.tokens, grid=features.grid, stride=features.stride, global_token=vectors
+            tokens=shorten(features.tokens, self.dimensions),
+            grid=features.grid,
+            stride=features.stride,
+            global_token=shorten(vectors, self.dimensions),
         )
 
 
@@ -86,6 +97,19 @@ class _SegmenterEncoder(ImageEncoder):
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> PatchFeatures:
         return self.segmenter.encode_images(images)
+
+
+def shorten(vectors: Float[Tensor, "*rows D"], dimensions: int | None) -> Float[Tensor, "*rows E"]:
+    """Return a random projection of vectors, the same for equal lengths; cosines move by about ``dimensions ** -0.5``.
+
+    A student's head and everything it is compared with are as wide as the space, and mini's has a thousand
+    dimensions. Johnson and Lindenstrauss, "Extensions of Lipschitz Mappings into a Hilbert Space", 1984.
+    """
+    if dimensions is None:
+        return vectors
+    generator = torch.Generator().manual_seed(vectors.shape[-1])
+    matrix = torch.randn(vectors.shape[-1], dimensions, generator=generator) / dimensions**0.5
+    return vectors @ matrix.to(vectors)
 
 
 def unit_texts(space: TextSpace, names: Sequence[str], prompts: str) -> Float[Tensor, "S D"]:

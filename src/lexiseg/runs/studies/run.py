@@ -118,7 +118,7 @@ def _train_and_measure(training: _Training) -> None:
         measured = _retrained(training) if cell.retrained else folder
         # The second run of a re-training has its own recipe: every class has masks, so there is no SimNet.
         measuring = with_changes(read_recipe(measured)[1] if cell.retrained else recipe, cell.measured_with)
-        model = load_run(measured, measuring)
+        model = load_run(measured, recipe=measuring)
         with torch.inference_mode():
             values = measuring.evaluate(model)
         with atomic_path(_result_file(training, cell)) as file:
