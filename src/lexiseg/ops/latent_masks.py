@@ -193,7 +193,7 @@ def _nearest(tokens: Float[Tensor, "P D"], seeds: Float[Tensor, "S D"]) -> Int64
 
 def _share_free(free: Bool[Tensor, "B H W"], grid: tuple[int, int] | torch.Size) -> Float[Tensor, "B h w"]:
     """Return the share of every token that is free."""
-    return torch.nn.functional.adaptive_avg_pool2d(free.float()[:, None], tuple(grid))[:, 0]
+    return torch.nn.functional.adaptive_avg_pool2d(free.float()[:, None], (grid[0], grid[1]))[:, 0]
 
 
 def _nearest_cells(

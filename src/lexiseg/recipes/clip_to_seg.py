@@ -133,7 +133,7 @@ class ClipToSegRecipe(RebuildableRecipe):
                 doing="setting up CLIP-to-Seg",
                 found="method.masks = oracle without the truth",
                 expected="data.truth = True",
-                fix="Give --data.truth True; the data are then not zero-shot any more.",
+                fix="Give --data.truth; the data are then not zero-shot any more.",
             )
         data.scored_images()  # what is missing there shows now, not when the training is over
         return distillation_data(

@@ -117,7 +117,7 @@ def _true_groups(
     assert grid.truth is not None, "the oracle needs the truth in the batch (data.truth)"
     truth, labels = grid.truth[part], grid.labels[part]
     chosen = free & (truth != IGNORE_INDEX)
-    classes, number = truth[chosen].unique(return_inverse=True)
+    classes, number = torch.unique(truth[chosen], return_inverse=True)
     labels = labels.clone()
     labels[chosen] = first + number
     return labels, len(classes)

@@ -44,7 +44,7 @@ def find_regions(labels: Int64[Tensor, "B h w"], max_regions: int | None = None)
     many = IGNORE_INDEX + 1
     images = torch.arange(len(labels), device=labels.device)[:, None, None]
     keys = (images * many + labels.clamp(max=IGNORE_INDEX)).flatten()
-    found, position, sizes = keys.unique(return_inverse=True, return_counts=True)
+    found, position, sizes = torch.unique(keys, return_inverse=True, return_counts=True)
     kept = (found % many != IGNORE_INDEX) & (sizes >= MIN_POSITIONS)
     if max_regions is not None:
         order = torch.where(kept, sizes, 0).argsort(descending=True, stable=True)
@@ -73,7 +73,7 @@ def class_prototypes(
     tokens = rearrange(maps, "b d h w -> (b h w) d").float()
     flat = labels.flatten()
     inside = flat != IGNORE_INDEX
-    classes, number = flat[inside].unique(return_inverse=True)
+    classes, number = torch.unique(flat[inside], return_inverse=True)
     return _means(tokens[inside], number, len(classes)), classes
 
 
