@@ -81,7 +81,13 @@ class Trainable(nn.Module, ABC):
     """What the training engine trains: a batch to a loss.
 
     ``forward`` is the loss, so that wrappers for many devices see every use of the parameters.
+
+    Attributes:
+        training_only: Beginnings of the names of weights that training alone needs. They are in checkpoints,
+            not in the weights that a finished run leaves.
     """
+
+    training_only: tuple[str, ...] = ()
 
     @abstractmethod
     def loss(self, batch: Batch) -> LossTerms:

@@ -87,6 +87,11 @@ def train(
     _write_final(state, out)
 
 
+def without_training_only(model: Trainable, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Leave out the weights that training alone needs."""
+    return {name: tensor for name, tensor in tensors.items() if not name.startswith(model.training_only)}
+
+
 def load_final(out: Path) -> dict[str, Tensor]:
     """Read the weights that a finished run left.
 
@@ -140,7 +145,7 @@ def _steps(
 
 
 def _write_final(state: TrainingState, out: Path) -> None:
-    tensors = state.final_tensors()
+    tensors = without_training_only(state.model, state.final_tensors())
     if state.devices.is_main:
         weights = "last" if state.average is None else "average"
         with atomic_path(out / WEIGHTS) as temporary:

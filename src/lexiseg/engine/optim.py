@@ -115,9 +115,15 @@ def lr_factor(settings: OptimSettings, step: int, num_steps: int) -> float:
     The warm-up takes ``floor(warmup_fraction * num_steps)`` steps.
     """
     warmup = warmup_steps(settings.warmup_fraction, num_steps)
+    rising = settings.warmup_start + (1 - settings.warmup_start) * step / warmup if step < warmup else 1.0
+    if settings.warmup_multiplies:
+        return rising * _shape(settings, step / num_steps)
     if step < warmup:
-        return settings.warmup_start + (1 - settings.warmup_start) * step / warmup
-    done = (step - warmup) / max(num_steps - warmup, 1)
+        return rising
+    return _shape(settings, (step - warmup) / max(num_steps - warmup, 1))
+
+
+def _shape(settings: OptimSettings, done: float) -> float:
     if settings.schedule == "cosine":
         return cosine(done, settings.final_factor)
     if settings.schedule == "poly":

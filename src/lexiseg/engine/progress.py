@@ -12,13 +12,14 @@ _LINES = 100
 
 
 @contextmanager
-def report_progress(start: int, num_steps: int, *, quiet: bool) -> Iterator[Report]:
+def report_progress(start: int, num_steps: int, *, quiet: bool, doing: str = "training") -> Iterator[Report]:
     """Yield what is to be called after each step; prints on the standard error stream.
 
     Args:
         start: Steps done already.
         num_steps: Steps of the whole run.
         quiet: Print nothing.
+        doing: What the bar is of.
     """
     if quiet:
         yield lambda step, shown: None
@@ -31,7 +32,7 @@ def report_progress(start: int, num_steps: int, *, quiet: bool) -> Iterator[Repo
         yield _lines(start, num_steps)
         return
     columns = (
-        TextColumn("training"),
+        TextColumn(doing),
         BarColumn(bar_width=20),
         MofNCompleteColumn(),
         TimeRemainingColumn(),

@@ -20,6 +20,8 @@ class OptimSettings:
         schedule: Learning rate schedule after the warm-up: half a cosine, a polynomial, or constant.
         warmup_fraction: Fraction of all steps in which the learning rate rises linearly, in [0, 1].
         warmup_start: Learning rate at the first step of the warm-up, as a fraction of ``lr``, in [0, 1].
+        warmup_multiplies: The schedule begins with the first step and the warm-up multiplies it, as in
+            mmsegmentation; otherwise the schedule begins after the warm-up.
         final_factor: Learning rate after the last step, as a fraction of ``lr``, in [0, 1].
         poly_power: Exponent of the polynomial schedule, above 0.
         clip_norm: Largest norm of the gradient of all parameters together, above 0; None does not clip.
@@ -36,6 +38,7 @@ class OptimSettings:
     schedule: Literal["cosine", "poly", "constant"] = "cosine"
     warmup_fraction: float = 0.0
     warmup_start: float = 0.0
+    warmup_multiplies: bool = False
     final_factor: float = 0.0
     poly_power: float = 0.9
     clip_norm: float | None = None

@@ -1,13 +1,15 @@
 """Backbones for segmentation: networks that give feature maps of several sizes.
 
-ResNet (He et al., CVPR 2016) and Swin (Liu et al., ICCV 2021) are transformers' classes, EfficientNet-Lite0 is ours
-with its ImageNet weights from a pip package, DINOv2 (Oquab et al., TMLR 2024) is a plain vision transformer whose one map
-is given in four sizes, and ``TinyPyramid`` is for synthetic scenes on one core.
+ResNet (He et al., CVPR 2016), Swin (Liu et al., ICCV 2021) and SegFormer's Mix Transformer (Xie et al., NeurIPS 2021) are
+transformers' classes, EfficientNet-Lite0 is ours with its ImageNet weights from a pip package, DINOv2 (Oquab et al., TMLR 2024)
+is a plain vision transformer whose one map is given in four sizes, and ``TinyPyramid`` is for synthetic scenes on one core.
 
 All are returned ready for training. The batch normalisation of pretrained networks stays as it was trained.
 """
 
 import json
+import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -105,6 +107,45 @@ def load_swin(folder: Path) -> TransformersPyramid:
     backbone.requires_grad_(True)
     backbone.network.model.layernorm.requires_grad_(False)  # a classifier's; it takes part in nothing here
     return backbone.eval()
+
+
+class SegformerPyramid(PyramidBackbone):
+    """SegFormer's encoder, all stages.
+
+    Args:
+        network: transformers' ``SegformerModel``.
+        normalisation: Of the pixels.
+    """
+
+    def __init__(self, network: Any, normalisation: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.normalisation = normalisation
+        self.channels = tuple(network.config.hidden_sizes)
+        strides = network.config.strides
+        self.strides = tuple(math.prod(strides[: stage + 1]) for stage in range(len(strides)))
+
+    def forward(self, images: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B _ _ _"]]:
+        """Give the maps of RGB images with values in [0, 1], fine to coarse."""
+        return list(self.network(self.normalisation(images), output_hidden_states=True).hidden_states)
+
+
+def build_segformer(config: Mapping[str, Any], normalisation: nn.Module) -> SegformerPyramid:
+    """Build SegFormer's encoder of any size, without weights, from the fields of a ``SegformerConfig``."""
+    settings = transformers_class("SegformerConfig").from_dict(dict(config))
+    return SegformerPyramid(transformers_class("SegformerModel")(settings), normalisation)
+
+
+def load_segformer(folder: Path) -> SegformerPyramid:
+    """Load SegFormer's encoder, with or without a classifier or a decoder on it: a folder in hub layout.
+
+    Raises:
+        CheckpointError: The folder is incomplete, contradicts itself or is unsafe to load.
+    """
+    config = read_config(folder, ("segformer",))
+    backbone = build_model(folder, lambda: build_segformer(config, nn.Identity()), targets=_segformer_targets)
+    backbone.normalisation = load_normalisation(folder)
+    return backbone.requires_grad_(True)
 
 
 class EfficientNetPyramid(PyramidBackbone):
@@ -240,7 +281,7 @@ class TinyPyramid(PyramidBackbone):
 def describe_backbone(backbone: PyramidBackbone) -> dict[str, Any]:
     """Describe a backbone of this file, without its weights and as JSON has it; see ``build_backbone``."""
     match backbone:
-        case TransformersPyramid():
+        case TransformersPyramid() | SegformerPyramid():
             return json.loads(backbone.network.config.to_json_string(use_diff=False))
         case TinyPyramid():
             return {
@@ -269,6 +310,8 @@ def build_backbone(described: Mapping[str, Any]) -> PyramidBackbone:
             return build_resnet(described, nothing)
         case "maskformer-swin":
             return build_swin(described, nothing)
+        case "segformer":
+            return build_segformer(described, nothing)
         case "tiny":
             return TinyPyramid(described["channels"], first_stride=described["first_stride"])
         case "efficientnet-lite0":
@@ -315,3 +358,27 @@ def _named_in(prefix: str, classifier: str) -> Any:
         return () if left_out else (prefix + name.removeprefix(classifier),)
 
     return targets
+
+
+#: Parts of SegFormer's encoder as files call them and as transformers 5 does.
+_SEGFORMER_NAMES = (
+    (r"encoder\.patch_embeddings\.(\d+)\.", r"stages.\1.patch_embeddings."),
+    (r"encoder\.block\.(\d+)\.(\d+)\.", r"stages.\1.blocks.\2."),
+    (r"encoder\.layer_norm\.(\d+)\.", r"stages.\1.layer_norm."),
+    (r"\.layer_norm_1\.", ".layernorm_before."),
+    (r"\.layer_norm_2\.", ".layernorm_after."),
+    (r"\.attention\.self\.(query|key|value)\.", lambda found: f".attention.{found[1][0]}_proj."),
+    (r"\.attention\.self\.sr\.", ".attention.sequence_reduction.sequence_reduction."),
+    (r"\.attention\.self\.layer_norm\.", ".attention.sequence_reduction.layer_norm."),
+    (r"\.attention\.output\.dense\.", ".attention.o_proj."),
+    (r"\.mlp\.dense([12])\.", r".mlp.fc\1."),
+)
+
+
+def _segformer_targets(name: str) -> tuple[str, ...]:
+    if name.startswith(("classifier.", "decode_head.")):
+        return ()
+    own = name.removeprefix("segformer.")
+    for written, ours in _SEGFORMER_NAMES:
+        own = re.sub(written, ours, own)
+    return (f"network.{own}",)

@@ -47,6 +47,34 @@ class Recipe(ABC):
 
 #: Name to module (below lexiseg.recipes) and function, and the first line of the function's docstring.
 TRAINING_RECIPES: dict[str, tuple[str, str]] = {
+    "clip-to-seg/clothing": (
+        "clip_to_seg:clothing",
+        "Teach on photographs of dressed people by mini: masks for most garments, only names for five of them.",
+    ),
+    "clip-to-seg/coco-stuff": (
+        "clip_to_seg:coco_stuff",
+        "Teach on COCO-Stuff, 156 classes with masks and 15 without, as the paper does; give --data.path.",
+    ),
+    "clip-to-seg/context": (
+        "clip_to_seg:context",
+        "Teach on PASCAL Context, 50 classes with masks and 10 without, as the paper does; give --data.path.",
+    ),
+    "clip-to-seg/folder": (
+        "clip_to_seg:folder",
+        "Teach on your own folder by mini: labels/ for the classes in seen.txt, or no masks at all.",
+    ),
+    "clip-to-seg/scenes": (
+        "clip_to_seg:scenes",
+        "Teach a small student on synthetic scenes by a made-up teacher: 12 classes, 3 of them without masks.",
+    ),
+    "clip-to-seg/tiny": (
+        "clip_to_seg:tiny",
+        "Teach a tiny student on a few synthetic scenes in seconds: to see that everything runs.",
+    ),
+    "clip-to-seg/voc": (
+        "clip_to_seg:voc",
+        "Teach on PASCAL VOC, 15 classes with masks and 5 without, as the paper does; give --data.path.",
+    ),
     "groupvit/paper": (
         "groupvit:paper",
         "Train GroupViT as its released code does: 30 epochs of CC3M, CC12M and YFCC14M, 16 GPUs.",

@@ -1,6 +1,7 @@
 """Where weak-shot training data come from, and what they are scored on."""
 
 import dataclasses
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -16,22 +17,25 @@ from lexiseg.data.folder import FolderDataset
 from lexiseg.data.folder_lists import read_vocabulary
 from lexiseg.data.labelled_dataset import LabelledDataset
 from lexiseg.data.partial_labels.batches import WeakShotSettings, weak_shot_data, whole_image
+from lexiseg.data.partial_labels.distillation_batches import WholeImages
 from lexiseg.data.partial_labels.masked_labels import MaskedLabels
-from lexiseg.data.partial_labels.pseudo_masks import PseudoMaskedDataset
+from lexiseg.data.partial_labels.pseudo_masks import PseudoMaskedDataset, WithPseudoMasks
+from lexiseg.data.partial_labels.seen_only import SeenOnly
 from lexiseg.data.published.clothing import clothing_vocabulary, held_out
 from lexiseg.data.scenes import SceneDataset, SceneSettings, scene_vocabulary
-from lexiseg.data.scenes.settings import weak_shot_scenes
+from lexiseg.data.scenes.settings import weak_shot_scenes, zero_shot_scenes
 from lexiseg.data.splits import load_split
 from lexiseg.data.stepwise import StepwiseData
 from lexiseg.data.subset import Subset
+from lexiseg.data.unlabelled_images import UnlabelledImages
 
 #: Data sets that are not published ones: made on the fly, a person's own, the photographs of dressed people.
 SCENES, FOLDER, CLOTHING = "scenes", "folder", "clothing"
 
 
 @dataclass(frozen=True, kw_only=True)
-class WeakShotSource:
-    """Images to train with and images to score.
+class PartlyLabelledSource(ABC):
+    """Images to train with, some classes of which have no masks, and images to evaluate on.
 
     Attributes:
         dataset: Data set: ``scenes``, ``folder`` (layout in docs/datasets.md), ``clothing``, or the name of a
@@ -43,16 +47,12 @@ class WeakShotSource:
             a list nothing is evaluated.
         class_split: Name of the split of a published data set's classes into seen and unseen.
         unseen_masks: Handling of masks of unseen classes: ``hide`` turns them into void, ``refuse`` is an
-            error; see ``MaskedLabels``.
-        all_masks: Train with the masks of all classes (the oracle). The class split is kept for the
-            evaluation.
+            error.
         pseudo_masks: Folder of pseudo masks to train with; every class then has masks. None trains on the
             data set's own.
         scenes: Settings of synthetic scenes.
         num_scenes: Number of scenes to train with.
         num_scored_scenes: Number of scenes to evaluate on.
-        crop: Settings of random square crops; None takes whole images of one size.
-        batches: Settings of batches.
     """
 
     dataset: str = SCENES
@@ -61,13 +61,14 @@ class WeakShotSource:
     scored_split: str | None = None
     class_split: str | None = None
     unseen_masks: Literal["hide", "refuse"] = "hide"
-    all_masks: bool = False
     pseudo_masks: Path | None = None
     scenes: SceneSettings = field(default_factory=weak_shot_scenes)
     num_scenes: int = 2000
     num_scored_scenes: int = 200
-    crop: LabelledCropSettings | None = None
-    batches: WeakShotSettings = field(default_factory=WeakShotSettings)
+
+    @abstractmethod
+    def masked_labels(self, seed: int) -> MaskedLabels | SeenOnly:
+        """Open the training images without the masks that must not be seen; ``seed`` is that of scenes."""
 
     def vocabulary(self) -> Vocabulary:
         """Return the classes with their division. Only ``folder`` looks at the copy.
@@ -86,6 +87,63 @@ class WeakShotSource:
             raise _missing("no division of the classes", "class_split", "weak-shot-coco-stuff10k-s1")
         split = load_split(self.class_split)
         return Vocabulary(names=split.names, seen=split.seen)
+
+    def scored_images(self) -> LabelledDataset | None:
+        """Open the images to score, with all masks and the division; None for a folder that lists none.
+
+        Raises:
+            DatasetError: The copy is incomplete.
+        """
+        if self.dataset == SCENES:
+            images: LabelledDataset = SceneDataset(self.scenes, self.num_scored_scenes)
+        elif self.dataset == CLOTHING:
+            masked = FolderDataset(self._copy(), labels="only")
+            images = Subset(masked, held_out(masked.stems), split="every fourth with masks")
+        elif self.dataset == FOLDER:
+            split = self.scored_split or self._list_of_folder("val")
+            if split is None:
+                return None
+            images = FolderDataset(self._copy(), split, labels="only")
+        else:
+            images = open_dataset(self.dataset, self._copy(), self.scored_split)
+        return Subset(images, vocabulary=self.vocabulary())
+
+    def _training_images(self, seed: int) -> LabelledDataset:
+        if self.dataset == SCENES:
+            return SceneDataset(self.scenes, self.num_scenes, seed=1 + seed)
+        if self.dataset == CLOTHING:
+            folder = FolderDataset(self._copy())
+            masked = FolderDataset(self._copy(), labels="only").stems
+            left_out = {masked[index] for index in held_out(masked)}
+            kept = [index for index, stem in enumerate(folder.stems) if stem not in left_out]
+            return Subset(folder, kept, split="all but every fourth with masks")
+        if self.dataset == FOLDER:
+            return FolderDataset(self._copy(), self.train_split or self._list_of_folder("train"))
+        return open_dataset(self.dataset, self._copy(), self.train_split or "train")
+
+    def _list_of_folder(self, name: str) -> str | None:
+        return name if (self._copy() / f"{name}.txt").is_file() else None
+
+    def _copy(self) -> Path:
+        if self.path is None:
+            raise _missing(f"no folder of the data set {self.dataset}", "path", "FOLDER")
+        return self.path
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeakShotSource(PartlyLabelledSource):
+    """Masks of some classes, tags of the others.
+
+    Attributes:
+        all_masks: Train with the masks of all classes (the oracle). The class split is kept for the
+            evaluation.
+        crop: Settings of random square crops; None takes whole images of one size.
+        batches: Settings of batches.
+    """
+
+    all_masks: bool = False
+    crop: LabelledCropSettings | None = None
+    batches: WeakShotSettings = field(default_factory=WeakShotSettings)
 
     def trained_vocabulary(self) -> Vocabulary:
         """Return the classes as training sees them: all of them with masks for the oracle and in re-training."""
@@ -146,46 +204,60 @@ class WeakShotSource:
             crop_facts={} if crop is None else dataclasses.asdict(crop),
         )
 
+
+@dataclass(frozen=True, kw_only=True)
+class ZeroShotSource(PartlyLabelledSource):
+    """Masks of some classes, nothing of the others.
+
+    Attributes:
+        scenes: Settings of synthetic scenes.
+        masks: ``seen``; ``none`` trains without any mask or name, on any folder of images; ``all`` trains with
+            the masks of all classes (the oracle), the class split being kept for the evaluation.
+        size: Side of the squares that whole images are fitted into, in pixels.
+        flip: Whether to mirror images at random.
+        crop: Settings of random square crops; None takes whole images.
+        truth: Whether batches hold the true label maps too, for ablations.
+    """
+
+    scenes: SceneSettings = field(default_factory=zero_shot_scenes)
+    masks: Literal["seen", "none", "all"] = "seen"
+    size: int = 64
+    flip: bool = True
+    crop: LabelledCropSettings | None = None
+    truth: bool = False
+
+    def pieces(self) -> LabelledCropSettings | WholeImages:
+        """Return what becomes of an image; a crop is drawn once, even if it shows no class."""
+        if self.crop is None:
+            return WholeImages(size=self.size, flip=self.flip)
+        return dataclasses.replace(self.crop, max_attempts=1)
+
+    def training_images(self, seed: int) -> LabelledDataset:
+        """Open the images to train with as the data set has them: what a teacher may look at."""
+        if self.masks == "none" and self.dataset == FOLDER:
+            return UnlabelledImages(self._copy())
+        return Subset(self._training_images(seed), vocabulary=self.vocabulary())
+
+    def masked_labels(self, seed: int) -> SeenOnly:
+        """Open the training images without the masks and names that must not be seen.
+
+        Raises:
+            DatasetError: The copy is incomplete, or no class is seen.
+        """
+        images, masks = self.training_images(seed), self.masks
+        if self.pseudo_masks is not None:
+            images, masks = WithPseudoMasks(images, self.pseudo_masks), "all"
+        return SeenOnly(images, masks=masks, unseen_masks=self.unseen_masks, gives_truth=self.truth)
+
     def scored_images(self) -> LabelledDataset | None:
-        """Open the images to score, with all masks and the division; None for a folder that lists none.
+        """Open the images to evaluate on; None for a folder without classes, or that lists none.
 
         Raises:
             DatasetError: The copy is incomplete.
         """
-        if self.dataset == SCENES:
-            images: LabelledDataset = SceneDataset(self.scenes, self.num_scored_scenes)
-        elif self.dataset == CLOTHING:
-            masked = FolderDataset(self._copy(), labels="only")
-            images = Subset(masked, held_out(masked.stems), split="every fourth with masks")
-        elif self.dataset == FOLDER:
-            split = self.scored_split or self._list_of_folder("val")
-            if split is None:
-                return None
-            images = FolderDataset(self._copy(), split, labels="only")
-        else:
-            images = open_dataset(self.dataset, self._copy(), self.scored_split)
-        return Subset(images, vocabulary=self.vocabulary())
-
-    def _training_images(self, seed: int) -> LabelledDataset:
-        if self.dataset == SCENES:
-            return SceneDataset(self.scenes, self.num_scenes, seed=1 + seed)
-        if self.dataset == CLOTHING:
-            folder = FolderDataset(self._copy())
-            masked = FolderDataset(self._copy(), labels="only").stems
-            left_out = {masked[index] for index in held_out(masked)}
-            kept = [index for index, stem in enumerate(folder.stems) if stem not in left_out]
-            return Subset(folder, kept, split="all but every fourth with masks")
-        if self.dataset == FOLDER:
-            return FolderDataset(self._copy(), self.train_split or self._list_of_folder("train"))
-        return open_dataset(self.dataset, self._copy(), self.train_split or "train")
-
-    def _list_of_folder(self, name: str) -> str | None:
-        return name if (self._copy() / f"{name}.txt").is_file() else None
-
-    def _copy(self) -> Path:
-        if self.path is None:
-            raise _missing(f"no folder of the data set {self.dataset}", "path", "FOLDER")
-        return self.path
+        if self.dataset == FOLDER and not (self._copy() / "classes.txt").is_file():
+            return None
+        return super().scored_images()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,7 +278,7 @@ class RandomSquare:
 
 def _missing(found: str, name: str, example: str) -> InputError:
     return InputError(
-        doing="opening weak-shot data",
+        doing="opening the training data",
         found=found,
         expected=f"the setting data.{name}",
         fix=f"Give --data.{name.replace('_', '-')} {example}.",

@@ -25,7 +25,7 @@ from lexiseg.core.errors import CheckpointError, InputError
 from lexiseg.core.interfaces import Trainable
 from lexiseg.data.stepwise import TrainingData
 from lexiseg.engine.checkpoint import checkpoint_path, checkpoint_steps, read_checkpoint
-from lexiseg.engine.loop import WEIGHTS, load_final
+from lexiseg.engine.loop import WEIGHTS, load_final, without_training_only
 from lexiseg.engine.settings import RESUMABLE
 from lexiseg.engine.weights import load_tensors
 from lexiseg.recipes.base import RebuildableRecipe, Recipe, find_recipe
@@ -114,7 +114,7 @@ def read_recipe(folder: Path) -> tuple[str, Recipe]:
     return name, settings_from_json(type(find_recipe(name)), content.get("settings"), source=str(path))
 
 
-def load_run(path: str | os.PathLike[str], *, method: Any = None) -> Trainable:
+def load_run(path: str | os.PathLike[str], *, method: Any = None, recipe: Recipe | None = None) -> Trainable:
     """Build the model of a run and put its weights in: the final ones, else those of the last checkpoint.
 
     Running means of the weights are taken where there are any. The model is in eval mode, on the CPU.
@@ -123,13 +123,16 @@ def load_run(path: str | os.PathLike[str], *, method: Any = None) -> Trainable:
         path: The folder.
         method: Settings of the method in place of the recipe's field ``method``; None for those it was
             trained with.
+        recipe: The run's recipe with other fields changed too, as far as only the use of the model depends on
+            them; None for its own.
 
     Raises:
         CheckpointError: A part of the run is missing or damaged.
         InputError: Its recipe is not known here.
     """
     folder = Path(path).expanduser()
-    _, recipe = read_recipe(folder)
+    if recipe is None:
+        _, recipe = read_recipe(folder)
     if method is not None:
         changed: dict[str, Any] = {"method": method}
         recipe = replace(recipe, **changed)
@@ -139,7 +142,7 @@ def load_run(path: str | os.PathLike[str], *, method: Any = None) -> Trainable:
     elif steps := checkpoint_steps(folder):
         tensors, _ = read_checkpoint(folder, steps[-1])
         merged = {**tensors["model"], **tensors.get("average", {})}
-        load_tensors(model, merged, checkpoint_path(folder, steps[-1]))
+        load_tensors(model, without_training_only(model, merged), checkpoint_path(folder, steps[-1]))
     else:
         raise CheckpointError(
             doing=f"loading the run {folder}",

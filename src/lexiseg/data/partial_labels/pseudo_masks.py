@@ -18,6 +18,8 @@ from lexiseg.data.label_files import check_labels, read_label_map
 from lexiseg.data.labelled_dataset import LabelledDataset, add_to_digest, refuse_other_size
 from lexiseg.data.partial_labels.masked_labels import MaskedLabels
 
+_AGAIN = "Write the pseudo masks again."
+
 
 def pseudo_map(
     prediction: UInt16[np.ndarray, "H W"], tags: frozenset[int], known: UInt16[np.ndarray, "H W"] | None
@@ -76,8 +78,7 @@ class PseudoMaskedDataset(LabelledDataset):
         label_map = sample.label_map
         if path.is_file():
             label_map = read_label_map(path, len(self.vocabulary))
-            fix = "Write the pseudo masks again."
-            refuse_other_size(sample.source, sample.image.shape[:2], path, label_map.shape, fix)
+            refuse_other_size(sample.source, sample.image.shape[:2], path, label_map.shape, _AGAIN)
             check_labels(label_map, len(self.vocabulary), path)
         return dataclasses.replace(sample, label_map=label_map, tags=None)
 
@@ -91,6 +92,46 @@ class PseudoMaskedDataset(LabelledDataset):
         """Hash the data set and the pseudo masks: 64 hexadecimal digits."""
         digest = hashlib.sha256()
         add_to_digest(digest, b"view", self.masked_labels.fingerprint().encode())
+        for stem in self.stems:
+            path = pseudo_mask_path(self.folder, stem)
+            add_to_digest(digest, stem.encode(), path.read_bytes() if path.is_file() else b"")
+        return digest.hexdigest()
+
+
+class WithPseudoMasks(LabelledDataset):
+    """A data set whose label maps come from a folder of pseudo masks alone; its own are not looked at.
+
+    An image without such a file has no label map.
+
+    Args:
+        dataset: Gives the images and the classes.
+        folder: Of ``write_pseudo_mask``.
+    """
+
+    def __init__(self, dataset: LabelledDataset, folder: Path) -> None:
+        self.dataset, self.folder = dataset, folder
+        self.path, self.split, self.stems = dataset.path, dataset.split, dataset.stems
+        self.vocabulary = dataset.vocabulary
+
+    def __getitem__(self, index: int) -> Sample:
+        """Read one sample.
+
+        Raises:
+            DatasetError: Its pseudo mask cannot be read, or has another size than the image.
+        """
+        sample = self.dataset[index]
+        path = pseudo_mask_path(self.folder, self.stems[index])
+        label_map = None
+        if path.is_file():
+            label_map = read_label_map(path, len(self.vocabulary))
+            refuse_other_size(sample.source, sample.image.shape[:2], path, label_map.shape, _AGAIN)
+            check_labels(label_map, len(self.vocabulary), path)
+        return dataclasses.replace(sample, label_map=label_map, tags=None)
+
+    def fingerprint(self) -> str:
+        """Hash the data set and the pseudo masks: 64 hexadecimal digits."""
+        digest = hashlib.sha256()
+        add_to_digest(digest, b"data set", self.dataset.fingerprint().encode())
         for stem in self.stems:
             path = pseudo_mask_path(self.folder, stem)
             add_to_digest(digest, stem.encode(), path.read_bytes() if path.is_file() else b"")

@@ -112,7 +112,7 @@ def thresholds(
     Returns:
         In [0, 1]; 1 where no threshold makes background win.
     """
-    steps = torch.cat(list(kept)).unique()
+    steps = torch.unique(torch.cat(list(kept)))
     votes = [
         NamedSegments(window=each.window, segment_of=each.segment_of, scores=(own[:, None] <= steps).float())
         for each, own in zip(named, kept, strict=True)

@@ -16,6 +16,11 @@ ABLATIONS: dict[str, tuple[str, str]] = {
     "simformer/points": ("simformer:points", "half, all and twice of the sampled points (Table 1)"),
     "simformer/splits": ("simformer:splits", "a growing share of unseen classes, re-training, the oracle (Table 3)"),
     "simformer/clothing": ("simformer:clothing", "photographs of dressed people, five garments with tags only; needs --data"),
+    "clip-to-seg/parts": ("clip_to_seg:parts", "global, local, mining one by one; true, random and named masks"),
+    "clip-to-seg/merging": ("clip_to_seg:merging", "both readings of mask merging, thresholds, windows, updates"),
+    "clip-to-seg/bank": ("clip_to_seg:bank", "the bank of negatives, with few and many images a step"),
+    "clip-to-seg/gamma": ("clip_to_seg:gamma", "what is taken from the scores of seen classes at test"),
+    "clip-to-seg/clothing": ("clip_to_seg:clothing", "photographs of dressed people, five garments only named; needs --data"),
 }  # fmt: skip
 
 

@@ -17,11 +17,10 @@ from typing import Any
 import torch
 
 from lexiseg.core.atomic_write import atomic_path
-from lexiseg.engine.loop import WEIGHTS, load_final
-from lexiseg.engine.weights import load_tensors
+from lexiseg.engine.loop import WEIGHTS
 from lexiseg.recipes.base import Recipe, find_recipe
 from lexiseg.recipes.simformer import SimFormerRecipe
-from lexiseg.runs.folder import is_run_folder, read_recipe
+from lexiseg.runs.folder import is_run_folder, load_run, read_recipe
 from lexiseg.runs.retrain import FIRST, SECOND, retrain
 from lexiseg.runs.settings_json import settings_to_json
 from lexiseg.runs.studies import find_ablation
@@ -119,10 +118,9 @@ def _train_and_measure(training: _Training) -> None:
         measured = _retrained(training) if cell.retrained else folder
         # The second run of a re-training has its own recipe: every class has masks, so there is no SimNet.
         measuring = with_changes(read_recipe(measured)[1] if cell.retrained else recipe, cell.measured_with)
-        model = measuring.build_model()
-        load_tensors(model, load_final(measured), measured / WEIGHTS)
+        model = load_run(measured, recipe=measuring)
         with torch.inference_mode():
-            values = measuring.evaluate(model.eval())
+            values = measuring.evaluate(model)
         with atomic_path(_result_file(training, cell)) as file:
             file.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 

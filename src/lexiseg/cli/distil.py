@@ -1,0 +1,96 @@
+"""``lexiseg distil``: turn an open-vocabulary model into a plain, fast segmenter."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from lexiseg.cli.options import Device, option
+from lexiseg.cli.progress import progress
+
+if TYPE_CHECKING:
+    from lexiseg.recipes.clip_to_seg import ClipToSegRecipe
+    from lexiseg.runs.distil import Compared
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distil:
+    """Turn an open-vocabulary model into a plain, fast segmenter, with masks or without any.
+
+    The student learns the teacher's space from the images of a folder and takes any words afterwards. With --labels
+    none nothing but images is read; seen takes the masks of the classes in seen.txt; teacher takes
+    what the teacher predicts for the classes of classes.txt. In the end both are compared: speed, and quality on
+    the images of val.txt if they have labels. All settings: lexiseg train clip-to-seg/folder.
+    """
+
+    teacher: Annotated[
+        str,
+        tyro.conf.arg(metavar="MODEL", help="mini, or the hub id or folder of a CLIP or SigLIP checkpoint."),
+    ]
+    data: Annotated[Path, tyro.conf.arg(metavar="FOLDER", help="Images, or a folder with images/ in it.")]
+    out: Annotated[Path, tyro.conf.arg(metavar="RUN", help="The run's folder.")]
+    labels: Annotated[
+        Literal["none", "seen", "teacher"], option("none|seen|teacher", "What is learnt besides.")
+    ] = "none"
+    student: Annotated[
+        str,
+        option(
+            "NAME|ID|FOLDER",
+            "efficientnet-lite0, or a SegFormer, ResNet or Swin checkpoint of the hub or a folder.",
+        ),
+    ] = "efficientnet-lite0"
+    num_steps: Annotated[int, option("N", "Updates of the weights.")] = 4000
+    batch_size: Annotated[int, option("N", "Images a step.")] = 8
+    size: Annotated[int, option("PIXELS", "Long side of the images that both look at.")] = 320
+    resume: Annotated[bool, option("", "Go on with the run in that folder.")] = False
+    quiet: Annotated[bool, option("", "Show no progress.")] = False
+    device: Device = "auto"
+
+    def run(self) -> int:
+        """Train and compare; give the exit code."""
+        from lexiseg.runs.distil import compare_with_teacher, distil, distil_recipe
+
+        recipe = distil_recipe(
+            self.teacher, self.data, labels=self.labels, out=self.out, changes=self._change
+        )
+        count = len(recipe.data.training_images(recipe.run.seed)) if self.labels == "teacher" else 0
+        with progress("teacher's labels", count) as advance:
+            student = distil(recipe, out=self.out, resume=self.resume, quiet=self.quiet, advance=advance)
+        _print(compare_with_teacher(student, recipe))
+        print(f'Use it: lexiseg segment photo.jpg --words "cat, grass" --model {self.out}')
+        return 0
+
+    def _change(self, recipe: "ClipToSegRecipe") -> "ClipToSegRecipe":
+        short = self.size * 3 // 4 // 32 * 32 or self.size
+        return replace(
+            recipe,
+            backbone=self.student,
+            data=replace(recipe.data, size=self.size),
+            run=replace(recipe.run, num_steps=self.num_steps, batch_size=self.batch_size, device=self.device),
+            short_side=short,
+            max_long_side=2 * self.size,
+        )
+
+
+def _print(found: "Compared") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title="Teacher and student", highlight=False)
+    for heading in ("", "parameters", "images/s", "ratio"):
+        table.add_column(heading, justify="left" if not heading else "right")
+    measures = ("mean_iou", "seen_mean_iou", "unseen_mean_iou", "harmonic_iou")
+    shown = [] if found.scores is None else [
+        name for name in measures if getattr(found.scores[0], name) is not None
+    ]  # fmt: skip
+    for name in shown:
+        table.add_column(f"{name} %", justify="right")
+    rows = zip(found.names, found.parameters, found.images_per_second, strict=True)
+    for place, (name, millions, speed) in enumerate(rows):
+        scores = [] if found.scores is None else [
+            f"{100 * getattr(found.scores[place], measure):.2f}" for measure in shown
+        ]  # fmt: skip
+        ratio = speed / found.images_per_second[0]
+        table.add_row(name, f"{millions:.1f} M", f"{speed:.2f}", f"{ratio:.1f}", *scores)
+    Console(highlight=False).print(table)

@@ -1,0 +1,84 @@
+"""``lexiseg gamma``: score a run of CLIP-to-Seg at many γ."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from lexiseg.cli.options import Device, option
+from lexiseg.cli.progress import progress
+
+#: In units of scores, whose scale (α) training has learnt.
+GAMMAS = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gamma:
+    """Score a run of CLIP-to-Seg at many γ: what is taken from the scores of classes that had masks.
+
+    A larger γ finds more of the classes without masks and less of the others. The images are those that
+    the run's own recipe scores, unless --data names others.
+    """
+
+    run_folder: tyro.conf.Positional[
+        Annotated[Path, tyro.conf.arg(metavar="RUN", help="The folder of a run of a clip-to-seg recipe.")]
+    ]
+    data: Annotated[Path | None, option("FOLDER", "Score the labelled images of this folder instead.")] = None
+    gammas: Annotated[tuple[float, ...], option("NUMBER ...", "What to take from seen classes' scores.")] = (
+        GAMMAS
+    )
+    json: Annotated[Path | None, option("FILE", "Write the table there as well.")] = None
+    device: Device = "auto"
+
+    def run(self) -> int:
+        """Sweep and print; give the exit code."""
+        import json
+        from dataclasses import asdict
+
+        from rich.console import Console
+        from rich.table import Table
+
+        from lexiseg.core.atomic_write import atomic_path
+        from lexiseg.core.errors import InputError
+        from lexiseg.data.folder import FolderDataset
+        from lexiseg.engine.devices import choose_device
+        from lexiseg.runs.gamma import open_run, sweep_gamma
+
+        model, recipe = open_run(self.run_folder)
+        images = recipe.data.scored_images() if self.data is None else FolderDataset(self.data, labels="only")
+        if images is None:
+            raise InputError(
+                doing=f"scoring many γ of {self.run_folder}",
+                found="a recipe that scores nothing",
+                expected="labelled images",
+                fix="Give them with --data FOLDER.",
+            )
+        model = model.to(choose_device(self.device))
+        with progress("scoring", len(images)) as advance:
+            found = sweep_gamma(model, images, self.gammas, advance=advance)
+        regime = model.method_settings["regime"]
+        table = Table(
+            title=f"{len(images):,} images, {regime}, mean IoU in %, middle 95 % of draws of images",
+            highlight=False,
+        )
+        for heading in ("γ", "seen", "unseen", "harmonic"):
+            table.add_column(heading, justify="right")
+        for scores in found:
+            values = (scores.seen, scores.unseen, scores.harmonic)
+            cells = [
+                f"{100 * value:.2f} ({100 * low:.1f}–{100 * high:.1f})"
+                for value, (low, high) in zip(values, scores.intervals, strict=True)
+            ]
+            table.add_row(f"{scores.gamma:g}", *cells)
+        Console(highlight=False).print(table)
+        best = max(found, key=lambda scores: scores.harmonic)
+        print(f"best harmonic mean: --method.gamma {best.gamma:g}, α = {model.alpha.item():.4g}")
+        print("A γ that was chosen on these images says nothing about a score on them.")
+        if self.json is not None:
+            facts = {"regime": regime, "images": len(images), "recipe": str(self.run_folder)}
+            with atomic_path(self.json) as path:
+                path.write_text(
+                    json.dumps({**facts, "gammas": [asdict(one) for one in found]}, indent=1) + "\n"
+                )
+        return 0
