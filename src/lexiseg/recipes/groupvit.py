@@ -255,7 +255,7 @@ class SceneGroupViTRecipe(GroupViTRecipe):
         )
 
     def evaluate(self, model: Trainable) -> dict[str, float]:
-        """Measure masks on further scenes, with background by the threshold and by its name."""
+        """Measure masks on further scenes."""
         assert isinstance(model, GroupViT)
         return scene_scores(model, SceneDataset(self.data, self.num_scenes))
 
@@ -268,15 +268,15 @@ def scene_scores(model: GroupViT, dataset: SceneDataset) -> dict[str, float]:
         dataset: Scenes.
 
     Returns:
-        Fractions in [0, 1]: ``mean_iou`` of all classes, ``foreground_mean_iou`` without background, and where
-        background is a class ``background``, with the model's threshold.
+        Fractions in [0, 1]: ``mean_iou`` of all classes; where background is one of them, by the model's threshold,
+        also ``foreground_mean_iou`` without it and ``background``.
     """
     background = dataset.vocabulary.background
     how: dict[str, Any] = {} if background is None else {"background": "threshold"}
     ious = np.asarray(evaluate(model, dataset, **how).scores.iou)
-    things = [label for label in range(len(ious)) if label != background]
-    found = {"mean_iou": float(np.nanmean(ious)), "foreground_mean_iou": float(np.nanmean(ious[things]))}
+    found = {"mean_iou": float(np.nanmean(ious))}
     if background is not None:
+        found["foreground_mean_iou"] = float(np.nanmean(np.delete(ious, background)))
         found["background"] = float(ious[background])
     return found
 

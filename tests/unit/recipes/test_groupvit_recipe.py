@@ -11,6 +11,7 @@ from tokenizers import Tokenizer
 from caption_files import write_folder
 from lexiseg.core.errors import CheckpointError, InputError
 from lexiseg.data.captions.word_prompts import NltkTagger, WordListTagger
+from lexiseg.data.scenes.settings import localisation_scenes
 from lexiseg.engine.optim import lr_factor
 from lexiseg.models.groupvit import GroupViTShape
 from lexiseg.models.text_tokens import BytePairTokenizer
@@ -90,7 +91,9 @@ def test_a_run_of_the_tiny_recipe_trains_evaluates_and_loads_again(tmp_path):
     model = train_recipe(name, recipe=short, out=tmp_path / "run", quiet=True)
     lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert set(lines[0]["terms"]) == {"caption", "words"}
-    assert set(lines[-1]["evaluation"]) == {"mean_iou", "foreground_mean_iou", "background"}
+    assert set(lines[-1]["evaluation"]) == {"mean_iou"}
+    with_background = dataclasses.replace(short, data=localisation_scenes()).evaluate(model)
+    assert set(with_background) == {"mean_iou", "foreground_mean_iou", "background"}
     result = model.segment(np.zeros((50, 70, 3), np.uint8), "star, ring, house, fish", background="threshold")
     assert result.vocabulary.names[-1] == "background"
 
