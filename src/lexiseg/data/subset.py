@@ -33,6 +33,10 @@ class Subset(LabelledDataset):
         self.path, self.split = dataset.path, split or dataset.split
         self.stems = [dataset.stems[index] for index in self.indices]
 
+    def image_path(self, index: int) -> Path | None:
+        """Return the file of one image."""
+        return self.dataset.image_path(self.indices[index])
+
     def __getitem__(self, index: int) -> Sample:
         """Read one sample."""
         return self.dataset[self.indices[index]]

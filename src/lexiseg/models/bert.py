@@ -6,6 +6,7 @@ our own blocks because transformers' classes take seconds to import; the test co
 """
 
 import re
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -56,16 +57,23 @@ class CaptionTokenizer(ABC):
     Attributes:
         num_tokens: Size of the vocabulary; ids are below it.
         pad_id: Id of the padding token.
+        unknown_id: Id of the unknown token.
         identity: Text that changes when the tokenizer does.
     """
 
     num_tokens: int
     pad_id: int
+    unknown_id: int
     identity: str
 
     @abstractmethod
     def ids(self, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
         """Return the token ids of each sentence, CLS and SEP token included, cut to ``max_tokens``."""
+
+    def unknown_share(self, texts: Sequence[str]) -> list[float]:
+        """Return the share of each sentence's words that are the unknown token; 1 where no word is left."""
+        words = [row[1:-1] for row in self.ids(texts, sys.maxsize)]
+        return [sum(index == self.unknown_id for index in row) / len(row) if row else 1.0 for row in words]
 
 
 class WordTokenizer(CaptionTokenizer):
@@ -81,11 +89,12 @@ class WordTokenizer(CaptionTokenizer):
         self.vocabulary = {word: index for index, word in enumerate((*SPECIAL_TOKENS, *known))}
         self.num_tokens = len(self.vocabulary)
         self.pad_id = self.vocabulary[PAD]
+        self.unknown_id = self.vocabulary[UNKNOWN]
         self.identity = "\n".join(self.vocabulary)
 
     def ids(self, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
         """Return the token ids of each sentence; unknown words get the unknown token, unknown punctuation none."""
-        look_up, unknown = self.vocabulary.get, self.vocabulary[UNKNOWN]
+        look_up, unknown = self.vocabulary.get, self.unknown_id
         cls, sep = self.vocabulary[CLS], self.vocabulary[SEP]
         rows = []
         for text in texts:
@@ -118,6 +127,7 @@ class WordPieceTokenizer(CaptionTokenizer):
         self._tokenizer.no_truncation()
         self.num_tokens = len(vocabulary)
         self.pad_id = vocabulary[PAD]
+        self.unknown_id = vocabulary[UNKNOWN]
         self._sep = vocabulary[SEP]
         self.identity = self._tokenizer.to_str()
 

@@ -27,7 +27,7 @@ from lexiseg.core.features import PatchFeatures
 from lexiseg.core.interfaces import ImageEncoder, TextEncoder
 from lexiseg.models.checkpoint import build_model, fingerprint, read_config, transformers_class
 from lexiseg.models.pixel_normalisation import PixelNormalisation, load_normalisation
-from lexiseg.models.text_tokens import check_vocabulary_size, load_tokenizer, pad, tokenize
+from lexiseg.models.text_tokens import check_vocabulary_size, load_tokenizer, pad, tokenize, unknown_share
 from lexiseg.ops.position_table import resize_position_table
 
 
@@ -125,6 +125,13 @@ class ClipTextEncoder(TextEncoder):
         ids = pad(encoded, pad_id=0, length=max(map(len, encoded)))
         ids = ids.to(self.text.embeddings.token_embedding.weight.device)
         return self.projection(self.text(input_ids=ids).pooler_output)
+
+    def unknown_share(self, texts: Sequence[str]) -> list[float]:
+        """Return the share of each text's tokens that are unknown; only a text of nothing has any.
+
+        The tokenizer reads bytes, and has a token for each.
+        """
+        return unknown_share(self.tokenizer, texts, unknown_id=None)
 
 
 def load_clip(folder: Path) -> tuple[ClipImageEncoder, ClipTextEncoder]:

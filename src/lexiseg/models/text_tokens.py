@@ -15,6 +15,10 @@ from lexiseg.core.errors import CheckpointError, VocabularyError
 from lexiseg.models.checkpoint import read_json
 
 
+#: How sentence-piece tokenizers write the space before a word.
+_SPACE = "▁"
+
+
 def load_tokenizer(folder: Path) -> Tokenizer:
     """Read ``tokenizer.json``, or CLIP's older pair ``vocab.json`` and ``merges.txt``.
 
@@ -106,6 +110,24 @@ def tokenize(
                 fix="Use a shorter name, or a prompt set with shorter sentences such as bare.",
             )
     return encoded
+
+
+def unknown_share(tokenizer: Tokenizer, texts: Sequence[str], unknown_id: int | None) -> list[float]:
+    """Return the share of unknown tokens in each text, special tokens and bare spaces left out.
+
+    Args:
+        tokenizer: From ``load_tokenizer``.
+        texts: Sentences, cleaned as the model wants them.
+        unknown_id: Token that stands for what the tokenizer does not know; None where it has none.
+
+    Returns:
+        Numbers in [0, 1]; 1 for a text of which nothing is left.
+    """
+    shares = []
+    for encoding in tokenizer.encode_batch(list(texts), add_special_tokens=False):
+        read = [index for index, token in zip(encoding.ids, encoding.tokens, strict=True) if token != _SPACE]
+        shares.append(sum(index == unknown_id for index in read) / len(read) if read else 1.0)
+    return shares
 
 
 def pad(encoded: Sequence[Sequence[int]], *, pad_id: int, length: int) -> Int[Tensor, "T L"]:

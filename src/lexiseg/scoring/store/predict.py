@@ -1,5 +1,6 @@
 """Segment a data set into a predictions store."""
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -132,6 +133,7 @@ def _predict(
         split=dataset.split,
         data_fingerprint=dataset.fingerprint(),
         stems=tuple(dataset.stems),
+        file_names=_file_names(dataset),
         redecisions=tuple(sorted(redecisions)),
     )
     num_new = 0
@@ -157,6 +159,12 @@ def _predict(
                 num_new += 1
             advance()
     return writer, num_new
+
+
+def _file_names(dataset: LabelledDataset) -> tuple[str, ...]:
+    """Name the files of a data set below its path; nothing where they are not all known."""
+    paths = [dataset.image_path(index) for index in range(len(dataset))]
+    return tuple(Path(os.path.relpath(path, dataset.path)).as_posix() for path in paths if path is not None)
 
 
 def _without_truth(sample: Sample) -> DatasetError:

@@ -37,6 +37,7 @@ class Manifest:
         split: Its split, or None for all images.
         data_fingerprint: Of pictures, label files and classes.
         stems: Its images.
+        file_names: File of each image below the data set's path; empty where it is not known.
         redecisions: What may be decided again from the kept scores (``Segmenter.redecisions``); nothing in
             stores that do not say.
         format: Version of the store's format.
@@ -57,6 +58,7 @@ class Manifest:
     data_fingerprint: str
     stems: tuple[str, ...] = field(repr=False)
     opened_with: Mapping[str, Any] = field(default_factory=dict)
+    file_names: tuple[str, ...] = field(default=(), repr=False)
     redecisions: tuple[str, ...] = ()
     format: int = FORMAT
 
