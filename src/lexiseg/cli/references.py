@@ -81,7 +81,7 @@ class Build:
     device: Device = "auto"
 
     def run(self) -> int:
-        """Build; give the exit code, 1 where a class got no reference."""
+        """Build; give the exit code, 1 where a class got no reference or a picture could not be read."""
         from lexiseg.methods.rim.references.bank import rejection_text
         from lexiseg.methods.rim.references.build import BuildSettings, build_bank
         from lexiseg.models.checkpoint import fingerprint
@@ -118,7 +118,9 @@ class Build:
         print(f"{len(built.made)} classes built, {len(built.kept)} already there; {self.out}")
         for name, why in built.rejected.items():
             print(f"  no reference for {name}: {rejection_text(why)}", file=sys.stderr)
-        return 1 if built.rejected else 0
+        for origin, why in built.damaged.items():
+            print(f"  failed: {origin}: {why}", file=sys.stderr)
+        return 1 if built.rejected or built.damaged else 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 
 from lexiseg.core.batch import Sample
 from lexiseg.core.vocabulary import Vocabulary

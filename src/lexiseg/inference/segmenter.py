@@ -2,7 +2,7 @@
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -244,6 +244,18 @@ class Segmenter(nn.Module, ABC):
         settings = self._settings(changes)
         vocabulary = with_background(Vocabulary.parse(words), settings)
         return {**vocabulary.to_json(), "settings": self._describe(settings)}
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], *arguments: Any, **keywords: Any) -> "Segmenter":
+        """Do what ``to`` and its kind do, but refuse half precision, before a number is changed."""
+        dtype = fn(torch.zeros(1)).dtype
+        if dtype in (torch.float16, torch.bfloat16):
+            raise InputError(
+                doing=f"changing the numbers of the model {self.name}",
+                found=f"{dtype}, as by .half(), .bfloat16() or .to({dtype})",
+                expected="float32, in which normalisation, comparison and upsampling are computed",
+                fix="Leave it out. On a GPU, torch.set_float32_matmul_precision('high') is faster.",
+            )
+        return super()._apply(fn, *arguments, **keywords)  # type: ignore[no-untyped-call]
 
     def _settings(self, changes: Mapping[str, Any]) -> InferenceSettings:
         settings = self.settings.changed(**changes)

@@ -14,7 +14,6 @@ from torch import Tensor
 from lexiseg.core.errors import CheckpointError, VocabularyError
 from lexiseg.models.checkpoint import read_json
 
-
 #: How sentence-piece tokenizers write the space before a word.
 _SPACE = "▁"
 
