@@ -262,3 +262,14 @@ def test_settings_work_or_are_refused_before_anything_is_encoded(model, words, i
     else:
         assert result.label_map.shape == image.shape[:2]
         assert result.label_map.max() < len(result.vocabulary)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("how", ["its own call", "to"])
+def test_half_precision_is_refused_before_a_number_changes(model, words, image, dtype, how):
+    before = model.segment(image, words).label_map
+    own = model.half if dtype is torch.float16 else model.bfloat16
+    with pytest.raises(InputError, match=f"found {dtype}.*expected float32"):
+        own() if how == "its own call" else model.to(dtype)
+    np.testing.assert_array_equal(model.segment(image, words).label_map, before)
+    assert model.float() is model

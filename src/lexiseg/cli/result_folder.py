@@ -12,8 +12,8 @@ from lexiseg.core.errors import InputError
 from lexiseg.core.folder_lock import busy, writing_alike
 from lexiseg.core.result_files import FACTS, LABELS, read_facts, result_paths
 
-#: Hidden, so that it is the result of no picture.
-REQUEST_FILE = ".lexiseg.json"
+#: Hidden, and no .json, so that it is taken for the result of no picture.
+REQUEST_FILE = ".lexiseg-request"
 _MOST_SHOWN = 3
 
 

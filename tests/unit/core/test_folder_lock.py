@@ -15,9 +15,9 @@ from lexiseg.core.folder_lock import try_lock, writing_alike, writing_alone
 
 
 def test_the_second_writer_is_refused_and_the_next_is_not(tmp_path):
-    with writing_alone(tmp_path), pytest.raises(InputError, match="another run that writes there now"):
-        with writing_alone(tmp_path):
-            pass
+    refused = pytest.raises(InputError, match="another run that writes there now")
+    with writing_alone(tmp_path), refused, writing_alone(tmp_path):
+        pass
     with writing_alone(tmp_path):
         pass
 
@@ -79,9 +79,9 @@ def test_those_who_claim_the_same_write_together_and_others_do_not(tmp_path):
 
 def test_one_that_never_ends_claiming_is_given_up(tmp_path, monkeypatch):
     monkeypatch.setattr(folder_lock, "_PATIENCE", 0.05)
-    with writing_alone(tmp_path), pytest.raises(InputError, match="another run"):
-        with writing_alike(tmp_path, lambda alone: None):
-            pass
+    refused = pytest.raises(InputError, match="another run")
+    with writing_alone(tmp_path), refused, writing_alike(tmp_path, lambda alone: None):
+        pass
 
 
 @pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP, errno.EBADF])

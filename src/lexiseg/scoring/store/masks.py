@@ -61,7 +61,7 @@ def _file_names(manifest: Manifest) -> dict[str, str]:
 
 
 def _scores(
-    image: StoredImage, label_map: UInt16[np.ndarray, "H W"], class_of: UInt16[np.ndarray, "N"]
+    image: StoredImage, label_map: UInt16[np.ndarray, "H W"], class_of: UInt16[np.ndarray, " _"]
 ) -> dict[int, float]:
     labels = [int(label) for label in np.unique(label_map) if label != IGNORE_INDEX]
     if image.top is None or image.top.scores.size == 0:

@@ -51,9 +51,10 @@ Drawn: TypeAlias = ReferencePicture | RejectedPicture
 
 def damaged_picture(origin: str, error: Exception) -> RejectedPicture:
     """Reject a picture that, or whose mask, could not be read; the others of its class are still good."""
-    reason = (
-        error.found if isinstance(error, LexisegError) else getattr(error, "strerror", None) or str(error)
-    )
+    if isinstance(error, LexisegError):
+        reason = f"{error.found}; expected {error.expected}"
+    else:
+        reason = getattr(error, "strerror", None) or str(error)
     return RejectedPicture(origin=origin, reason=reason, is_damaged=True)
 
 
