@@ -11,6 +11,7 @@ from PIL import Image
 
 from lexiseg.core.errors import InputError, VocabularyError
 from lexiseg.data.folder import FolderDataset
+from lexiseg.data.scenes.class_table import STUFFS, THINGS
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.recipes.base import TRAINING_RECIPES, find_recipe
@@ -24,6 +25,7 @@ from tiny_bank import save_tiny_bank
 from tiny_checkpoints import save_tiny_clip, save_tiny_groupvit, save_tiny_siglip, save_tiny_siglip2
 
 WORDS = ["cat", "dining table", "sky"]
+SCENE_WORDS = [THINGS[0].name, THINGS[1].name, STUFFS[0].name]
 #: Every trained method, by the recipe that trains it in seconds.
 TRAINED = [name for name in TRAINING_RECIPES if name.endswith("/tiny")]
 
@@ -57,6 +59,8 @@ def model(request, folders, tmp_path_factory) -> Segmenter:
 def words(model) -> list[str]:
     """Words that the model takes: any, or some of those it was trained with."""
     own = getattr(model, "vocabulary", None)
+    if hasattr(model, "texts"):  # it reads the words of its scenes
+        return SCENE_WORDS
     return (
         WORDS
         if own is None
@@ -259,3 +263,14 @@ def test_settings_work_or_are_refused_before_anything_is_encoded(model, words, i
     else:
         assert result.label_map.shape == image.shape[:2]
         assert result.label_map.max() < len(result.vocabulary)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("how", ["its own call", "to"])
+def test_half_precision_is_refused_before_a_number_changes(model, words, image, dtype, how):
+    before = model.segment(image, words).label_map
+    own = model.half if dtype is torch.float16 else model.bfloat16
+    with pytest.raises(InputError, match=f"found {dtype}.*expected float32"):
+        own() if how == "its own call" else model.to(dtype)
+    np.testing.assert_array_equal(model.segment(image, words).label_map, before)
+    assert model.float() is model

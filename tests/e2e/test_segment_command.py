@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from lexiseg.cli import main
+from lexiseg.cli.result_folder import REQUEST_FILE
 from lexiseg.runs.load import MODELS
 from toy_segmenter import ColourSegmenter, registered
 
@@ -46,7 +47,8 @@ def segment(*arguments: object, out: Path, words: str | None = WORDS) -> int:
 
 
 def written(out: Path) -> list[str]:
-    return sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
+    files = [path for path in out.rglob("*") if path.is_file() and path.name != REQUEST_FILE]
+    return sorted(path.relative_to(out).as_posix() for path in files)
 
 
 def three(*stems: str) -> list[str]:
@@ -121,8 +123,8 @@ def test_second_run_does_nothing_and_a_lost_file_is_made_again(model, photos, tm
     assert written(out) == three("a", "b", "c", "deep/d")
 
 
-@pytest.mark.parametrize("change", ["words", "setting", "picture", "overwrite", "damaged"])
-def test_results_of_another_request_are_made_again(model, photos, tmp_path, change):
+@pytest.mark.parametrize("change", ["words", "setting", "picture", "overwrite", "damaged", "labels"])
+def test_results_of_another_request_are_made_again_where_that_is_asked(model, photos, tmp_path, change):
     out = tmp_path / "out"
     picture = photos / "a.png"
     segment(picture, out=out)
@@ -133,13 +135,77 @@ def test_results_of_another_request_are_made_again(model, photos, tmp_path, chan
         os.utime(picture, (later, later))
     if change == "damaged":
         (out / "a.json").write_text('{"half":')
+    if change == "labels":  # of another run, say
+        Image.fromarray(np.ones((12, 20), np.uint16)).save(out / "a.labels.png")
     if change == "setting":
         more = ["--short-side", 16]
-    if change == "overwrite":
-        more = ["--overwrite"]
+    if change in ("overwrite", "words", "setting"):
+        more += ["--overwrite"]
     segment(picture, *more, out=out, words="red, green" if change == "words" else WORDS)
     assert len(model.encoded_batches) == calls + 1
     json.loads((out / "a.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("words", "more", "differs"),
+    [
+        ("red, green", [], "vocabulary = red, green, blue, white instead of red, green"),
+        (WORDS, ["--short-side", "16"], "short_side = 32 instead of 16"),
+        (WORDS, ["--refine", "guided"], 'refine = "none" instead of "guided"'),
+        ("red, green", ["--short-side", "16"], "red, green; short_side = 32 instead of 16"),
+    ],
+)
+@pytest.mark.parametrize("is_marked", [True, False], ids=["with its file", "of an earlier version"])
+def test_other_words_or_settings_are_refused_with_what_differs(
+    model, photos, tmp_path, capsys, words, more, differs, is_marked
+):
+    out = tmp_path / "out"
+    segment(photos, out=out)
+    if not is_marked:
+        (out / REQUEST_FILE).unlink()
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    pictures = [photos, photos / "new.png"] if is_marked else [photos]
+    assert segment(*pictures, *more, out=out, words=words) == 2
+    message = capsys.readouterr().err
+    assert differs in message
+    assert "--overwrite" in message
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_a_run_that_wrote_nothing_does_not_keep_the_folder(model, photos, tmp_path):
+    out = tmp_path / "out"
+    assert segment(photos / "missing.png", out=out) == 1
+    assert segment(photos / "a.png", out=out, words="red, green") == 0
+
+
+def test_a_folder_taken_over_in_part_says_how_much_is_of_other_words(model, photos, tmp_path, capsys):
+    out = tmp_path / "out"
+    segment(photos, out=out)
+    assert segment(photos / "a.png", "--overwrite", out=out, words="red, green") == 0
+    assert "note: 3 results of other words or settings are still there" in capsys.readouterr().out
+    assert segment(photos, out=out, words="red, green") == 0  # goes on with the rest
+    assert "3 segmented, 1 already there" in capsys.readouterr().out
+    assert segment(photos, out=out) == 2
+
+
+def test_a_run_that_writes_there_keeps_other_words_out_and_lets_the_same_in(
+    model, photos, tmp_path, monkeypatch, capsys
+):
+    out, honest, codes = tmp_path / "out", ColourSegmenter.encode_images, []
+
+    def meanwhile(self, images):
+        if not codes:
+            codes.append(0)
+            codes.append(segment(photos / "b.png", "--overwrite", out=out, words="blue, black"))
+            codes.append(segment(photos / "b.png", out=out))
+        return honest(self, images)
+
+    monkeypatch.setattr(ColourSegmenter, "encode_images", meanwhile)
+    assert segment(photos, out=out) == 0
+    assert codes == [0, 2, 0]
+    assert "another run that writes there now" in capsys.readouterr().err
+    assert written(out) == three("a", "b", "c", "deep/d")
+    assert {json.loads(path.read_text())["vocabulary"][0] for path in out.rglob("*.json")} == {"red"}
 
 
 def test_results_inside_the_searched_folder_are_not_segmented(model, photos):
@@ -209,9 +275,9 @@ def test_failed_run_with_other_words_does_not_leave_its_labels_under_the_old_fac
 
     segment(picture, out=out)
     monkeypatch.setattr(os, "replace", failing)
-    assert segment(picture, out=out, words="blue, black") == 2
+    assert segment(picture, "--overwrite", out=out, words="blue, black") == 2
     monkeypatch.setattr(os, "replace", replace)
-    assert segment(picture, out=out) == 0
+    assert segment(picture, "--overwrite", out=out) == 0
     assert (np.asarray(Image.open(out / "c.labels.png")) == 2).all()
 
 

@@ -110,6 +110,13 @@ def _main(arguments: Sequence[str]) -> int | None:
     except LexisegError as error:
         _explain(error)
         return CANNOT_RUN
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        from lexiseg.cli.system_errors import explain_system_error
+
+        _explain(explain_system_error(arguments[0], error))
+        return CANNOT_RUN
 
 
 def _run(name: str, arguments: Sequence[str]) -> int:

@@ -17,7 +17,8 @@ class Evaluate:
     """Score a model on a folder of pictures with true label maps.
 
     Pixels are counted over the whole set at the images' original size; the three ways to average are
-    printed under their protocols, with intervals over images.
+    printed under their protocols, with intervals over images. Images that cannot be read are left out and listed
+    at the end, and the exit code is 1.
     """
 
     model: tyro.conf.Positional[ModelName]
@@ -27,6 +28,14 @@ class Evaluate:
         bool,
         tyro.conf.arg(
             help="Score with --refine none as well, and print both.",
+            help_behavior_hint="",
+        ),
+        tyro.conf.FlagCreatePairsOff,
+    ] = False
+    partial: Annotated[
+        bool,
+        tyro.conf.arg(
+            help="Exit with 0 though images or label files could not be read and were left out.",
             help_behavior_hint="",
         ),
         tyro.conf.FlagCreatePairsOff,
@@ -59,10 +68,11 @@ class Evaluate:
                 fix="Give one, or leave out --unrefined.",
             )
         with progress("evaluating", len(dataset) * (1 + self.unrefined)) as advance:
-            report = evaluate(segmenter, dataset, advance=advance, **changes)
+            report = evaluate(segmenter, dataset, partial=True, advance=advance, **changes)
             plain = None
             if self.unrefined:
-                plain = evaluate(segmenter, dataset, advance=advance, **{**changes, "refine": "none"})
+                unrefined = {**changes, "refine": "none"}
+                plain = evaluate(segmenter, dataset, partial=True, advance=advance, **unrefined)
         console = Console(highlight=False)
         print_report(report, console)
         if plain is not None:
@@ -73,4 +83,4 @@ class Evaluate:
             if plain is not None:
                 content["unrefined"] = plain.as_json()
             write_json(content, self.json)
-        return 0
+        return 1 if report.store.failed and not self.partial else 0

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lexiseg.core.errors import InputError
-from lexiseg.core.result_files import FACTS, LABELS, OVERLAY, read_facts, result_paths, shortened
+from lexiseg.core.result_files import FACTS, LABELS, OVERLAY, file_digest, read_facts, result_paths, shortened
 
 
 @dataclass(frozen=True)
@@ -172,6 +172,8 @@ def _overwrites(base: str) -> bool:
 def is_done(out: Path, stem: str, picture: Mapping[str, Any] | None, request: Mapping[str, Any]) -> bool:
     """Return whether all results are there, of this very picture, and made by the same request.
 
+    The label map must be the one that the facts were written with, byte for byte.
+
     Args:
         out: Folder of the results.
         stem: As ``plan_jobs`` gave it.
@@ -183,4 +185,9 @@ def is_done(out: Path, stem: str, picture: Mapping[str, Any] | None, request: Ma
         return False
     wanted = {**request, "picture": dict(picture)}
     facts = read_facts(paths["json"])
-    return facts is not None and {key: facts.get(key) for key in wanted} == wanted
+    if facts is None or {key: facts.get(key) for key in wanted} != wanted:
+        return False
+    try:
+        return facts.get("labels_sha256") == file_digest(paths["labels"])
+    except OSError:
+        return False

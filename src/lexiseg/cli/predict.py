@@ -1,5 +1,6 @@
 """``lexiseg predict``: segment a data set once, into a store that can be counted many ways."""
 
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +19,8 @@ class Predict:
     """Segment a data set into a predictions store.
 
     Label maps are kept exactly, with the true ones beside them, and the best scores of every grid
-    point. The same command run again goes on where it stopped, also after a kill.
+    point. The same command run again goes on where it stopped, also after a kill. Images that cannot be read are
+    left out and listed at the end, and the exit code is 1.
     """
 
     model: tyro.conf.Positional[ModelName]
@@ -66,8 +68,13 @@ class Predict:
         store = PredictionStore(self.out)
         total = len(store.manifest.stems)
         print(f"{num_new:,} predicted now, {len(store):,} of {total:,} images in {self.out}")
-        print(f"next: lexiseg score {self.out} --protocol mmseg present-only boundary")
-        return 0
+        if store.failed:
+            print(f"{len(store.failed):,} failed; the same command tries them again:", file=sys.stderr)
+            for stem, why in store.failed.items():
+                print(f"  failed: {stem}: {why}", file=sys.stderr)
+        partial = " --partial" if store.failed else ""
+        print(f"next: lexiseg score {self.out} --protocol mmseg present-only boundary{partial}")
+        return 1 if store.failed else 0
 
 
 def _shard(text: str) -> tuple[int, int]:

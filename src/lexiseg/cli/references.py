@@ -84,7 +84,7 @@ class Build:
     device: Device = "auto"
 
     def run(self) -> int:
-        """Build; return the exit code, 1 where a class got no reference."""
+        """Build; return the exit code, 1 where a class got no reference or a picture could not be read."""
         from lexiseg.methods.rim.references.bank import rejection_text
         from lexiseg.methods.rim.references.build import BuildSettings, build_bank
         from lexiseg.models.checkpoint import fingerprint
@@ -119,9 +119,11 @@ class Build:
                 advance=advance,
             )
         print(f"{len(built.made)} classes built, {len(built.kept)} already there; {self.out}")
-        for name, why in built.rejected.items():
-            print(f"  no reference for {name}: {rejection_text(why)}", file=sys.stderr)
-        return 1 if built.rejected else 0
+        for name, reasons in built.rejected.items():
+            print(f"  no reference for {name}: {rejection_text(reasons)}", file=sys.stderr)
+        for origin, why in built.damaged.items():
+            print(f"  failed: {origin}: {why}", file=sys.stderr)
+        return 1 if built.rejected or built.damaged else 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ from lexiseg.cli.options import (
     read_vocabulary,
 )
 from lexiseg.cli.progress import progress
+from lexiseg.cli.result_folder import claimed, count_other_results
 from lexiseg.core.errors import ImageError, InputError, LexisegError, OutputError
 from lexiseg.core.result_files import picture_facts
 
@@ -40,7 +41,8 @@ class Segment:
     """Segment pictures by words.
 
     Writes a 16-bit label map, an overlay with a legend and a JSON per picture. The same command
-    run again goes on where it stopped.
+    run again goes on where it stopped. A folder holds the results of one request: other words need another
+    folder, or --overwrite.
     """
 
     paths: tyro.conf.Positional[
@@ -63,7 +65,10 @@ class Segment:
     out: Annotated[Path, tyro.conf.arg(metavar="FOLDER", help="Where results go.")] = Path("segmented")
     overwrite: Annotated[
         bool,
-        tyro.conf.arg(help="Segment pictures again whose results are already there.", help_behavior_hint=""),
+        tyro.conf.arg(
+            help="Segment pictures again whose results are already there, also where they are of other words.",
+            help_behavior_hint="",
+        ),
         tyro.conf.FlagCreatePairsOff,
     ] = False
     device: Device = "auto"
@@ -101,7 +106,10 @@ class Segment:
         totals: dict[str, list[float]] = {}
         failed: list[tuple[Path, LexisegError]] = []
         skipped = 0
+        # Words that cannot be used must not claim the folder.
+        segmenter.name_classes(vocabulary, segmenter.settings.changed(**changes))
         with (
+            claimed(self.out, request, [stem for _, stem in jobs], overwrite=self.overwrite),
             ThreadPoolExecutor(max_workers=1) as writer,
             progress("segmenting", len(jobs), console) as advance,
         ):
@@ -139,6 +147,8 @@ class Segment:
         # Soft wrap: paths are copied from here, and in a pipe a line is a line.
         plain: dict[str, Any] = {"markup": False, "highlight": False, "soft_wrap": True}
         console.print(f"{finished} segmented{kept}, {len(failed)} failed; results in {self.out}", **plain)
+        if self.overwrite and (others := count_other_results(self.out, request)):
+            console.print(f"note: {others} results of other words or settings are still there", **plain)
         for path, problem in failed:
             console.print(f"  failed: {path}: {problem.found}. {problem.fix}", style="red", **plain)
         return 1 if failed else 0

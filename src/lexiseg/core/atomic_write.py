@@ -32,7 +32,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     except OSError as error:
         if isinstance(error, OutputError):
             raise
-        raise _output_error(path, error) from error
+        raise output_error(path, error) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
@@ -49,7 +49,7 @@ def refuse_unwritable(path: Path) -> None:
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".lexiseg."):
             pass
     except OSError as error:
-        raise _output_error(path, error) from error
+        raise output_error(path, error) from error
 
 
 def _umask() -> int:
@@ -62,7 +62,8 @@ def _umask() -> int:
 _UMASK = _umask()
 
 
-def _output_error(path: Path, error: OSError) -> OutputError:
+def output_error(path: Path, error: OSError) -> OutputError:
+    """Return the error that says why ``path`` cannot be written and what to do."""
     fixes = {
         errno.ENOSPC: "Free some space or choose another folder (--out, --json), then run the same command again: it goes on.",
         errno.EDQUOT: "Your quota is used up: free some space or choose another folder (--out, --json).",

@@ -53,6 +53,14 @@ class TextEncoder(nn.Module, ABC):
             VocabularyError: A text is longer than the model can read.
         """
 
+    def unknown_share(self, texts: Sequence[str]) -> list[float]:
+        """Return the share of each text's tokens that are unknown: 0 is all read, 1 is nothing read of it.
+
+        Texts of unknown tokens only all get one embedding, whatever they mean. An encoder whose tokenizer
+        reads bytes has no unknown token and keeps this; every other one overrides it.
+        """
+        return [0.0] * len(texts)
+
 
 class MaskProposer(nn.Module, ABC):
     """A picture to regions of it: class-agnostic, in any number. A module, so that it moves with ``to``."""

@@ -48,6 +48,12 @@ def read_facts(path: str | Path) -> dict[str, Any] | None:
     return facts if isinstance(facts, dict) and facts.keys() >= _MARKS else None
 
 
+def file_digest(path: str | Path) -> str:
+    """Return the SHA-256 of a file's bytes, as 64 hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def picture_facts(path: str | Path | None) -> dict[str, Any] | None:
     """Return what tells a picture's file from every other: where it is, its size and time of change.
 

@@ -16,7 +16,7 @@ from lexiseg.core.coco_rle import annotate
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.drawing import draw_overlay
 from lexiseg.core.errors import InputError
-from lexiseg.core.result_files import picture_facts, result_paths
+from lexiseg.core.result_files import file_digest, picture_facts, result_paths
 from lexiseg.core.vocabulary import Vocabulary
 
 MAX_LEGEND_ENTRIES = 16
@@ -147,6 +147,7 @@ class Segmentation:
         facts = self.to_json(picture=picture)
         with atomic_path(paths["labels"]) as temporary:
             Image.fromarray(self.label_map).save(temporary, compress_level=3)
+            facts["labels_sha256"] = file_digest(temporary)
             paths["json"].unlink(missing_ok=True)  # facts of older labels must not outlive them
         try:
             with atomic_path(paths["overlay"]) as temporary:

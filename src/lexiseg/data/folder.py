@@ -94,6 +94,10 @@ class FolderDataset(LabelledDataset):
         self._captions = read_captions(self.path)
         self._refuse_unknown_stems(self._captions, "captions.tsv")
 
+    def image_path(self, index: int) -> Path:
+        """Return the file of one image."""
+        return self._image_paths[self.stems[index]]
+
     def __getitem__(self, index: int) -> Sample:
         """Read one sample.
 

@@ -33,6 +33,10 @@ class LabelledDataset(ABC):
     def __getitem__(self, index: int) -> Sample:
         """Read one sample."""
 
+    def image_path(self, index: int) -> Path | None:
+        """Return the file of one image without reading it; None where it is in none."""
+        return None
+
     def opened_with(self) -> dict[str, Any]:
         """Return what ``data.datasets.reopen_dataset`` needs to read labels in the same way; empty if it cannot."""
         return {}

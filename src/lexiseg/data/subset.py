@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 
 from lexiseg.core.batch import Sample
 from lexiseg.core.vocabulary import Vocabulary
@@ -32,6 +33,10 @@ class Subset(LabelledDataset):
         assert self.vocabulary.names == dataset.vocabulary.names, "other classes than the data set's"
         self.path, self.split = dataset.path, split or dataset.split
         self.stems = [dataset.stems[index] for index in self.indices]
+
+    def image_path(self, index: int) -> Path | None:
+        """Return the file of one image."""
+        return self.dataset.image_path(self.indices[index])
 
     def __getitem__(self, index: int) -> Sample:
         """Read one sample."""

@@ -3,14 +3,18 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from lexiseg.core.errors import InputError
+from lexiseg.core.errors import InputError, VocabularyError
 from lexiseg.core.vocabulary import Vocabulary
 from lexiseg.inference.settings import InferenceSettings
 
 BACKGROUND = "background"
+
+#: Embeddings of equal tokens differ by so much of their length at most: rounding, by how texts are batched.
+_EQUAL = 1e-5
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -68,6 +72,64 @@ def name_classes(
         owner=tuple(label for label in labels for _ in all_names[label]),
         embeddings=embed_texts(names, prompts),
     )
+
+
+def refuse_alike(class_names: ClassNames, is_missing: Bool[Tensor, " S"]) -> None:
+    """Refuse two classes that all names of have equal embeddings: which one wins would be rounding noise.
+
+    Args:
+        class_names: What competes.
+        is_missing: Rows that say nothing of a name; they are not compared.
+
+    Raises:
+        VocabularyError: There are two such classes.
+    """
+    compared = (~is_missing).nonzero()[:, 0]
+    numbers = _equal_rows(class_names.embeddings[compared].float())
+    group = dict(zip(compared.tolist(), numbers, strict=True))
+    seen: dict[frozenset[int], int] = {}
+    start = 0
+    for label, count in zip(class_names.labels, class_names.counts, strict=True):
+        rows = range(start, start + count)
+        start += count
+        alike = frozenset(group[row] for row in rows if row in group)
+        if not alike:
+            continue
+        if alike in seen:
+            names = class_names.vocabulary.names
+            raise VocabularyError(
+                doing="comparing the words with one another",
+                found=f"{names[seen[alike]]!r} and {names[label]!r}, which the model cannot tell apart: their "
+                "embeddings are equal",
+                expected="every class with a meaning of its own",
+                fix="Leave one out, or make it a synonym of the other.",
+            )
+        seen[alike] = label
+
+
+def _equal_rows(embeddings: Float[Tensor, "S D"]) -> list[int]:
+    """Number rows such that rows that differ by rounding only have one number.
+
+    Rows are sorted by their product with a fixed vector; only those that lie close there are compared.
+    """
+    if len(embeddings) < 2:
+        return list(range(len(embeddings)))
+    scale = float(embeddings.norm(dim=1).amax().clamp(min=1e-12))
+    probe = torch.randn(embeddings.shape[1], generator=torch.Generator().manual_seed(0)).to(embeddings.device)
+    places, order = ((embeddings @ probe) / scale).sort()
+    near = _EQUAL * float(probe.norm())
+    group = list(range(len(embeddings)))
+    for shift in range(1, len(embeddings)):
+        close = (places[shift:] - places[:-shift] <= near).nonzero()[:, 0]
+        if len(close) == 0:
+            break
+        first, second = order[close], order[close + shift]
+        equal = (embeddings[first] - embeddings[second]).norm(dim=1) <= _EQUAL * scale
+        for one, other in zip(first[equal].tolist(), second[equal].tolist(), strict=True):
+            old, new = group[other], group[one]
+            if old != new:
+                group = [new if number == old else number for number in group]
+    return group
 
 
 def with_background(vocabulary: Vocabulary, settings: InferenceSettings) -> Vocabulary:

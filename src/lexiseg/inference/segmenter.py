@@ -2,7 +2,7 @@
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -10,7 +10,7 @@ from typing import Any, cast, overload
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from lexiseg.core.errors import InputError
@@ -18,7 +18,13 @@ from lexiseg.core.features import PatchFeatures
 from lexiseg.core.segmentation import Segmentation
 from lexiseg.core.vocabulary import Vocabulary, Words
 from lexiseg.data.images import ImageSource, load_image
-from lexiseg.inference.class_names import ClassNames, competing_labels, name_classes, with_background
+from lexiseg.inference.class_names import (
+    ClassNames,
+    competing_labels,
+    name_classes,
+    refuse_alike,
+    with_background,
+)
 from lexiseg.inference.decision import Decision, Redecision
 from lexiseg.inference.predict import (
     ENCODE_BATCH,
@@ -92,6 +98,10 @@ class Segmenter(nn.Module, ABC):
         Raises:
             VocabularyError: It cannot.
         """
+
+    def is_missing(self, embeddings: Float[Tensor, "S D"]) -> Bool[Tensor, " S"]:
+        """Tell which rows of ``embed_texts`` stand for a name that the method has nothing for: those of zeros."""
+        return (embeddings == 0).all(dim=1)
 
     def encode(self, image: ImageSource, **changes: Any) -> EncodedImage:
         """Encode a picture once, to ask ``segment`` for many vocabularies without doing it again.
@@ -171,13 +181,15 @@ class Segmenter(nn.Module, ABC):
         """Build what ``decide`` decides between: competing names, owners and embeddings.
 
         Raises:
-            VocabularyError: The words cannot be used, or not by this method.
+            VocabularyError: The words cannot be used, or not by this method, or it cannot tell two apart.
             InputError: Background goes by a threshold and there is none, or no class is left.
         """
         vocabulary = with_background(Vocabulary.parse(words), settings)
         labels = competing_labels(vocabulary, settings)
         self.check_vocabulary(vocabulary.subset(labels))
-        return name_classes(vocabulary, labels, self.embed_texts, settings.prompts)
+        class_names = name_classes(vocabulary, labels, self.embed_texts, settings.prompts)
+        refuse_alike(class_names, self.is_missing(class_names.embeddings))
+        return class_names
 
     def decide(self, encoded: EncodedImage, class_names: ClassNames, settings: InferenceSettings) -> Decision:
         """Decide the label of every pixel: upsample the scores once, take the best, move borders to edges.
@@ -232,6 +244,18 @@ class Segmenter(nn.Module, ABC):
         settings = self._settings(changes)
         vocabulary = with_background(Vocabulary.parse(words), settings)
         return {**vocabulary.to_json(), "settings": self._describe(settings)}
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], *arguments: Any, **keywords: Any) -> "Segmenter":
+        """Do what ``to`` and its kind do, but refuse half precision, before a number is changed."""
+        dtype = fn(torch.zeros(1)).dtype
+        if dtype in (torch.float16, torch.bfloat16):
+            raise InputError(
+                doing=f"changing the numbers of the model {self.name}",
+                found=f"{dtype}, as by .half(), .bfloat16() or .to({dtype})",
+                expected="float32, in which normalisation, comparison and upsampling are computed",
+                fix="Leave it out. On a GPU, torch.set_float32_matmul_precision('high') is faster.",
+            )
+        return super()._apply(fn, *arguments, **keywords)  # type: ignore[no-untyped-call]
 
     def _settings(self, changes: Mapping[str, Any]) -> InferenceSettings:
         settings = self.settings.changed(**changes)

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from lexiseg.core.cache_folder import default_cache
+from lexiseg.core.errors import VocabularyError
 from lexiseg.core.interfaces import TextEncoder
 from lexiseg.ops.prompts import PromptSet, fill, find_prompt_set
 
@@ -28,7 +29,12 @@ NAMES_PER_WRITE = 256
 #: Below SQLite's oldest limit of 999 values in one statement.
 _KEYS_PER_QUERY = 500
 
+#: Names shown in a message.
+_MOST_LISTED = 8
+
 _warned: set[Path] = set()
+_said_unreadable: set[str] = set()
+_said_partly: set[tuple[str, ...]] = set()
 
 
 def embed_names(
@@ -56,11 +62,13 @@ def embed_names(
 
     Raises:
         UnknownNameError: There is no such prompt set.
-        VocabularyError: A filled template is longer than the encoder reads.
+        VocabularyError: A filled template is longer than the encoder reads, or nothing of a name is known to
+            the encoder.
     """
     prompt_set = find_prompt_set(prompts)
     unique = list(dict.fromkeys(names))
     assert unique, "a vocabulary has at least one name"
+    refuse_unreadable(encoder, unique)
     path = None if cache is None else _store_path(cache, encoder.fingerprint, prompt_set)
     found = {} if path is None else _read(path, unique)
 
@@ -74,6 +82,53 @@ def embed_names(
 
     device = next((value.device for value in chain(encoder.parameters(), encoder.buffers())), None)
     return torch.from_numpy(np.stack([found[name] for name in names])).to(device)
+
+
+def refuse_unreadable(encoder: TextEncoder, names: Sequence[str]) -> None:
+    """Refuse names that are unknown tokens only, and say, once, which are so in part.
+
+    Names that the encoder cannot read all get the same embedding: what they would be given is rounding noise.
+
+    Raises:
+        VocabularyError: There are such names.
+    """
+    shares = encoder.unknown_share(names)
+    unreadable = [name for name, share in zip(names, shares, strict=True) if share == 1]
+    if unreadable:
+        raise VocabularyError(
+            doing="reading the words with the text encoder",
+            found=f"{_listed(unreadable)}, of which the encoder knows nothing: to it, "
+            f"{'this is' if len(unreadable) == 1 else 'these are'} the unknown token and nothing else",
+            expected="words that the text encoder was trained with",
+            fix="Write them in English, which most encoders were trained with, or choose a model whose text encoder "
+            "reads them, such as a SigLIP 2 checkpoint.",
+        )
+    partly = tuple(name for name, share in zip(names, shares, strict=True) if share > 0)
+    if partly and partly not in _said_partly:
+        _said_partly.add(partly)
+        warnings.warn(
+            f"The text encoder knows only a part of {_listed(partly)}; the rest is the unknown token to it.",
+            stacklevel=3,
+        )
+
+
+def say_unreadable(encoder: TextEncoder, sentences: Sequence[str]) -> None:
+    """Say, once an encoder, that there are sentences of unknown tokens only; they all get one embedding."""
+    shares = encoder.unknown_share(sentences)
+    unreadable = [text for text, share in zip(sentences, shares, strict=True) if share == 1]
+    if unreadable and encoder.fingerprint not in _said_unreadable:
+        _said_unreadable.add(encoder.fingerprint)
+        warnings.warn(
+            f"The text encoder can read nothing of {len(unreadable)} of {len(sentences)} sentences "
+            f"({_listed([text[:60] for text in unreadable])}): their embeddings are all alike. Further ones are "
+            "not reported.",
+            stacklevel=3,
+        )
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST_LISTED} more" if len(names) > _MOST_LISTED else ""
+    return ", ".join(repr(name) for name in names[:_MOST_LISTED]) + more
 
 
 def _encode(encoder: TextEncoder, names: list[str], prompt_set: PromptSet) -> Iterator[np.ndarray]:

@@ -21,7 +21,7 @@ from lexiseg.core.features import PatchFeatures
 from lexiseg.core.interfaces import ImageEncoder, TextEncoder
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.inference.settings import InferenceSettings
-from lexiseg.inference.text_embeddings import embed_names
+from lexiseg.inference.text_embeddings import embed_names, say_unreadable
 from lexiseg.models.checkpoint import fingerprint
 from lexiseg.ops.similarity import similarity_map
 
@@ -86,6 +86,7 @@ class DenseSimilarity(Segmenter):
         Raises:
             VocabularyError: A sentence is longer than the text encoder can read.
         """
+        say_unreadable(self.text_encoder, sentences)
         return normalize(self.text_encoder(sentences), dim=-1)
 
     def class_scores(

@@ -63,11 +63,12 @@ class WordTokenizer(CaptionTokenizer):
         self.vocabulary = {word: index for index, word in enumerate((*SPECIAL_TOKENS, *known))}
         self.num_tokens = len(self.vocabulary)
         self.pad_id = self.vocabulary[PAD]
+        self.unknown_id: int = self.vocabulary[UNKNOWN]
         self.identity = "\n".join(self.vocabulary)
 
     def ids(self, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
         """Return the token ids of each sentence; unknown words get the unknown token, unknown punctuation none."""
-        look_up, unknown = self.vocabulary.get, self.vocabulary[UNKNOWN]
+        look_up, unknown = self.vocabulary.get, self.unknown_id
         cls, sep = self.vocabulary[CLS], self.vocabulary[SEP]
         rows = []
         for text in texts:
@@ -100,6 +101,7 @@ class WordPieceTokenizer(CaptionTokenizer):
         self._tokenizer.no_truncation()
         self.num_tokens = len(vocabulary)
         self.pad_id = vocabulary[PAD]
+        self.unknown_id: int = vocabulary[UNKNOWN]
         self._sep = vocabulary[SEP]
         self.identity = self._tokenizer.to_str()
 

@@ -32,6 +32,7 @@ from lexiseg.models.text_tokens import (
     load_tokenizer,
     pad,
     tokenize,
+    unknown_share,
 )
 from lexiseg.ops.position_table import resize_position_table
 
@@ -130,6 +131,13 @@ class ClipTextEncoder(TextEncoder):
         ids = pad(encoded, pad_id=0, length=max(map(len, encoded)))
         ids = ids.to(self.text.embeddings.token_embedding.weight.device)
         return self.projection(self.text(input_ids=ids).pooler_output)
+
+    def unknown_share(self, texts: Sequence[str]) -> list[float]:
+        """Return the share of each text's tokens that are unknown; only a text of nothing has any.
+
+        The tokenizer reads bytes, and has a token for each.
+        """
+        return unknown_share(self.tokenizer, texts, unknown_id=None)
 
 
 def load_clip(folder: Path) -> tuple[ClipImageEncoder, ClipTextEncoder]:

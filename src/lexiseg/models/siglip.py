@@ -34,9 +34,13 @@ from lexiseg.models.text_tokens import (
     pad,
     special_token_id,
     tokenize,
+    unknown_share,
     without_punctuation,
 )
 from lexiseg.ops.position_table import resize_position_table
+
+#: Of sentence-piece tokenizers; SigLIP 2's has one too but falls back to bytes.
+_UNKNOWN = "<unk>"
 
 
 class SiglipImageEncoder(ImageEncoder):
@@ -104,16 +108,24 @@ class SiglipTextEncoder(TextEncoder):
         clean: Applied to every text first: what the authors' tokenizer did in Python.
         pad_id: Token to fill up with.
         end_id: Token that ends every text.
+        unknown_id: Token that stands for what the tokenizer does not know; None where it has none.
     """
 
     def __init__(
-        self, text: Any, tokenizer: Tokenizer, *, clean: Callable[[str], str], pad_id: int, end_id: int
+        self,
+        text: Any,
+        tokenizer: Tokenizer,
+        *,
+        clean: Callable[[str], str],
+        pad_id: int,
+        end_id: int,
+        unknown_id: int | None,
     ) -> None:
         super().__init__()
         self.text = text
         self.tokenizer = tokenizer
         self.clean = clean
-        self.pad_id, self.end_id = pad_id, end_id
+        self.pad_id, self.end_id, self.unknown_id = pad_id, end_id, unknown_id
         self.max_tokens = int(text.embeddings.position_embedding.num_embeddings)
 
     @cached_property
@@ -132,6 +144,10 @@ class SiglipTextEncoder(TextEncoder):
         encoded = tokenize(self.tokenizer, cleaned, max_tokens=self.max_tokens, close_with=self.end_id)
         ids = pad(encoded, pad_id=self.pad_id, length=self.max_tokens)
         return self.text(input_ids=ids.to(self.text.embeddings.token_embedding.weight.device)).pooler_output
+
+    def unknown_share(self, texts: Sequence[str]) -> list[float]:
+        """Return the share of each text's tokens that are unknown, in [0, 1]."""
+        return unknown_share(self.tokenizer, [self.clean(text) for text in texts], self.unknown_id)
 
 
 def load_siglip(folder: Path) -> tuple[SiglipImageEncoder, SiglipTextEncoder]:
@@ -161,6 +177,7 @@ def load_siglip(folder: Path) -> tuple[SiglipImageEncoder, SiglipTextEncoder]:
         clean=without_punctuation if own else str.lower,
         pad_id=special_token_id(folder, tokenizer, "pad_token"),
         end_id=special_token_id(folder, tokenizer, "eos_token"),
+        unknown_id=tokenizer.token_to_id(_UNKNOWN),
     )
     image = SiglipImageEncoder(model.vision_model, load_normalisation(folder))
     return image.eval(), text.eval()

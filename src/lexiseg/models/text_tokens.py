@@ -3,6 +3,7 @@
 import json
 import re
 import string
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,9 @@ from torch import Tensor
 from lexiseg.core.errors import CheckpointError, VocabularyError
 from lexiseg.models.checkpoint import read_json
 
+#: How sentence-piece tokenizers write the space before a word.
+_SPACE = "▁"
+
 
 class CaptionTokenizer(ABC):
     """Sentences to token ids, a special token at the start and one at the end included.
@@ -22,16 +26,23 @@ class CaptionTokenizer(ABC):
     Attributes:
         num_tokens: Size of the vocabulary; ids are below it.
         pad_id: Id of the padding token.
+        unknown_id: Id of the unknown token; None where every text can be written in tokens.
         identity: Text that changes when the tokenizer does.
     """
 
     num_tokens: int
     pad_id: int
+    unknown_id: int | None
     identity: str
 
     @abstractmethod
     def ids(self, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
         """Return the token ids of each sentence, special tokens included, cut to ``max_tokens``."""
+
+    def unknown_share(self, texts: Sequence[str]) -> list[float]:
+        """Return the share of each sentence's tokens that are the unknown token; 1 where none is left."""
+        rows = [row[1:-1] for row in self.ids(texts, sys.maxsize)]
+        return [sum(index == self.unknown_id for index in row) / len(row) if row else 1.0 for row in rows]
 
 
 class BytePairTokenizer(CaptionTokenizer):
@@ -58,7 +69,7 @@ class BytePairTokenizer(CaptionTokenizer):
                 fix="Take the tokenizer of a CLIP or GroupViT checkpoint.",
             )
         self._end = empty[1]
-        self.pad_id = self._end
+        self.pad_id, self.unknown_id = self._end, None
 
     def ids(self, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
         """Return the token ids of each sentence, special tokens included, cut to ``max_tokens``."""
@@ -179,6 +190,24 @@ def tokenize(
                 fix="Use a shorter name, or a prompt set with shorter sentences such as bare.",
             )
     return encoded
+
+
+def unknown_share(tokenizer: Tokenizer, texts: Sequence[str], unknown_id: int | None) -> list[float]:
+    """Return the share of unknown tokens in each text, special tokens and bare spaces left out.
+
+    Args:
+        tokenizer: From ``load_tokenizer``.
+        texts: Sentences, cleaned as the model wants them.
+        unknown_id: Token that stands for what the tokenizer does not know; None where it has none.
+
+    Returns:
+        Numbers in [0, 1]; 1 for a text of which nothing is left.
+    """
+    shares = []
+    for encoding in tokenizer.encode_batch(list(texts), add_special_tokens=False):
+        read = [index for index, token in zip(encoding.ids, encoding.tokens, strict=True) if token != _SPACE]
+        shares.append(sum(index == unknown_id for index in read) / len(read) if read else 1.0)
+    return shares
 
 
 def pad(encoded: Sequence[Sequence[int]], *, pad_id: int, length: int) -> Int[Tensor, "T L"]:

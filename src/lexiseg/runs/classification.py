@@ -9,7 +9,7 @@ the published 12.8 (0.1 for every 256) times 3,516 steps. The bias, which LARS d
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -153,7 +153,8 @@ def classify_folders(
     vectors = embed_images(model, _read([file for file, _ in files]))
     chosen = prompts or segmenter.settings.prompts
     with torch.inference_mode():
-        scores = vectors @ segmenter.embed_texts(list(names), chosen).float().cpu().T
+        as_asked = replace(segmenter.settings, background="none", prompts=chosen)
+        scores = vectors @ segmenter.name_classes(list(names), as_asked).embeddings.float().cpu().T
     ks = (1, min(5, len(names)))
     found = {"zero-shot": top_k_accuracy(scores.numpy(), labels.numpy(), ks)}
     if train is None:

@@ -36,15 +36,12 @@ class LoadedPairEncoder:
         self.fingerprint = fingerprint(model, settings, f"side {self._side}")
 
     @torch.inference_mode()
-    def embed_images(self, images: Sequence[UInt8[np.ndarray, "H W 3"]]) -> Float32[np.ndarray, "B D"]:
+    def embed_images(self, images: Sequence[UInt8[np.ndarray, "_ _ 3"]]) -> Float32[np.ndarray, "B D"]:
         """Embed images, resized to the square that the model likes; unit rows."""
         if not images:
-            return self.embed_texts(["nothing"])[
-                :0
-            ]  # a shard without a readable image: no rows, as long as others
-        batch = torch.stack([resize_image(image, (self._side, self._side)) for image in images]).to(
-            self._device
-        )
+            return self.embed_texts(["nothing"])[:0]  # no readable image: no rows, as wide as the others
+        resized = [resize_image(image, (self._side, self._side)) for image in images]
+        batch = torch.stack(resized).to(self._device)
         vectors = self._model.encode_images(batch).global_token
         assert vectors is not None, "a model without a vector for whole images"
         return vectors.float().cpu().numpy()

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lexiseg.core.errors import InputError
+from lexiseg.core.folder_lock import writing_alone
 from lexiseg.data.partial_labels.masked_labels import MaskedLabels
 from lexiseg.data.partial_labels.pseudo_masks import pseudo_map, pseudo_mask_path, write_pseudo_mask
 from lexiseg.engine.devices import choose_device
@@ -110,6 +111,13 @@ def retrain(
             expected="an empty folder, or a new one",
             fix="Add --resume to go on with that re-training, or give another folder with --out.",
         )
+    with writing_alone(out):
+        return _retrain(name, chosen, out, resume=resume, quiet=quiet, advance=advance)
+
+
+def _retrain(
+    name: str, chosen: SimFormerRecipe, out: Path, *, resume: bool, quiet: bool, advance: Callable[[], None]
+) -> SimFormer:
     runs = {"quiet": quiet}
     first = train_recipe(name, recipe=chosen, out=out / FIRST, resume=resume and _begun(out / FIRST), **runs)
     assert isinstance(first, SimFormer)

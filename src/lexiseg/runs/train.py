@@ -1,8 +1,10 @@
 """Train by a recipe into a run folder."""
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
+from lexiseg.core.folder_lock import writing_alone
 from lexiseg.core.interfaces import Trainable
 from lexiseg.engine.loop import train
 from lexiseg.engine.seeding import seed_all
@@ -31,11 +33,17 @@ def train_recipe(
         The trained model in eval mode, as ``lexiseg.load`` reads it from the folder.
 
     Raises:
-        InputError: The recipe is not known, or the folder holds another run.
+        InputError: The recipe is not known, the folder holds another run, or another process trains there.
         LexisegError: As ``engine.loop.train`` says.
     """
     recipe = recipe or find_recipe(name)
-    data, is_main = recipe.build_data(), int(os.environ.get("RANK", "0")) == 0
+    is_main = int(os.environ.get("RANK", "0")) == 0
+    with writing_alone(out) if is_main else nullcontext():
+        return _train(name, out=out, recipe=recipe, resume=resume, quiet=quiet, is_main=is_main)
+
+
+def _train(name: str, *, out: Path, recipe: Recipe, resume: bool, quiet: bool, is_main: bool) -> Trainable:
+    data = recipe.build_data()
     if is_main:
         begin_run(out, name, recipe, data, resume=resume)
     else:

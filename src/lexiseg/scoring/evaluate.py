@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from lexiseg.core.errors import DatasetError
 from lexiseg.data.folder import FolderDataset
 from lexiseg.data.labelled_dataset import LabelledDataset
 from lexiseg.inference.segmenter import Segmenter
@@ -12,15 +13,20 @@ from lexiseg.scoring.report import Report
 from lexiseg.scoring.score import score
 from lexiseg.scoring.store.counts import StoreCounter
 from lexiseg.scoring.store.predict import predict_in_memory
+from lexiseg.scoring.store.predictions import MemoryStore
 
 #: The three ways to average, each under its protocol; the first one's scores are ``Report.scores``.
 EVALUATED = ("mmseg", "present-only", "all-classes")
+
+#: Failed images that the message names.
+_FAILURES = 5
 
 
 def evaluate(
     segmenter: Segmenter,
     dataset: LabelledDataset | str | Path,
     *,
+    partial: bool = False,
     advance: Callable[[], None] = lambda: None,
     **changes: Any,
 ) -> Report:
@@ -33,6 +39,7 @@ def evaluate(
     Args:
         segmenter: What ``lexiseg.load`` gives.
         dataset: Every sample needs a label map; a path is a folder in our own layout.
+        partial: Score what there is though images or label files could not be read.
         advance: Called after each image.
         changes: Fields of ``InferenceSettings`` to change.
 
@@ -41,10 +48,25 @@ def evaluate(
         ``scores.mean_iou`` and the other fields of ``Scores`` are those of all classes together.
 
     Raises:
-        DatasetError: A sample has no label map, or one that does not fit.
+        DatasetError: A sample has no label map, or, unless ``partial``, images or label files could not be read:
+            all that were are named.
     """
     if isinstance(dataset, str | Path):
         dataset = FolderDataset(dataset, labels="required")
     store = predict_in_memory(segmenter, dataset, advance=advance, **changes)
+    _refuse_failed(store, partial=partial)
     counter = StoreCounter(store)
     return Report(results=tuple(score(counter, find_protocol(name)) for name in EVALUATED), store=store)
+
+
+def _refuse_failed(store: MemoryStore, *, partial: bool) -> None:
+    if not store.failed or (partial and len(store)):
+        return
+    shown = "; ".join(f"{stem}: {why}" for stem, why in list(store.failed.items())[:_FAILURES])
+    more = f"; and {len(store.failed) - _FAILURES:,} more" if len(store.failed) > _FAILURES else ""
+    raise DatasetError(
+        doing=f"scoring {store.title}",
+        found=f"{len(store.failed):,} of {len(store.manifest.stems):,} images that could not be read: {shown}{more}",
+        expected="images and label files that can be read",
+        fix="Mend or remove them" + (", or score the others with partial=True." if len(store) else "."),
+    )

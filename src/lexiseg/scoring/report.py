@@ -20,6 +20,9 @@ from lexiseg.metrics.iou import METRICS, SPLIT_METRICS, Scores
 from lexiseg.scoring.score import ProtocolScores
 from lexiseg.scoring.store.predictions import Predictions
 
+#: Failed images that are named in notes.
+_FAILURES = 20
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Report:
@@ -75,6 +78,7 @@ class Report:
             "names_checksum": names_checksum(self.store),
             "num_images": self.num_images,
             "num_missing": len(self.store.missing),
+            "failed": dict(self.store.failed),
             "num_duplicates": len(self.store.duplicates),
             "settings": self.settings,
             "protocols": [_one(result) for result in self.results],
@@ -98,6 +102,11 @@ def store_notes(store: Predictions) -> list[str]:
     if store.missing:
         shown = ", ".join(store.missing[:3]) + (", …" if len(store.missing) > 3 else "")
         notes.append(f"{len(store.missing):,} of {len(store.manifest.stems):,} images are missing: {shown}")
+    notes += [
+        f"could not be predicted: {stem}: {why}" for stem, why in list(store.failed.items())[:_FAILURES]
+    ]
+    if len(store.failed) > _FAILURES:
+        notes.append(f"{len(store.failed) - _FAILURES:,} more could not be predicted")
     if store.duplicates:
         shown = ", ".join(store.duplicates[:3]) + (", …" if len(store.duplicates) > 3 else "")
         notes.append(

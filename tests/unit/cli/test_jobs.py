@@ -8,7 +8,7 @@ import pytest
 
 from lexiseg.cli.jobs import is_done, plan_jobs
 from lexiseg.core.errors import InputError
-from lexiseg.core.result_files import picture_facts, result_paths
+from lexiseg.core.result_files import file_digest, picture_facts, result_paths
 
 FACTS = {"source": None, "size": {}, "classes": [], "vocabulary": [], "settings": {}}
 
@@ -200,7 +200,9 @@ def test_results_beside_the_pictures_overwrite_neither_pictures_nor_other_progra
 # What is done
 
 
-@pytest.mark.parametrize("change", ["no change", "picture", "size", "time", "request", "file", "damaged"])
+@pytest.mark.parametrize(
+    "change", ["no change", "picture", "size", "time", "request", "file", "damaged", "labels"]
+)
 def test_done_means_this_picture_and_this_request(change):
     touch("A/cat.png", "B/cat.png")
     os.utime("A/cat.png", ns=(10**18, 10**18))
@@ -208,6 +210,7 @@ def test_done_means_this_picture_and_this_request(change):
     request = {"vocabulary": ["cat"], "settings": {"model": "x"}}
     results("out/cat")
     facts = {**FACTS, **request, "picture": picture_facts("A/cat.png")}
+    facts["labels_sha256"] = file_digest("out/cat.labels.png")
     Path("out/cat.json").write_text(json.dumps(facts))
     if change == "size":
         Path("A/cat.png").write_bytes(b"xy")
@@ -218,6 +221,8 @@ def test_done_means_this_picture_and_this_request(change):
         request["vocabulary"] = ["dog"]
     if change == "file":
         Path("out/cat.overlay.png").unlink()
+    if change == "labels":
+        Path("out/cat.labels.png").write_bytes(b"of another run")
     if change == "damaged":
         Path("out/cat.json").write_text('{"half":')
     picture = picture_facts("B/cat.png" if change == "picture" else "A/cat.png")

@@ -66,5 +66,6 @@ CITYSCAPES19 = DatasetFacts(
         ),
     ),
     read_vocabulary=from_package("cityscapes19"),
+    category_ids=LABEL_IDS,
     roots=("", "cityscapes"),
 )

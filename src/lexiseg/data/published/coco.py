@@ -16,6 +16,9 @@ GAPS = (11, 25, 28, 29, 44, 65, 67, 68, 70, 82, 90)
 #: Published value of each of the 171 classes, in label order.
 STUFF_VALUES = tuple(value for value in range(182) if value not in GAPS)
 
+#: Official id of each of the 171 classes: 1 to 90 things, 92 to 182 stuff.
+CATEGORY_IDS = tuple(value + 1 for value in STUFF_VALUES)
+
 _NUM_THINGS = 80
 _FOLDERS = {"train": "train2017", "val": "val2017"}
 _IMAGES = "images/{folder}/{stem}.jpg"
@@ -102,6 +105,7 @@ STUFF164K = DatasetFacts(
     ),
     read_vocabulary=from_package("coco_stuff171"),
     roots=("", "coco", "coco_stuff164k"),
+    category_ids=CATEGORY_IDS,
 )  # fmt: skip
 
 
@@ -146,6 +150,7 @@ OBJECT81 = DatasetFacts(
     layouts=_object_layouts(scored=True),
     read_vocabulary=from_package("coco_object80", "background"),
     roots=_OBJECT_ROOTS,
+    category_ids=(None, *CATEGORY_IDS[:_NUM_THINGS]),
 )
 
 OBJECT80 = DatasetFacts(
@@ -162,4 +167,5 @@ OBJECT80 = DatasetFacts(
     layouts=_object_layouts(scored=False),
     read_vocabulary=from_package("coco_object80"),
     roots=_OBJECT_ROOTS,
+    category_ids=CATEGORY_IDS[:_NUM_THINGS],
 )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lexiseg.core.errors import DatasetError
 from lexiseg.data.class_lists import from_package
-from lexiseg.data.published.coco import STUFF_VALUES
+from lexiseg.data.published.coco import CATEGORY_IDS, STUFF_VALUES
 from lexiseg.data.published.dataset_facts import DatasetFacts
 from lexiseg.data.published.label_encodings import LabelMapping, identity, shifted
 from lexiseg.data.published.layouts import Layout
@@ -129,5 +129,6 @@ STUFF10K = DatasetFacts(
         ),
     ),
     read_vocabulary=from_package("coco_stuff171"),
+    category_ids=CATEGORY_IDS,
     roots=("", "coco_stuff_10k", "coco_stuff10k", "dataset"),
 )  # fmt: skip

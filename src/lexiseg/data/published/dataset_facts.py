@@ -32,6 +32,8 @@ class DatasetFacts:
         layouts: In the order in which they are looked for.
         read_vocabulary: Gives the classes, from this package or from the copy at a root.
         roots: Subfolders in which the tree may begin.
+        category_ids: Id of each class in the publisher's own JSON, None for a class that has none there; None
+            altogether where there is no such JSON.
     """
 
     name: str
@@ -47,6 +49,7 @@ class DatasetFacts:
     layouts: tuple[Layout, ...]
     read_vocabulary: Callable[[Path], Vocabulary]
     roots: tuple[str, ...] = ("",)
+    category_ids: tuple[int | None, ...] | None = None
 
     def layout(self, name: str) -> Layout:
         """Look up a layout by name.

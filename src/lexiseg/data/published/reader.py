@@ -77,6 +77,10 @@ class PublishedDataset(LabelledDataset):
                     f"Copy them again; lexiseg datasets check {facts.name} {self.path} lists what else is wrong.",
                 )
 
+    def image_path(self, index: int) -> Path:
+        """Return the file of one image."""
+        return self.pairs[index].image
+
     def __getitem__(self, index: int) -> Sample:
         """Read one sample.
 

@@ -16,10 +16,11 @@ from lexiseg.core.batch import Sample
 from lexiseg.core.constants import IGNORE_INDEX, IGNORE_INDEX_8BIT
 from lexiseg.core.drawing import class_colours, colour_map
 from lexiseg.core.errors import DatasetError, InputError
+from lexiseg.core.folder_lock import writing_alone
 from lexiseg.core.vocabulary import Vocabulary, as_lines, quoted
 from lexiseg.data.scenes.draw import FIRST_EVALUATION_SEED, WORLD_VERSION, draw_scene
 from lexiseg.data.scenes.settings import PasteSettings, WorldSettings
-from lexiseg.data.scenes.world import world_of
+from lexiseg.data.scenes.world import World, world_of
 
 _FACTS = "scenes.json"
 
@@ -50,7 +51,7 @@ def write_scene_folder(
         advance: Called after each scene.
 
     Raises:
-        InputError: The numbers do not fit, or there is nothing to hide.
+        InputError: The numbers do not fit, there is nothing to hide, or another run writes there.
         DatasetError: The folder holds other data.
         OutputError: It cannot be written.
     """
@@ -69,7 +70,32 @@ def write_scene_folder(
             expected="scenes with unseen classes",
             fix="Name some with --unseen, give --unseen-share, or take the preset weak-shot.",
         )
-    _claim(settings, world.content, out, num, num_val, seed, hide_unseen)
+    with writing_alone(out):
+        _claim(settings, world.content, out, num, num_val, seed, hide_unseen)
+        return _write_scenes(
+            settings,
+            world,
+            out,
+            num=num,
+            num_val=num_val,
+            seed=seed,
+            hide_unseen=hide_unseen,
+            advance=advance,
+        )
+
+
+def _write_scenes(
+    settings: WorldSettings,
+    world: World,
+    out: Path,
+    *,
+    num: int,
+    num_val: int,
+    seed: int,
+    hide_unseen: bool,
+    advance: Callable[[], None],
+) -> int:
+    """Draw what is not there yet and write the lists; return the number of new scenes."""
     samples = {}
     written = 0
     for place in range(num):

@@ -135,6 +135,10 @@ class RIM(Segmenter):
         ]
         return torch.tensor(rows, dtype=torch.float32)[:, None]
 
+    def is_missing(self, embeddings: Float[Tensor, "S 1"]) -> Bool[Tensor, " S"]:
+        """Tell which names the bank does not have; background is no row of it either."""
+        return embeddings[:, 0] < 0
+
     def class_scores(
         self, features: PatchFeatures, embeddings: Float[Tensor, "S 1"]
     ) -> Float[Tensor, "B S h w"]:

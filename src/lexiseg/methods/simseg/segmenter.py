@@ -28,6 +28,7 @@ from lexiseg.inference.decision import Decision, Redecision
 from lexiseg.inference.predict import EncodedImage, best_classes, grid_scores
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.inference.settings import InferenceSettings
+from lexiseg.inference.text_embeddings import say_unreadable
 from lexiseg.losses.contrastive import Temperature, contrastive_loss
 from lexiseg.methods.simseg.class_masks import (
     close_mask,
@@ -141,6 +142,7 @@ class SimSeg(Segmenter, ContrastiveTrainable):
 
     def embed_sentences(self, sentences: Sequence[str]) -> Float[Tensor, "T D"]:
         """Embed sentences as they are, of unit length."""
+        say_unreadable(self.texts, sentences)
         return self.texts(sentences)
 
     def class_scores(

@@ -89,6 +89,10 @@ class SimSegTextEncoder(TextEncoder):
         tokens, attention_mask = self.network(texts, pad_to_max_length=pool_padding)
         return pool_text(self.projection(tokens), attention_mask, pooling)
 
+    def unknown_share(self, texts: Sequence[str]) -> list[float]:
+        """Return the share of each text's words that are unknown, in [0, 1]."""
+        return self.network.tokenizer.unknown_share(texts)
+
     def embed_names(self, names: Sequence[str], prompts: str) -> Float[Tensor, "S D"]:
         """Embed class names, remembered as long as the weights stay; those of large networks on disk too."""
         state = self._state()

@@ -1,5 +1,6 @@
 """Segment a data set into a predictions store."""
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -10,7 +11,7 @@ import numpy as np
 
 from lexiseg.core.batch import Sample
 from lexiseg.core.constants import IGNORE_INDEX
-from lexiseg.core.errors import DatasetError
+from lexiseg.core.errors import DatasetError, ImageError, LexisegError, OutputError, WeightsError
 from lexiseg.core.row_rle import encode_runs
 from lexiseg.data.labelled_dataset import LabelledDataset
 from lexiseg.inference.class_names import ClassNames
@@ -38,6 +39,9 @@ def predict_into(
 ) -> int:
     """Segment every image that is not in the store yet, and write it with its true label map.
 
+    An image or label file that cannot be read is left out and noted in the store (``PredictionStore.failed``); the
+    same call tries it again.
+
     Args:
         segmenter: What ``lexiseg.load`` gives.
         dataset: Images; those without a label map are stored without.
@@ -53,7 +57,7 @@ def predict_into(
         How many images were segmented now.
 
     Raises:
-        InputError: The store was written with other settings.
+        InputError: The store was written with other settings, or another run writes this shard.
         OutputError: The store cannot be written.
     """
     open_store = partial(StoreWriter, folder, shard=shard[0])
@@ -69,6 +73,8 @@ def predict_in_memory(
     **changes: Any,
 ) -> MemoryStore:
     """Segment every image of a labelled data set and keep the predictions in memory, without scores.
+
+    What cannot be read is left out and noted in ``MemoryStore.failed``.
 
     Args:
         segmenter: What ``lexiseg.load`` gives.
@@ -132,6 +138,7 @@ def _predict(
         split=dataset.split,
         data_fingerprint=dataset.fingerprint(),
         stems=tuple(dataset.stems),
+        file_names=_file_names(dataset),
         redecisions=tuple(sorted(redecisions)),
     )
     num_new = 0
@@ -139,10 +146,18 @@ def _predict(
         for index in range(number, len(dataset), of):
             stem = dataset.stems[index]
             if stem not in writer.done:
-                sample = dataset[index]
-                if needs_truth and sample.label_map is None:
+                try:
+                    sample = dataset[index]
+                    is_wanted = sample.label_map is not None or not needs_truth
+                    encoded = segmenter.encode(sample.image, **changes) if is_wanted else None
+                except (ImageError, DatasetError, OSError) as error:
+                    if isinstance(error, WeightsError | OutputError):
+                        raise  # not of this image
+                    writer.fail(stem, _reason(error))
+                    advance()
+                    continue
+                if encoded is None:
                     raise _without_truth(sample)
-                encoded = segmenter.encode(sample.image, **changes)
                 decision = segmenter.decide(encoded, class_names, settings)
                 label_map = decision.label_map(class_names, settings)
                 writer.append(
@@ -157,6 +172,18 @@ def _predict(
                 num_new += 1
             advance()
     return writer, num_new
+
+
+def _file_names(dataset: LabelledDataset) -> tuple[str, ...]:
+    """Name the files of a data set below its path; nothing where they are not all known."""
+    paths = [dataset.image_path(index) for index in range(len(dataset))]
+    return tuple(Path(os.path.relpath(path, dataset.path)).as_posix() for path in paths if path is not None)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, LexisegError):
+        return f"{error.doing}: {error.found}. {error.fix}"
+    return f"{type(error).__name__}: {error}"
 
 
 def _without_truth(sample: Sample) -> DatasetError:

@@ -37,6 +37,7 @@ class Manifest:
         split: Its split, or None for all images.
         data_fingerprint: Of pictures, label files and classes.
         stems: Its images.
+        file_names: File of each image below the data set's path; empty where it is not known.
         redecisions: What may be decided again from the kept scores (``Segmenter.redecisions``); nothing in
             stores that do not say.
         format: Version of the store's format.
@@ -57,6 +58,7 @@ class Manifest:
     data_fingerprint: str
     stems: tuple[str, ...] = field(repr=False)
     opened_with: Mapping[str, Any] = field(default_factory=dict)
+    file_names: tuple[str, ...] = field(default=(), repr=False)
     redecisions: tuple[str, ...] = ()
     format: int = FORMAT
 
@@ -79,11 +81,13 @@ class Predictions(ABC):
         manifest: What the predictions mean.
         duplicates: Stems that are there more than once, with the same bytes each time; they count once.
         damage: What cannot be read.
+        failed: Why each image that could not be predicted is missing, by stem.
     """
 
     manifest: Manifest
     duplicates: list[str]
     damage: list[ShardDamage]
+    failed: Mapping[str, str]
 
     @property
     @abstractmethod
@@ -132,13 +136,15 @@ class Predictions(ABC):
         missing = self.missing
         if not missing or (partial and len(self)):
             return
+        why = "".join(f"; {self.failed[stem]}" for stem in missing[:3] if stem in self.failed)
         damage = "".join(f"; {place.shard} has {place.found}" for place in self.damage)
         raise DatasetError(
             doing=f"{doing} the store {self.title}",
             found=f"{len(missing):,} of {len(self.manifest.stems):,} images missing "
-            f"({', '.join(missing[:3])}{', …' if len(missing) > 3 else ''}){damage}",
+            f"({', '.join(missing[:3])}{', …' if len(missing) > 3 else ''}){why}{damage}",
             expected="a prediction of every image of the data set",
-            fix="Run the same lexiseg predict command again: it does only these."
+            fix=("Mend or remove the files that cannot be read, then run" if why else "Run")
+            + " the same lexiseg predict command again: it does only these."
             + (" --partial takes what is there." if len(self) else ""),
         )
 
@@ -154,6 +160,7 @@ class MemoryStore(Predictions):
         self.manifest = manifest
         self.duplicates: list[str] = []
         self.damage: list[ShardDamage] = []
+        self.failed: dict[str, str] = {}
         self._images: dict[str, StoredImage] = {}
 
     @property
@@ -175,6 +182,10 @@ class MemoryStore(Predictions):
     def append(self, image: StoredImage) -> None:
         """Keep one image."""
         self._images[image.stem] = image
+
+    def fail(self, stem: str, reason: str) -> None:
+        """Note why an image has no prediction."""
+        self.failed[stem] = reason
 
     def __getitem__(self, stem: str) -> StoredImage:
         """Return the prediction of one image."""

@@ -4,6 +4,7 @@
 
     store/
       manifest.json       vocabulary, classes and stems of the data set, settings, fingerprint of the data
+      shard-000.failed    why images have no block, as JSON
       shard-000.runs      one block an image (``store_blocks``): label maps as runs, best scores on the grid
 
 Shards are only ever appended to, a block at a time, so that a run may be killed at any moment and
@@ -12,12 +13,16 @@ the same command goes on. Several processes write shards of their own.
 
 import json
 from collections import defaultdict
+from contextlib import ExitStack
 from dataclasses import asdict, fields
+from functools import partial
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from lexiseg.core.atomic_write import atomic_path
+from lexiseg.core.atomic_write import atomic_path, output_error
 from lexiseg.core.errors import DatasetError, InputError, OutputError
+from lexiseg.core.folder_lock import try_lock, writing_alike
 from lexiseg.scoring.store.blocks import BlockPlace, Shard, ShardDamage, StoredImage, pack_block
 from lexiseg.scoring.store.predictions import FORMAT, Manifest, Predictions
 
@@ -62,7 +67,7 @@ def refuse_other(folder: Path, there: Manifest, wanted: Manifest) -> None:
         if item.name == "settings":
             keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
             differing += [f"{key} = {old.get(key)!r} instead of {new.get(key)!r}" for key in keys]
-        elif item.name not in ("data", "opened_with") and old != new:
+        elif item.name not in ("data", "opened_with", "file_names") and old != new:
             differing.append(f"another {item.name.replace('_', ' ')}")
     if differing:
         raise InputError(
@@ -71,6 +76,51 @@ def refuse_other(folder: Path, there: Manifest, wanted: Manifest) -> None:
             expected="the same model, settings, classes and data",
             fix="Choose another folder with --out, or delete this one.",
         )
+
+
+def _claim(folder: Path, manifest: Manifest, alone: bool) -> None:
+    """Write the manifest, or see that the one that is there is the same."""
+    if (folder / MANIFEST).exists():
+        refuse_other(folder, read_manifest(folder), manifest)
+    elif alone:
+        with atomic_path(folder / MANIFEST) as temporary:
+            text = json.dumps(asdict(manifest), indent=1, ensure_ascii=False)
+            temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def _open_shard(path: Path) -> FileIO:
+    """Open a shard for appending, locked: two processes must not append to one.
+
+    Raises:
+        InputError: Another run writes it.
+        OutputError: It cannot be opened.
+    """
+    try:
+        file = FileIO(path, "ab")
+    except OSError as error:
+        raise output_error(path, error) from error
+    if not try_lock(file.fileno(), path):
+        file.close()
+        raise InputError(
+            doing=f"starting to write {path}",
+            found="another run that writes this shard now",
+            expected="one run a shard at a time",
+            fix="Wait until it has ended, or give each of N runs its own --shard I/N.",
+        )
+    return file
+
+
+def _failed_path(shard: Path) -> Path:
+    return shard.with_suffix(".failed")
+
+
+def _read_failed(path: Path) -> dict[str, str]:
+    """Read why images have no block; a damaged file says nothing, and the images are missing all the same."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return {str(stem): str(reason) for stem, reason in found.items()} if isinstance(found, dict) else {}
 
 
 class StoreWriter:
@@ -85,30 +135,32 @@ class StoreWriter:
 
     Attributes:
         done: Stems that are in the store, in any shard, intact.
+        failed: Why images of this shard could not be predicted by this run, by stem.
 
     Raises:
-        InputError: The store was written with other settings.
+        InputError: The store was written with other settings, or another run writes this shard.
         OutputError: The folder cannot be written.
     """
 
     def __init__(self, folder: Path, manifest: Manifest, *, shard: int = 0) -> None:
         self.folder = folder
-        if (folder / MANIFEST).exists():
-            refuse_other(folder, read_manifest(folder), manifest)
-        else:
-            with atomic_path(folder / MANIFEST) as temporary:
-                text = json.dumps(asdict(manifest), indent=1, ensure_ascii=False)
-                temporary.write_text(text + "\n", encoding="utf-8")
         self.path = folder / f"shard-{shard:03d}.runs"
-        self.path.touch()
         self.done: set[str] = set()
-        for path in sorted(folder.glob("shard-*.runs")):
+        self.failed: dict[str, str] = {}
+        with ExitStack() as stack:
+            stack.enter_context(writing_alike(folder, partial(_claim, folder, manifest)))
+            self._file = stack.enter_context(_open_shard(self.path))
+            self._find_done()
+            self._write_failed()  # what failed before is tried again
+            self._opened = stack.pop_all()
+
+    def _find_done(self) -> None:
+        """Note what is there, and drop half a block at the end of this shard."""
+        for path in sorted(self.folder.glob("shard-*.runs")):
             found = Shard(path)
             self.done |= {place.stem for place in found.places if found.is_intact(place)}
             if path == self.path and found.damage is not None:
-                with path.open("r+b") as file:
-                    file.truncate(found.end)
-        self._file = self.path.open("ab", buffering=0)
+                self._file.truncate(found.end)
 
     def append(self, image: StoredImage) -> None:
         """Write one image.
@@ -129,9 +181,25 @@ class StoreWriter:
             ) from error
         self.done.add(image.stem)
 
+    def fail(self, stem: str, reason: str) -> None:
+        """Note why an image has no block; a later run of the same shard tries it again.
+
+        Raises:
+            OutputError: The folder cannot be written.
+        """
+        self.failed[stem] = reason
+        self._write_failed()
+
+    def _write_failed(self) -> None:
+        path = _failed_path(self.path)
+        if self.failed or path.exists():
+            with atomic_path(path) as temporary:
+                text = json.dumps(self.failed, indent=1, ensure_ascii=False)
+                temporary.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
+
     def close(self) -> None:
         """Close the shard."""
-        self._file.close()
+        self._opened.close()
 
     def __enter__(self) -> "StoreWriter":
         return self
@@ -149,6 +217,7 @@ class PredictionStore(Predictions):
     Attributes:
         manifest: What the predictions mean.
         duplicates: Stems that are there more than once, with the same bytes each time; they count once.
+        failed: Why each image that could not be predicted is missing, by stem.
         damage: Shards that end in half a block, and blocks whose damaged bytes name no image.
 
     Raises:
@@ -170,6 +239,10 @@ class PredictionStore(Predictions):
             self._refuse_stranger(by_stem.pop(stem))
         self.duplicates: list[str] = []
         self._places = {stem: self._one_of(places) for stem, places in by_stem.items()}
+        self.failed: dict[str, str] = {}
+        for path in sorted(self.folder.glob("shard-*.failed")):
+            found = _read_failed(path)
+            self.failed |= {stem: why for stem, why in found.items() if stem in known and stem not in self}
 
     @property
     def title(self) -> str:

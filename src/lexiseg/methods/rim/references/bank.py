@@ -24,6 +24,7 @@ from torch.nn.functional import normalize
 
 from lexiseg.core.atomic_write import atomic_path
 from lexiseg.core.errors import DatasetError
+from lexiseg.core.folder_lock import writing_alone
 
 
 def inter_class_scores(
@@ -316,7 +317,8 @@ def merge_banks(banks: Sequence[ReferenceBank], out: Path) -> int:
             if name not in merged:
                 merged[name] = bank.read_class(name)
     failed = {name: facts for name, facts in rejected.items() if name not in merged}
-    save_bank(out, list(merged.values()), encoder=first.encoder, rejected=failed)
+    with writing_alone(parts_folder(out)):  # not under a build that adds to it
+        save_bank(out, list(merged.values()), encoder=first.encoder, rejected=failed)
     return len(merged)
 
 

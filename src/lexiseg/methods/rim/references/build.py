@@ -17,7 +17,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from lexiseg.core.errors import DatasetError, InputError
+from lexiseg.core.errors import DatasetError, InputError, LexisegError, OutputError
+from lexiseg.core.folder_lock import writing_alone
 from lexiseg.core.interfaces import ImageEncoder
 from lexiseg.data.transforms import fitted_size, resize_image
 from lexiseg.methods.rim.references.bank import (
@@ -69,11 +70,13 @@ class Built:
         made: Classes built now.
         kept: Classes that were there already.
         rejected: Facts of the classes without a usable picture, by name.
+        damaged: Pictures of these classes that could not be read, and why.
     """
 
     made: tuple[str, ...]
     kept: tuple[str, ...]
     rejected: Mapping[str, Mapping[str, Any]]
+    damaged: Mapping[str, str]
 
 
 def build_bank(
@@ -102,11 +105,24 @@ def build_bank(
         advance: Called after each class.
 
     Raises:
-        DatasetError: No class has a usable picture, the bank that is there has another encoder, or a
-            picture's mask cannot be used.
+        DatasetError: No class has a usable picture, or the bank that is there has another encoder.
+        InputError: Another build writes this bank.
         OutputError: The bank cannot be written.
     """
     settings = settings or BuildSettings()
+    with writing_alone(parts_folder(out)):  # what is kept there, and the bank, belong to one build at a time
+        return _build(names, source, encoder, out, encoder_facts, settings, advance)
+
+
+def _build(
+    names: Sequence[str],
+    source: ReferenceSource,
+    encoder: ImageEncoder,
+    out: Path,
+    encoder_facts: Mapping[str, Any],
+    settings: BuildSettings,
+    advance: Callable[[], None],
+) -> Built:
     facts = {**encoder_facts, "short_side": settings.short_side}
     old = ReferenceBank(out) if out.is_file() else None
     if old is not None and old.encoder != facts:
@@ -120,7 +136,12 @@ def build_bank(
     made, kept, done = [], [], []
     rejected: dict[str, Mapping[str, Any]] = dict(old.rejected) if old else {}
     for name in names:
-        key = content_key(name, source, facts, settings)
+        try:
+            key = content_key(name, source, facts, settings)
+        except OSError as error:  # an image that cannot be opened
+            rejected[name] = _unreadable(source, error.strerror or str(error))
+            advance()
+            continue
         part = parts / f"{key}.safetensors"
         rejected.pop(name, None)
         if old is not None and old.key(name) == key:
@@ -130,7 +151,7 @@ def build_bank(
             done.append(ReferenceBank(part).read_class(name))
             kept.append(name)
         else:
-            built = build_class(name, key, source, encoder, settings)
+            built = _class_or_why_not(name, key, source, encoder, settings)
             if isinstance(built, ClassReferences):
                 save_bank(part, [built], encoder=facts)
                 done.append(built)
@@ -138,6 +159,8 @@ def build_bank(
             else:
                 rejected[name] = built
         advance()
+    facts_of_classes = [each.facts for each in done] + [rejected[name] for name in names if name in rejected]
+    damaged = {origin: why for each in facts_of_classes for origin, why in each.get("damaged", {}).items()}
     if old is not None:
         done = [old.read_class(name) for name in old.names if name not in names] + done
     if not done:
@@ -145,8 +168,29 @@ def build_bank(
     save_bank(out, done, encoder=facts, rejected=rejected)
     shutil.rmtree(parts, ignore_errors=True)
     return Built(
-        made=tuple(made), kept=tuple(kept), rejected={n: rejected[n] for n in names if n in rejected}
+        made=tuple(made),
+        kept=tuple(kept),
+        rejected={name: rejected[name] for name in names if name in rejected},
+        damaged=damaged,
     )
+
+
+def _class_or_why_not(
+    name: str, key: str, source: ReferenceSource, encoder: ImageEncoder, settings: BuildSettings
+) -> ClassReferences | dict[str, Any]:
+    """Build one class; what cannot be used of it must not cost the other classes."""
+    try:
+        return build_class(name, key, source, encoder, settings)
+    except OutputError:
+        raise
+    except LexisegError as error:
+        return _unreadable(source, f"{error.doing}: {error.found}")
+    except OSError as error:
+        return _unreadable(source, error.strerror or str(error))
+
+
+def _unreadable(source: ReferenceSource, reason: str) -> dict[str, Any]:
+    return {"source": source.name, **source.facts(), "drawn": 1, "rejected": {reason: 1}}
 
 
 def content_key(
@@ -165,9 +209,12 @@ def build_class(
     """Encode the pictures of one class; give only the facts where every picture is rejected."""
     features, outside, thumbnails, origins = [], [], [], []
     reasons: Counter[str] = Counter()
+    damaged: dict[str, str] = {}
     for drawn in source.draw(name, settings.pictures):
         if isinstance(drawn, RejectedPicture):
             reasons[drawn.reason] += 1
+            if drawn.is_damaged:
+                damaged[drawn.origin] = drawn.reason
             continue
         inside, around = pool_picture(drawn, encoder, settings.short_side)
         features.append(inside)
@@ -180,6 +227,7 @@ def build_class(
         **source.facts(),
         "drawn": len(features) + reasons.total(),
         "rejected": dict(reasons),
+        "damaged": damaged,
     }
     if not features:
         return facts

@@ -11,11 +11,13 @@ from PIL import Image
 from lexiseg.core.errors import DatasetError
 from lexiseg.data.images import IMAGE_SUFFIXES, load_image
 from lexiseg.methods.rim.references.sources import (
+    DAMAGE,
     Drawn,
     ReferencePicture,
     ReferenceSource,
     RejectedPicture,
     coverage_problem,
+    damaged_picture,
 )
 
 #: Grey between black and white, so that neither dark nor light objects melt into it.
@@ -77,9 +79,13 @@ class CutoutSource(ReferenceSource):
         for file in self.by_name.get(_key(class_name), [])[: 2 * count]:
             if usable == count:
                 return
-            load_image(self.files[file])  # raises what is to be known about a damaged file
-            with Image.open(self.files[file]) as opened:
-                cutout = opened.convert("RGBA")
+            try:
+                load_image(self.files[file])  # raises what is to be known about a damaged file
+                with Image.open(self.files[file]) as opened:
+                    cutout = opened.convert("RGBA")
+            except DAMAGE as error:
+                yield damaged_picture(file, error)
+                continue
             mask = np.asarray(cutout)[..., 3] > 127
             backdrop = Image.new("RGBA", cutout.size, (BACKDROP, BACKDROP, BACKDROP, 255))
             image = np.array(Image.alpha_composite(backdrop, cutout).convert("RGB"))

@@ -12,11 +12,13 @@ from PIL import Image
 from lexiseg.core.errors import DatasetError
 from lexiseg.data.images import IMAGE_SUFFIXES, load_image
 from lexiseg.methods.rim.references.sources import (
+    DAMAGE,
     Drawn,
     ReferencePicture,
     ReferenceSource,
     RejectedPicture,
     coverage_problem,
+    damaged_picture,
 )
 
 #: Finds the object of a picture that has no mask.
@@ -70,19 +72,22 @@ class FolderSource(ReferenceSource):
     def draw(self, class_name: str, count: int) -> Iterator[Drawn]:
         """Return the pictures of the class's folder with their masks, at most ``2 * count`` tried.
 
-        Raises:
-            ImageError: A picture cannot be read.
-            DatasetError: A mask has another size than its picture.
+        What cannot be read, or has a mask of another size, is rejected.
         """
         usable = 0
         for file in self._files(class_name)[: 2 * count]:
             if usable == count:
                 return
-            image = load_image(file)
-            given = _mask_of(file)
-            mask = _read_mask(given, image) if given.is_file() else self.find_object(image)
-            problem = coverage_problem(mask)
             origin = file.relative_to(self.folder).as_posix()
+            given = _mask_of(file)
+            try:
+                image = load_image(file)
+                mask = _read_mask(given, image) if given.is_file() else None
+            except DAMAGE as error:
+                yield damaged_picture(origin, error)
+                continue
+            mask = self.find_object(image) if mask is None else mask
+            problem = coverage_problem(mask)
             if problem:
                 yield RejectedPicture(origin=origin, reason=problem)
                 continue

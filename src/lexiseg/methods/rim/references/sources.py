@@ -8,6 +8,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from jaxtyping import Bool, UInt8
 
+from lexiseg.core.errors import DatasetError, ImageError, LexisegError
+
 #: A mask outside these shares of its picture is not the object of a class but a speck, or all of it.
 MIN_COVERAGE, MAX_COVERAGE = 0.01, 0.95
 
@@ -36,13 +38,28 @@ class RejectedPicture:
     Attributes:
         origin: Where it came from.
         reason: Why, in words that are counted over the class.
+        is_damaged: It, or its mask, could not be read.
     """
 
     origin: str
     reason: str
+    is_damaged: bool = False
 
 
 Drawn: TypeAlias = ReferencePicture | RejectedPicture
+
+
+def damaged_picture(origin: str, error: Exception) -> RejectedPicture:
+    """Reject a picture that, or whose mask, could not be read; the others of its class are still good."""
+    if isinstance(error, LexisegError):
+        reason = f"{error.found}; expected {error.expected}"
+    else:
+        reason = getattr(error, "strerror", None) or str(error)
+    return RejectedPicture(origin=origin, reason=reason, is_damaged=True)
+
+
+#: What reading a damaged picture raises.
+DAMAGE = (ImageError, DatasetError, OSError, SyntaxError, ValueError)
 
 
 class ReferenceSource(ABC):

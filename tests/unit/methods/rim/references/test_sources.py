@@ -84,10 +84,14 @@ def test_own_pictures_use_their_mask_or_find_the_object(tmp_path):
     assert (second.mask & truth).sum() / (second.mask | truth).sum() > 0.9
 
 
-def test_a_mask_of_another_size_is_refused(tmp_path):
+def test_a_mask_of_another_size_costs_only_its_picture(tmp_path):
     scene(tmp_path / "cat" / "a.png", mask=np.full((4, 4), 255, np.uint8))
-    with pytest.raises(DatasetError, match="found 4 × 4 pixels; expected the picture's 60 × 40"):
-        list(FolderSource(tmp_path, salient_object, found_by="contrast").draw("cat", 1))
+    scene(tmp_path / "cat" / "b.png")
+    first, second = FolderSource(tmp_path, salient_object, found_by="contrast").draw("cat", 2)
+    assert first == RejectedPicture(
+        origin="cat/a.png", reason="4 × 4 pixels; expected the picture's 60 × 40", is_damaged=True
+    )
+    assert isinstance(second, ReferencePicture)
 
 
 def test_a_picture_without_contrast_has_no_object(tmp_path):
