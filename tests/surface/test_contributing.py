@@ -7,7 +7,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-PATHS = sorted(path for path in set(re.findall(r"`((?:src|tests|docs)/[\w/.]+)`", PAGE)) if "NAME" not in path)
+PATHS = sorted(
+    path for path in set(re.findall(r"`((?:src|tests|docs)/[\w/.]+)`", PAGE)) if "NAME" not in path
+)
 
 
 @pytest.mark.parametrize("path", PATHS)

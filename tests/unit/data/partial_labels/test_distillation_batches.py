@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 import torch
-from weak_shot_toys import CAT, SIZE, ToyDataset, picture_of, toy_samples
 
 from distillation_toys import toy_batches, toy_view
 from lexiseg.core.constants import IGNORE_INDEX
@@ -14,6 +13,7 @@ from lexiseg.data.partial_labels.distillation_batches import (
     fit_square,
 )
 from lexiseg.data.partial_labels.pseudo_masks import WithPseudoMasks, write_pseudo_mask
+from partial_label_toys import CAT, SIZE, ToyDataset, picture_of, toy_samples
 
 
 def test_a_row_depends_on_the_step_and_its_place_only():

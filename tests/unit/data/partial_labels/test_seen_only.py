@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
-from weak_shot_toys import CAT, VOCABULARY, ToyDataset, picture_of, toy_samples
 
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.errors import DatasetError, VocabularyError
 from lexiseg.core.vocabulary import Vocabulary
 from lexiseg.data.partial_labels.seen_only import SeenOnly
+from partial_label_toys import CAT, VOCABULARY, ToyDataset, picture_of, toy_samples
 
 
 def view_of(*samples, vocabulary=VOCABULARY, **settings) -> SeenOnly:

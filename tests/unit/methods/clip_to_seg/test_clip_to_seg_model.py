@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 from torch.utils.flop_counter import FlopCounterMode
-from weak_shot_toys import SIZE, VOCABULARY, picture_of, toy_samples
 
 from distillation_toys import (
     WIDTH,
@@ -27,6 +26,7 @@ from lexiseg.methods.clip_to_seg.settings import ClipToSegSettings
 from lexiseg.methods.clip_to_seg.teacher import unit_texts
 from lexiseg.models.backbones import TinyPyramid
 from lexiseg.models.dense_student import DenseStudent, StudentSettings
+from partial_label_toys import SIZE, VOCABULARY, picture_of, toy_samples
 
 
 def batch_of(samples=None, **more):

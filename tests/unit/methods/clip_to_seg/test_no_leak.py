@@ -8,11 +8,11 @@ import dataclasses
 
 import pytest
 import torch
-from weak_shot_toys import SEEN, SIZE, VOCABULARY, toy_samples, with_labels_permuted
 
 from distillation_toys import ToyFeatures, toy_batches, toy_method, toy_model, toy_view
 from lexiseg.core.vocabulary import Vocabulary
 from lexiseg.data.partial_labels.distillation_batches import DistillationBatches, WholeImages
+from partial_label_toys import SEEN, SIZE, VOCABULARY, toy_samples, with_labels_permuted
 
 STEPS = 3
 RENAMED = Vocabulary(names=(*VOCABULARY.names[:3], "lynx", "jackal", "finch"), seen=SEEN)
