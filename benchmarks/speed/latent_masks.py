@@ -97,7 +97,7 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     rows = []
-    for images, things in ((2, 12), (2, 40), (16, 40)):
+    for images, things in ((2, 12), (2, 40)):
         maps = made_maps(images, 32, 512, things)
         labels = torch.full((images, 512, 512), VOID)
         labels[:, :, :128] = 0

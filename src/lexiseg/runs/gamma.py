@@ -117,9 +117,7 @@ def sweep_gamma(
     ]
 
 
-def _scores(
-    gamma: float, counts: ImageCounts, num_classes: int, sides: Sequence[Int64[np.ndarray, " _"]]
-) -> GammaScores:
+def _scores(gamma: float, counts: ImageCounts, num_classes: int, sides: Sequence[np.ndarray]) -> GammaScores:
     margins = counts.margins(num_classes)
     statistic = _statistic(sides)
     pixels = np.zeros((3, num_classes), np.int64)
@@ -131,7 +129,7 @@ def _scores(
     return GammaScores(gamma=gamma, seen=seen, unseen=unseen, harmonic=harmonic, intervals=ends)
 
 
-def _statistic(sides: Sequence[Int64[np.ndarray, " _"]]) -> Statistic:
+def _statistic(sides: Sequence[np.ndarray]) -> Statistic:
     def compute(pixels: Int64[np.ndarray, "3 K"]) -> Float64[np.ndarray, " S"]:
         iou = iou_of_pixels(*pixels)
         # A class that neither occurs nor is predicted says nothing.

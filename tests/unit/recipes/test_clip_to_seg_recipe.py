@@ -282,11 +282,6 @@ def test_photographs_without_any_label_or_name(tmp_path):
         (clothing(), InputError, r"--data\.path FOLDER"),
         (folder(), InputError, r"--data\.path FOLDER"),
         (
-            dataclasses.replace(voc(), data=dataclasses.replace(voc().data, class_split=None)),
-            InputError,
-            "class",
-        ),
-        (
             dataclasses.replace(folder(), teacher=scenes().teacher, data=dataclasses.replace(folder().data)),
             InputError,
             "the teacher 'scenes' with data.dataset = folder",
