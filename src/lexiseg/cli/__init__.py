@@ -26,8 +26,14 @@ COMMANDS = {
     "export": ("export:Export", "Write the masks of a predictions store as COCO annotations."),
     "train": ("train:Train", "Train a model by a recipe into a run folder."),
     "retrain": ("retrain:Retrain", "Train twice: with tags, then on the pseudo masks of the first model."),
-    "distil": ("distil:Distil", "Turn an open-vocabulary model into a plain, fast segmenter."),
-    "gamma": ("gamma:Gamma", "Score a run of CLIP-to-Seg at many γ, what seen classes' scores lose."),
+    "distil": (
+        "distil:Distil",
+        "Turn an open-vocabulary model into a plain, fast segmenter, with masks or without any.",
+    ),
+    "gamma": (
+        "gamma:Gamma",
+        "Score a run of CLIP-to-Seg at many γ: what is taken from the scores of classes that had masks.",
+    ),
     "ablate": (
         "ablate:Ablate",
         "Make a table of a paper again: train and measure its cells; what is finished is kept.",
