@@ -272,7 +272,7 @@ def main() -> None:
         folder = Path(name)
         searched = neighbour_rows(folder, given.queries, given.index)
         print_rows(searched, "16 nearest neighbours")
-        memory = [peak_memory(folder, size) for size in (SHARD, min(given.queries, 4 * SHARD))]
+        memory = peak_memory(folder, given.queries)
         print(memory)
         curated, facts = curation_rows(folder, given.images)
         print_rows(curated, "curation")

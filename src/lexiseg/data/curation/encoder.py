@@ -19,7 +19,7 @@ class PairEncoder(Protocol):
     name: str
     fingerprint: str
 
-    def embed_images(self, images: Sequence[UInt8[np.ndarray, "H W 3"]]) -> Float32[np.ndarray, "B D"]:
+    def embed_images(self, images: Sequence[UInt8[np.ndarray, "_ _ 3"]]) -> Float32[np.ndarray, "B D"]:
         """Embed RGB images, 0..255, of any sizes; unit rows."""
 
     def embed_texts(self, texts: Sequence[str]) -> Float32[np.ndarray, "T D"]:
