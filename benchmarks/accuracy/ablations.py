@@ -1,6 +1,6 @@
-"""Make the papers' tables again on synthetic scenes; writes simseg.json or simformer.json beside this file.
+"""Make the papers' tables again on synthetic scenes; writes simseg.json, simformer.json or clip_to_seg.json beside this file.
 
-python benchmarks/accuracy/ablations.py [simseg] [simformer] [--clothing FOLDER] [--out build/ablations] [--jobs 2]
+python benchmarks/accuracy/ablations.py [simseg] [simformer] [clip-to-seg] [--clothing FOLDER] [--out build/ablations] [--jobs 2]
 
 About an hour for simseg and two for simformer, on two cores. Without the photographs of Clothing Co-Parsing
 (docs/methods/simformer.md) their table is left out. What is finished in --out is not done again.
@@ -36,6 +36,13 @@ TABLES = {
         ("simformer/points", 400, (0,)),
         ("simformer/clothing", 1500, (0,)),
     ),
+    "clip-to-seg": (
+        ("clip-to-seg/parts", 400, (0, 1, 2)),
+        ("clip-to-seg/bank", 400, (0, 1, 2)),
+        ("clip-to-seg/merging", 400, (0,)),
+        ("clip-to-seg/gamma", 400, (0,)),
+        ("clip-to-seg/clothing", 1500, (0,)),
+    ),
 }
 
 
@@ -58,7 +65,7 @@ def main() -> None:
             where = {"data.path": given.clothing} if ablation.needs_data else {}
             tables[name] = make(ablation, num_steps, seeds, where, given.out, given.jobs)
         facts = {"command": f"python benchmarks/accuracy/ablations.py {method}", **machine()}
-        (HERE / f"{method}.json").write_text(json.dumps({**facts, "tables": tables}, indent=1) + "\n")
+        (HERE / f"{method.replace('-', '_')}.json").write_text(json.dumps({**facts, "tables": tables}, indent=1) + "\n")
 
 
 def make(
