@@ -55,6 +55,10 @@ COMMANDS = {
         "models:Models",
         "List the models that are known by name, or the settings of one model's method.",
     ),
+    "convert": (
+        "convert:Convert",
+        "Convert pickled weights to safetensors, once, where you trust their source.",
+    ),
     "doctor": (
         "doctor:Doctor",
         "Check versions, weights and their licences, threads, and known traps of the installation.",

@@ -24,7 +24,6 @@ from lexiseg.models.checkpoint import build_model, fingerprint, read_config, tra
 from lexiseg.models.pixel_normalisation import PixelNormalisation, load_normalisation
 from lexiseg.models.published_names import published_names
 
-
 Precision = Literal["float32", "bfloat16"]
 
 
