@@ -76,8 +76,8 @@ def resolve_checkpoint(name: str) -> Path:
     """Return the folder of a checkpoint; download only what no earlier download has left behind.
 
     Args:
-        name: A local folder, ``dinov2-small``, or a hub id such as ``openai/clip-vit-base-patch16``, with ``@`` and a branch, tag or
-            commit behind it if need be. A folder of that name wins. A copy in the hub's cache, or one that
+        name: A local folder, ``dinov2-small``, or a hub id such as ``openai/clip-vit-base-patch16``, with ``@`` and
+            a branch, tag or commit behind it if need be. A folder of that name wins. A copy in the hub's cache, or one that
             ``lexiseg convert`` made, is used without asking the hub.
 
     Raises:
