@@ -372,7 +372,7 @@ def _quiet_transformers() -> Iterator[None]:
 
 
 def _fill_position_ids(model: nn.Module) -> None:
-    """Give a network without memory its positions 0, 1, 2, …, which no file needs to hold."""
+    """Fill in the positions 0, 1, 2, … of a network without memory, which no file needs to hold."""
     for name, value in model.named_buffers():
         if value.is_meta:
             assert name.endswith("position_ids"), f"{name} is in no file and has no known value"

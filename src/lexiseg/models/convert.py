@@ -189,7 +189,7 @@ def _to_convert(names: list[str]) -> list[str]:
 
 
 def _todo(home: Path) -> dict[str, str]:
-    """Give the safetensors to write by the pickle, or nothing where there are safetensors already."""
+    """Return the safetensors to write by pickle, or nothing where there are safetensors already."""
     names = [path.name for path in home.iterdir()]
     pickles = _to_convert(names)
     if not pickles:

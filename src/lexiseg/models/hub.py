@@ -125,7 +125,7 @@ def is_hub_id(name: str) -> bool:
 
 
 def is_cached(name: str) -> bool:
-    """Tell whether an earlier download or conversion of a hub id is complete; the hub is not asked."""
+    """Return whether an earlier download or conversion of a hub id is complete; the hub is not asked."""
     return _on_this_machine(*split_revision(name), quiet=True) is not None
 
 
@@ -184,7 +184,7 @@ def _cached_pull_requests(repository: str) -> list[str]:
 
 
 def _conversions(repository: str) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Give what ``lexiseg convert`` made of a repository, newest first."""
+    """Return what ``lexiseg convert`` made of a repository, newest first."""
     folders = converted_folder(repository, "*")
     found = [
         (file.stat().st_mtime, file) for file in folders.parent.glob(f"{folders.name}/{CONVERSION_RECORD}")

@@ -28,7 +28,7 @@ class SeenFiles:
 
     @property
     def is_pickle_only(self) -> bool:
-        """Tell whether the main branch has no safetensors."""
+        """Return whether the main branch has no safetensors."""
         return not any(file.endswith(".safetensors") for file in self.weights)
 
 

@@ -71,7 +71,7 @@ class WeightFiles:
 
 
 def choose_weight_files(names: Collection[str], stem: str = "model") -> WeightFiles | None:
-    """Choose the safetensors of a network among the names in its folder: full precision first.
+    """Return the safetensors of a network among the names in its folder, full precision first.
 
     Args:
         names: Files of one folder, without their folder.
@@ -93,7 +93,7 @@ def choose_weight_files(names: Collection[str], stem: str = "model") -> WeightFi
 
 
 def wanted_weights(names: Collection[str], stem: str = "model") -> list[str]:
-    """List the weight files to download: those of ``choose_weight_files``, shards included."""
+    """Return the weight files to download, those of ``choose_weight_files``, shards included."""
     chosen = choose_weight_files(names, stem)
     if chosen is None:
         return []
@@ -111,7 +111,7 @@ def wanted_weights(names: Collection[str], stem: str = "model") -> list[str]:
 
 
 def pickled_weights(names: Collection[str]) -> list[str]:
-    """List the pickles among the files of a folder that hold weights in transformers' or diffusers' names.
+    """Return the pickles among the files of a folder that hold weights in transformers' or diffusers' names.
 
     OpenCLIP's are not among them: converting those would not make them readable.
     """
@@ -119,18 +119,18 @@ def pickled_weights(names: Collection[str]) -> list[str]:
 
 
 def describe_type(model_type: object) -> str:
-    """Say a ``model_type`` and, where we know it, what such a checkpoint gives."""
+    """Return a ``model_type`` and, where we know it, what such a checkpoint gives."""
     known = _TYPES.get(model_type) if isinstance(model_type, str) else None
     return f"model_type {model_type!r}" + (f", which gives {known}" if known else "")
 
 
 def example_of(model_types: Collection[str]) -> str:
-    """Name checkpoints of these types, for the last sentence of a message."""
+    """Return names of checkpoints of these types, for the last sentence of a message."""
     return " or ".join(_EXAMPLES[kind] for kind in sorted(model_types) if kind in _EXAMPLES)
 
 
 def describe_folder(folder: Path) -> str | None:
-    """Say what a folder without a usable ``config.json`` is, where it is a kind that we know."""
+    """Return what a folder without a usable ``config.json`` is, where it is a kind that we know."""
     names = {path.name for path in folder.iterdir()}
     if theirs := sorted(name for name in names if OPENCLIP_FILES.fullmatch(name)):
         return f"OpenCLIP's layout ({', '.join(theirs)})"
