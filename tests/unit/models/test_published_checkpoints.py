@@ -13,6 +13,7 @@ from lexiseg.models.backbones import load_resnet, load_swin
 from lexiseg.models.clip import load_clip
 from lexiseg.models.dino import load_dino
 from lexiseg.models.dinov2 import load_dinov2
+from lexiseg.models.groupvit_checkpoint import load_groupvit
 from lexiseg.models.maskformer_checkpoint import load_maskformer
 from lexiseg.models.sam import load_sam
 from lexiseg.models.sam2 import load_sam2
@@ -32,7 +33,7 @@ LOADERS: dict[str, Callable[[Path], Any]] = {
     "stable_diffusion": load_stable_diffusion,
     "swin": load_swin,
 }
-#: Published and written down, and no loader reads them yet.
+#: Published and written down; no loader reads SAM 3 yet, and GroupViT's has no small form here.
 WITHOUT_LOADER = {"groupvit_gcc_yfcc", "sam3"}
 
 #: Where a tensor of the file ends up, and which part of it: one for every renaming.
@@ -121,3 +122,16 @@ def test_a_folder_with_only_the_half_precision_copy_loads_in_full_precision(name
         loaded = LOADERS[published.facts["loader"]](tmp_path)
     parts = loaded if isinstance(loaded, tuple) else (loaded,)
     assert {value.dtype for part in parts for value in part.parameters()} == {torch.float32}
+
+
+def test_the_published_headers_of_groupvit_fit_its_settings(tmp_path, monkeypatch):
+    (published,) = [published for published in PUBLISHED if published.name == "groupvit_gcc_yfcc"]
+    fitted = []
+    monkeypatch.setattr(
+        checkpoint, "fill_model", lambda folder, model, files, **rest: fitted.append(files) or model
+    )
+    # The tokenizer written here is small, and ends texts with another id than the published one.
+    monkeypatch.setattr("lexiseg.models.groupvit_checkpoint.check_end_token", lambda *given: None)
+    published.write_headers(tmp_path)
+    load_groupvit(tmp_path)
+    assert len(fitted) == 1
