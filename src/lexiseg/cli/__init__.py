@@ -61,6 +61,10 @@ COMMANDS = {
         "models:Models",
         "List the models that are known by name, or the settings of one model's method; or get weights that pip has.",
     ),
+    "convert": (
+        "convert:Convert",
+        "Convert pickled weights to safetensors, once, where you trust their source.",
+    ),
     "doctor": (
         "doctor:Doctor",
         "Check versions, weights and their licences, threads, and known traps of the installation.",

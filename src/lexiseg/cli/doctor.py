@@ -116,7 +116,7 @@ def _weights() -> Iterator[Check]:
             name="weights of hub models",
             state="note",
             found=f"{len(missing)} known models are not here (lexiseg models lists them with size and licence)",
-            fix="Where there is a network: hf download openai/clip-vit-base-patch16",
+            fix="Where there is a network: lexiseg convert openai/clip-vit-base-patch16",
         )
 
 

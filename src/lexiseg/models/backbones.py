@@ -26,9 +26,8 @@ from lexiseg.models.checkpoint import build_model, read_config, transformers_cla
 from lexiseg.models.dinov2 import Dinov2ImageEncoder, build_dinov2, load_dinov2
 from lexiseg.models.efficientnet_lite import EfficientNetLite0, load_efficientnet_lite0
 from lexiseg.models.pixel_normalisation import PixelNormalisation, load_normalisation
+from lexiseg.models.published_names import published_names
 
-#: Whole numbers in the files of ResNet and Swin that say nothing.
-LEFT_OUT = (".num_batches_tracked", ".relative_position_index")
 _PER_STAGE = ("out_features", "out_indices", "stage_names")  # all stages are given, whatever a file says
 
 
@@ -80,7 +79,7 @@ def load_resnet(folder: Path) -> TransformersPyramid:
     """
     config = read_config(folder, ("resnet",))
     backbone = build_model(
-        folder, lambda: build_resnet(config, nn.Identity()), targets=_named_in("network.", "resnet.")
+        folder, lambda: build_resnet(config, nn.Identity()), targets=published_names("resnet")
     )
     backbone.normalisation = load_normalisation(folder)
     return backbone.requires_grad_(True)
@@ -103,7 +102,7 @@ def load_swin(folder: Path) -> TransformersPyramid:
         _keep_window_positions(model)
         return model
 
-    backbone.network.model = build_model(folder, build, targets=_named_in("", "swin."))
+    backbone.network.model = build_model(folder, build, targets=published_names("swin"))
     backbone.requires_grad_(True)
     backbone.network.model.layernorm.requires_grad_(False)  # a classifier's; it takes part in nothing here
     return backbone.eval()
@@ -348,16 +347,6 @@ def _keep_window_positions(network: nn.Module) -> None:
                 table = attention.create_relative_position_index()
             del module.relative_position_index
             module.register_buffer("relative_position_index", table, persistent=False)
-
-
-def _named_in(prefix: str, classifier: str) -> Any:
-    """Make the function from a classifier's tensor to the backbone's: no head, no counts, no tables."""
-
-    def targets(name: str) -> tuple[str, ...]:
-        left_out = name.startswith("classifier.") or name.endswith(LEFT_OUT)
-        return () if left_out else (prefix + name.removeprefix(classifier),)
-
-    return targets
 
 
 #: Parts of SegFormer's encoder as files call them and as transformers 5 does.

@@ -7,6 +7,8 @@ memory, every tensor is compared with the files by name and shape, and only a co
 import hashlib
 import importlib.util
 import json
+import shlex
+import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +19,14 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from lexiseg.core.errors import CheckpointError, WeightsError
+from lexiseg.models.weight_files import (
+    TRANSFORMERS_CLIPS,
+    choose_weight_files,
+    describe_folder,
+    describe_type,
+    example_of,
+    pickled_weights,
+)
 
 _FLOATS = ("F64", "F32", "F16", "BF16")
 _SHOWN = 6
@@ -31,14 +41,15 @@ def read_config(folder: Path, supported: Collection[str]) -> dict[str, Any]:
         CheckpointError: The file is absent or is not an object in JSON, its type is not supported,
             or a file of the folder is a link that leaves it.
     """
-    _refuse_links_that_leave(folder)
+    if folder.is_dir():
+        _refuse_links_that_leave(folder)
     config = read_json(folder, "config.json")
     if config.get("model_type") not in supported:
         raise CheckpointError(
             doing=f"reading {folder / 'config.json'}",
-            found=f"model_type {config.get('model_type')!r}",
+            found=describe_type(config.get("model_type")),
             expected=f"one of: {', '.join(sorted(supported))}",
-            fix="Choose a checkpoint with an image and a text encoder of one of these types.",
+            fix=f"Choose a checkpoint of one of these types, such as {example_of(supported)}.",
         )
     return config
 
@@ -53,8 +64,14 @@ def read_json(folder: Path, file: str) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        present = ", ".join(sorted(entry.name for entry in folder.iterdir())) or "an empty folder"
-        raise _unreadable(path, f"no such file (the folder holds: {present})") from error
+        if not folder.is_dir():
+            raise _unreadable(path, f"no folder {folder.name}") from error
+        _refuse_openclip(folder)
+        present = ", ".join(sorted(entry.name for entry in folder.iterdir())) or "nothing"
+        kind = describe_folder(folder)
+        raise _unreadable(
+            path, f"no such file (the folder {f'is {kind}; it ' if kind else ''}holds: {present})"
+        ) from error
     except (OSError, ValueError, RecursionError) as error:
         raise _unreadable(path, f"text that cannot be read ({error})") from error
     if not isinstance(content, dict):
@@ -84,7 +101,7 @@ def build_model(
             parts otherwise, or keep in one tensor what are equal parts along the first axis here. No
             name at all for a tensor that the network leaves out.
         tied: From a name to the one whose tensor it shares; files may hold either or both.
-        stem: The weights are in ``<stem>.safetensors``.
+        stem: The weights are in ``<stem>.safetensors``, in shards with an index, or in a half-precision copy of these.
 
     Returns:
         The network in float32, in evaluation mode, without gradients.
@@ -100,6 +117,29 @@ def build_model(
         raise _unreadable(folder / "config.json", f"settings that make no network ({error})") from error
     expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     files = check_checkpoint(folder, expected, targets=targets, tied=tied, stem=stem)
+    return fill_model(folder, model, files, targets=targets, tied=tied)
+
+
+def fill_model(
+    folder: Path,
+    model: Model,
+    files: Mapping[str, Path],
+    *,
+    targets: Callable[[str], tuple[str, ...]] = no_other_names,
+    tied: Mapping[str, str] | None = None,
+) -> Model:
+    """Fill a network that has no memory with the tensors that ``check_checkpoint`` found to fit it.
+
+    Args:
+        folder: For messages.
+        model: On the meta device.
+        files: The file of every tensor, by its name in the file.
+        targets: See ``build_model``.
+        tied: See ``build_model``.
+
+    Raises:
+        CheckpointError: A tensor holds NaN or infinity.
+    """
     tensors: dict[str, Tensor] = {}
     for file in sorted(set(files.values())):
         with safe_open(file, framework="pt") as opened:
@@ -128,7 +168,7 @@ def check_checkpoint(
     """Compare the tensors in a folder with those a network needs, reading only the files' headers.
 
     Args:
-        folder: Holds ``model.safetensors``, or several files and ``model.safetensors.index.json``.
+        folder: Holds ``model.safetensors``, shards with an index, or a half-precision copy of these.
         expected: Shape of every tensor by name.
         targets: See ``build_model``.
         tied: See ``build_model``.
@@ -181,9 +221,7 @@ def check_checkpoint(
         elif kind not in _FLOATS:
             problems.append(f"{name}: file {kind} numbers, model one of {', '.join(_FLOATS)}")
     problems += [
-        f"{name}: file {found[name][0]}, model nothing"
-        for name in sorted(found.keys() - expected.keys())
-        if not name.endswith(".position_ids")  # 0, 1, 2, …, kept by older versions of transformers
+        f"{name}: file {found[name][0]}, model nothing" for name in sorted(found.keys() - expected.keys())
     ]
     if problems:
         more = f"\n  … and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
@@ -247,29 +285,44 @@ def fingerprint(module: nn.Module, *more: str) -> str:
 
 
 def _weight_files(folder: Path, stem: str) -> list[Path]:
-    single, index = folder / f"{stem}.safetensors", f"{stem}.safetensors.index.json"
-    if (folder / index).exists():
-        shards = read_json(folder, index).get("weight_map")
+    present = {path.name for path in folder.iterdir()}
+    chosen = choose_weight_files(present, stem)
+    if chosen is not None and chosen.variant is not None:
+        warnings.warn(
+            f"{folder} has its weights only as a {chosen.variant} copy; they are read into float32",
+            stacklevel=2,
+        )
+    if chosen is not None and chosen.index is not None:
+        shards = read_json(folder, chosen.index).get("weight_map")
         names = sorted({str(name) for name in shards.values()}) if isinstance(shards, dict) else []
         if not names or any(Path(name).name != name for name in names):
-            raise _unreadable(folder / index, "no weight_map from tensors to files of this folder")
+            raise _unreadable(folder / chosen.index, "no weight_map from tensors to files of this folder")
         return [folder / name for name in names]
-    if single.exists():
-        return [single]
-    pickles = sorted(path for path in folder.iterdir() if path.suffix in (".bin", ".pt", ".pth", ".ckpt"))
+    if chosen is not None and chosen.single is not None:
+        return [folder / chosen.single]
+    single, pickles = folder / f"{stem}.safetensors", pickled_weights(present)
     if not pickles:
+        _refuse_openclip(folder)
         raise _unreadable(single, "no such file")
-    convert = (
-        "import sys, torch, safetensors.torch as s; w = torch.load(sys.argv[1], weights_only=True); "
-        "s.save_file({k: v.clone().contiguous() for k, v in w.items()}, sys.argv[2])"
-    )
     raise CheckpointError(
         doing=f"looking for weights in {folder}",
-        found=f"only {', '.join(path.name for path in pickles)}, which is a pickle",
-        expected=f"{single.name}: a pickle can run code when it is opened and is never loaded",
-        fix="Get the checkpoint in safetensors, or convert it once where you trust its source: "
-        f'python -c "{convert}" {pickles[0]} {single}',
+        found=f"only {', '.join(pickles)}, which {'is a pickle' if len(pickles) == 1 else 'are pickles'}",
+        expected=f"{single.name}: a pickle can run code when it is opened and is not loaded here",
+        fix=f"Convert it once, where you trust its source: lexiseg convert {shlex.quote(str(folder))}"
+        if any(name.endswith(".bin") for name in pickles)
+        else "Choose the checkpoint in transformers' layout; what its authors call .pt or .pth has other names.",
     )
+
+
+def _refuse_openclip(folder: Path) -> None:
+    kind = describe_folder(folder)
+    if kind is not None and kind.startswith("OpenCLIP"):
+        raise CheckpointError(
+            doing=f"opening the checkpoint {folder}",
+            found=kind,
+            expected="transformers' layout: config.json with a model_type, model.safetensors",
+            fix=f"Take one that has transformers' layout too: {', '.join(TRANSFORMERS_CLIPS)}.",
+        )
 
 
 def _refuse_links_that_leave(folder: Path) -> None:
@@ -319,6 +372,7 @@ def _quiet_transformers() -> Iterator[None]:
 
 
 def _fill_position_ids(model: nn.Module) -> None:
+    """Fill in the positions 0, 1, 2, … of a network without memory, which no file needs to hold."""
     for name, value in model.named_buffers():
         if value.is_meta:
             assert name.endswith("position_ids"), f"{name} is in no file and has no known value"

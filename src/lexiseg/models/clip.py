@@ -26,6 +26,7 @@ from lexiseg.core.features import PatchFeatures
 from lexiseg.core.interfaces import ImageEncoder, TextEncoder
 from lexiseg.models.checkpoint import build_model, fingerprint, read_config, transformers_class
 from lexiseg.models.pixel_normalisation import PixelNormalisation, load_normalisation
+from lexiseg.models.published_names import published_names
 from lexiseg.models.text_tokens import (
     check_end_token,
     check_vocabulary_size,
@@ -148,7 +149,9 @@ def load_clip(folder: Path) -> tuple[ClipImageEncoder, ClipTextEncoder]:
     """
     config = read_config(folder, ("clip",))
     config_class, model_class = transformers_class("CLIPConfig"), transformers_class("CLIPModel")
-    model = build_model(folder, lambda: model_class(config_class.from_dict(config)))
+    model = build_model(
+        folder, lambda: model_class(config_class.from_dict(config)), targets=published_names("clip")
+    )
     tokenizer = load_tokenizer(folder)
     check_vocabulary_size(folder, tokenizer, model.text_model.embeddings.token_embedding.num_embeddings)
     check_end_token(folder, tokenizer, model.config.text_config.eos_token_id)

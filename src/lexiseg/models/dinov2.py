@@ -8,7 +8,6 @@ Differences from transformers: the normalisation is inside, the registers are le
 checkpoints are read in the names of either layout, also the one the hub has.
 """
 
-import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -23,17 +22,7 @@ from lexiseg.core.features import PatchFeatures
 from lexiseg.core.interfaces import ImageEncoder
 from lexiseg.models.checkpoint import build_model, fingerprint, read_config, transformers_class
 from lexiseg.models.pixel_normalisation import PixelNormalisation, load_normalisation
-
-#: Parts that the hub's files call otherwise than transformers 5 does; two targets are one tensor's halves.
-_HUB_NAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("attention.attention.query", ("attention.q_proj",)),
-    ("attention.attention.key", ("attention.k_proj",)),
-    ("attention.attention.value", ("attention.v_proj",)),
-    ("attention.output.dense", ("attention.o_proj",)),
-    ("mlp.weights_in", ("mlp.gate_proj", "mlp.up_proj")),
-    ("mlp.weights_out", ("mlp.down_proj",)),
-)
-
+from lexiseg.models.published_names import published_names
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -96,7 +85,7 @@ def load_dinov2(
         CheckpointError: The folder is incomplete, contradicts itself or is unsafe to load.
     """
     config = read_config(folder, ("dinov2", "dinov2_with_registers"))
-    model = build_model(folder, lambda: build_dinov2(config), targets=_targets)
+    model = build_model(folder, lambda: build_dinov2(config), targets=published_names("dinov2"))
     if num_layers is not None:
         if not 0 < num_layers <= len(model.encoder.layer):
             raise InputError(
@@ -113,14 +102,3 @@ def build_dinov2(config: Mapping[str, Any]) -> Any:
     """Build transformers' network, with or without registers, without weights, from the fields of its config."""
     family = "Dinov2WithRegisters" if config["model_type"] == "dinov2_with_registers" else "Dinov2"
     return transformers_class(f"{family}Model")(transformers_class(f"{family}Config").from_dict(dict(config)))
-
-
-def _targets(name: str) -> tuple[str, ...]:
-    """Return the names of a file's tensor in the network; classifiers keep the network one level down."""
-    name = re.sub(r"^dinov2(_with_registers)?\.", "", name)
-    if name.startswith("classifier."):
-        return ()
-    for theirs, ours in _HUB_NAMES:
-        if theirs in name:
-            return tuple(name.replace(theirs, part) for part in ours)
-    return (name,)

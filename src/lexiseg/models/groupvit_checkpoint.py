@@ -11,6 +11,7 @@ from lexiseg.models.checkpoint import build_model, read_config, transformers_cla
 from lexiseg.models.groupvit import GroupViTNetwork, GroupViTShape
 from lexiseg.models.groupvit_encoders import GroupViTImageEncoder, GroupViTTextEncoder
 from lexiseg.models.pixel_normalisation import load_normalisation
+from lexiseg.models.published_names import published_names
 from lexiseg.models.text_tokens import check_end_token, check_vocabulary_size, load_tokenizer, tokenize
 
 
@@ -30,7 +31,7 @@ def load_groupvit(
         CheckpointError: The folder is incomplete, contradicts itself or is unsafe to load.
     """
     config = transformers_class("GroupViTConfig").from_dict(read_config(folder, ("groupvit",)))
-    network = build_model(folder, lambda: _network(folder, config), targets=_without_batch_counts)
+    network = build_model(folder, lambda: _network(folder, config), targets=published_names("groupvit"))
     tokenizer = load_tokenizer(folder)
     check_vocabulary_size(folder, tokenizer, config.text_config.vocab_size)
     check_end_token(folder, tokenizer, config.text_config.eos_token_id)
@@ -78,8 +79,3 @@ def _check_activation(folder: Path, part: str, found: str, supported: tuple[str,
             expected=f"one of: {', '.join(supported)}",
             fix="Choose a GroupViT checkpoint as it is published.",
         )
-
-
-def _without_batch_counts(name: str) -> tuple[str, ...]:
-    """Leave out torch's counters of batches, which no result depends on."""
-    return () if name.endswith(".num_batches_tracked") else (name,)

@@ -1,24 +1,39 @@
-"""Find a checkpoint folder: given directly, in the Hugging Face cache, or downloaded on request."""
+"""Find a checkpoint folder: given directly, in the Hugging Face cache, converted, or downloaded on request.
+
+A repository may hold its weights only as a pickle. The hub's conversion bot then often has an open pull request that
+adds safetensors, and transformers takes it without a word. So do we, with one: the revision is said on stderr.
+"""
 
 import json
 import os
 import re
+import sys
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from lexiseg.core.cache_folder import default_cache
 from lexiseg.core.errors import CheckpointError, MissingWeightsError
 from lexiseg.models.dinov2_small import NAME as DINOV2_SMALL
 from lexiseg.models.dinov2_small import dinov2_small_folder
-
-#: What is downloaded: settings, words and safetensors; never a pickle, TensorFlow or Flax file.
-FILES = (
-    "*.json",
-    "merges.txt",
-    "model.safetensors",
-    "model-*-of-*.safetensors",
+from lexiseg.models.hub_files import how_to_get
+from lexiseg.models.weight_files import (
+    OPENCLIP_FILES,
+    TRANSFORMERS_CLIPS,
+    choose_weight_files,
+    pickled_weights,
+    wanted_weights,
 )
+
+#: What is downloaded beside the weights: settings and words; never a pickle, TensorFlow or Flax file.
+SETTINGS = re.compile(r"[^/]*\.json|merges\.txt")
 #: Longest wait, in seconds, for the hub's first answer.
 FIRST_ANSWER_TIMEOUT = 5.0
+#: Who converts, and what its pull requests are called: transformers takes no others.
+CONVERSION_BOT, CONVERSION_TITLE = "SFconvertbot", "Adding `safetensors` variant of this model"
+#: Name of the record that ``lexiseg convert`` leaves in a folder that it wrote.
+CONVERSION_RECORD = "converted.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,14 +60,10 @@ KNOWN_WEIGHTS: dict[str, KnownWeights] = {
     "google/siglip2-base-patch16-224": KnownWeights(
         model_type="siglip", megabytes=1501, licence="Apache-2.0"
     ),
-    "google/siglip2-base-patch16-naflex": KnownWeights(
-        model_type="siglip2", megabytes=1501, licence="Apache-2.0"
-    ),
     "nvidia/groupvit-gcc-redcaps": KnownWeights(
         model_type="groupvit", megabytes=223, licence="CC-BY-NC-SA-4.0"
     ),
     "nvidia/groupvit-gcc-yfcc": KnownWeights(model_type="groupvit", megabytes=223, licence="CC-BY-NC-SA-4.0"),
-    "laion/CLIP-ViT-B-16-laion2B-s34B-b88K": KnownWeights(model_type="clip", megabytes=598, licence="MIT"),
     "laion/CLIP-ViT-B-32-laion2B-s34B-b79K": KnownWeights(model_type="clip", megabytes=605, licence="MIT"),
     "openai/clip-vit-base-patch16": KnownWeights(model_type="clip", megabytes=598, licence="MIT"),
     "openai/clip-vit-base-patch32": KnownWeights(model_type="clip", megabytes=605, licence="MIT"),
@@ -62,16 +73,17 @@ KNOWN_WEIGHTS: dict[str, KnownWeights] = {
 
 
 def resolve_checkpoint(name: str) -> Path:
-    """Return the folder of a checkpoint; downloads only what no earlier download has left behind.
+    """Return the folder of a checkpoint; download only what no earlier download has left behind.
 
     Args:
-        name: A local folder, ``dinov2-small``, or a hub id such as ``openai/clip-vit-base-patch16``. A folder
-            of that name wins. A copy in the hub's cache is used without asking the hub.
+        name: A local folder, ``dinov2-small``, or a hub id such as ``openai/clip-vit-base-patch16``, with ``@`` and
+            a branch, tag or commit behind it if need be. A folder of that name wins. A copy in the hub's cache, or one that
+            ``lexiseg convert`` made, is used without asking the hub.
 
     Raises:
         MissingWeightsError: Neither a folder nor in the cache, and the hub is off (``HF_HUB_OFFLINE``),
             cannot be reached or has no such model.
-        CheckpointError: The hub has the model only as a pickle.
+        CheckpointError: The hub has the model only as a pickle, or in OpenCLIP's layout.
     """
     folder = Path(os.path.expanduser(name))  # unlike Path.expanduser, leaves an unknown ~user alone
     if os.path.isdir(folder):  # unlike Path.is_dir, no error for names too long for the file system
@@ -79,7 +91,8 @@ def resolve_checkpoint(name: str) -> Path:
     if name == DINOV2_SMALL:
         return dinov2_small_folder()
     is_file = os.path.exists(folder)
-    if is_file or not _is_hub_id(name):
+    repository, revision = split_revision(name)
+    if is_file or not is_hub_id(name):
         raise MissingWeightsError(
             doing=f"loading the weights of {name}",
             found="a file" if is_file else "no folder of that name",
@@ -87,95 +100,212 @@ def resolve_checkpoint(name: str) -> Path:
             "openai/clip-vit-base-patch16",
             fix="Check the spelling and the folder you are in.",
         )
-    cached = _snapshot(name)
-    if cached is not None and _is_complete(cached):
-        return cached
-    return _download(name, "an unfinished download" if cached else "no copy")
+    found = _on_this_machine(repository, revision)
+    if found is not None:
+        return found
+    return _download(repository, revision)
 
 
-def is_cached(name: str) -> bool:
-    """Return whether an earlier download of a hub id is complete; the hub is not asked."""
-    cached = _snapshot(name)
-    return cached is not None and _is_complete(cached)
+def split_revision(name: str) -> tuple[str, str | None]:
+    """Split ``id@revision``; None where no revision is given."""
+    repository, _, revision = name.partition("@")
+    return repository, revision or None
 
 
-def _is_hub_id(name: str) -> bool:
+def is_hub_id(name: str) -> bool:
     """Return whether the hub could have a model of that name: an owner, and what its client accepts."""
     from huggingface_hub.utils import HFValidationError, validate_repo_id
 
+    repository, _ = split_revision(name)
     try:
-        validate_repo_id(name)
+        validate_repo_id(repository)
     except HFValidationError:
         return False
-    return "/" in name
+    return "/" in repository and not name.endswith("@") and ".." not in name
 
 
-def _snapshot(name: str) -> Path | None:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
+def is_cached(name: str) -> bool:
+    """Return whether an earlier download or conversion of a hub id is complete; the hub is not asked."""
+    return _on_this_machine(*split_revision(name), quiet=True) is not None
 
-    try:
-        return Path(snapshot_download(name, local_files_only=True))
-    except LocalEntryNotFoundError:
-        return None
+
+def converted_folder(repository: str, commit: str) -> Path:
+    """Return where ``lexiseg convert`` puts a model of the hub, whether or not it is there."""
+    return default_cache() / "weights" / f"{repository.replace('/', '--')}--{commit[:12]}"
+
+
+def say_revision(repository: str, commit: str, more: str = "") -> None:
+    """Print on stderr which revision of a repository is used."""
+    print(f"{repository}: revision {commit}{more}", file=sys.stderr)
+
+
+def _on_this_machine(repository: str, revision: str | None, *, quiet: bool = False) -> Path | None:
+    """Look in the hub's cache, then among its bot's conversions there, then among our own."""
+    main = _snapshot(repository, revision)
+    if main is not None and _is_complete(main):
+        return main
+    for pull_request in [] if revision else _cached_pull_requests(repository):
+        snapshot = _snapshot(repository, pull_request)
+        if snapshot is not None and _is_complete(snapshot):
+            if not quiet:
+                say_revision(repository, snapshot.name, f" ({pull_request}, converted by the hub's bot)")
+            return snapshot
+    for folder, record in _conversions(repository):
+        if revision is None or str(record.get("commit", "")).startswith(revision):
+            return folder
+        if revision == record.get("revision"):
+            return folder
+    return None
+
+
+def _cache_of(repository: str) -> Path:
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
+
+
+def _snapshot(repository: str, revision: str | None) -> Path | None:
+    """Find a snapshot in the hub's cache, whole or not.
+
+    The hub's client says that there is none where files are missing that nobody asked for, such as the pickle.
+    """
+    cache = _cache_of(repository)
+    commit, reference = revision, cache / "refs" / (revision or "main")
+    if reference.is_file():
+        commit = reference.read_text(encoding="utf-8").strip()
+    folder = cache / "snapshots" / (commit or "")
+    return folder if commit and folder.is_dir() else None
+
+
+def _cached_pull_requests(repository: str) -> list[str]:
+    return sorted(
+        f"refs/pr/{file.name}" for file in (_cache_of(repository) / "refs" / "refs" / "pr").glob("*")
+    )
+
+
+def _conversions(repository: str) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Return what ``lexiseg convert`` made of a repository, newest first."""
+    folders = converted_folder(repository, "*")
+    found = [
+        (file.stat().st_mtime, file) for file in folders.parent.glob(f"{folders.name}/{CONVERSION_RECORD}")
+    ]
+    for _, file in sorted(found, reverse=True):
+        try:
+            record = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if isinstance(record, dict) and record.get("repository") == repository:
+            yield file.parent, record
 
 
 def _is_complete(folder: Path) -> bool:
     """Return whether a download has nothing left to fetch (whether it is sound is checked later)."""
     if not (folder / "config.json").exists():
         return False
-    index = folder / "model.safetensors.index.json"
-    if index.exists():
-        try:
-            shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        except (OSError, ValueError, KeyError, AttributeError, RecursionError):
-            return True
-        return all((folder / str(shard)).exists() for shard in shards)
-    return (folder / "model.safetensors").exists() or any(folder.glob("*.bin"))
+    chosen = choose_weight_files({path.name for path in folder.iterdir()})
+    if chosen is None or chosen.index is None:
+        return chosen is not None
+    try:
+        shards = set(json.loads((folder / chosen.index).read_text(encoding="utf-8"))["weight_map"].values())
+    except (OSError, ValueError, KeyError, AttributeError, RecursionError):
+        return True
+    return all((folder / str(shard)).exists() for shard in shards)
 
 
-def _download(name: str, in_cache: str) -> Path:
+def _download(repository: str, revision: str | None) -> Path:
     from huggingface_hub import HfApi, constants, snapshot_download
 
+    cached = _snapshot(repository, revision)
+    pickles = pickled_weights({path.name for path in cached.iterdir()}) if cached else []
+    name = f"{repository}@{revision}" if revision else repository
     if constants.HF_HUB_OFFLINE:
-        raise _missing(name, in_cache, "HF_HUB_OFFLINE is set, so the hub was not asked")
+        if pickles:
+            raise _only_pickles(
+                name, f"only {', '.join(pickles)} in the hub's cache, and HF_HUB_OFFLINE is set"
+            )
+        raise _missing(name, cached, "HF_HUB_OFFLINE is set, so the hub was not asked")
     # Whatever the hub's client and its HTTP library raise, a person needs the same answer.
+    api, pull_request = HfApi(), None
     try:
-        info = HfApi().model_info(name, timeout=FIRST_ANSWER_TIMEOUT)
+        info = api.model_info(repository, revision=revision, timeout=FIRST_ANSWER_TIMEOUT)
     except Exception as error:
-        raise _missing(name, in_cache, f"the hub gave no model ({_first_line(error)})") from error
-    files = [sibling.rfilename for sibling in info.siblings or []]
-    if not any(re.fullmatch(r"model(-.*)?\.safetensors", file) for file in files):
-        pickles = [file for file in files if file.endswith((".bin", ".pt", ".pth"))]
-        raise CheckpointError(
-            doing=f"downloading the weights of {name}",
-            found=f"no model.safetensors on the hub{', only ' + ', '.join(pickles) if pickles else ''}",
-            expected="weights in safetensors: pickles can run code and are never loaded",
-            fix="Choose a checkpoint with model.safetensors, or download this one yourself, convert it where "
-            "you trust it, and give the folder's path.",
-        )
+        if pickles:
+            raise _only_pickles(name, f"only {', '.join(pickles)} in the hub's cache") from error
+        raise _missing(name, cached, f"the hub gave no model ({_first_line(error)})") from error
+    files = _names(info)
+    if choose_weight_files(files) is None:
+        pull_request = None if revision else _conversion(api, repository, str(info.sha))
+        if pull_request is None:
+            raise _no_safetensors(name, files)
+        info = api.model_info(repository, revision=pull_request, timeout=FIRST_ANSWER_TIMEOUT)
+        files = _names(info)
+    said = f" ({pull_request}, converted by the hub's bot; main holds a pickle)" if pull_request else ""
+    say_revision(repository, str(info.sha), said)
+    wanted = [*filter(SETTINGS.fullmatch, files), *wanted_weights(files)]
     try:
-        return Path(snapshot_download(name, revision=info.sha, allow_patterns=list(FILES)))
+        place = snapshot_download(repository, revision=pull_request or revision, allow_patterns=wanted)
     except Exception as error:
-        raise _missing(name, in_cache, f"the download broke off ({_first_line(error)})") from error
+        raise _missing(name, cached, f"the download broke off ({_first_line(error)})") from error
+    return Path(place)
 
 
-def _missing(name: str, in_cache: str, hub: str) -> MissingWeightsError:
+def _names(info: Any) -> list[str]:
+    return sorted({sibling.rfilename for sibling in info.siblings or [] if "/" not in sibling.rfilename})
+
+
+def _conversion(api: Any, repository: str, commit: str) -> str | None:
+    """Find the open pull request of the hub's bot on top of a commit, as transformers does."""
+    try:
+        for discussion in api.get_repo_discussions(repository, author=CONVERSION_BOT):
+            is_conversion = discussion.is_pull_request and discussion.title == CONVERSION_TITLE
+            if is_conversion and discussion.status == "open" and discussion.author == CONVERSION_BOT:
+                commits = api.list_repo_commits(repository, revision=discussion.git_reference)
+                if [entry.commit_id for entry in commits][1:2] == [commit]:
+                    return str(discussion.git_reference)
+    except Exception:  # the hub's client raises many kinds; without an answer there is no conversion
+        return None
+    return None
+
+
+def _no_safetensors(name: str, files: Collection[str]) -> CheckpointError:
+    if pickles := pickled_weights(files):
+        return _only_pickles(name, f"no model.safetensors on the hub, only {', '.join(pickles)}")
+    theirs = sorted(file for file in files if OPENCLIP_FILES.fullmatch(file))
+    return CheckpointError(
+        doing=f"downloading the weights of {name}",
+        found=f"OpenCLIP's layout ({', '.join(theirs)})" if theirs else "no model.safetensors on the hub",
+        expected="transformers' layout: config.json with a model_type, model.safetensors",
+        fix=f"Take one that has transformers' layout, such as {' or '.join(TRANSFORMERS_CLIPS)}.",
+    )
+
+
+def _only_pickles(name: str, found: str) -> CheckpointError:
+    return CheckpointError(
+        doing=f"loading the weights of {name}",
+        found=found,
+        expected="weights in safetensors: a pickle can run code when it is opened and is not loaded here",
+        fix=f"Convert it once, where you trust its source: lexiseg convert {name}",
+    )
+
+
+def _missing(name: str, cached: Path | None, hub: str) -> MissingWeightsError:
     from huggingface_hub import constants
 
-    known = KNOWN_WEIGHTS.get(name)
+    known = KNOWN_WEIGHTS.get(split_revision(name)[0])
     about = (
         f"about {known.megabytes} MB, licence {known.licence}"
         if known
         else "size and licence on its hub page"
     )
+    in_cache = "an unfinished download" if cached else "no copy"
     return MissingWeightsError(
         doing=f"loading the weights of {name}",
         found=f"no folder of that name, {in_cache} in {constants.HF_HUB_CACHE}, and {hub}",
         expected="config.json, model.safetensors, tokenizer.json and preprocessor_config.json "
         f"of {name} ({about})",
-        fix=f"With a network, run: hf download {name}. Without, run that elsewhere and copy its cache folder "
-        "here (HF_HOME says where it is), or copy the model's folder and give its path instead of the name.",
+        fix=f"With a network, run: {how_to_get(name)}. Without, run that elsewhere and copy the folder that it "
+        "fills here (HF_HOME or LEXISEG_CACHE say where it is), or copy the model's folder and give its path "
+        "instead of the name.",
     )
 
 

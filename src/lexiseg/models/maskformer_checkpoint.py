@@ -11,10 +11,11 @@ from typing import Any
 from torch import nn
 
 from lexiseg.core.errors import CheckpointError
-from lexiseg.models.backbones import LEFT_OUT, TransformersPyramid, build_resnet, build_swin
+from lexiseg.models.backbones import TransformersPyramid, build_resnet, build_swin
 from lexiseg.models.checkpoint import build_model, read_config
 from lexiseg.models.maskformer import MaskFormer, MaskFormerSettings
 from lexiseg.models.pixel_normalisation import load_normalisation
+from lexiseg.models.published_names import COUNTS_AND_TABLES
 
 _BACKBONES = {"resnet": build_resnet, "swin": build_swin, "maskformer-swin": build_swin}
 _NORM_GROUPS = 32  # in no file: it is written in transformers' code
@@ -119,7 +120,7 @@ def _class_names(config: dict[str, Any], folder: Path) -> tuple[str, ...]:
 
 def _targets(name: str, top_lateral: int) -> tuple[str, ...]:
     """Return the name of a file's tensor in our network; the loss's class weights are left out."""
-    if name.startswith("criterion.") or name.endswith(LEFT_OUT):
+    if name.startswith("criterion.") or any(re.search(pattern, name) for pattern in COUNTS_AND_TABLES):
         return ()
     if level := re.match(r"^model\.pixel_level_module\.decoder\.fpn\.layers\.(\d+)\.(proj|block)\.", name):
         # Theirs are counted from the coarse end, ours from the fine one.

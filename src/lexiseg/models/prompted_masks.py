@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -37,8 +37,10 @@ class PromptedMasks(nn.Module, ABC):
         network: transformers' model.
         normalisation: The checkpoint's pixel statistics.
         input_side: The network reads squares of this side.
+        min_expected_iou: Limit of its authors' mask generator on the expected IoU.
     """
 
+    min_expected_iou: ClassVar[float]
     network: Any
     normalisation: PixelNormalisation
     input_side: int
@@ -61,7 +63,7 @@ class PromptedMasks(nn.Module, ABC):
 
     @abstractmethod
     def upsample(self, logits: Float[Tensor, "P h w"], embedded: ImageEmbeddings) -> Float[Tensor, "P H W"]:
-        """Upsample logits bilinearly to the size of the image."""
+        """Upsample logits bilinearly to the size of the image; no mask at all gives none."""
 
     @torch.inference_mode()
     def masks_at(

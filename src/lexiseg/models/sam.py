@@ -29,6 +29,8 @@ class Sam(PromptedMasks):
         normalisation: The checkpoint's pixel statistics.
     """
 
+    min_expected_iou = 0.88
+
     def __init__(self, network: Any, normalisation: PixelNormalisation) -> None:
         super().__init__()
         self.network = network
@@ -58,6 +60,8 @@ class Sam(PromptedMasks):
 
     def upsample(self, logits: Float[Tensor, "P h w"], embedded: ImageEmbeddings) -> Float[Tensor, "P H W"]:
         """Upsample to the input's square, cut the padding off, resize to the image."""
+        if len(logits) == 0:  # interpolation refuses zero channels
+            return logits.new_zeros(0, *embedded.size)
         square = (self.input_side, self.input_side)
         (height, width) = embedded.seen_size
         maps = interpolate(

@@ -5,7 +5,6 @@ into a square input, whatever its shape. Checkpoints published for video are rea
 memory.
 """
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,8 @@ from torch.nn.functional import interpolate
 from lexiseg.models.checkpoint import build_model, read_config, transformers_class
 from lexiseg.models.pixel_normalisation import PixelNormalisation, load_normalisation
 from lexiseg.models.prompted_masks import ImageEmbeddings, PromptedMasks
+from lexiseg.models.published_names import published_names
 
-#: Parts of a video checkpoint that single pictures do not need.
-_VIDEO_ONLY = re.compile(
-    r"memory_|mask_downsample|object_pointer_proj|temporal_positional_encoding_projection_layer"
-    r"|no_memory_positional_encoding|no_object_pointer|occlusion_spatial_embedding_parameter"
-)
 _PARTS = ("vision_config", "prompt_encoder_config", "mask_decoder_config")
 
 
@@ -34,6 +29,8 @@ class Sam2(PromptedMasks):
         network: transformers' ``Sam2Model``.
         normalisation: The checkpoint's pixel statistics.
     """
+
+    min_expected_iou = 0.8
 
     def __init__(self, network: Any, normalisation: PixelNormalisation) -> None:
         super().__init__()
@@ -60,6 +57,8 @@ class Sam2(PromptedMasks):
 
     def upsample(self, logits: Float[Tensor, "P h w"], embedded: ImageEmbeddings) -> Float[Tensor, "P H W"]:
         """Resize straight to the image."""
+        if len(logits) == 0:  # interpolation refuses zero channels
+            return logits.new_zeros(0, *embedded.size)
         maps = rearrange(logits, "p h w -> 1 p h w")
         return interpolate(maps, size=embedded.size, mode="bilinear", align_corners=False)[0]
 
@@ -73,9 +72,5 @@ def load_sam2(folder: Path) -> Sam2:
     config = read_config(folder, ("sam2", "sam2_video"))
     parts = {part: config[part] for part in _PARTS if part in config}
     config_class, model_class = transformers_class("Sam2Config"), transformers_class("Sam2Model")
-    model = build_model(folder, lambda: model_class(config_class(**parts)), targets=_targets)
+    model = build_model(folder, lambda: model_class(config_class(**parts)), targets=published_names("sam2"))
     return Sam2(model, load_normalisation(folder)).eval()
-
-
-def _targets(name: str) -> tuple[str, ...]:
-    return () if _VIDEO_ONLY.match(name) else (name,)

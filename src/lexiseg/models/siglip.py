@@ -28,6 +28,7 @@ from lexiseg.core.features import PatchFeatures
 from lexiseg.core.interfaces import ImageEncoder, TextEncoder
 from lexiseg.models.checkpoint import build_model, fingerprint, read_config, read_json, transformers_class
 from lexiseg.models.pixel_normalisation import PixelNormalisation, load_normalisation
+from lexiseg.models.published_names import published_names
 from lexiseg.models.text_tokens import (
     check_vocabulary_size,
     load_tokenizer,
@@ -159,7 +160,9 @@ def load_siglip(folder: Path) -> tuple[SiglipImageEncoder, SiglipTextEncoder]:
     config = read_config(folder, ("siglip", "siglip2"))
     family = "Siglip2" if config["model_type"] == "siglip2" else "Siglip"
     config_class, model_class = transformers_class(f"{family}Config"), transformers_class(f"{family}Model")
-    model = build_model(folder, lambda: model_class(config_class.from_dict(config)))
+    model = build_model(
+        folder, lambda: model_class(config_class.from_dict(config)), targets=published_names("siglip")
+    )
     if not model.vision_model.use_head:
         raise CheckpointError(
             doing=f"reading {folder / 'config.json'}",

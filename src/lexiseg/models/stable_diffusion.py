@@ -20,14 +20,15 @@ from jaxtyping import Float32, UInt8
 from tokenizers import Tokenizer
 from torch import nn
 
-from lexiseg.core.errors import MissingPackageError, VocabularyError
+from lexiseg.core.errors import CheckpointError, MissingPackageError, VocabularyError
 from lexiseg.models.checkpoint import build_model, read_config, read_json, transformers_class
 from lexiseg.models.cross_attention import CrossAttentionRecorder
+from lexiseg.models.published_names import published_names
 from lexiseg.models.text_tokens import check_vocabulary_size, load_tokenizer, pad, special_token_id, tokenize
+from lexiseg.models.weight_files import describe_folder
 
 _STEM = "diffusion_pytorch_model"
-#: Old files of the picture decoder call its one attention layer's parts otherwise.
-_OLD_ATTENTION = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
+_PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +151,7 @@ def load_stable_diffusion(folder: Path) -> StableDiffusion:
     """
     if importlib.util.find_spec("diffusers") is None:
         raise MissingPackageError.of("diffusers", doing="loading Stable Diffusion", extra="diffusion")
+    _refuse_other_folders(folder)
     import diffusers
 
     denoiser_config, decoder_config = (read_json(folder / part, "config.json") for part in ("unet", "vae"))
@@ -164,9 +166,13 @@ def load_stable_diffusion(folder: Path) -> StableDiffusion:
         folder / "vae",
         lambda: diffusers.AutoencoderKL.from_config(decoder_config),
         stem=_STEM,
-        targets=_decoder_targets,
+        targets=published_names("autoencoder"),
     )
-    text = build_model(folder / "text_encoder", lambda: text_class(config_class.from_dict(text_config)))
+    text = build_model(
+        folder / "text_encoder",
+        lambda: text_class(config_class.from_dict(text_config)),
+        targets=published_names("clip_text"),
+    )
     tokenizer = load_tokenizer(folder / "tokenizer")
     check_vocabulary_size(folder / "tokenizer", tokenizer, text.config.vocab_size)
     scheduler = diffusers.DDIMScheduler.from_config(read_json(folder / "scheduler", "scheduler_config.json"))
@@ -175,8 +181,14 @@ def load_stable_diffusion(folder: Path) -> StableDiffusion:
     return model.eval()
 
 
-def _decoder_targets(name: str) -> tuple[str, ...]:
-    for old, new in _OLD_ATTENTION.items():
-        if ".attentions." in name:
-            name = name.replace(old, new)
-    return (name,)
+def _refuse_other_folders(folder: Path) -> None:
+    """Say what a folder is that is no pipeline, before one of its parts is found to be missing."""
+    missing = [part for part in _PARTS if not (folder / part).is_dir()]
+    if missing:
+        kind = describe_folder(folder)
+        raise CheckpointError(
+            doing=f"loading Stable Diffusion from {folder}",
+            found=kind or f"no folder {', '.join(missing)}",
+            expected=f"a pipeline of diffusers, with the folders {', '.join(_PARTS)}",
+            fix="Choose a folder such as that of stable-diffusion-v1-5/stable-diffusion-v1-5.",
+        )

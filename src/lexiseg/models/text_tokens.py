@@ -108,19 +108,30 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 def special_token_id(folder: Path, tokenizer: Tokenizer, role: str) -> int:
     """Return the id of a special token, such as ``pad_token``, by the checkpoint's own settings.
 
+    As in transformers, ``special_tokens_map.json`` goes before ``tokenizer_config.json`` where the latter is from
+    before transformers 4.34 and has no ``added_tokens_decoder``. Stable Diffusion 2 pads with ``!`` by the one and
+    with the end token by the other.
+
     Raises:
-        CheckpointError: ``tokenizer_config.json`` names no such token, or the vocabulary lacks it.
+        CheckpointError: The settings name no such token, or the vocabulary lacks it.
     """
-    token = read_json(folder, "tokenizer_config.json").get(role)
+    source = "tokenizer_config.json"
+    settings = read_json(folder, source)
+    token = settings.get(role)
+    overriding = folder / "special_tokens_map.json"
+    if "added_tokens_decoder" not in settings and overriding.exists():
+        special = read_json(folder, overriding.name)
+        if role in special:
+            source, token = overriding.name, special[role]
     if isinstance(token, dict):  # an added token with its stripping rules
         token = token.get("content")
     index = tokenizer.token_to_id(token) if isinstance(token, str) else None
     if index is None:
         raise CheckpointError(
-            doing=f"reading {folder / 'tokenizer_config.json'}",
+            doing=f"reading {folder / source}",
             found=f"{role} {token!r}, which tokenizer.json does not have",
             expected=f"a {role} of the vocabulary",
-            fix="Take tokenizer.json and tokenizer_config.json from the same checkpoint.",
+            fix=f"Take tokenizer.json and {source} from the same checkpoint.",
         )
     return index
 

@@ -28,6 +28,7 @@ from lexiseg.models.checkpoint import fingerprint, read_config
 from lexiseg.models.dinov2_small import NAME as DINOV2_SMALL
 from lexiseg.models.efficientnet_lite import load_efficientnet_lite0
 from lexiseg.models.hub import resolve_checkpoint
+from lexiseg.models.mask_generator import MaskGenerator, MaskGeneratorSettings
 from lexiseg.models.prompted_masks import PromptedMasks
 from lexiseg.models.stable_diffusion import GeneratedPicture, StableDiffusion, load_stable_diffusion
 from lexiseg.ops.prompt_points import prompt_points
@@ -159,7 +160,8 @@ def _folder(name: str) -> Path:
             doing=f"loading the generator {name}",
             found="no folder of that name",
             expected="a Stable Diffusion folder in the layout of diffusers (unet, vae, text_encoder, tokenizer, scheduler)",
-            fix=f"Fetch it first: hf download {name} --local-dir FOLDER, then give the folder.",
+            fix=f"Fetch it first: hf download {name} --local-dir FOLDER --include '*/*.json' '*/*.txt' "
+            "'text_encoder/model.safetensors' '*/diffusion_pytorch_model.safetensors', then give the folder.",
         )
     return folder
 
@@ -182,7 +184,7 @@ def load_reference_encoder(name: str) -> tuple[ImageEncoder, int]:
     """Load an image encoder for references, and return the short side it likes to see.
 
     Args:
-        name: ``mini``, ``dinov2-small``, or the hub id or folder of a DINOv2 or CLIP checkpoint.
+        name: ``mini``, ``dinov2-small``, or the hub id or folder of a DINOv2, plain ViT (DINO) or CLIP checkpoint.
 
     Raises:
         MissingWeightsError: The weights are not here and cannot be fetched.
@@ -191,17 +193,23 @@ def load_reference_encoder(name: str) -> tuple[ImageEncoder, int]:
     if name == MINI_ENCODER:
         return load_efficientnet_lite0(), 448
     folder = resolve_checkpoint(name)
-    kind = read_config(folder, ("dinov2", "dinov2_with_registers", "clip"))["model_type"]
+    kind = read_config(folder, ("dinov2", "dinov2_with_registers", "vit", "clip"))["model_type"]
     if kind == "clip":
         from lexiseg.models.clip import load_clip
 
         return load_clip(folder)[0], 448
+    if kind == "vit":
+        from lexiseg.models.dino import load_dino
+
+        return load_dino(folder), 448
     from lexiseg.models.dinov2 import load_dinov2
 
     return load_dinov2(folder), 518
 
 
-def load_proposer(name: str, encoder: ImageEncoder) -> MaskProposer:
+def load_proposer(
+    name: str, encoder: ImageEncoder, *, settings: MaskGeneratorSettings | None = None
+) -> MaskProposer:
     """Load what cuts pictures into regions.
 
     Args:
@@ -209,6 +217,7 @@ def load_proposer(name: str, encoder: ImageEncoder) -> MaskProposer:
             ``dinov2-small`` (the same with that network's features, whatever ``encoder`` is), or the hub id or
             folder of a SAM or SAM 2 checkpoint.
         encoder: For ``classical``.
+        settings: Of SAM's mask generator; None for its defaults.
 
     Raises:
         MissingWeightsError: The weights, or a package, are not here.
@@ -223,9 +232,7 @@ def load_proposer(name: str, encoder: ImageEncoder) -> MaskProposer:
         from lexiseg.models.region_proposer import DINOV2_REGIONS, RegionProposer
 
         return RegionProposer(load_dinov2(resolve_checkpoint(name)), DINOV2_REGIONS)
-    from lexiseg.models.mask_generator import MaskGenerator
-
-    return MaskGenerator(load_prompted(name))
+    return MaskGenerator(load_prompted(name), settings)
 
 
 def build_rim(references: str | os.PathLike[str], method: RIMSettings | None = None) -> Segmenter:

@@ -20,6 +20,7 @@ from lexiseg.methods.rim.settings import RIMSettings
 from lexiseg.models import dinov2_small
 from lexiseg.models.checkpoint import fingerprint, read_config
 from lexiseg.models.hub import KNOWN_WEIGHTS, is_cached, resolve_checkpoint
+from lexiseg.models.hub_files import how_to_get
 from lexiseg.models.pip_weights import PipWeights
 from lexiseg.recipes.dense_similarity import build_dense_similarity
 from lexiseg.recipes.groupvit import build_groupvit
@@ -335,7 +336,7 @@ def known_models() -> list[KnownModel]:
             summary=CHECKPOINTS[weights.model_type].summary,
             megabytes=weights.megabytes,
             licence=weights.licence,
-            how_to_get=f"hf download {name}",
+            how_to_get=how_to_get(name),
             is_of_hub=True,
         )
         for name, weights in KNOWN_WEIGHTS.items()

@@ -131,6 +131,6 @@ def test_half_the_bits_give_nearly_the_same_tokens(folder):
 def test_another_kind_of_model_is_refused(tmp_path):
     save_tiny_dinov2(tmp_path)
     change_json(tmp_path / "config.json", model_type="vit")
-    expected = "model_type 'vit'; expected one of: dinov2, dinov2_with_registers"
+    expected = "model_type 'vit', .*; expected one of: dinov2, dinov2_with_registers"
     with pytest.raises(CheckpointError, match=expected):
         load_dinov2(tmp_path)

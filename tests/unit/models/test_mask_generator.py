@@ -6,13 +6,15 @@ from torch import nn
 from lexiseg.models.mask_generator import MaskGenerator, MaskGeneratorSettings
 from lexiseg.models.pixel_normalisation import PixelNormalisation
 from lexiseg.models.prompted_masks import ImageEmbeddings, PromptedMasks
-from lexiseg.models.sam import load_sam
-from lexiseg.models.sam2 import load_sam2
+from lexiseg.models.sam import Sam, load_sam
+from lexiseg.models.sam2 import Sam2, load_sam2
 from tiny_vision_checkpoints import save_tiny_sam, save_tiny_sam2
 
 
 class ByColour(PromptedMasks):
     """Answers with the colour under the point (sure), its left half (unsure) and a blurred one (unstable)."""
+
+    min_expected_iou = 0.88
 
     def __init__(self) -> None:
         super().__init__()
@@ -85,6 +87,91 @@ def test_pictures_whose_width_is_no_multiple_of_eight_come_back_whole():
     found = MaskGenerator(ByColour()).propose(image)
     assert found.masks.shape == (4, 32, 45)
     assert (found.masks.sum(0) == 1).all()
+
+
+NETWORKS = {"sam": (save_tiny_sam, load_sam), "sam2": (save_tiny_sam2, load_sam2)}
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def real(request, tmp_path_factory) -> PromptedMasks:
+    """The real classes with tiny weights: a test double that is kinder than they are hides what breaks them."""
+    save, load = NETWORKS[request.param]
+    return load(save(tmp_path_factory.mktemp("checkpoints") / request.param))
+
+
+def noise(height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def lenient(network: PromptedMasks, **changes) -> MaskGeneratorSettings:
+    """Settings under which masks of random weights pass."""
+    passing = {"min_expected_iou": -10.0, "min_stability": 0.0, "stability_offset": 0.0, "max_box_iou": 1.0}
+    return MaskGeneratorSettings(**{"points_per_side": 3, "points_per_batch": 4, **passing, **changes})
+
+
+# Every way in which a batch, or all of them, can yield nothing.
+NOTHING = {
+    "no answer is good": {"min_expected_iou": 10.0},
+    "none is stable": {"min_stability": 2.0},
+    "some batches have none": {"points_per_batch": 1, "min_expected_iou": None},
+}
+
+
+@pytest.mark.parametrize("why", NOTHING)
+def test_batches_without_a_good_mask_are_an_answer_of_the_real_networks(real, why, monkeypatch):
+    image, settings = noise(40, 56), lenient(real, **NOTHING[why])
+    if settings.min_expected_iou is None:  # one answer above the limit, all others below
+        best = MaskGenerator(real, lenient(real)).propose(image).scores
+        limit = float(np.sort(best)[-2])
+        settings = lenient(real, **NOTHING[why] | {"min_expected_iou": limit})
+    found = MaskGenerator(real, settings).propose(image)
+    assert found.masks.shape == (1 if "some" in why else 0, 40, 56)
+    assert found.scores.shape == (len(found),)
+
+
+@pytest.mark.parametrize("size", [(40, 56), (9, 200)])
+def test_nothing_upsampled_is_nothing(real, size):
+    assert real.upsample(torch.zeros(0, 16, 16), real.embed(noise(*size))).shape == (0, *size)
+
+
+def test_masks_are_upsampled_within_the_bytes_given_and_come_out_alike(real, monkeypatch):
+    image = noise(80, 120)
+    whole = MaskGenerator(real, lenient(real)).propose(image)
+    assert len(whole) > 4
+    upsampled, original = [], type(real).upsample
+
+    def counting(self, logits, embedded):
+        upsampled.append(len(logits))
+        return original(self, logits, embedded)
+
+    monkeypatch.setattr(type(real), "upsample", counting)
+    for masks_at_once in (1, 2, 5):
+        upsampled.clear()
+        limit = masks_at_once * 4 * (2 * 80 * 120 + real.input_side**2)
+        pieces = MaskGenerator(real, lenient(real, upsample_bytes=limit)).propose(image)
+        assert max(upsampled) == masks_at_once
+        assert np.array_equal(pieces.masks, whole.masks)
+        assert np.array_equal(pieces.scores, whole.scores)
+    upsampled.clear()
+    MaskGenerator(real, lenient(real, upsample_bytes=1)).propose(image)
+    assert set(upsampled) == {1}
+
+
+def test_after_suppression_only_the_survivors_are_upsampled_again():
+    network, upsampled = ByColour(), []
+    network.upsample = lambda logits, embedded: upsampled.append(len(logits)) or logits
+    found = MaskGenerator(network).propose(quadrants())
+    assert len(found) == 4
+    assert sum(upsampled) == sum(upsampled[:-1]) + 4
+
+
+def test_each_network_has_its_authors_limit_and_a_given_one_goes_before():
+    assert (Sam.min_expected_iou, Sam2.min_expected_iou) == (0.88, 0.8)
+    network = ByColour()
+    network.min_expected_iou = 0.87  # as on an instance of another class
+    assert len(MaskGenerator(network).propose(quadrants())) == 6
+    given = MaskGeneratorSettings(min_expected_iou=0.88)
+    assert len(MaskGenerator(network, given).propose(quadrants())) == 4
 
 
 def test_no_mask_is_an_answer():

@@ -10,7 +10,8 @@ from safetensors.torch import load_file, save_file
 from lexiseg.core.errors import CheckpointError, MissingPackageError, VocabularyError
 from lexiseg.models.cross_attention import CrossAttentionRecorder
 from lexiseg.models.stable_diffusion import load_stable_diffusion
-from tiny_vision_checkpoints import save_tiny_stable_diffusion
+from tiny_checkpoints import change_json, write_json
+from tiny_vision_checkpoints import save_tiny_dinov2, save_tiny_sam, save_tiny_stable_diffusion
 
 pytest.importorskip("diffusers", reason="diffusers is absent: generating reference pictures was not tried")
 
@@ -188,3 +189,34 @@ def test_without_diffusers_the_extra_is_named(folder, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingPackageError, match=r"pip install \"lexiseg\[diffusion\]\""):
         load_stable_diffusion(folder)
+
+
+OTHER_FOLDERS = {
+    "sam": (
+        save_tiny_sam,
+        r"found a checkpoint with model_type 'sam', which gives masks under points \(SAM\); expected a",
+    ),
+    "dinov2": (save_tiny_dinov2, r"found a checkpoint with model_type 'dinov2', which gives images alone"),
+    "empty": (
+        lambda folder: folder,
+        "found no folder unet, vae, text_encoder, tokenizer, scheduler; expected a",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", OTHER_FOLDERS)
+def test_another_kind_of_folder_is_said_to_be_one(kind, tmp_path):
+    save, said = OTHER_FOLDERS[kind]
+    with pytest.raises(CheckpointError, match=said) as caught:
+        load_stable_diffusion(save(tmp_path))
+    assert "Choose a folder such as that of stable-diffusion-v1-5" in str(caught.value)
+
+
+def test_the_pad_token_of_special_tokens_map_is_the_one_used(folder, tmp_path):
+    """Stable Diffusion 2 pads with "!", which only that file says."""
+    copy = shutil.copytree(folder, tmp_path / "padded")
+    change_json(copy / "tokenizer" / "tokenizer_config.json", added_tokens_decoder=None)
+    write_json(copy / "tokenizer" / "special_tokens_map.json", {"pad_token": "!"})
+    loaded = load_stable_diffusion(copy)
+    assert loaded.pad_id == loaded.tokenizer.token_to_id("!")
+    assert loaded.pad_id != load_stable_diffusion(folder).pad_id

@@ -3,7 +3,8 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from lexiseg.core.errors import CheckpointError, VocabularyError
-from lexiseg.models.text_tokens import load_tokenizer, pad, tokenize, without_punctuation
+from lexiseg.models.text_tokens import load_tokenizer, pad, special_token_id, tokenize, without_punctuation
+from tiny_checkpoints import write_json
 
 
 def words_only() -> Tokenizer:
@@ -54,3 +55,33 @@ def test_a_missing_or_broken_tokenizer_is_refused(tmp_path, content):
         load_tokenizer(tmp_path)
     assert str(caught.value).startswith(f"reading {tmp_path / 'tokenizer.json'}: found ")
     assert "spiece.model alone is not enough" in str(caught.value)
+
+
+#: tokenizer_config.json, special_tokens_map.json (None: absent), and the pad token of them, as transformers has it.
+PAD_TOKENS = {
+    "one file": ({"pad_token": "a"}, None, "a"),
+    "both, old": ({"pad_token": "a"}, {"pad_token": "b"}, "b"),
+    "both, old, with rules": ({"pad_token": "a"}, {"pad_token": {"content": "b", "lstrip": False}}, "b"),
+    "both, new": ({"pad_token": "a", "added_tokens_decoder": {}}, {"pad_token": "b"}, "a"),
+    "only the other": ({}, {"pad_token": "b"}, "b"),
+    "another role there": ({"pad_token": "a"}, {"eos_token": "b"}, "a"),
+}
+
+
+@pytest.mark.parametrize("kind", PAD_TOKENS)
+def test_the_pad_token_is_that_of_the_file_that_transformers_believes(kind, tmp_path):
+    config, special, expected = PAD_TOKENS[kind]
+    tokenizer = Tokenizer(models.WordLevel({"a": 0, "b": 1, "?": 2}, unk_token="?"))
+    write_json(tmp_path / "tokenizer_config.json", config)
+    if special is not None:
+        write_json(tmp_path / "special_tokens_map.json", special)
+    assert special_token_id(tmp_path, tokenizer, "pad_token") == tokenizer.token_to_id(expected)
+
+
+def test_a_token_that_the_vocabulary_lacks_is_said_with_its_file(tmp_path):
+    write_json(tmp_path / "tokenizer_config.json", {})
+    write_json(tmp_path / "special_tokens_map.json", {"pad_token": "c"})
+    with pytest.raises(
+        CheckpointError, match=r"special_tokens_map.json: found pad_token 'c', which tokenizer.json"
+    ):
+        special_token_id(tmp_path, Tokenizer(models.WordLevel({"a": 0}, unk_token="a")), "pad_token")

@@ -1,0 +1,335 @@
+"""Convert pickled weights to safetensors once, where a person trusts their source.
+
+A pickle can run code when it is opened. Here it is opened with ``weights_only``, in a process of its own that gets no
+tokens from the environment, which writes safetensors and compares them byte by byte with what it read. What was read
+and written is recorded with its SHA-256 in ``converted.json``.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from lexiseg.core.errors import CheckpointError, MissingWeightsError, OutputError
+from lexiseg.models import convert_worker
+from lexiseg.models.checkpoint import read_json
+from lexiseg.models.hub import (
+    CONVERSION_RECORD,
+    FIRST_ANSWER_TIMEOUT,
+    SETTINGS,
+    converted_folder,
+    is_hub_id,
+    say_revision,
+    split_revision,
+)
+from lexiseg.models.weight_files import choose_weight_files, describe_folder, pickled_weights
+
+_LIBRARY_PICKLE = re.compile(r"(pytorch_model|diffusion_pytorch_model)(.*)\.bin")
+_SAFE_STEM = {"pytorch_model": "model", "diffusion_pytorch_model": "diffusion_pytorch_model"}
+_SHARD = re.compile(r"-\d+-of-\d+")
+#: What the process that opens the pickle may know of the environment.
+_PASSED_ON = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "PYTHONPATH", "SYSTEMROOT")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HashedFile:
+    """One file of a conversion.
+
+    Attributes:
+        name: Below the converted folder, with ``/``.
+        sha256: Of its content, in hex.
+        bytes: Its size.
+        tensors: How many it holds; None for what was not opened here.
+    """
+
+    name: str
+    sha256: str
+    bytes: int
+    tensors: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conversion:
+    """What ``convert_folder`` did.
+
+    Attributes:
+        folder: Where the safetensors are.
+        read: The pickles.
+        written: The safetensors; shard for shard.
+    """
+
+    folder: Path
+    read: tuple[HashedFile, ...]
+    written: tuple[HashedFile, ...]
+
+
+def convert_folder(
+    folder: Path, *, repository: str | None = None, revision: str | None = None, commit: str | None = None
+) -> Conversion:
+    """Convert every network of a folder that has its weights only as pickles; those of diffusers lie one below.
+
+    Args:
+        folder: In the layout of transformers or diffusers; the safetensors are written beside the pickles.
+        repository: Hub id it came from, for the record.
+        revision: What was asked for there, for the record.
+        commit: Its commit there, for the record.
+
+    Raises:
+        CheckpointError: There is nothing to convert, a pickle holds other things than tensors, is cut off or wants to
+            run code, or shards and index contradict each other.
+        OutputError: The folder cannot be written to.
+    """
+    homes = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
+    plan = {home / source: home / target for home in homes for source, target in _todo(home).items()}
+    if not plan:
+        raise _nothing_to_do(folder)
+    read = tuple(_hashed(folder, source) for source in plan)
+    counts = _convert_files(plan)
+    for home in homes:
+        _write_index(home, [target.name for target in plan.values() if target.parent == home])
+    written = tuple(
+        _hashed(folder, target, tensors=count) for target, count in zip(plan.values(), counts, strict=True)
+    )
+    record = {
+        "repository": repository,
+        "revision": revision,
+        "commit": commit,
+        "lexiseg": importlib.metadata.version("lexiseg"),
+        "torch": importlib.metadata.version("torch"),
+        "read": [asdict(file) for file in read],
+        "written": [asdict(file) for file in written],
+    }
+    _write_text(folder / CONVERSION_RECORD, json.dumps(record, indent=1))
+    return Conversion(folder=folder, read=read, written=written)
+
+
+def convert_from_hub(name: str) -> Conversion:
+    """Fetch a model that the hub has only as a pickle, and convert it into Lexiseg's cache folder.
+
+    ``resolve_checkpoint`` finds it there under the same name.
+
+    Args:
+        name: A hub id, with ``@`` and a branch, tag or commit behind it if need be.
+
+    Raises:
+        MissingWeightsError: The hub has no such model or cannot be reached.
+        CheckpointError: It has safetensors already, or see ``convert_folder``.
+    """
+    from huggingface_hub import HfApi, snapshot_download
+
+    repository, revision = split_revision(name)
+    if not is_hub_id(name):
+        raise _not_there(name, "no folder of that name, and no hub could have such an id")
+    try:
+        info = HfApi().model_info(repository, revision=revision, timeout=FIRST_ANSWER_TIMEOUT)
+        files = sorted({sibling.rfilename for sibling in info.siblings or []})
+        commit = str(info.sha)
+    except Exception as error:  # whatever the hub's client and its HTTP library raise
+        raise _not_there(name, f"the hub gave no model ({type(error).__name__}: {error})") from error
+    roots = [file for file in files if "/" not in file]
+    if choose_weight_files(roots) is not None:
+        raise CheckpointError(
+            doing=f"converting {name}",
+            found="safetensors in the repository itself",
+            expected="a model that the hub has only as a pickle",
+            fix=f"Give {name} as it is.",
+        )
+    pickles = _to_convert(roots)
+    if not pickles:
+        raise CheckpointError(
+            doing=f"converting {name}",
+            found=", ".join(pickled_weights(roots)) or "no weights in the names of transformers",
+            expected="pytorch_model.bin, or its shards with an index",
+            fix="Choose a checkpoint in transformers' layout.",
+        )
+    say_revision(repository, commit)
+    wanted = [*filter(SETTINGS.fullmatch, roots), *pickles]
+    try:
+        snapshot = Path(snapshot_download(repository, revision=commit, allow_patterns=wanted))
+    except Exception as error:
+        raise _not_there(name, f"the download broke off ({type(error).__name__}: {error})") from error
+    home = converted_folder(repository, commit)
+    partial = home.with_name(f"{home.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    for file in wanted:
+        if file in pickles:
+            (partial / file).symlink_to((snapshot / file).resolve())
+        else:
+            shutil.copyfile(snapshot / file, partial / file)
+    done = convert_folder(partial, repository=repository, revision=revision, commit=commit)
+    for file in pickles:
+        (partial / file).unlink()
+    shutil.rmtree(home, ignore_errors=True)
+    partial.rename(home)
+    return Conversion(folder=home, read=done.read, written=done.written)
+
+
+def _to_convert(names: list[str]) -> list[str]:
+    """Choose among the pickles of one folder: full precision, one file or all shards."""
+    matches = {name: match for name in names if (match := _LIBRARY_PICKLE.fullmatch(name))}
+    for stem in _SAFE_STEM:
+        own = {name: match[2] for name, match in matches.items() if match[1] == stem}
+        for suffix in ("", ".fp16"):
+            if f"{stem}{suffix}.bin" in own:
+                return [f"{stem}{suffix}.bin"]
+        if shards := [name for name, rest in own.items() if _SHARD.fullmatch(rest)]:
+            return sorted(shards)
+    return []
+
+
+def _todo(home: Path) -> dict[str, str]:
+    """Return the safetensors to write by pickle, or nothing where there are safetensors already."""
+    names = [path.name for path in home.iterdir()]
+    pickles = _to_convert(names)
+    if not pickles:
+        return {}
+    match = _LIBRARY_PICKLE.fullmatch(pickles[0])
+    assert match is not None
+    if choose_weight_files(names, _SAFE_STEM[match[1]]) is not None:
+        return {}
+    return {name: _target(name) for name in pickles}
+
+
+def _target(pickle: str) -> str:
+    match = _LIBRARY_PICKLE.fullmatch(pickle)
+    assert match is not None
+    return f"{_SAFE_STEM[match[1]]}{match[2]}.safetensors"
+
+
+def _convert_files(plan: Mapping[Path, Path]) -> list[int]:
+    """Convert files in one process of its own; return the number of tensors of each. All arrive, or none."""
+    partial = {source: target.with_name(f"{target.name}.partial") for source, target in plan.items()}
+    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    paths = [str(path.absolute()) for pair in partial.items() for path in pair]
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", convert_worker.__file__, *paths],
+            capture_output=True,
+            text=True,
+            env=environment,
+            check=False,
+        )
+        said = done.stdout.split("\n")[:-1]
+        if done.returncode == 0:
+            counts = [_count(file) for file in partial.values()]
+            for source, target in plan.items():
+                partial[source].replace(target)
+        elif not done.stdout or "OSError" in done.stderr or "SafetensorError" in done.stderr:
+            raise OSError(
+                (done.stderr.strip().splitlines() or [f"the process ended with {done.returncode}"])[-1]
+            )
+    except (OSError, SafetensorError) as error:
+        raise OutputError(
+            doing=f"converting {', '.join(map(str, plan))}",
+            found=str(error),
+            expected="a folder in which safetensors can be written",
+            fix="Copy the checkpoint to a folder of your own with room for as much again, and convert it there.",
+        ) from error
+    finally:
+        for file in partial.values():
+            file.unlink(missing_ok=True)
+    if done.returncode != 0:
+        raise _refused(list(plan)[len(said) - 1], said[-1])
+    assert counts == [int(line) for line in said], "what arrived is what was sent"
+    return counts
+
+
+def _count(file: Path) -> int:
+    with safe_open(file, framework="pt") as written:
+        return len(written.keys())
+
+
+def _write_index(home: Path, shards: list[str]) -> None:
+    """Write the index of converted shards, after comparing the pickles' own with what they held."""
+    if not shards or not _SHARD.search(shards[0]):
+        return
+    stem = _SHARD.split(shards[0])[0]
+    weight_map, total = {}, 0
+    for shard in sorted(shards):
+        with safe_open(home / shard, framework="pt") as opened:
+            for name in opened.keys():  # noqa: SIM118
+                weight_map[name] = shard
+        total += (home / shard).stat().st_size
+    (theirs,) = [pickle for pickle, safe in _SAFE_STEM.items() if safe == stem]
+    stated = read_json(home, f"{theirs}.bin.index.json").get("weight_map")
+    expected = {name: _target(str(file)) for name, file in stated.items()} if isinstance(stated, dict) else {}
+    if expected != weight_map:
+        missing = sorted(expected.keys() ^ weight_map.keys())
+        for shard in shards:
+            (home / shard).unlink()
+        raise CheckpointError(
+            doing=f"converting the shards in {home}",
+            found=f"other tensors than {theirs}.bin.index.json lists ({', '.join(missing[:6]) or 'in other shards'})",
+            expected="every tensor of the index once, in the shard that it names",
+            fix="Download all shards and the index again, from one place.",
+        )
+    content = {"metadata": {"total_size": total}, "weight_map": weight_map}
+    _write_text(home / f"{stem}.safetensors.index.json", json.dumps(content, indent=1))
+
+
+def _hashed(folder: Path, file: Path, *, tensors: int | None = None) -> HashedFile:
+    with file.open("rb") as opened:
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    name = file.relative_to(folder).as_posix()
+    return HashedFile(name=name, sha256=digest, bytes=file.stat().st_size, tensors=tensors)
+
+
+def _write_text(file: Path, text: str) -> None:
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise OutputError(
+            doing=f"writing {file}",
+            found=str(error),
+            expected="a folder that can be written to",
+            fix="Copy the checkpoint to a folder of your own and convert it there.",
+        ) from error
+
+
+def _refused(source: Path, found: str) -> CheckpointError:
+    return CheckpointError(
+        doing=f"converting {source}",
+        found=found,
+        expected="tensors by name, as torch.save writes a state dict; nothing else is ever loaded",
+        fix="Download it again, complete, or choose a checkpoint in safetensors; nothing was run or kept.",
+    )
+
+
+def _nothing_to_do(folder: Path) -> CheckpointError:
+    names = [path.name for path in folder.iterdir()]
+    if any(choose_weight_files(names, stem) is not None for stem in _SAFE_STEM.values()):
+        found, fix = "safetensors already", f"Give {shlex.quote(str(folder))} as it is."
+    else:
+        others = pickled_weights(names)
+        found = describe_folder(folder) or "no pytorch_model.bin"
+        if others:
+            found = (
+                f"{', '.join(others)}, which {'is' if len(others) == 1 else 'are'} in the authors' own layout"
+            )
+        fix = "Choose a checkpoint in transformers' or diffusers' layout."
+    return CheckpointError(
+        doing=f"converting {folder}",
+        found=found,
+        expected="pytorch_model.bin or diffusion_pytorch_model.bin, or shards of these with their index",
+        fix=fix,
+    )
+
+
+def _not_there(name: str, found: str) -> MissingWeightsError:
+    return MissingWeightsError(
+        doing=f"converting {name}",
+        found=found,
+        expected="a folder with pytorch_model.bin, or a hub id such as openai/clip-vit-base-patch16",
+        fix="Check the spelling, or fetch the files yourself and give their folder.",
+    )
