@@ -1,6 +1,6 @@
 """Make the papers' tables again on synthetic scenes; writes simseg.json, simformer.json or clip_to_seg.json beside this file.
 
-python benchmarks/accuracy/ablations.py [simseg] [simformer] [clip-to-seg] [--clothing FOLDER] [--out build/ablations] [--jobs 2]
+python benchmarks/accuracy/ablations.py [simseg] [simformer] [clip-to-seg] [--clothing FOLDER] [--out FOLDER] [--jobs 2]
 
 About an hour for simseg and two for simformer, on two cores. Without the photographs of Clothing Co-Parsing
 (docs/methods/simformer.md) their table is left out. What is finished in --out is not done again.
