@@ -75,13 +75,21 @@ TRAINING_RECIPES: dict[str, tuple[str, str]] = {
         "clip_to_seg:voc",
         "Teach on PASCAL VOC, 15 classes with masks and 5 without, as the paper does; give --data.path.",
     ),
+    "cocu/folder": (
+        "cocu:folder",
+        "Train CoCu on your own images with captions, curated first: batches of 256, for one GPU.",
+    ),
+    "cocu/paper": (
+        "cocu:paper",
+        "Train CoCu as its released code does: 30 epochs of CC3M, CC12M and YFCC14M, batch 1,024, curated first.",
+    ),
     "groupvit/paper": (
         "groupvit:paper",
         "Train GroupViT as its released code does: 30 epochs of CC3M, CC12M and YFCC14M, 16 GPUs.",
     ),
     "groupvit/scenes": (
         "groupvit:scenes",
-        "Train a small GroupViT on synthetic scenes until segments find things: minutes on one CPU core.",
+        "Train a small GroupViT on synthetic scenes whose captions name things and what is behind them.",
     ),
     "groupvit/tiny": (
         "groupvit:tiny",

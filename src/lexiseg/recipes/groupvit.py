@@ -1,7 +1,7 @@
 """groupvit: training from captions, and published checkpoints as segmenters.
 
-``paper`` is the recipe of the released code; ``scenes`` shows on two CPU cores that segments appear;
-``tiny`` only shows that everything runs. Measured in benchmarks/accuracy/groupvit.md.
+``paper`` is the recipe of the released code; ``scenes`` is small enough for a CPU; ``tiny`` only shows that
+everything runs. Measured in benchmarks/accuracy/groupvit.md.
 """
 
 import math
@@ -19,7 +19,7 @@ from lexiseg.data.augmentation.rand_augment import RandAugment
 from lexiseg.data.augmentation.random_crop import RandomCropSettings
 from lexiseg.data.augmentation.random_erasing import RandomErasing
 from lexiseg.data.captions.opening import open_captions
-from lexiseg.data.captions.word_prompts import WordListTagger, WordPrompts
+from lexiseg.data.captions.word_prompts import MakeTexts, WordListTagger, WordPrompts
 from lexiseg.data.scenes import SceneDataset, SceneSettings, scene_training_data
 from lexiseg.data.scenes.captions import FILLERS
 from lexiseg.data.scenes.class_table import STUFFS, THINGS
@@ -40,7 +40,7 @@ from lexiseg.models.pixel_normalisation import PixelNormalisation
 from lexiseg.models.text_tokens import BytePairTokenizer, CaptionTokenizer
 from lexiseg.models.vit import IMAGENET_MEAN, IMAGENET_STD
 from lexiseg.recipes.base import Recipe
-from lexiseg.recipes.word_settings import WordSettings
+from lexiseg.recipes.word_settings import CurationSettings, WordSettings
 from lexiseg.scoring.evaluate import evaluate
 
 #: Threshold of background that was published for PASCAL VOC and COCO; PASCAL Context has 0.35.
@@ -153,6 +153,7 @@ class CaptionGroupViTRecipe(GroupViTRecipe):
         tokenizer: Folder with the tokenizer of CLIP or of a GroupViT checkpoint, as published; none takes BERT's
             30,522 pieces, which come through pip.
         words: Which words of captions are asked for.
+        curation: Ask for curated concepts in their place; none does not.
         crop: Which part of an image is taken.
         rand_augment: Change images by RandAugment; none does not.
         erasing: Fill rectangles of images with noise; none does not.
@@ -163,6 +164,7 @@ class CaptionGroupViTRecipe(GroupViTRecipe):
     split: str | None = None
     tokenizer: Path | None = None
     words: WordSettings = field(default_factory=WordSettings)
+    curation: CurationSettings | None = None
     crop: RandomCropSettings = field(default_factory=lambda: RandomCropSettings(min_area=0.08))
     rand_augment: RandAugment | None = field(default_factory=RandAugment)
     erasing: RandomErasing | None = field(default_factory=RandomErasing)
@@ -196,10 +198,13 @@ class CaptionGroupViTRecipe(GroupViTRecipe):
             flip=True,
             rand_augment=self.rand_augment,
             erasing=self.erasing,
-            word_prompts=self.words.build() if self.method.word_loss > 0 else None,
+            word_prompts=self._word_prompts() if self.method.word_loss > 0 else None,
             max_invalid=self.max_invalid,
             split=self.split,
         )
+
+    def _word_prompts(self) -> MakeTexts:
+        return self.words.build() if self.curation is None else self.curation.build(self.words)
 
 
 def named_scenes() -> SceneSettings:
@@ -318,7 +323,7 @@ def paper() -> CaptionGroupViTRecipe:
 
 
 def scenes() -> SceneGroupViTRecipe:
-    """Train a small GroupViT on synthetic scenes until segments find things: minutes on one CPU core."""
+    """Train a small GroupViT on synthetic scenes whose captions name things and what is behind them."""
     return SceneGroupViTRecipe(
         shape=GroupViTShape(
             width=64,

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from lexiseg.core.vocabulary import Vocabulary
 from lexiseg.data.captions.word_prompts import (
     NltkTagger,
     Tagger,
@@ -12,7 +11,9 @@ from lexiseg.data.captions.word_prompts import (
     WordPrompts,
     nltk_is_ready,
 )
-from lexiseg.data.class_lists import imagenet_classes, packaged_names, packaged_vocabulary
+from lexiseg.data.curation.concept_vocabulary import NOUNS, load_concepts
+from lexiseg.data.curation.curated_prompts import CuratedPrompts
+from lexiseg.data.curation.drawing_concepts import Sampling
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,15 +24,15 @@ class WordSettings:
         tagger: ``nltk`` finds parts of speech, as published; ``word_list`` looks for the words of a list; ``auto``
             takes NLTK where it and its data are installed. ``data.json`` of a run says which it was.
         tags: With NLTK: ``nouns`` (the paper), or ``nouns_and_verbs`` (its released code).
-        words: A list of words and phrases, one a line; none takes the names of ImageNet and of the class lists
-            that come with this package.
+        words: Which list: ``nouns`` (concrete nouns of WordNet and the class lists of this package), ``wordnet``
+            (without the class lists, which name the classes of benchmarks), or a file with one word or phrase a line.
         count: Word prompts an image.
         prompts: Prompt set that words are put into.
     """
 
     tagger: Literal["auto", "nltk", "word_list"] = "auto"
     tags: Literal["nouns", "nouns_and_verbs"] = "nouns_and_verbs"
-    words: Path | None = None
+    words: str = NOUNS
     count: int = 3
     prompts: str = "imagenet80"
 
@@ -40,21 +41,33 @@ class WordSettings:
 
         Raises:
             MissingPackageError: NLTK is asked for and is not installed, or its data is not.
-            InputError: The list of words cannot be read.
+            VocabularyError: The list of words cannot be read.
         """
         return WordPrompts(tagger=self._tagger(), count=self.count, prompts=self.prompts)
 
     def _tagger(self) -> Tagger:
-        if self.tagger == "nltk" or (self.tagger == "auto" and self.words is None and nltk_is_ready()):
+        if self.tagger == "nltk" or (self.tagger == "auto" and nltk_is_ready()):
             return NltkTagger(self.tags)
-        if self.words is None:
-            return WordListTagger(_packaged_words())
-        return WordListTagger(
-            [name for names in Vocabulary.from_file(self.words).all_names() for name in names]
-        )
+        return WordListTagger(load_concepts(self.words).concepts)
 
 
-def _packaged_words() -> list[str]:
-    classes = [name for each in imagenet_classes() for name in (each.name, each.kind) if name is not None]
-    lists = [name for file in packaged_names() for name in packaged_vocabulary(file).names]
-    return [*classes, *lists]
+@dataclass(frozen=True, kw_only=True)
+class CurationSettings:
+    """Words from curated concepts, in place of the caption's own.
+
+    Attributes:
+        folder: What ``lexiseg curate`` wrote for the captions that are trained on.
+        sampling: How concepts are drawn at each visit: ``cluster`` from different clusters (the paper), ``softmax``
+            by their scores, ``top`` always the best (the released code).
+    """
+
+    folder: Path = Path("curated")
+    sampling: Sampling = "cluster"
+
+    def build(self, words: WordSettings) -> CuratedPrompts:
+        """Build what makes word prompts; their number and prompt set are those of ``words``.
+
+        Raises:
+            DatasetError: The curation is not finished.
+        """
+        return CuratedPrompts(self.folder, sampling=self.sampling, count=words.count, prompts=words.prompts)

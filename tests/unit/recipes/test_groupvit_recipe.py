@@ -142,8 +142,8 @@ def test_words_of_a_caption_are_those_of_the_packaged_lists(captions):
 
 
 def test_a_list_of_words_of_one_s_own(captions, tmp_path):
-    (tmp_path / "words.txt").write_text("lights\tlamps\n")
-    words = WordSettings(words=tmp_path / "words.txt")
+    (tmp_path / "words.txt").write_text("light\nlamp\n")
+    words = WordSettings(tagger="word_list", words=str(tmp_path / "words.txt"))
     assert words.build().tagger.words("lamps, lights and goldfish") == ["lamps", "lights"]
 
 

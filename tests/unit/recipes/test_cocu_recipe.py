@@ -1,0 +1,55 @@
+import dataclasses
+import json
+
+import pytest
+
+from curation_toys import curate, write_images, write_words
+from lexiseg.engine.optim import lr_factor
+from lexiseg.models.groupvit import GroupViTShape
+from lexiseg.recipes import cocu
+from lexiseg.recipes.base import find_recipe
+from lexiseg.recipes.word_settings import CurationSettings
+from lexiseg.runs.settings_json import settings_from_json, settings_to_json
+from lexiseg.runs.train import train_recipe
+
+SMALL = GroupViTShape(
+    width=16, num_heads=1, patch=16, image_side=32, depths=(1, 1), group_tokens=(3, 0), groups=(2, 0),
+    feed_forward=16, text_width=16, text_depth=1, text_heads=1, text_feed_forward=16, projection_hidden=16,
+    embedding_dim=8, projection_norm="layer",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["cocu/paper", "cocu/folder"])
+def test_recipes_are_plain_values_and_come_back_the_same(name):
+    settings = find_recipe(name)
+    written = json.loads(json.dumps(settings_to_json(settings)))
+    assert settings_from_json(type(settings), written, source="here") == settings
+    assert settings.curation is not None
+
+
+def test_the_recipe_of_the_paper_is_groupvits_at_a_quarter_of_its_batch():
+    recipe = cocu.paper()
+    assert (recipe.shape, recipe.run.batch_size, recipe.run.num_steps) == (GroupViTShape(), 1024, 790_603)
+    rates = [recipe.optim.lr * lr_factor(recipe.optim, step, 30_000) for step in (0, 2000, 30_000)]
+    assert rates == pytest.approx([1e-6, 4e-4, 1e-5], rel=1e-6)
+    assert (recipe.words.count, recipe.curation.sampling) == (3, "cluster")
+
+
+def test_curated_captions_are_trained_on(tmp_path):
+    data = write_images(tmp_path / "data", 14)
+    curate(data, tmp_path / "curated", write_words(tmp_path / "words"))
+    recipe = cocu.folder()
+    run = dataclasses.replace(
+        recipe.run, num_steps=2, batch_size=4, sub_batch_size=2, num_workers=0, device="cpu", precision="fp32"
+    )
+    recipe = dataclasses.replace(
+        recipe,
+        shape=SMALL,
+        captions=data,
+        curation=CurationSettings(folder=tmp_path / "curated", sampling="top"),
+        run=run,
+        test_side=32,
+    )
+    train_recipe("cocu/folder", recipe=recipe, out=tmp_path / "run", quiet=True)
+    facts = json.loads((tmp_path / "run" / "data.json").read_text())["facts"]
+    assert facts["word_prompts"].startswith("curated concepts, top")
