@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import dataset_trees as trees
 from coloured_blocks import make_data
 from lexiseg.cli import main
 from lexiseg.core.errors import OutputError
@@ -59,6 +60,11 @@ def retrain(out: Path, data: Path) -> tuple[object, ...]:
     return ("retrain", "simformer/tiny", "--out", out)
 
 
+def convert(out: Path, data: Path) -> tuple[object, ...]:
+    trees.voc(data / "voc", background=False)
+    return ("datasets", "convert", "voc20", data / "voc", "--out", out)
+
+
 @pytest.fixture
 def data(tmp_path) -> Path:
     make_data(tmp_path / "data", num=2)
@@ -69,7 +75,7 @@ def data(tmp_path) -> Path:
     return tmp_path / "data"
 
 
-@pytest.mark.parametrize("command", [segment, predict, build, make, train, retrain])
+@pytest.mark.parametrize("command", [segment, predict, build, make, convert, train, retrain])
 def test_the_second_run_is_refused_and_changes_nothing(data, tmp_path, capsys, monkeypatch, command):
     monkeypatch.setattr("lexiseg.core.folder_lock._PATIENCE", 0.1)
     out = tmp_path / "out"
@@ -82,7 +88,7 @@ def test_the_second_run_is_refused_and_changes_nothing(data, tmp_path, capsys, m
     assert "choose another folder" in message
 
 
-@pytest.mark.parametrize("command", [segment, predict, build, make])
+@pytest.mark.parametrize("command", [segment, predict, build, make, convert])
 def test_the_same_command_works_afterwards(data, tmp_path, command):
     assert run(*command(tmp_path / "out", data)) == 0
 

@@ -12,7 +12,13 @@ from lexiseg.models.groupvit import GroupViTNetwork, GroupViTShape
 from lexiseg.models.groupvit_encoders import GroupViTImageEncoder, GroupViTTextEncoder
 from lexiseg.models.pixel_normalisation import load_normalisation
 from lexiseg.models.published_names import published_names
-from lexiseg.models.text_tokens import check_end_token, check_vocabulary_size, load_tokenizer, tokenize
+from lexiseg.models.text_tokens import (
+    check_end_token,
+    check_vocabulary_size,
+    load_tokenizer,
+    tokenize,
+    unknown_share,
+)
 
 
 def load_groupvit(
@@ -37,7 +43,8 @@ def load_groupvit(
     check_end_token(folder, tokenizer, config.text_config.eos_token_id)
     image = GroupViTImageEncoder(network, load_normalisation(folder), hard_maps=hard_maps)
     reads = partial(tokenize, tokenizer, max_tokens=network.shape.max_tokens)
-    text = GroupViTTextEncoder(network, reads, tokenizer.to_str())
+    knows = partial(unknown_share, tokenizer, unknown_id=None)  # it reads bytes
+    text = GroupViTTextEncoder(network, reads, tokenizer.to_str(), unknown_share=knows)
     return image.eval(), text.eval(), network.logit_scale
 
 

@@ -68,6 +68,10 @@ class GroupViTImageEncoder(ImageEncoder):
             segments=Segments(shares=shares, embeddings=vectors),
         )
 
+    def unknown_share(self, texts: Sequence[str]) -> list[float]:
+        """Return the share of each text's tokens that are unknown, in [0, 1]."""
+        return self._unknown_share(texts)
+
     def pooled(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
         """Encode images as training compares them: the mean of the segments, before the projection."""
         return self.vision_model(self.normalisation(images))[0].mean(dim=1)
@@ -80,14 +84,21 @@ class GroupViTTextEncoder(TextEncoder):
         network: Its text part is taken.
         tokenizer: From texts to the ids of each, start and end included.
         identity: Text that changes when the tokenizer does.
+        unknown_share: From texts to the share of tokens of each that the tokenizer does not know.
     """
 
     def __init__(
-        self, network: GroupViTNetwork, tokenizer: Callable[[Sequence[str]], list[list[int]]], identity: str
+        self,
+        network: GroupViTNetwork,
+        tokenizer: Callable[[Sequence[str]], list[list[int]]],
+        identity: str,
+        *,
+        unknown_share: Callable[[Sequence[str]], list[float]],
     ) -> None:
         super().__init__()
         self.text_model, self.text_projection = network.text_model, network.text_projection
         self.tokenizer, self.identity = tokenizer, identity
+        self._unknown_share = unknown_share
         self._fingerprint: tuple[tuple[int, ...], str] | None = None
 
     @property

@@ -131,7 +131,10 @@ class GroupViTRecipe(Recipe):
         return GroupViT(
             GroupViTImageEncoder(network, normalisation, hard_maps=self.method.segments.maps == "hard"),
             GroupViTTextEncoder(
-                network, partial(tokenizer.ids, max_tokens=self.shape.max_tokens), tokenizer.identity
+                network,
+                partial(tokenizer.ids, max_tokens=self.shape.max_tokens),
+                tokenizer.identity,
+                unknown_share=tokenizer.unknown_share,
             ),
             network.logit_scale,
             settings=inference_settings(self.test_side, self.threshold),

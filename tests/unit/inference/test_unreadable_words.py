@@ -1,5 +1,6 @@
 """Words that a text encoder cannot read, and classes that a model cannot tell apart, are refused by name."""
 
+import importlib
 import warnings
 from collections.abc import Sequence
 
@@ -18,6 +19,7 @@ from lexiseg.models.bert import WordTokenizer
 from lexiseg.models.clip import load_clip
 from lexiseg.models.minilm import WEIGHTS, load_minilm
 from lexiseg.models.siglip import load_siglip
+from lexiseg.recipes.base import find_recipe
 from lexiseg.runs.load import load
 from tiny_bank import save_tiny_bank
 from tiny_checkpoints import save_tiny_clip, save_tiny_siglip, save_tiny_siglip2
@@ -77,6 +79,22 @@ class Halves(TextEncoder):
 
     def unknown_share(self, texts: Sequence[str]) -> list[float]:
         return [sum(letter > "m" for letter in text) / len(text) for text in texts]
+
+
+def test_a_trained_groupvit_knows_what_its_tokenizer_does_not():
+    model = find_recipe("groupvit/tiny").build_model()
+    encoder = next(part for part in model.modules() if isinstance(part, TextEncoder))
+    assert encoder.unknown_share(["猫", "a", "猫 a"]) == [1, 0, 0.5]
+
+
+def test_every_text_encoder_says_what_it_does_not_know():
+    """An encoder that keeps the default claims to read everything; none of ours may do so by accident."""
+    for module in ("models.clip", "models.siglip", "models.minilm", "models.groupvit_encoders"):
+        importlib.import_module(f"lexiseg.{module}")
+    importlib.import_module("lexiseg.methods.simseg.text_encoder")
+    ours = [each for each in TextEncoder.__subclasses__() if each.__module__.startswith("lexiseg.")]
+    assert len(ours) >= 5
+    assert [each.__name__ for each in ours if "unknown_share" not in vars(each)] == []
 
 
 def test_the_message_names_the_words_and_what_to_do():

@@ -17,6 +17,7 @@ from PIL import Image
 from lexiseg.core.atomic_write import atomic_path
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.errors import InputError
+from lexiseg.core.folder_lock import writing_alone
 from lexiseg.core.vocabulary import as_lines
 from lexiseg.data.published.label_encodings import TOP, LabelMapping, write_values
 from lexiseg.data.published.layouts import Layout
@@ -50,7 +51,7 @@ def convert_dataset(
         The number of label files written; those that were there are not counted.
 
     Raises:
-        InputError: The target cannot be written, is the source, or holds another conversion.
+        InputError: The target cannot be written, is the source, holds another conversion, or another run writes it.
         DatasetError: A label file of the source is wrong.
         OutputError: A file cannot be written.
     """
@@ -58,7 +59,18 @@ def convert_dataset(
     if hide is not None:
         hide.apply(dataset.vocabulary)
     layout = None if target == FOLDER_LAYOUT else _writable(dataset, target)
-    _record(dataset, out, target, hide)
+    with writing_alone(out):
+        _record(dataset, out, target, hide)
+        return _write(dataset, out, layout, hide, advance)
+
+
+def _write(
+    dataset: PublishedDataset,
+    out: Path,
+    layout: Layout | None,
+    hide: Split | None,
+    advance: Callable[[], None],
+) -> int:
     if layout is None:
         _write_lists(dataset, out)
     written = 0
