@@ -90,7 +90,8 @@ def test_an_option_of_a_method_reaches_every_command(change, accuracy, data, tmp
     capsys.readouterr()
     assert run("segment", data / "images", *options, *change) == 0
     assert "2 already there" in capsys.readouterr().out
-    assert run("segment", data / "images", *options, *other) == 0
+    assert run("segment", data / "images", *options, *other) == 2, "results of another request"
+    assert run("segment", data / "images", *options, *other, "--overwrite") == 0
     assert "already there" not in capsys.readouterr().out
     assert json.loads((out / "red.json").read_text())["settings"]["method"] == {"winner": others_winner}
 

@@ -64,6 +64,10 @@ READS = [
     'datasets similarity PATH voc20',
     'models PATH',
     'train simseg/tiny --resume --out PATH',
+    'distil --teacher mini --data PATH --out OUT',
+    'gamma PATH',
+    'curate embed PATH --out OUT',
+    'convert PATH',
 ]  # fmt: skip
 WRITES = [
     "segment DATA/images --words red,green --model colours --out PATH",

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lexiseg.data.class_lists import packaged_vocabulary
+from lexiseg.data.class_lists import packaged_vocabulary, rename
 from lexiseg.data.folder import FolderDataset
 from lexiseg.methods.groupvit.settings import GroupViTSettings, SegmentSettings
 from lexiseg.scoring.published import PROTOCOLS, STEPS, find_protocol
@@ -12,7 +12,7 @@ from lexiseg.scoring.score import score
 from lexiseg.scoring.store.counts import StoreCounter
 from lexiseg.scoring.store.predict import predict_into
 from lexiseg.scoring.store.store import PredictionStore
-from tiny_groupvit import make_groupvit
+from tiny_groupvit import WORDS, make_groupvit
 
 
 def folder(path, names: str) -> FolderDataset:
@@ -39,8 +39,11 @@ def folder(path, names: str) -> FolderDataset:
 def test_our_groupvit_follows_the_protocol_and_a_change_shows(name, tmp_path, segments, changes, differing):
     protocol = find_protocol(name)
     small = protocol.changed(short_side=32, window=32, window_stride=16)  # everything else as published
-    model = make_groupvit(method=GroupViTSettings(segments=segments)).eval()
-    predict_into(model, folder(tmp_path / "data", "voc21"), tmp_path / "s", protocol=small, **changes)
+    data = folder(tmp_path / "data", "voc21")
+    spoken = rename(data.vocabulary, protocol.names, protocol.classes)
+    words = [*WORDS, *(name for names in spoken.all_names() for name in names)]
+    model = make_groupvit(method=GroupViTSettings(segments=segments), words=words).eval()
+    predict_into(model, data, tmp_path / "s", protocol=small, **changes)
     found = score(StoreCounter(PredictionStore(tmp_path / "s")), protocol)
     left = found.protocol.name
     for part in ("+short_side=32", "+window=32", "+window_stride=16"):
