@@ -68,10 +68,6 @@ class GroupViTImageEncoder(ImageEncoder):
             segments=Segments(shares=shares, embeddings=vectors),
         )
 
-    def unknown_share(self, texts: Sequence[str]) -> list[float]:
-        """Return the share of each text's tokens that are unknown, in [0, 1]."""
-        return self._unknown_share(texts)
-
     def pooled(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
         """Encode images as training compares them: the mean of the segments, before the projection."""
         return self.vision_model(self.normalisation(images))[0].mean(dim=1)
@@ -121,6 +117,10 @@ class GroupViTTextEncoder(TextEncoder):
             VocabularyError: A text has more tokens than the model reads, and the tokenizer does not cut it.
         """
         return self.text_projection(self.pooled(texts)).float()
+
+    def unknown_share(self, texts: Sequence[str]) -> list[float]:
+        """Return the share of each text's tokens that are unknown, in [0, 1]."""
+        return self._unknown_share(texts)
 
     def pooled(self, texts: Sequence[str]) -> Float[Tensor, "T D"]:
         """Encode texts as training compares them: the state of the last token, before the projection."""
