@@ -16,9 +16,9 @@ import numpy as np
 import torch
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "speed"))
+sys.path.insert(0, str(HERE.parent))
 
-from timing import machine  # noqa: E402
+from machine import machine  # noqa: E402
 
 from lexiseg.data.scenes.teacher import SceneTeacher  # noqa: E402
 from lexiseg.engine.seeding import seed_all  # noqa: E402
