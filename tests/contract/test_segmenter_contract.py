@@ -56,16 +56,12 @@ def model(request, folders, tmp_path_factory) -> Segmenter:
 
 
 @pytest.fixture
-def words(model) -> list[str]:
+def words(request, model) -> list[str]:
     """Words that the model takes: any, or some of those it was trained with."""
     own = getattr(model, "vocabulary", None)
-    if hasattr(model, "texts"):  # it reads the words of its scenes
-        return SCENE_WORDS
-    return (
-        WORDS
-        if own is None
-        else [name for label, name in enumerate(own.names) if label != own.background][:3]
-    )
+    if own is not None:
+        return [name for label, name in enumerate(own.names) if label != own.background][:3]
+    return SCENE_WORDS if request.node.callspec.params["model"] in TRAINED else WORDS
 
 
 @pytest.fixture
@@ -121,7 +117,7 @@ def test_one_class_is_enough(model, image, words):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (17, 23), (3, 200)])
-def test_odd_and_tiny_pictures_keep_their_size(model, size, words):
+def test_odd_and_tiny_images_keep_their_size(model, size, words):
     result = model.segment(np.full((*size, 3), 120, np.uint8), words, short_side=64, max_long_side=256)
     assert result.label_map.shape == size
     assert result.label_map.max() < len(result.vocabulary)

@@ -11,6 +11,7 @@ SOURCES = Path(__file__).parents[2] / "src/lexiseg"
 
 #: A word or phrase of a name (parts joined by _) that is not used, and what to say.
 RETIRED = {
+    "pictures?": "image",
     "fillings?": "padding tokens",
     "whole_length": "pad_to_max_length",
     "responses?": "topk",

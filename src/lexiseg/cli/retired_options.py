@@ -7,7 +7,8 @@ from lexiseg.core.errors import InputError
 #: Commands whose model is an option; it comes first in the others.
 _MODEL_IS_OPTION = ("segment",)
 
-#: Option to what it is now; ``{value}`` is what was given, ``{model}`` how the command takes a model.
+#: Option, of one command or of any, to what it is now; ``{value}`` is what was given, ``{model}`` how the command takes
+#: a model.
 RETIRED_OPTIONS = {
     "--references": (
         "a bank given as the model itself, as a run or a checkpoint is",
@@ -17,6 +18,9 @@ RETIRED_OPTIONS = {
         "a setting of the method, changed by --set as all settings of methods are",
         "Write --set proposer={value}.",
     ),
+    "--pictures": ("images, as everywhere", "Write --images {value}."),
+    "score --picture": ("--plot, for it draws bars and confusions", "Write --plot {value}."),
+    "captions --picture": ("images, as everywhere", "Write --image {value}."),
     "--missing-words": (
         "a setting of the method, changed by --set as all settings of methods are",
         "Write --set missing_words={value}.",
@@ -37,12 +41,13 @@ def refuse_retired(command: str, arguments: Sequence[str]) -> None:
     for place, argument in enumerate(arguments):
         option, equals, value = argument.partition("=")
         option = option.replace("_", "-")
-        if option not in RETIRED_OPTIONS:
+        known = next((key for key in (f"{command} {option}", option) if key in RETIRED_OPTIONS), None)
+        if known is None:
             continue
         if not equals:
             value = arguments[place + 1] if place + 1 < len(arguments) else "VALUE"
         model = f"--model {value}" if command in _MODEL_IS_OPTION else f"lexiseg {command} {value} …"
-        expected, fix = RETIRED_OPTIONS[option]
+        expected, fix = RETIRED_OPTIONS[known]
         raise InputError(
             doing=f"reading the options of lexiseg {command}",
             found=f"{option} {value}, an option of an earlier version",

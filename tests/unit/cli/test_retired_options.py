@@ -6,7 +6,7 @@ from lexiseg.cli import main
 from lexiseg.cli.retired_options import RETIRED_OPTIONS
 
 
-@pytest.mark.parametrize("option", RETIRED_OPTIONS)
+@pytest.mark.parametrize("option", ["--references", "--proposer", "--missing-words"])
 @pytest.mark.parametrize("joined", [False, True])
 @pytest.mark.parametrize(
     ("command", "model"),
@@ -27,6 +27,23 @@ def test_an_option_of_an_earlier_version_names_the_new_spelling(command, model, 
     assert "expected" in expected
     now = {"--proposer": "--set proposer=GIVEN", "--missing-words": "--set missing_words=GIVEN"}
     assert now.get(option, model) in to_do
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "now"),
+    [
+        (("references", "build"), "--pictures", "--images"),
+        (("classify", "mini"), "--pictures", "--images"),
+        (("score", "store"), "--picture", "--plot"),
+        (("captions", "check", "folder"), "--picture", "--image"),
+    ],
+)
+def test_pictures_are_images(command, option, now, capsys):
+    assert option in RETIRED_OPTIONS or f"{command[0]} {option}" in RETIRED_OPTIONS
+    with pytest.raises(SystemExit) as stopped:
+        main([*command, option, "GIVEN"])
+    assert stopped.value.code == 2
+    assert f"Write {now} GIVEN." in capsys.readouterr().err
 
 
 def test_an_option_without_its_value_is_answered_too(capsys):
