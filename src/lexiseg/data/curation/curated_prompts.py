@@ -49,7 +49,7 @@ class CuratedPrompts:
                 doing=f"looking up the curated concepts of {source}",
                 found=f"no such image among the {len(self.curated):,} in {self.curated.folder}",
                 expected="the curation of the data that is trained on",
-                fix="Curate these captions: lexiseg curate CAPTIONS --out FOLDER.",
+                fix="Curate these captions: lexiseg curate all CAPTIONS --out FOLDER.",
             )
         places = draw_concepts(record.scores, record.clusters, rng, sampling=self.sampling, count=self.count)
         concepts = [record.concepts[place] for place in places]

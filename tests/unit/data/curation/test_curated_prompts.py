@@ -68,7 +68,7 @@ def test_an_image_that_was_not_curated_is_named(curated):
         DatasetError, match="curated concepts of images#999: found no such image among the 14"
     ) as caught:
         CuratedPrompts(curated.folder)("images#999", "c", np.random.default_rng(0))
-    assert "lexiseg curate CAPTIONS --out FOLDER" in str(caught.value)
+    assert "lexiseg curate all CAPTIONS --out FOLDER" in str(caught.value)
 
 
 def test_an_unfinished_curation_is_refused(tmp_path):
