@@ -15,7 +15,7 @@ A noun is kept if
 * it is not three times oftener another part of speech in WordNet's tagged texts, and is no word of grammar;
 * WordNet does not call its first sense, or any sense of a rare word, a slur or obscene.
 
-Words for the image itself (photo, picture, …) are left out: every caption may have them.
+Words for the image itself (photo, image, …) are left out: every caption may have them.
 """
 
 # ruff: noqa: SIM905
@@ -45,7 +45,7 @@ _NOT_NOUNS = frozenset(
     "when where which while who why will with would yet you your".split()
 )
 _THE_IMAGE = frozenset(
-    "photo photograph photography picture image snapshot shot close-up illustration print copy view scene exposure "
+    "photo photograph photography image image snapshot shot close-up illustration print copy view scene exposure "
     "file stock".split()
 )
 

@@ -65,7 +65,9 @@ def main() -> None:
             where = {"data.path": given.clothing} if ablation.needs_data else {}
             tables[name] = make(ablation, num_steps, seeds, where, given.out, given.jobs)
         facts = {"command": f"python benchmarks/accuracy/ablations.py {method}", **machine()}
-        (HERE / f"{method.replace('-', '_')}.json").write_text(json.dumps({**facts, "tables": tables}, indent=1) + "\n")
+        (HERE / f"{method.replace('-', '_')}.json").write_text(
+            json.dumps({**facts, "tables": tables}, indent=1) + "\n"
+        )
 
 
 def make(

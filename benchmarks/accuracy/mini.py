@@ -6,7 +6,7 @@ Run from the repository root::
 
 It has no randomness. It prints a table and writes ``mini.json`` beside this file (about ten minutes
 on two cores). The numbers are mmsegmentation's mean IoU and pixel accuracy, in percent, at the
-pictures' original size.
+images' original size.
 """
 
 import argparse

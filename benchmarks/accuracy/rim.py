@@ -5,7 +5,7 @@ Run from the repository root::
     python benchmarks/accuracy/rim.py --data ../shared/data
 
 It prints rows as they come and writes ``rim.json`` beside this file. Numbers are mmsegmentation's mean
-IoU (classes neither present nor predicted are left out) and pixel accuracy, in percent, at the pictures' original size.
+IoU (classes neither present nor predicted are left out) and pixel accuracy, in percent, at the images' original size.
 """
 
 import argparse
@@ -101,12 +101,12 @@ def summary(confusion: ConfusionMatrix) -> dict[str, float]:
     }
 
 
-def thinned(bank: ReferenceBank, path: Path, pictures: int, subcategories: int) -> ReferenceBank:
-    """Keep the first pictures of every class and cluster them again, without encoding anything."""
+def thinned(bank: ReferenceBank, path: Path, images: int, subcategories: int) -> ReferenceBank:
+    """Keep the first images of every class and cluster them again, without encoding anything."""
     classes = []
     for name in bank.names:
         whole = bank.read_class(name)
-        features = whole.features[:pictures]
+        features = whole.features[:images]
         found = spherical_kmeans(features, min(subcategories, len(features)))
         classes.append(
             replace(
@@ -114,8 +114,8 @@ def thinned(bank: ReferenceBank, path: Path, pictures: int, subcategories: int) 
                 features=features,
                 clusters=found.assignment,
                 references=found.centroids,
-                origins=whole.origins[:pictures],
-                thumbnails=whole.thumbnails[:pictures],
+                origins=whole.origins[:images],
+                thumbnails=whole.thumbnails[:images],
             )
         )
     save_bank(path, classes, encoder=bank.encoder)
@@ -155,13 +155,11 @@ def emoji_rows(world: World, data: Path, scratch: Path) -> list[dict[str, Any]]:
         settings=settings,
     )
     bank = ReferenceBank(path)
-    print(
-        f"emoji bank: {len(bank)} classes, {len(bank.origins)} pictures, {time.perf_counter() - start:.0f} s"
-    )
+    print(f"emoji bank: {len(bank)} classes, {len(bank.origins)} images, {time.perf_counter() - start:.0f} s")
     everything = range(len(world.dataset))
     rows = []
     for variant in variants():
-        used = thinned(bank, scratch / "thin.bank", variant.pictures, variant.subcategories)
+        used = thinned(bank, scratch / "thin.bank", variant.images, variant.subcategories)
         confusion = ConfusionMatrix(len(world.dataset.vocabulary))
         model = make_rim(world, used, variant.method, world.proposer)
         count(world, model, bank.names, everything, confusion)
@@ -202,7 +200,7 @@ def real_rows(world: World, scratch: Path) -> list[dict[str, Any]]:
             jobs: dict[str, tuple[Segmenter, Sequence[str]]] = {}
             for index, variant in enumerate(variants()):
                 thin = scratch / f"thin-{index}.bank"
-                used = thinned(bank, thin, variant.pictures, variant.subcategories)
+                used = thinned(bank, thin, variant.images, variant.subcategories)
                 jobs[variant.name] = make_rim(world, used, variant.method, world.proposer), names
             for name, method in {"rim": {}, "cosine only": {"ranking": "cosine"}}.items():
                 jobs[f"true regions, {name}"] = make_rim(world, bank, method, world.truth), names
@@ -238,7 +236,7 @@ def proposal_bound(world: World) -> dict[str, Any]:
 
 
 def controlled_rows() -> list[dict[str, Any]]:
-    """Match in spaces we made: 24 classes, 10 pictures a class, 2,000 regions.
+    """Match in spaces we made: 24 classes, 10 images a class, 2,000 regions.
 
     A third of the classes are composite: parts shared with two plain classes, and a part of their own.
 
@@ -246,7 +244,7 @@ def controlled_rows() -> list[dict[str, Any]]:
     * ``own part lost``: regions of composite classes lack their own part, as the one thing that tells a
       class apart may be hidden or drawn differently; what they share with others is still there.
     * ``uneven look``: the references of every other class lean towards one common direction, as generated
-      pictures share a look; regions do not.
+      images share a look; regions do not.
     * ``own part lost, profiles shuffled``: a control. Profiles of wrong classes must not help.
     """
     worlds = {
@@ -288,7 +286,7 @@ def _controlled(
     shuffled: bool = False,
 ) -> float:
     generator = torch.Generator().manual_seed(seed)
-    groups, width, pictures, num_regions = 8, 64, 10, 2000
+    groups, width, images, num_regions = 8, 64, 10, 2000
     num_classes = 3 * groups
 
     def noise(*size: int) -> torch.Tensor:
@@ -298,11 +296,11 @@ def _controlled(
     full = torch.cat([first, second, first + second + 1.5 * own])
     met = torch.cat([first, second, first + second + 1.5 * (1 - lost) * own])
     look = lean * noise(1) * (torch.arange(num_classes) % 2)[:, None]
-    shown = normalize((full + look)[:, None] + 0.6 * noise(num_classes, pictures), dim=-1)
+    shown = normalize((full + look)[:, None] + 0.6 * noise(num_classes, images), dim=-1)
     truth = torch.randint(num_classes, (num_regions,), generator=generator)
     regions = normalize(met[truth] + noise(num_regions), dim=-1)
     references = normalize(shown.sum(1, keepdim=True), dim=-1)
-    same = torch.zeros(pictures, dtype=torch.int64)
+    same = torch.zeros(images, dtype=torch.int64)
     profiles = inter_class_scores([(shown[k], same, references[k]) for k in range(num_classes)])
     profiles.fill_diagonal_(1.0)  # as the default has it; left out, the numbers differ by less than one
     if shuffled:

@@ -1,6 +1,6 @@
 """Does comparing rankings help? Scenes in a feature space where everything that can go wrong is known.
 
-Every class is a direction; its reference pictures and the regions of a scene scatter around it. The worlds
+Every class is a direction; its reference images and the regions of a scene scatter around it. The worlds
 differ in one thing each. Regions are perfect and features are drawn, so only matching is measured: mean IoU
 over the label maps of 20 scenes of 12 regions, five seeds, the same scenes for all ways of matching.
 """
@@ -30,19 +30,19 @@ from lexiseg.ops.spherical_kmeans import spherical_kmeans
 
 SEEDS = range(5)
 WIDTH, GRID, SIDE = 64, (24, 24), 48
-NUM_PICTURES, NUM_SUBCATEGORIES = 50, 5
+NUM_IMAGES, NUM_SUBCATEGORIES = 50, 5
 NUM_SCENES, NUM_REGIONS = 20, 12
 NUM_ATTRIBUTES = 12
-PICTURE_SCATTER, REGION_SCATTERS = 1.0, (1.0, 1.5)  # length of what is random; a class itself has length 1
+IMAGE_SCATTER, REGION_SCATTERS = 1.0, (1.0, 1.5)  # length of what is random; a class itself has length 1
 
 KINDS = {
-    "apart": "classes share almost nothing; regions scatter as pictures do",
-    "alike": "classes share attributes; regions scatter as pictures do",
-    "half the detail": "regions show half of what is a class's own: generated pictures are richer",
+    "apart": "classes share almost nothing; regions scatter as images do",
+    "alike": "classes share attributes; regions scatter as images do",
+    "half the detail": "regions show half of what is a class's own: generated images are richer",
     "no detail": "regions show only the attributes",
-    "company": "pictures of a class contain another one, always the same (a boat comes with water)",
-    "gap": "all regions lie apart from all pictures in one direction",
-    "uneven": "pictures of every second class scatter six times as much, those of the others a third",
+    "company": "images of a class contain another one, always the same (a boat comes with water)",
+    "gap": "all regions lie apart from all images in one direction",
+    "uneven": "images of every second class scatter six times as much, those of the others a third",
     "uneven, own entry only": "the same with profiles whose entries for other classes are shuffled",
     "two classes": "alike, but only two of them",
     "own entry only": "no detail, and profiles whose entries for other classes are shuffled: a control",
@@ -72,7 +72,7 @@ WAYS: dict[str, dict[str, Any]] = {
 
 
 class World:
-    """Class directions, and how pictures and regions of a class are drawn.
+    """Class directions, and how images and regions of a class are drawn.
 
     A class is a mixture of attributes that classes share (fur, wheels, water) and of something of its own.
     How much is its own differs from class to class. ``KINDS`` says what each world does with that.
@@ -101,15 +101,15 @@ class World:
     def _scatter(self, num: int, length: float) -> Float[Tensor, "num D"]:
         return length * torch.randn(num, WIDTH, generator=self.draw) / WIDTH**0.5
 
-    def pictures(self, label: int) -> Float[Tensor, "P D"]:
-        """Draw reference pictures of a class."""
+    def images(self, label: int) -> Float[Tensor, "P D"]:
+        """Draw reference images of a class."""
         centre = self._centre(label)
         if self.kind == "company":
             centre = centre + 0.6 * self._centre(int(self.company[label]))
-        length = PICTURE_SCATTER
+        length = IMAGE_SCATTER
         if self.kind in ("uneven", "uneven, own entry only"):
             length *= 0.3 if label % 2 else 6.0
-        return normalize(centre + self._scatter(NUM_PICTURES, length), dim=-1)
+        return normalize(centre + self._scatter(NUM_IMAGES, length), dim=-1)
 
     def region(self, label: int) -> Float[Tensor, " D"]:
         """Draw the feature of a region of a class."""
@@ -122,9 +122,9 @@ def match_world(world: World, ways: dict[str, dict[str, Any]]) -> dict[str, floa
     """Return mean IoU over the scenes of a world for each way of matching."""
     parts = []
     for label in range(world.num_classes):
-        pictures = world.pictures(label)
-        clusters = spherical_kmeans(pictures, NUM_SUBCATEGORIES)
-        parts.append((pictures, clusters.assignment, clusters.centroids))
+        images = world.images(label)
+        clusters = spherical_kmeans(images, NUM_SUBCATEGORIES)
+        parts.append((images, clusters.assignment, clusters.centroids))
     references = torch.stack([part[2] for part in parts])
     profiles = inter_class_scores(parts).reshape(world.num_classes, NUM_SUBCATEGORIES, world.num_classes)
     if world.kind.endswith("own entry only"):
@@ -196,10 +196,10 @@ def main() -> None:
             "seeds": list(SEEDS),
             "width": WIDTH,
             "attributes": NUM_ATTRIBUTES,
-            "picture_scatter": PICTURE_SCATTER,
+            "image_scatter": IMAGE_SCATTER,
             "region_scatters": REGION_SCATTERS,
             "worlds": KINDS,
-            "pictures": NUM_PICTURES,
+            "images": NUM_IMAGES,
             "subcategories": NUM_SUBCATEGORIES,
             "scenes": NUM_SCENES,
             "regions": NUM_REGIONS,

@@ -17,7 +17,7 @@ class Variant:
 
     name: str
     method: dict[str, Any] = field(default_factory=dict)
-    pictures: int = 50
+    images: int = 50
     subcategories: int = 5
 
 
@@ -47,14 +47,14 @@ def variants() -> list[Variant]:
         ]
     for k in (1, 3, 10):
         rows += [
-            Variant(name=f"{k} pictures a class", pictures=k),
-            Variant(name=f"{k} pictures a class, cosine", pictures=k, method={"ranking": "cosine"}),
+            Variant(name=f"{k} images a class", images=k),
+            Variant(name=f"{k} images a class, cosine", images=k, method={"ranking": "cosine"}),
         ]
     return rows
 
 
 class Remembered(MaskProposer):
-    """Ask a proposer once a picture."""
+    """Ask a proposer once an image."""
 
     def __init__(self, proposer: MaskProposer) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class Remembered(MaskProposer):
         self.known: dict[bytes, Masks] = {}
 
     def propose(self, image: np.ndarray) -> Masks:
-        """Cut one picture."""
+        """Cut one image."""
         key = image.tobytes()
         if key not in self.known:
             self.known[key] = self.proposer.propose(image)
@@ -77,6 +77,6 @@ class TrueRegions(MaskProposer):
         self.truth = {sample.image.tobytes(): sample.label_map for sample in dataset}
 
     def propose(self, image: np.ndarray) -> Masks:
-        """Cut one picture."""
+        """Cut one image."""
         truth = self.truth[image.tobytes()]
         return Masks(masks=np.stack([truth == label for label in np.unique(truth) if label != IGNORE_INDEX]))

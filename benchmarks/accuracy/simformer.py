@@ -3,7 +3,7 @@
 Sheets of label maps, Basic beside Cross-Pair, and of SimNet's similarity (``lexiseg train simformer/scenes
 --out …``; Basic with ``--method.pairs none``, the oracle with ``--method.pairs none --data.all-masks``)::
 
-    python benchmarks/accuracy/simformer.py pictures --basic BASIC --full CROSS_PAIR --oracle ORACLE --out docs/assets
+    python benchmarks/accuracy/simformer.py images --basic BASIC --full CROSS_PAIR --oracle ORACLE --out docs/assets
 
 It writes ``simformer-results.png`` and ``simformer-simnet.png``. Scenes are not chosen by what comes out: they are
 the first of the evaluation's that show what is to be shown.
@@ -26,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from picture_sheet import Entry, Tile, draw_sheet, enlarged, heat, outlined, painted, save_sheet, striped
+from image_sheet import Entry, Tile, draw_sheet, enlarged, heat, outlined, painted, save_sheet, striped
 from PIL import Image, ImageDraw
 from scipy.ndimage import distance_transform_edt
 from sklearn.metrics import roc_auc_score
@@ -97,7 +97,7 @@ def right(found: np.ndarray, truth: np.ndarray, labels: list[int]) -> str:
 
 
 def draw_results(models: dict[str, SimFormer], dataset: LabelledDataset, steps: int, path: Path) -> None:
-    """Draw picture, seen and unseen, truth, and the label map of every model."""
+    """Draw image, seen and unseen, truth, and the label map of every model."""
     vocabulary = dataset.vocabulary
     unseen = unseen_of(vocabulary)
     samples = [sample for sample in dataset if _shows_both(sample, unseen, len(vocabulary))]
@@ -107,7 +107,7 @@ def draw_results(models: dict[str, SimFormer], dataset: LabelledDataset, steps: 
         assert truth is not None
         tags = names_of(truth, vocabulary, unseen)
         row = [
-            Tile(pixels=enlarged(sample.image, SIDE), above="" if number else "picture"),
+            Tile(pixels=enlarged(sample.image, SIDE), above="" if number else "image"),
             Tile(
                 pixels=drawn_split(truth, vocabulary),
                 above="" if number else "masks or tags only",
@@ -143,9 +143,9 @@ def draw_results(models: dict[str, SimFormer], dataset: LabelledDataset, steps: 
         ),
     ]
     notes = (
-        "Second column: what training is told of such a picture, masks of the blue part and only the names of what is"
+        "Second column: what training is told of such an image, masks of the blue part and only the names of what is"
         " in the orange part.",
-        "To the models these pictures were new, and nothing is told of them. Striped: unseen classes. Numbers: pixels of"
+        "To the models these images were new, and nothing is told of them. Striped: unseen classes. Numbers: pixels of"
         " unseen and of seen classes labelled right.",
         f"The first six held-out scenes with two unseen classes and a seen one, or more. Each model: {steps} steps.",
     )
@@ -160,7 +160,7 @@ def _shows_both(sample: Sample, unseen: list[int], num_classes: int) -> bool:
 
 @torch.inference_mode()
 def pixel_embeddings(model: SimFormer, image: np.ndarray) -> torch.Tensor:
-    """Embed the pixels of a picture, ``D h w``."""
+    """Embed the pixels of an image, ``D h w``."""
     size = fitted_size(
         image.shape[:2],
         short_side=model.settings.short_side,
@@ -190,23 +190,23 @@ def innermost(mask: np.ndarray) -> tuple[int, int]:
 
 
 def marked(pixels: np.ndarray, pixel: tuple[int, int], times: int) -> np.ndarray:
-    """Put a white ring with a black rim around a pixel of a picture that was enlarged."""
-    picture = Image.fromarray(pixels)
-    draw = ImageDraw.Draw(picture)
+    """Put a white ring with a black rim around a pixel of an image that was enlarged."""
+    image = Image.fromarray(pixels)
+    draw = ImageDraw.Draw(image)
     y, x = ((place + 0.5) * times for place in pixel)
     for radius, colour, width in ((9, (0, 0, 0), 5), (8, WHITE, 3)):
         draw.ellipse((x - radius, y - radius, x + radius, y + radius), outline=colour, width=width)
-    return np.asarray(picture)
+    return np.asarray(image)
 
 
 def draw_simnet(model: SimFormer, dataset: LabelledDataset, steps: int, path: Path) -> None:
-    """Draw for a pixel of some classes how alike all pixels of its picture and of another one are."""
+    """Draw for a pixel of some classes how alike all pixels of its image and of another one are."""
     vocabulary = dataset.vocabulary
     unseen = unseen_of(vocabulary)
     rows, start = [], 0
     for name in CHOSEN:
         label = vocabulary.index(name)
-        # Not too small to find the pixel, and other pictures for every class.
+        # Not too small to find the pixel, and other images for every class.
         large = [i for i in range(start, len(dataset)) if (dataset[i].label_map == label).mean() > 0.04]
         first, second = (dataset[index] for index in large[:2])
         start = large[1] + 1
@@ -221,16 +221,16 @@ def draw_simnet(model: SimFormer, dataset: LabelledDataset, steps: int, path: Pa
             alike = similarity(model, embeddings[0], on_grid, found)
             large_mask = enlarged(sample.label_map == label, SIDE)
             seen_as = outlined(enlarged(heat(alike), SIDE), large_mask, WHITE)
-            picture, truth = enlarged(sample.image, SIDE), drawn_labels(sample.label_map, vocabulary)
+            image, truth = enlarged(sample.image, SIDE), drawn_labels(sample.label_map, vocabulary)
             if not place:
-                picture, seen_as = (marked(p, pixel, SIDE // mask.shape[0]) for p in (picture, seen_as))
+                image, seen_as = (marked(p, pixel, SIDE // mask.shape[0]) for p in (image, seen_as))
             here = np.repeat(np.repeat(alike, times, 0), times, 1)
             inside = sample.label_map == label
             outside = ~inside & (sample.label_map != IGNORE_INDEX)
             row += [
                 Tile(
-                    pixels=picture,
-                    above=f"a pixel of {name} ({kind})" if not place else "another picture",
+                    pixels=image,
+                    above=f"a pixel of {name} ({kind})" if not place else "another image",
                     gap=16,
                 ),
                 Tile(pixels=truth, above="truth"),
@@ -242,7 +242,7 @@ def draw_simnet(model: SimFormer, dataset: LabelledDataset, steps: int, path: Pa
             ]
         rows.append(row)
     notes = (
-        "SimNet's probability of “same class” as the ringed pixel, for every pixel of the same and of another picture:"
+        "SimNet's probability of “same class” as the ringed pixel, for every pixel of the same and of another image:"
         " dark = 0, yellow = 1, their means below.",
         "White line: where that class really is. Striped: unseen classes. SimNet learnt from pairs of pixels of seen"
         " classes alone; it is not used after training.",
@@ -307,13 +307,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    pictures = commands.add_parser("pictures", help="draw label maps and similarities")
-    pictures.add_argument("--basic", type=Path, required=True, help="run with method.pairs none")
-    pictures.add_argument(
+    images = commands.add_parser("images", help="draw label maps and similarities")
+    images.add_argument("--basic", type=Path, required=True, help="run with method.pairs none")
+    images.add_argument(
         "--full", type=Path, required=True, help="run with method.pairs cross; its SimNet is drawn"
     )
-    pictures.add_argument("--oracle", type=Path, help="run with data.all_masks; left out, no such column")
-    pictures.add_argument("--out", type=Path, default=Path("docs/assets"))
+    images.add_argument("--oracle", type=Path, help="run with data.all_masks; left out, no such column")
+    images.add_argument("--out", type=Path, default=Path("docs/assets"))
     transfer = commands.add_parser("transfer", help="measure SimNet on unseen classes")
     transfer.add_argument("runs", nargs="+", type=Path, help="runs with a SimNet")
     arguments = parser.parse_args()

@@ -3,7 +3,7 @@
 Sheets of maps and masks, with LoDA and with mean pooling (``lexiseg train simseg/scenes --out …``; for the second
 with ``--method.training.pooling mean --method.testing.pooling mean``)::
 
-    python benchmarks/accuracy/simseg.py pictures --run LODA_RUN --mean MEAN_RUN --out docs/assets
+    python benchmarks/accuracy/simseg.py images --run LODA_RUN --mean MEAN_RUN --out docs/assets
 
 It writes ``simseg-maps.png`` and ``simseg-results.png``. Scenes are not chosen by what comes out: they are the
 first of the evaluation's with three things (maps) and with two or more (results).
@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from picture_sheet import Entry, Tile, draw_sheet, enlarged, heat, outlined, painted, save_sheet
+from image_sheet import Entry, Tile, draw_sheet, enlarged, heat, outlined, painted, save_sheet
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
@@ -80,14 +80,14 @@ def word_maps(model: SimSeg, sample: Sample, vocabulary: Vocabulary, labels: lis
 
 
 def draw_maps(models: dict[str, SimSeg], dataset: SceneDataset, steps: int, path: Path) -> None:
-    """Draw picture, truth, and a map of each model for each thing."""
+    """Draw image, truth, and a map of each model for each thing."""
     vocabulary = dataset.vocabulary
     rows = []
     for sample, _ in zip(first_with(dataset, 3), range(NUM_MAPS), strict=False):
         labels = things(sample, vocabulary)[:3]
         truth = painted(sample.label_map, len(vocabulary), vocabulary.background)
         row = [
-            Tile(pixels=enlarged(sample.image, MAP_SIDE), above="picture"),
+            Tile(pixels=enlarged(sample.image, MAP_SIDE), above="image"),
             Tile(pixels=enlarged(truth, MAP_SIDE), above="truth"),
         ]
         found = {name: word_maps(model, sample, vocabulary, labels) for name, model in models.items()}
@@ -117,7 +117,7 @@ def draw_maps(models: dict[str, SimSeg], dataset: SceneDataset, steps: int, path
 
 
 def draw_results(models: dict[str, SimSeg], dataset: SceneDataset, steps: int, path: Path) -> None:
-    """Draw picture, truth and label maps: without and with CRF, and the other pooling."""
+    """Draw image, truth and label maps: without and with CRF, and the other pooling."""
     vocabulary = dataset.vocabulary
     columns = {
         "LoDA": (models["LoDA"], "none"),
@@ -132,7 +132,7 @@ def draw_results(models: dict[str, SimSeg], dataset: SceneDataset, steps: int, p
             name: model.segment(sample.image, vocabulary, refine=refine).label_map
             for name, (model, refine) in columns.items()
         }
-        row = [Tile(pixels=enlarged(sample.image, RESULT_SIDE), above="" if number else "picture")]
+        row = [Tile(pixels=enlarged(sample.image, RESULT_SIDE), above="" if number else "image")]
         for name, label_map in maps.items():
             shown |= set(np.unique(label_map).tolist())
             drawn = painted(label_map, len(vocabulary), vocabulary.background)
@@ -179,10 +179,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    pictures = commands.add_parser("pictures", help="draw maps and masks")
-    pictures.add_argument("--run", type=Path, required=True, help="run of simseg/scenes with LoDA")
-    pictures.add_argument("--mean", type=Path, required=True, help="the same with mean pooling")
-    pictures.add_argument("--out", type=Path, default=Path("docs/assets"))
+    images = commands.add_parser("images", help="draw maps and masks")
+    images.add_argument("--run", type=Path, required=True, help="run of simseg/scenes with LoDA")
+    images.add_argument("--mean", type=Path, required=True, help="the same with mean pooling")
+    images.add_argument("--out", type=Path, default=Path("docs/assets"))
     padding = commands.add_parser("padding", help="measure the share of padding tokens")
     padding.add_argument("run", type=Path, help="run of simseg/scenes with LoDA")
     arguments = parser.parse_args()

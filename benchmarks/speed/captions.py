@@ -1,6 +1,6 @@
-"""Pictures with captions: decode, crop and augment; read shards; check them. One core.
+"""Images with captions: decode, crop and augment; read shards; check them. One core.
 
-Pictures are 375 × 500 JPEGs of smooth noise at quality 90, some 60 KB each, in two shards of 250.
+Images are 375 × 500 JPEGs of smooth noise at quality 90, some 60 KB each, in two shards of 250.
 """
 
 import io
@@ -18,23 +18,23 @@ from lexiseg.data.augmentation.auto_augment import auto_augment
 from lexiseg.data.augmentation.random_crop import RandomCropSettings, draw_crop
 from lexiseg.data.augmentation.seeding import sample_rng
 from lexiseg.data.captions.check import check_captions
-from lexiseg.data.captions.decoding import decode_crop, decode_picture
+from lexiseg.data.captions.decoding import decode_crop, decode_image
 from lexiseg.data.captions.opening import open_caption_source, open_captions
 from lexiseg.data.captions.tar_source import read_tar_index
 
 SETTINGS = RandomCropSettings()
-NUM_PICTURES = 500
+NUM_IMAGES = 500
 BATCH = 50
 
 
-def make_picture(number: int, height: int = 375, width: int = 500) -> bytes:
+def make_image(number: int, height: int = 375, width: int = 500) -> bytes:
     rng = np.random.default_rng(number)
     coarse = Image.fromarray(rng.integers(0, 256, (height // 12, width // 12, 3), dtype=np.uint8))
     fine = rng.normal(0, 12, (height, width, 3))
     smooth = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC), np.float64)
-    picture = Image.fromarray(np.clip(smooth + fine, 0, 255).astype(np.uint8))
+    image = Image.fromarray(np.clip(smooth + fine, 0, 255).astype(np.uint8))
     target = io.BytesIO()
-    picture.filter(ImageFilter.GaussianBlur(0.7)).save(target, "JPEG", quality=90)
+    image.filter(ImageFilter.GaussianBlur(0.7)).save(target, "JPEG", quality=90)
     return target.getvalue()
 
 
@@ -54,11 +54,11 @@ def plain_pillow(data: bytes, number: int, augment: bool) -> np.ndarray:
     return np.asarray(auto_augment(image, rng) if augment else image)
 
 
-def all_pictures(
-    function: Callable[[bytes, int, bool], np.ndarray], pictures: list[bytes], augment: bool
+def all_images(
+    function: Callable[[bytes, int, bool], np.ndarray], images: list[bytes], augment: bool
 ) -> Callable[[], None]:
     def run() -> None:
-        for number, data in enumerate(pictures):
+        for number, data in enumerate(images):
             function(data, number, augment)
 
     return run
@@ -70,17 +70,17 @@ def with_rate(rows: list[Row], count: int) -> list[Row]:
     return rows
 
 
-def pictures_rows() -> list[Row]:
+def images_rows() -> list[Row]:
     rows = []
     for size in ((375, 500), (1200, 1600)):
-        pictures = [make_picture(number, *size) for number in range(40 if size[0] < 1000 else 8)]
+        images = [make_image(number, *size) for number in range(40 if size[0] < 1000 else 8)]
         for augment in (False, True):
             functions = {
-                "lexiseg": all_pictures(ours, pictures, augment),
-                "plain Pillow": all_pictures(plain_pillow, pictures, augment),
+                "lexiseg": all_images(ours, images, augment),
+                "plain Pillow": all_images(plain_pillow, images, augment),
             }
             what = f"JPEG {size[0]}×{size[1]} → crop 224" + (" + AutoAugment" if augment else "")
-            rows += with_rate(compare(functions, repeats=7, what=what), len(pictures))
+            rows += with_rate(compare(functions, repeats=7, what=what), len(images))
     return rows
 
 
@@ -110,7 +110,7 @@ def shard_rows(folder: Path) -> list[Row]:
     data = open_captions(folder, batch_size=BATCH, invalid_log=folder.parent / "invalid_log")
 
     def batches() -> None:
-        for _ in data.batches(start_step=0, stop_step=NUM_PICTURES // BATCH):
+        for _ in data.batches(start_step=0, stop_step=NUM_IMAGES // BATCH):
             pass
 
     def webdataset_batches() -> None:
@@ -126,18 +126,18 @@ def shard_rows(folder: Path) -> list[Row]:
 
     def whole() -> None:
         for index in range(len(source)):
-            decode_picture(source.read(index).picture)  # type: ignore[union-attr]
+            decode_image(source.read(index).image)  # type: ignore[union-attr]
 
     checking = {"captions check": lambda: check_captions(source, workers=1), "decode everything whole": whole}
     rows += compare(checking, repeats=3, what="check shards, one thread")
     indexing = {"index headers": lambda: [read_tar_index(Path(url)) for url in urls]}
     rows += compare(indexing, repeats=5, what="index shards")
-    return with_rate(rows, NUM_PICTURES)
+    return with_rate(rows, NUM_IMAGES)
 
 
 def corrupt_colours() -> list[Row]:
     """Time the share of AutoAugment alone, beside one of Pillow's own operations."""
-    image = Image.fromarray(ours(make_picture(0), 0, False))
+    image = Image.fromarray(ours(make_image(0), 0, False))
     rng = np.random.default_rng(0)
     functions = {
         "auto_augment": lambda: auto_augment(image, rng),
@@ -153,11 +153,11 @@ def main() -> None:
         folder.mkdir()
         for shard in range(2):
             with TarWriter(str(folder / f"{shard}.tar"), mtime=0.0) as writer:
-                for number in range(shard * NUM_PICTURES // 2, (shard + 1) * NUM_PICTURES // 2):
-                    text = f"a picture with the number {number}"
-                    writer.write({"__key__": f"{number:06d}", "jpg": make_picture(number), "txt": text})
-        rows = pictures_rows() + corrupt_colours() + shard_rows(folder)
-    print_rows(rows, "Pictures with captions, one core; ratio to the first of each group")
+                for number in range(shard * NUM_IMAGES // 2, (shard + 1) * NUM_IMAGES // 2):
+                    text = f"an image with the number {number}"
+                    writer.write({"__key__": f"{number:06d}", "jpg": make_image(number), "txt": text})
+        rows = images_rows() + corrupt_colours() + shard_rows(folder)
+    print_rows(rows, "Images with captions, one core; ratio to the first of each group")
     write_json(Path(__file__).with_suffix(".json"), rows, ["torch", "numpy", "pillow", "webdataset"])
 
 

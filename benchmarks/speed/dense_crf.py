@@ -1,7 +1,7 @@
-"""Time five two-label dense CRFs on one picture against five calls of pydensecrf2, and check the labels.
+"""Time five two-label dense CRFs on one image against five calls of pydensecrf2, and check the labels.
 
-The picture and settings are SimSeg's: 288 x 288 pixels, five class maps, three steps. Ours builds the
-lattice of colours anew for every picture, as it must, but keeps that of positions; pydensecrf2 builds
+The image and settings are SimSeg's: 288 x 288 pixels, five class maps, three steps. Ours builds the
+lattice of colours anew for every image, as it must, but keeps that of positions; pydensecrf2 builds
 both in every call, as its users do. It has one thread; ours is timed with one and with two.
 
 Needs pydensecrf2 (the extra crf).
@@ -22,7 +22,7 @@ from lexiseg.ops.dense_crf import CrfSettings, DenseCrf
 SIDE, GRID, NUM_MAPS = 288, 18, 5
 
 
-def pictures() -> dict[str, np.ndarray]:
+def images() -> dict[str, np.ndarray]:
     """Return two photographs, noise (the worst case: hardly two pixels share a vertex) and flat blocks."""
     generator = np.random.default_rng(0)
     blocks = generator.integers(0, 256, (4, 4, 3)).astype(np.uint8)
@@ -39,7 +39,7 @@ def squeezed(photo: np.ndarray) -> np.ndarray:
 
 
 def class_maps() -> np.ndarray:
-    """Return smooth maps in 0..1 on a grid of patches, repeated to the size of the picture."""
+    """Return smooth maps in 0..1 on a grid of patches, repeated to the size of the image."""
     coarse = torch.rand(1, NUM_MAPS, 5, 5, generator=torch.Generator().manual_seed(0))
     grid = torch.nn.functional.interpolate(coarse, size=(GRID, GRID), mode="bicubic")[0].numpy()
     low, high = grid.min(axis=(1, 2), keepdims=True), grid.max(axis=(1, 2), keepdims=True)
@@ -67,7 +67,7 @@ def peer_masks(image: np.ndarray, maps: np.ndarray, settings: CrfSettings) -> np
 def main() -> None:
     settings, maps = CrfSettings(), class_maps()
     rows: list[Row] = []
-    for name, image in pictures().items():
+    for name, image in images().items():
 
         def peer(image: np.ndarray = image) -> np.ndarray:
             return peer_masks(image, maps, settings)
@@ -87,7 +87,7 @@ def main() -> None:
         functions = {"DenseCrf": ours, "DenseCrf, 2 threads": ours_threaded, "pydensecrf2, five calls": peer}
         facts = {"same_labels": round(float((expected == found).mean()), 6)}
         facts["changed_by_crf"] = round(float((found != (maps >= 0.5)).mean()), 3)
-        rows += compare(functions, repeats=9, picture=name, **facts)
+        rows += compare(functions, repeats=9, image=name, **facts)
     print_rows(rows, f"{NUM_MAPS} two-label CRFs, {SIDE} x {SIDE}, {settings.num_steps} steps")
     write_json(Path(__file__).with_suffix(".json"), rows, ["numba", "numpy", "pydensecrf2", "scikit-image"])
 

@@ -92,9 +92,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as cache, tempfile.TemporaryDirectory() as out:
         from PIL import Image
 
-        picture = Path(out) / "photo.jpg"
-        Image.open(photo).convert("RGB").resize((640, 480)).save(picture, quality=92)
-        command = [*lexiseg, "segment", str(picture), "--words", WORDS, "--overwrite", "--out", out]
+        image = Path(out) / "photo.jpg"
+        Image.open(photo).convert("RGB").resize((640, 480)).save(image, quality=92)
+        command = [*lexiseg, "segment", str(image), "--words", WORDS, "--overwrite", "--out", out]
         cold = []
         for index in range(4):
             environment = {**os.environ, "LEXISEG_CACHE": f"{cache}/{index}"}

@@ -49,17 +49,17 @@ def main() -> None:
     for size in SIZES:
         image = (255 * transform.resize(data.coffee(), size, anti_aliasing=True)).astype(np.uint8)
         with torch.inference_mode():
-            picture = network.embed(image)
+            photo = network.embed(image)
             centres = (torch.arange(POINTS_PER_SIDE) + 0.5) / POINTS_PER_SIDE
             points = torch.cartesian_prod(centres * size[1], centres * size[0])
-            _, expected = network.predict(picture, points[:, None], multimask_output=True)
+            _, expected = network.predict(photo, points[:, None], multimask_output=True)
         settings = MaskGeneratorSettings(
             points_per_side=POINTS_PER_SIDE,
             min_expected_iou=float(expected.quantile(1 - PASSING)),
             min_stability=0.0,
         )
         generator = MaskGenerator(network, settings)
-        network.embed = lambda _, picture=picture: picture  # type: ignore[method-assign]
+        network.embed = lambda _, photo=photo: photo  # type: ignore[method-assign]
         network.predict = timed(Sam.predict.__get__(network))  # type: ignore[method-assign]
         totals, forwards = [], []
         for _ in range(REPEATS):

@@ -1,10 +1,10 @@
-"""Size and speed of a bank of 847 classes: 50 pictures each, 5 references, 1,024 numbers a feature.
+"""Size and speed of a bank of 847 classes: 50 images each, 5 references, 1,024 numbers a feature.
 
 Run from the repository root::
 
     python benchmarks/speed/reference_bank.py
 
-Features are random; thumbnails are pictures of the size and detail that a build makes. Writes
+Features are random; thumbnails are images of the size and detail that a build makes. Writes
 ``reference_bank.json`` beside this file.
 """
 
@@ -26,7 +26,7 @@ from torch.nn.functional import normalize
 
 from lexiseg.methods.rim.references.bank import ClassReferences, save_bank
 
-CLASSES, PICTURES, REFERENCES, WIDTH = 847, 50, 5, 1024
+CLASSES, IMAGES, REFERENCES, WIDTH = 847, 50, 5, 1024
 
 _OPEN = """
 import json, resource, sys, time
@@ -78,8 +78,8 @@ def main() -> None:
     generator = torch.Generator().manual_seed(0)
     classes = []
     for index in range(CLASSES):
-        features = normalize(torch.randn(PICTURES, WIDTH, generator=generator), dim=-1)
-        clusters = torch.arange(PICTURES) % REFERENCES
+        features = normalize(torch.randn(IMAGES, WIDTH, generator=generator), dim=-1)
+        clusters = torch.arange(IMAGES) % REFERENCES
         means = torch.stack([features[clusters == k].sum(0) for k in range(REFERENCES)])
         classes.append(
             ClassReferences(
@@ -89,9 +89,9 @@ def main() -> None:
                 clusters=clusters,
                 references=normalize(means, dim=-1),
                 negatives=features[:REFERENCES].half(),
-                thumbnails=tuple(thumbnail(random) for _ in range(PICTURES)),
-                origins=tuple(f"seed {1000 * index + k}" for k in range(PICTURES)),
-                facts={"source": "generate", "drawn": PICTURES, "rejected": {}},
+                thumbnails=tuple(thumbnail(random) for _ in range(IMAGES)),
+                origins=tuple(f"seed {1000 * index + k}" for k in range(IMAGES)),
+                facts={"source": "generate", "drawn": IMAGES, "rejected": {}},
             )
         )
     with tempfile.TemporaryDirectory() as folder:
@@ -105,7 +105,7 @@ def main() -> None:
         jpegs = [len(jpeg) for each in classes for jpeg in each.thumbnails]
         result = {
             "classes": CLASSES,
-            "pictures_a_class": PICTURES,
+            "images_a_class": IMAGES,
             "megabytes": round(path.stat().st_size / 1e6, 1),
             "bytes_a_thumbnail": round(float(np.mean(jpegs))),
             "write_seconds": round(seconds, 1),

@@ -1,4 +1,4 @@
-"""RIM's arithmetic at the size of a real picture: fusing, pooling, matching and painting, beside plain ways.
+"""RIM's arithmetic at the size of a real image: fusing, pooling, matching and painting, beside plain ways.
 
 Masks are ellipses: a quarter of them things, the others parts of things, as a mask proposer finds them.
 """
@@ -74,7 +74,7 @@ def gather_weighted(tokens: torch.Tensor, all_weights: torch.Tensor) -> torch.Te
 
 
 def gather_loop_at_pixels(feature_map: torch.Tensor, masks: np.ndarray) -> torch.Tensor:
-    """Pool one region after the other at the size of the picture: take the features of its pixels."""
+    """Pool one region after the other at the size of the image: take the features of its pixels."""
     flat = feature_map.flatten(1)
     return normalize(
         torch.stack([flat[:, torch.from_numpy(mask).flatten()].mean(1) for mask in masks]), dim=-1

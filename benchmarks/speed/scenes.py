@@ -1,4 +1,4 @@
-"""Draw batches of scenes: pictures alone, with masks and tags, with captions; shapes and pasted cut-outs.
+"""Draw batches of scenes: images alone, with masks and tags, with captions; shapes and pasted cut-outs.
 
     python benchmarks/speed/scenes.py
 
@@ -20,9 +20,9 @@ BATCH = 128
 
 def draw_cutouts(folder: Path) -> None:
     for name, colour in FAMILIES.items():
-        picture = Image.new("RGBA", (256, 256), (0, 0, 0, 0))
-        ImageDraw.Draw(picture).ellipse((8, 8, 247, 247), fill=(*colour, 255))
-        picture.save(folder / f"{name}.png")
+        image = Image.new("RGBA", (256, 256), (0, 0, 0, 0))
+        ImageDraw.Draw(image).ellipse((8, 8, 247, 247), fill=(*colour, 255))
+        image.save(folder / f"{name}.png")
 
 
 def main() -> None:
@@ -40,9 +40,9 @@ def main() -> None:
         for world, settings in worlds.items():
             draw = partial(scene_batch, settings, 0, 0, 0, BATCH, BATCH)
             functions = {
-                "pictures, masks, tags, captions": draw,
-                "pictures, masks, tags": partial(draw, captions=False),
-                "pictures alone": partial(draw, captions=False, label_maps=False, tags=False),
+                "images, masks, tags, captions": draw,
+                "images, masks, tags": partial(draw, captions=False),
+                "images alone": partial(draw, captions=False, label_maps=False, tags=False),
             }
             rows += [
                 {**row, "scenes_per_s": round(BATCH / row["median_ms"] * 1000)}

@@ -121,7 +121,7 @@ def test_one_class_is_enough(model, image, words):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (17, 23), (3, 200)])
-def test_odd_and_tiny_pictures_keep_their_size(model, size, words):
+def test_odd_and_tiny_images_keep_their_size(model, size, words):
     result = model.segment(np.full((*size, 3), 120, np.uint8), words, short_side=64, max_long_side=256)
     assert result.label_map.shape == size
     assert result.label_map.max() < len(result.vocabulary)

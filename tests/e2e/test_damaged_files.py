@@ -129,8 +129,8 @@ NAMES = ("leaf", "sky", "tomato")
 
 
 @pytest.fixture
-def pictures(tmp_path) -> Path:
-    """Make three classes of two pictures each, as cut-outs and as folders with masks."""
+def images(tmp_path) -> Path:
+    """Make three classes of two images each, as cut-outs and as folders with masks."""
     generator = np.random.default_rng(0)
     (tmp_path / "cutouts").mkdir()
     table = []
@@ -157,11 +157,11 @@ def pictures(tmp_path) -> Path:
         ("folder", "folder/sky/masks/0.png", "sky/0.png"),
     ],
 )
-def test_a_bank_keeps_what_can_be_read(pictures, capsys, source, file, origin, how):
-    how(pictures / file)
-    out = pictures / "a.bank"
+def test_a_bank_keeps_what_can_be_read(images, capsys, source, file, origin, how):
+    how(images / file)
+    out = images / "a.bank"
     words = ",".join(NAMES)
-    command = ("references", "build", "--source", source, "--from", pictures / source, "--words", words)
+    command = ("references", "build", "--source", source, "--from", images / source, "--words", words)
     assert run(*command, "--out", out) == 1
     printed = capsys.readouterr()
     assert "3 classes built" in printed.out
@@ -171,11 +171,11 @@ def test_a_bank_keeps_what_can_be_read(pictures, capsys, source, file, origin, h
     assert len(bank.origins) == 5
 
 
-def test_a_class_of_damaged_pictures_only_does_not_cost_the_others(pictures, capsys):
+def test_a_class_of_damaged_images_only_does_not_cost_the_others(images, capsys):
     for number in range(2):
-        empty(pictures / f"folder/sky/{number}.png")
-    command = ("references", "build", "--source", "folder", "--from", pictures / "folder")
-    assert run(*command, "--words", ",".join(NAMES), "--out", pictures / "a.bank") == 1
+        empty(images / f"folder/sky/{number}.png")
+    command = ("references", "build", "--source", "folder", "--from", images / "folder")
+    assert run(*command, "--words", ",".join(NAMES), "--out", images / "a.bank") == 1
     message = capsys.readouterr().err
     assert "no reference for sky: 100% of 2" in message
-    assert ReferenceBank(pictures / "a.bank").names == ("leaf", "tomato")
+    assert ReferenceBank(images / "a.bank").names == ("leaf", "tomato")

@@ -43,18 +43,18 @@ def colours(monkeypatch):
 
 @pytest.fixture
 def data(tmp_path) -> Path:
-    """Make four labelled pictures of colours the model knows, one of them with a void half."""
+    """Make four labelled images of colours the model knows, one of them with a void half."""
     folder = tmp_path / "data"
     for name in ("images", "labels"):
         (folder / name).mkdir(parents=True)
     (folder / "classes.txt").write_text("red\ngreen\nblue\n")
     for label, name in enumerate(("red", "green", "blue")):
-        picture = np.full((16, 24, 3), COLOURS[name], np.uint8) * 255
-        Image.fromarray(picture).save(folder / f"images/{name}.png")
+        image = np.full((16, 24, 3), COLOURS[name], np.uint8) * 255
+        Image.fromarray(image).save(folder / f"images/{name}.png")
         truth = np.full((16, 24), label, np.uint8)
         if name == "blue":
             truth[:, :12] = 255
-            truth[:8, 12:] = 0  # a quarter of the picture is wrongly "red" in the truth
+            truth[:8, 12:] = 0  # a quarter of the image is wrongly "red" in the truth
         Image.fromarray(truth).save(folder / f"labels/{name}.png")
     return folder
 
@@ -257,7 +257,7 @@ def test_a_published_data_set_is_scored_in_its_own_layout(tmp_path, capsys):
     assert "by its own rule" in capsys.readouterr().err
 
 
-def test_python_scores_a_path_and_names_a_picture_without_labels(data):
+def test_python_scores_a_path_and_names_a_image_without_labels(data):
     import lexiseg
 
     model = ColourSegmenter()

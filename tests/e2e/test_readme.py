@@ -19,7 +19,7 @@ def test_the_five_lines_print_what_they_say(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out.strip() == printed
 
 
-def test_every_picture_and_page_it_shows_exists():
+def test_every_image_and_page_it_shows_exists():
     root = Path(__file__).parents[2]
     for target in re.findall(r"\]\((?!http)([^)#]+)", README):
         assert (root / target).exists(), target

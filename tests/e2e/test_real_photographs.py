@@ -45,11 +45,11 @@ def test_the_astronaut_is_a_person(model):
     assert result.vocabulary.names[result.label_map[150, 220]] == "person"
 
 
-def test_refined_borders_lie_on_edges_of_the_picture(model):
-    picture = PHOTOGRAPHS / "rocket.jpg"
+def test_refined_borders_lie_on_edges_of_the_image(model):
+    image = PHOTOGRAPHS / "rocket.jpg"
     contrast = {}
     for how in ("none", "guided"):
-        result = model.segment(picture, "rocket, sky, tower", refine=how)
+        result = model.segment(image, "rocket, sky, tower", refine=how)
         grey = result.image.mean(axis=2)
         borders = result.label_map[:, 1:] != result.label_map[:, :-1]
         contrast[how] = np.abs(np.diff(grey, axis=1))[borders].mean()

@@ -1,4 +1,4 @@
-"""References and rim through the command line, with the embedded encoder and drawn pictures."""
+"""References and rim through the command line, with the embedded encoder and drawn images."""
 
 import importlib.util
 import json
@@ -55,12 +55,12 @@ def test_a_bank_is_built_once_shown_and_merged(cutouts, bank, capsys, tmp_path):
     assert "3 classes" in capsys.readouterr().out
     other = tmp_path / "b.bank"
     assert run(*command[:-1], other, "--words", "leaf, unicorn") == 1
-    assert "no reference for unicorn: no picture of that name" in capsys.readouterr().err
+    assert "no reference for unicorn: no image of that name" in capsys.readouterr().err
     assert run("references", "merge", bank, other, "--out", tmp_path / "c.bank") == 0
     assert "3 classes" in capsys.readouterr().out
 
 
-def test_a_picture_is_segmented_and_explained(bank, photo, tmp_path, capsys):
+def test_a_image_is_segmented_and_explained(bank, photo, tmp_path, capsys):
     arguments = ("segment", photo, "--model", bank, "--words", "leaf, tomato, sky")
     assert run(*arguments, "--explain", "--out", tmp_path / "out") == 0
     assert "reconstruction" in capsys.readouterr().err
@@ -68,7 +68,7 @@ def test_a_picture_is_segmented_and_explained(bank, photo, tmp_path, capsys):
     assert facts["settings"]["method"]["ranking"] == "plackett_luce"
     sheet = (tmp_path / "out" / "photo.explain.html").read_text()
     assert "<section>" in sheet
-    assert "reference picture of" in sheet
+    assert "reference image of" in sheet
     assert run(*arguments, "--explain", "--out", tmp_path / "out") == 0
     assert "1 already there" in capsys.readouterr().out
 
@@ -102,4 +102,4 @@ def test_what_is_missing_is_said(bank, photo, cutouts, tmp_path, capsys):
 def test_the_work_of_generating_references_is_counted_as_in_the_published_table(tmp_path, capsys):
     (tmp_path / "classes.txt").write_text("".join(f"thing {k}\n" for k in range(150)))
     assert run("references", "cost", "--classes-file", tmp_path / "classes.txt") == 0
-    assert "7,500 pictures, 375,000 denoising steps, 750,000 passes" in capsys.readouterr().out
+    assert "7,500 images, 375,000 denoising steps, 750,000 passes" in capsys.readouterr().out

@@ -35,7 +35,7 @@ def photos(tmp_path) -> Path:
     for stem, colour in COLOURS.items():
         place = folder / "deep" if stem == "d" else folder
         Image.new("RGB", (20, 12), colour).save(place / f"{stem}.png")
-    (folder / "notes.txt").write_text("not a picture")
+    (folder / "notes.txt").write_text("not an image")
     return folder
 
 
@@ -67,7 +67,7 @@ def test_folder_is_searched_with_its_subfolders(model, photos, tmp_path, capsys)
     assert "4 segmented, 0 failed" in printed
 
 
-def test_globs_files_and_repeats_are_one_picture_each(model, photos, tmp_path):
+def test_globs_files_and_repeats_are_one_image_each(model, photos, tmp_path):
     out = tmp_path / "out"
     assert segment(photos / "[ab].png", photos / "a.png", out=out) == 0
     assert written(out) == three("a", "b")
@@ -81,7 +81,7 @@ def test_same_name_in_two_folders_keeps_both_results(model, photos, tmp_path):
     assert written(out) == three("photos/a", f"{tmp_path.name}/a")
 
 
-def test_another_picture_of_the_same_name_is_not_already_there(model, photos, tmp_path, capsys):
+def test_another_image_of_the_same_name_is_not_already_there(model, photos, tmp_path, capsys):
     other = tmp_path / "other" / "a.png"
     other.parent.mkdir()
     Image.new("RGB", (8, 8), "white").save(other)
@@ -91,22 +91,22 @@ def test_another_picture_of_the_same_name_is_not_already_there(model, photos, tm
     segment(other, out=out)
     assert "1 segmented, 0 failed" in capsys.readouterr().out.splitlines()[-1]
     assert (np.asarray(Image.open(out / "a.labels.png")) == 3).all()
-    assert json.loads((out / "a.json").read_text())["picture"]["path"] == str(other.resolve())
+    assert json.loads((out / "a.json").read_text())["image"]["path"] == str(other.resolve())
 
 
-def test_picture_that_changes_while_it_is_segmented_is_segmented_again(model, photos, tmp_path, monkeypatch):
-    out, picture = tmp_path / "out", photos / "a.png"
+def test_image_that_changes_while_it_is_segmented_is_segmented_again(model, photos, tmp_path, monkeypatch):
+    out, image = tmp_path / "out", photos / "a.png"
     honest = ColourSegmenter.encode_images
 
     def changing(self, images):
-        Image.new("RGB", (20, 12), "white").save(picture)
-        os.utime(picture, (2e9, 2e9))
+        Image.new("RGB", (20, 12), "white").save(image)
+        os.utime(image, (2e9, 2e9))
         return honest(self, images)
 
     monkeypatch.setattr(ColourSegmenter, "encode_images", changing)
-    segment(picture, out=out)
+    segment(image, out=out)
     monkeypatch.setattr(ColourSegmenter, "encode_images", honest)
-    segment(picture, out=out)
+    segment(image, out=out)
     assert (np.asarray(Image.open(out / "a.labels.png")) == 3).all()
 
 
@@ -123,16 +123,16 @@ def test_second_run_does_nothing_and_a_lost_file_is_made_again(model, photos, tm
     assert written(out) == three("a", "b", "c", "deep/d")
 
 
-@pytest.mark.parametrize("change", ["words", "setting", "picture", "overwrite", "damaged", "labels"])
+@pytest.mark.parametrize("change", ["words", "setting", "image", "overwrite", "damaged", "labels"])
 def test_results_of_another_request_are_made_again_where_that_is_asked(model, photos, tmp_path, change):
     out = tmp_path / "out"
-    picture = photos / "a.png"
-    segment(picture, out=out)
+    image = photos / "a.png"
+    segment(image, out=out)
     calls = len(model.encoded_batches)
     more: list[object] = []
-    if change == "picture":
+    if change == "image":
         later = (out / "a.json").stat().st_mtime + 5
-        os.utime(picture, (later, later))
+        os.utime(image, (later, later))
     if change == "damaged":
         (out / "a.json").write_text('{"half":')
     if change == "labels":  # of another run, say
@@ -141,7 +141,7 @@ def test_results_of_another_request_are_made_again_where_that_is_asked(model, ph
         more = ["--short-side", 16]
     if change in ("overwrite", "words", "setting"):
         more += ["--overwrite"]
-    segment(picture, *more, out=out, words="red, green" if change == "words" else WORDS)
+    segment(image, *more, out=out, words="red, green" if change == "words" else WORDS)
     assert len(model.encoded_batches) == calls + 1
     json.loads((out / "a.json").read_text())
 
@@ -164,8 +164,8 @@ def test_other_words_or_settings_are_refused_with_what_differs(
     if not is_marked:
         (out / REQUEST_FILE).unlink()
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
-    pictures = [photos, photos / "new.png"] if is_marked else [photos]
-    assert segment(*pictures, *more, out=out, words=words) == 2
+    images = [photos, photos / "new.png"] if is_marked else [photos]
+    assert segment(*images, *more, out=out, words=words) == 2
     message = capsys.readouterr().err
     assert differs in message
     assert "--overwrite" in message
@@ -228,10 +228,10 @@ def test_bad_files_are_listed_at_the_end_and_in_the_exit_code(model, photos, tmp
     assert "no file there" in printed
 
 
-def test_no_name_of_a_picture_ends_the_run(model, photos, tmp_path, capsys):
-    picture = (photos / "a.png").read_bytes()
-    (photos / os.fsdecode(b"caf\xe9.png")).write_bytes(picture)  # bytes that are no UTF-8
-    (photos / ("x" * 248 + ".png")).write_bytes(picture)
+def test_no_name_of_a_image_ends_the_run(model, photos, tmp_path, capsys):
+    image = (photos / "a.png").read_bytes()
+    (photos / os.fsdecode(b"caf\xe9.png")).write_bytes(image)  # bytes that are no UTF-8
+    (photos / ("x" * 248 + ".png")).write_bytes(image)
     os.symlink("round.png", photos / "round.png")
     out = tmp_path / "out"
     impossible = "y" * 300
@@ -260,34 +260,34 @@ def test_name_that_the_results_folder_cannot_hold_is_one_failure(
     assert segment(photos, out=tmp_path / "out") == 1
     printed = capsys.readouterr().out
     assert "3 segmented, 1 failed" in printed
-    assert "b.png: File name too long. Rename the picture" in printed
+    assert "b.png: File name too long. Rename the image" in printed
 
 
 def test_failed_run_with_other_words_does_not_leave_its_labels_under_the_old_facts(
     model, photos, tmp_path, monkeypatch
 ):
-    out, picture, replace = tmp_path / "out", photos / "c.png", os.replace
+    out, image, replace = tmp_path / "out", photos / "c.png", os.replace
 
     def failing(source, target):
         if str(target).endswith("overlay.png"):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         replace(source, target)
 
-    segment(picture, out=out)
+    segment(image, out=out)
     monkeypatch.setattr(os, "replace", failing)
-    assert segment(picture, "--overwrite", out=out, words="blue, black") == 2
+    assert segment(image, "--overwrite", out=out, words="blue, black") == 2
     monkeypatch.setattr(os, "replace", replace)
-    assert segment(picture, "--overwrite", out=out) == 0
+    assert segment(image, "--overwrite", out=out) == 0
     assert (np.asarray(Image.open(out / "c.labels.png")) == 2).all()
 
 
-def test_results_may_go_beside_the_pictures_and_are_never_segmented(model, photos, capsys):
+def test_results_may_go_beside_the_images_and_are_never_segmented(model, photos, capsys):
     for _ in range(2):
         assert segment(photos, out=photos) == 0
         assert segment(photos / "*", out=photos) == 0
     assert "0 segmented, 4 already there, 0 failed" in capsys.readouterr().out.splitlines()[-1]
-    pictures = ["a.png", "b.png", "c.png", "deep/d.png", "notes.txt"]
-    assert written(photos) == sorted([*three("a", "b", "c", "deep/d"), *pictures])
+    images = ["a.png", "b.png", "c.png", "deep/d.png", "notes.txt"]
+    assert written(photos) == sorted([*three("a", "b", "c", "deep/d"), *images])
 
 
 class Terminal(io.StringIO):
@@ -364,14 +364,14 @@ def test_out_that_is_a_file_is_explained(model, photos, tmp_path, capsys):
     assert "choose another folder" in capsys.readouterr().err.lower()
 
 
-def test_many_pictures_print_one_table(model, tmp_path, capsys):
+def test_many_images_print_one_table(model, tmp_path, capsys):
     folder = tmp_path / "many"
     folder.mkdir()
     for index in range(10):
         Image.new("RGB", (8, 8), "red" if index < 6 else "white").save(folder / f"{index}.png")
     assert segment(folder, out=tmp_path / "out") == 0
     printed = capsys.readouterr().out
-    assert printed.count("10 pictures") == 1
+    assert printed.count("10 images") == 1
     assert "60.0%" in printed
 
 
@@ -394,7 +394,7 @@ def test_classes_file_with_synonyms_is_recorded(model, photos, tmp_path):
         (["photos"], "cat,,dog", ["an empty name"]),
         (["photos"], "cat, cat", ["already class 0"]),
         (["photos", "--background", "threshold"], "cat", ["no threshold"]),
-        ([], "cat", ["looking for pictures", "none"]),
+        ([], "cat", ["looking for images", "none"]),
         (["photos", "--device", "abacus"], "cat", ["choosing the device 'abacus'"]),
     ],
 )

@@ -67,7 +67,7 @@ def test_one_store_is_scored_many_ways_beside_what_evaluate_says(data, store, tm
     run("evaluate", "colours", "--data", data, "--json", tmp_path / "evaluated.json")
     capsys.readouterr()
     arguments = ["score", store, "--protocol", "mmseg", "present-only", "without-background", "boundary"]
-    assert run(*arguments, "--json", tmp_path / "r.json", "--picture", tmp_path / "r.png") == 0
+    assert run(*arguments, "--json", tmp_path / "r.json", "--plot", tmp_path / "r.png") == 0
     printed = capsys.readouterr().out
     content, evaluated = (json.loads((tmp_path / name).read_text()) for name in ("r.json", "evaluated.json"))
     by_name = {entry["name"]: entry for entry in content["protocols"]}
@@ -89,8 +89,8 @@ def test_one_store_is_scored_many_ways_beside_what_evaluate_says(data, store, tm
     ):
         assert part in printed_once
     assert f"names {content['names_checksum']}" in printed
-    with Image.open(tmp_path / "r.png") as picture:
-        assert picture.width > 1000
+    with Image.open(tmp_path / "r.png") as image:
+        assert image.width > 1000
 
 
 def test_equal_seeds_print_equal_intervals(store, tmp_path):
@@ -229,7 +229,7 @@ def test_a_killed_prediction_keeps_whole_blocks_and_the_same_command_goes_on(tmp
 
 
 def test_data_is_opened_anew_as_it_was_predicted_and_named_in_the_json(data, tmp_path, capsys):
-    """Label files that start at one, one picture without a label file."""
+    """Label files that start at one, one image without a label file."""
     (data / "classes.txt").write_text("red\ngreen\nblue\n")
     (data / "labels/7.png").unlink()
     out, moved = tmp_path / "reduced", tmp_path / "moved"

@@ -13,7 +13,7 @@ label_maps = arrays.arrays(
 
 @settings(deadline=None, max_examples=150)
 @given(label_maps)
-def test_masks_of_a_label_map_are_pycocotools_strings_and_tile_the_picture(label_map):
+def test_masks_of_a_label_map_are_pycocotools_strings_and_tile_the_image(label_map):
     encoded = encode_label_map(label_map, 3)
     covered = np.full(label_map.shape, 65535, np.uint16)
     for label, run_lengths in encoded.items():

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 #: Command to where it is, and the first line of its help.
 COMMANDS = {
-    "segment": ("segment:Segment", "Segment pictures by words."),
-    "evaluate": ("evaluate:Evaluate", "Score a model on a folder of pictures with true label maps."),
+    "segment": ("segment:Segment", "Segment images by words."),
+    "evaluate": ("evaluate:Evaluate", "Score a model on a folder of images with true label maps."),
     "predict": ("predict:Predict", "Segment a data set into a predictions store."),
     "score": ("score:Score", "Score a predictions store under published protocols, side by side."),
-    "calibrate": ("calibrate:Calibrate", "Choose a background threshold on a store of training pictures."),
+    "calibrate": ("calibrate:Calibrate", "Choose a background threshold on a store of training images."),
     "protocols": (
         "protocols:Protocols",
         "List the protocols that predict and score know, or show every choice of some.",
@@ -42,17 +42,17 @@ COMMANDS = {
         "retrieve:Retrieve",
         "Score a model by image-text retrieval: recall at 1, 5 and 10 both ways, and their sum.",
     ),
-    "classify": ("classify:Classify", "Score a model by classification of whole pictures: top-1 and top-5."),
-    "captions": ("captions:Captions", "Check pictures with captions, and pack them into tar shards."),
+    "classify": ("classify:Classify", "Score a model by classification of whole images: top-1 and top-5."),
+    "captions": ("captions:Captions", "Check images with captions, and pack them into tar shards."),
     "curate": (
         "curate:Curate",
         "Curate captions: find what the captions of similar images say about each image.",
     ),
     "scenes": (
         "scenes:Scenes",
-        "Make synthetic scenes: endless small pictures with exact masks, names, tags and captions.",
+        "Make synthetic scenes: endless small images with exact masks, names, tags and captions.",
     ),
-    "references": ("references:References", "Build, show and merge banks of reference pictures, for RIM."),
+    "references": ("references:References", "Build, show and merge banks of reference images, for RIM."),
     "datasets": (
         "datasets:Datasets",
         "List, check and convert published data sets, and compare vocabularies.",
@@ -79,7 +79,7 @@ INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line.
 
-    Exits with 0 when everything worked, 1 when some pictures failed or a check did, 2 when the
+    Exits with 0 when everything worked, 1 when some images failed or a check did, 2 when the
     command cannot run as given, 130 when stopped by Ctrl-C.
     """
     try:

@@ -9,11 +9,11 @@ import tyro
 
 @dataclass(frozen=True, kw_only=True)
 class Calibrate:
-    """Choose a background threshold on a store of training pictures.
+    """Choose a background threshold on a store of training images.
 
     The threshold is the one with the highest mean IoU there.
 
-    A store of a validation or test split is refused: a threshold fitted to the pictures it is scored on
+    A store of a validation or test split is refused: a threshold fitted to the images it is scored on
     says nothing.
     """
 

@@ -1,4 +1,4 @@
-"""``lexiseg captions``: look through pictures with captions, and pack them into shards."""
+"""``lexiseg captions``: look through images with captions, and pack them into shards."""
 
 import json
 import sys
@@ -34,7 +34,7 @@ class CaptionOptions:
         str | None,
         option("NAME", "Key in .json members or column in Parquet; found by usual names if left out."),
     ] = None
-    picture: Annotated[str | None, option("NAME", "Column of pictures or of their paths in Parquet.")] = None
+    image: Annotated[str | None, option("NAME", "Column of images or of their paths in Parquet.")] = None
     split: Annotated[str | None, option("NAME", "For a folder with images/: only the stems of NAME.txt.")] = (
         None
     )
@@ -44,13 +44,13 @@ class CaptionOptions:
         from lexiseg.data.captions.opening import open_caption_source
         from lexiseg.data.captions.records import CaptionColumns
 
-        columns = CaptionColumns(picture=self.picture, caption=self.caption)
+        columns = CaptionColumns(image=self.image, caption=self.caption)
         return open_caption_source(paths, columns=columns, split=self.split)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckCaptions(CaptionOptions):
-    """Read every record: broken ones, repeats, lengths of captions, sizes of pictures, common words.
+    """Read every record: broken ones, repeats, lengths of captions, sizes of images, common words.
 
     Exits with 1 when a record is broken.
     """
@@ -109,7 +109,7 @@ class CheckCaptions(CaptionOptions):
 class PackCaptions(CaptionOptions):
     """Write records to tar shards that webdataset reads too, broken ones left out and listed.
 
-    Pictures are copied as they are. The folder appears when it is complete.
+    Images are copied as they are. The folder appears when it is complete.
     """
 
     paths: tyro.conf.Positional[Annotated[tuple[str, ...], _PATH]]
@@ -158,7 +158,7 @@ class PackCaptions(CaptionOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class Captions:
-    """Check pictures with captions, and pack them into tar shards."""
+    """Check images with captions, and pack them into tar shards."""
 
     action: (
         Annotated[CheckCaptions, tyro.conf.subcommand("check", prefix_name=False)]
@@ -189,9 +189,9 @@ def _print(check: "CaptionCheck") -> None:
     table.add_column()
     shards = {"tar": "shards", "parquet": "row groups"}.get(check.kind)
     where = f" in {check.num_shards:,} {shards}" if shards else ""
-    table.add_row("pictures", f"{check.num_pictures:,}{where}, {check.picture_bytes / 1e6:,.1f} MB")
+    table.add_row("images", f"{check.num_images:,}{where}, {check.image_bytes / 1e6:,.1f} MB")
     table.add_row("captions", f"{check.num_captions:,}")
-    table.add_row("same picture again", _count(check.repeated_pictures, check.num_pictures))
+    table.add_row("same image again", _count(check.repeated_images, check.num_images))
     table.add_row("same caption again", _count(check.repeated_captions, check.num_captions))
     for name, values in (("words", check.words), ("height", check.heights), ("width", check.widths)):
         if values:

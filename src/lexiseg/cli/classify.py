@@ -1,4 +1,4 @@
-"""``lexiseg classify``: whole pictures by class names, or by a linear layer trained on their vectors."""
+"""``lexiseg classify``: whole images by class names, or by a linear layer trained on their vectors."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,21 +11,21 @@ from lexiseg.cli.options import Device, MethodChanges, ModelName, load_segmenter
 
 @dataclass(frozen=True, kw_only=True)
 class Classify:
-    """Score a model by classification of whole pictures: top-1 and top-5.
+    """Score a model by classification of whole images: top-1 and top-5.
 
     Zero-shot, by the names of the folders; with --train also a linear probe (LARS, 90 epochs, as in the
-    paper's Table 9) on pictures of the same classes.
+    paper's Table 9) on images of the same classes.
     """
 
     model: tyro.conf.Positional[ModelName]
-    pictures: Annotated[Path, tyro.conf.arg(metavar="FOLDER", help="One folder a class, named after it.")]
+    images: Annotated[Path, tyro.conf.arg(metavar="FOLDER", help="One folder a class, named after it.")]
     train: Annotated[
-        Path | None, option("FOLDER", "Train a linear probe on these pictures of the same classes.")
+        Path | None, option("FOLDER", "Train a linear probe on these images of the same classes.")
     ] = None
     prompts: Annotated[
         str | None, option("SET", "Sentences to put names into; the model's own if left out.")
     ] = None
-    views: Annotated[int, option("N", "Random crops of each picture that the probe is trained on.")] = 4
+    views: Annotated[int, option("N", "Random crops of each image that the probe is trained on.")] = 4
     json: Annotated[Path | None, option("FILE", "Write the scores there as well.")] = None
     set_: MethodChanges = ()
     device: Device = "auto"
@@ -44,7 +44,7 @@ class Classify:
             refuse_unwritable(self.json)
         found = classify_folders(
             load_segmenter(self.model, self.device, self.set_),
-            self.pictures,
+            self.images,
             train=self.train,
             prompts=self.prompts,
             views=self.views,
@@ -55,6 +55,6 @@ class Classify:
         Console().print(table)
         if self.json is not None:
             with atomic_path(self.json) as temporary:
-                facts = {"model": self.model, "pictures": str(self.pictures), **found}
+                facts = {"model": self.model, "images": str(self.images), **found}
                 temporary.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
         return 0

@@ -100,7 +100,7 @@ class SourceOptions:
                 expected="one or more",
                 fix="Name the data: lexiseg curate all shards/ --out curated",
             )
-        columns = CaptionColumns(picture=self.image, caption=self.caption, key=self.key)
+        columns = CaptionColumns(image=self.image, caption=self.caption, key=self.key)
         return CaptionPlace(paths=self.paths, columns=columns, split=self.split)
 
 

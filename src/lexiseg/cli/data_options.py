@@ -1,4 +1,4 @@
-"""Which labelled pictures a command works on."""
+"""Which labelled images a command works on."""
 
 import sys
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class DataOptions:
-    """The labelled pictures."""
+    """The labelled images."""
 
     data: Annotated[
         Path, tyro.conf.arg(metavar="FOLDER", help="A folder with classes.txt, images/ and labels/.")
@@ -29,14 +29,12 @@ class DataOptions:
     ] = "folder"
     split: Annotated[
         str | None,
-        option(
-            "NAME", "Use the pictures of this split, such as val: NAME.txt of the folder; all if left out."
-        ),
+        option("NAME", "Use the images of this split, such as val: NAME.txt of the folder; all if left out."),
     ] = None
     labelled_only: Annotated[
         bool,
         tyro.conf.arg(
-            help="Leave out pictures without a label file instead of refusing.", help_behavior_hint=""
+            help="Leave out images without a label file instead of refusing.", help_behavior_hint=""
         ),
         tyro.conf.FlagCreatePairsOff,
     ] = False
@@ -50,7 +48,7 @@ class DataOptions:
     ] = False
 
     def open(self, *, needs_labels: bool) -> "LabelledDataset":
-        """Open the data set; a folder may have pictures without labels unless they are needed.
+        """Open the data set; a folder may have images without labels unless they are needed.
 
         Raises:
             DatasetError: The copy is incomplete or of another kind.
@@ -73,6 +71,6 @@ class DataOptions:
         folder = FolderDataset(self.data, self.split, labels=labels, reduce_zero=self.reduce_zero)  # type: ignore[arg-type]
         if self.labelled_only and folder.num_unlabelled:
             print(
-                f"note: {folder.num_unlabelled:,} pictures without a label file are left out", file=sys.stderr
+                f"note: {folder.num_unlabelled:,} images without a label file are left out", file=sys.stderr
             )
         return folder

@@ -1,4 +1,4 @@
-"""``lexiseg evaluate``: score a model on a folder of labelled pictures."""
+"""``lexiseg evaluate``: score a model on a folder of labelled images."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +14,7 @@ from lexiseg.cli.progress import progress
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate:
-    """Score a model on a folder of pictures with true label maps.
+    """Score a model on a folder of images with true label maps.
 
     Pixels are counted over the whole set at the images' original size; the three ways to average are
     printed under their protocols, with intervals over images. Images that cannot be read are left out and listed
@@ -22,7 +22,7 @@ class Evaluate:
     """
 
     model: tyro.conf.Positional[ModelName]
-    pictures: DataOptions
+    images: DataOptions
     json: Annotated[Path | None, option("FILE", "Write the report there as well.")] = None
     unrefined: Annotated[
         bool,
@@ -54,7 +54,7 @@ class Evaluate:
         from lexiseg.scoring.report import write_json
         from lexiseg.scoring.tables import print_report
 
-        dataset = self.pictures.open(needs_labels=True)
+        dataset = self.images.open(needs_labels=True)
         if self.json is not None:
             refuse_unwritable(self.json)
         segmenter = load_segmenter(self.model, self.device, self.set_)

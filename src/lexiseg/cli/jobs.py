@@ -1,4 +1,4 @@
-"""Which pictures to segment, where their results go, and which are done already."""
+"""Which images to segment, where their results go, and which are done already."""
 
 import hashlib
 import os
@@ -16,7 +16,7 @@ from lexiseg.core.result_files import FACTS, LABELS, OVERLAY, file_digest, read_
 
 @dataclass(frozen=True)
 class _Found:
-    """A picture, and where it lies below what was named: ``root/relative``, both plain strings."""
+    """An image, and where it lies below what was named: ``root/relative``, both plain strings."""
 
     path: Path  # as it was named, for messages and the record
     root: str  # absolute
@@ -27,9 +27,9 @@ class _Found:
         return os.path.join(self.root, self.relative)
 
     def stems(self) -> Iterator[str]:
-        """Return stems for the results, the first for most pictures, each next one less likely taken.
+        """Return stems for the results, the first for most images, each next one less likely taken.
 
-        None depends on which other pictures there are, so that a new picture never takes over
+        None depends on which other images there are, so that a new image never takes over
         the results of an old one.
         """
         relative = self.relative.replace(os.sep, "/")
@@ -43,31 +43,31 @@ class _Found:
 
 
 def plan_jobs(patterns: tuple[str, ...], out: Path) -> list[tuple[Path, str]]:
-    """List pictures with the stem of their results, which keep the subfolders of what was named.
+    """List images with the stem of their results, which keep the subfolders of what was named.
 
-    In folders and globs, hidden files and results of this command are no pictures. A file that is
-    named itself is always taken; when it is missing or no picture, reading it says so.
+    In folders and globs, hidden files and results of this command are no images. A file that is
+    named itself is always taken; when it is missing or no image, reading it says so.
 
-    Cost: 0.5 s for 20,000 pictures.
+    Cost: 0.5 s for 20,000 images.
 
     Raises:
-        InputError: There is no picture at all.
+        InputError: There is no image at all.
     """
     from lexiseg.data.images import IMAGE_SUFFIXES
 
     _is_ours.cache_clear()
     found: dict[str, _Found] = {}
     for pattern in patterns:
-        for picture in _search(pattern, out, IMAGE_SUFFIXES):
-            found.setdefault(picture.place, picture)
+        for image in _search(pattern, out, IMAGE_SUFFIXES):
+            found.setdefault(image.place, image)
     if not found:
         raise InputError(
-            doing=f"looking for pictures in {', '.join(patterns) or 'nothing'}",
+            doing=f"looking for images in {', '.join(patterns) or 'nothing'}",
             found="none",
             expected=f"files ending in {', '.join(sorted(IMAGE_SUFFIXES))}",
-            fix="Name a picture, a folder or a glob: lexiseg segment photos/ --words …",
+            fix="Name an image, a folder or a glob: lexiseg segment photos/ --words …",
         )
-    return list(zip((picture.path for picture in found.values()), _stems(found, out), strict=True))
+    return list(zip((image.path for image in found.values()), _stems(found, out), strict=True))
 
 
 def _search(pattern: str, out: Path, suffixes: frozenset[str]) -> Iterator[_Found]:
@@ -138,10 +138,10 @@ def _is_ours(base: str) -> bool:
 
 
 def _stems(found: Mapping[str, _Found], out: Path) -> list[str]:
-    """Choose stems such that no two pictures share one and nothing that is not ours is overwritten."""
+    """Choose stems such that no two images share one and nothing that is not ours is overwritten."""
     results = os.path.realpath(out)
     folders = {os.path.realpath(folder) for folder in {os.path.dirname(place) for place in found}}
-    choices = [picture.stems() for picture in found.values()]
+    choices = [image.stems() for image in found.values()]
     stems = [shortened(next(stem)) for stem in choices]
     levels = [0] * len(stems)
     waiting = True
@@ -165,25 +165,25 @@ def _stems(found: Mapping[str, _Found], out: Path) -> list[str]:
 
 
 def _overwrites(base: str) -> bool:
-    """Return whether results beside the pictures would replace pictures or files of other programs."""
+    """Return whether results beside the images would replace images or files of other programs."""
     return any(os.path.lexists(base + end) for end in (LABELS, OVERLAY, FACTS)) and not _is_ours(base)
 
 
-def is_done(out: Path, stem: str, picture: Mapping[str, Any] | None, request: Mapping[str, Any]) -> bool:
-    """Return whether all results are there, of this very picture, and made by the same request.
+def is_done(out: Path, stem: str, image: Mapping[str, Any] | None, request: Mapping[str, Any]) -> bool:
+    """Return whether all results are there, of this very image, and made by the same request.
 
     The label map must be the one that the facts were written with, byte for byte.
 
     Args:
         out: Folder of the results.
         stem: As ``plan_jobs`` gave it.
-        picture: What ``picture_facts`` says of the picture now.
+        image: What ``image_facts`` says of the image now.
         request: What ``Segmenter.describe`` says of the words and settings.
     """
     paths = result_paths(out, stem)
-    if picture is None or not (os.path.isfile(paths["labels"]) and os.path.isfile(paths["overlay"])):
+    if image is None or not (os.path.isfile(paths["labels"]) and os.path.isfile(paths["overlay"])):
         return False
-    wanted = {**request, "picture": dict(picture)}
+    wanted = {**request, "image": dict(image)}
     facts = read_facts(paths["json"])
     if facts is None or {key: facts.get(key) for key in wanted} != wanted:
         return False

@@ -24,7 +24,7 @@ class Predict:
     """
 
     model: tyro.conf.Positional[ModelName]
-    pictures: DataOptions
+    images: DataOptions
     out: Annotated[Path, tyro.conf.arg(metavar="STORE", help="Folder of the store.")]
     protocol: Annotated[
         str | None,
@@ -37,7 +37,7 @@ class Predict:
         str,
         tyro.conf.arg(
             metavar="I/N",
-            help="Do every N-th picture from the I-th (counted from 0), beside other processes.",
+            help="Do every N-th image from the I-th (counted from 0), beside other processes.",
         ),
     ] = "0/1"
     set_: MethodChanges = ()
@@ -52,7 +52,7 @@ class Predict:
 
         number, of = _shard(self.shard)
         protocol = None if self.protocol is None else find_protocol(self.protocol)
-        dataset = self.pictures.open(needs_labels=False)
+        dataset = self.images.open(needs_labels=False)
         segmenter = load_segmenter(self.model, self.device, self.set_)
         with progress("predicting", len(range(number, len(dataset), of))) as advance:
             num_new = predict_into(

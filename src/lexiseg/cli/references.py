@@ -1,4 +1,4 @@
-"""``lexiseg references``: build, look at and merge banks of reference pictures."""
+"""``lexiseg references``: build, look at and merge banks of reference images."""
 
 import sys
 from dataclasses import dataclass
@@ -14,27 +14,25 @@ from lexiseg.core.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """Count the pictures and denoising steps it takes to generate references, before anyone starts."""
+    """Count the images and denoising steps it takes to generate references, before anyone starts."""
 
     words: Annotated[str | None, option("WORDS", "Class names separated by commas.")] = None
     classes_file: Annotated[Path | None, option("FILE", "Class names one a line; instead of --words.")] = None
-    pictures: Annotated[int, tyro.conf.arg(metavar="K", help="Pictures a class.")] = 50
-    steps: Annotated[int, tyro.conf.arg(metavar="STEPS", help="Denoising steps a picture.")] = 50
+    images: Annotated[int, tyro.conf.arg(metavar="K", help="Images a class.")] = 50
+    steps: Annotated[int, tyro.conf.arg(metavar="STEPS", help="Denoising steps an image.")] = 50
 
     def run(self) -> int:
         """Print; return the exit code."""
         vocabulary = read_vocabulary(self.words, self.classes_file)
-        cost = generation_cost(
-            len(vocabulary), pictures_per_class=self.pictures, steps_per_picture=self.steps
-        )
+        cost = generation_cost(len(vocabulary), images_per_class=self.images, steps_per_image=self.steps)
         print(
-            f"{len(vocabulary):,} classes: {cost.pictures:,} pictures, {cost.steps:,} denoising steps, "
+            f"{len(vocabulary):,} classes: {cost.images:,} images, {cost.steps:,} denoising steps, "
             f"{cost.passes:,} passes with guidance"
         )
         return 0
 
 
-_BANK = tyro.conf.arg(metavar="BANK", help="A bank of reference pictures.")
+_BANK = tyro.conf.arg(metavar="BANK", help="A bank of reference images.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,14 +40,14 @@ class Build:
     """Build references for classes, or add classes to a bank.
 
     A stopped build goes on where it was when the same command is run again; classes that are in the
-    bank already, from the same pictures and with the same settings, are kept as they are.
+    bank already, from the same images and with the same settings, are kept as they are.
     """
 
     source: Annotated[
         Literal["generate", "folder", "cutouts"],
         tyro.conf.arg(
             metavar="generate|folder|cutouts",
-            help="Pictures from Stable Diffusion, from a folder for each class, or RGBA cut-outs with names.",
+            help="Images from Stable Diffusion, from a folder for each class, or RGBA cut-outs with names.",
         ),
     ]
     out: Annotated[Path, tyro.conf.arg(metavar="BANK", help="The file to write, or to add to.")]
@@ -60,7 +58,7 @@ class Build:
     from_: Annotated[
         Path | None,
         tyro.conf.arg(
-            name="from", metavar="PATH", help="Where folder and cutouts find pictures.", help_behavior_hint=""
+            name="from", metavar="PATH", help="Where folder and cutouts find images.", help_behavior_hint=""
         ),
     ] = None
     encoder: Annotated[
@@ -70,21 +68,21 @@ class Build:
             help="Image encoder: mini, dinov2-small, or a DINOv2 or CLIP checkpoint.",
         ),
     ] = "mini"
-    pictures: Annotated[int, tyro.conf.arg(metavar="K", help="Pictures a class.")] = 50
+    images: Annotated[int, tyro.conf.arg(metavar="K", help="Images a class.")] = 50
     subcategories: Annotated[int, tyro.conf.arg(metavar="J", help="References a class.")] = 5
-    seed: Annotated[int, tyro.conf.arg(metavar="SEED", help="Of k-means and of generated pictures.")] = 0
+    seed: Annotated[int, tyro.conf.arg(metavar="SEED", help="Of k-means and of generated images.")] = 0
     generator: Annotated[
         str | None, option("FOLDER", "For generate: Stable Diffusion 1.x or 2.x in the layout of diffusers.")
     ] = None
     sam: Annotated[
         str | None,
-        option("ID|FOLDER", "SAM or SAM 2: for generate, and for pictures of folder that have no mask."),
+        option("ID|FOLDER", "SAM or SAM 2: for generate, and for images of folder that have no mask."),
     ] = None
     steps: Annotated[int, tyro.conf.arg(metavar="STEPS", help="For generate: denoising steps.")] = 50
     device: Device = "auto"
 
     def run(self) -> int:
-        """Build; return the exit code, 1 where a class got no reference or a picture could not be read."""
+        """Build; return the exit code, 1 where a class got no reference or an image could not be read."""
         from lexiseg.methods.rim.references.bank import rejection_text
         from lexiseg.methods.rim.references.build import BuildSettings, build_bank
         from lexiseg.models.checkpoint import fingerprint
@@ -104,7 +102,7 @@ class Build:
         )
         encoder, short_side = load_reference_encoder(self.encoder)
         settings = BuildSettings(
-            pictures=self.pictures, subcategories=self.subcategories, short_side=short_side, seed=self.seed
+            images=self.images, subcategories=self.subcategories, short_side=short_side, seed=self.seed
         )
         facts = {"name": self.encoder, "fingerprint": fingerprint(encoder)}
         encoder = encoder.to(device)
@@ -128,7 +126,7 @@ class Build:
 
 @dataclass(frozen=True, kw_only=True)
 class Show:
-    """List the classes of a bank: pictures, references, how many pictures were rejected and why."""
+    """List the classes of a bank: images, references, how many images were rejected and why."""
 
     bank: tyro.conf.Positional[Annotated[Path, _BANK]]
 
@@ -142,7 +140,7 @@ class Show:
 
         bank = ReferenceBank(self.bank)
         table = Table(highlight=False)
-        for heading in ("class", "source", "pictures", "references", "rejected"):
+        for heading in ("class", "source", "images", "references", "rejected"):
             table.add_column(heading)
         for row in bank.manifest["classes"]:
             facts = row["facts"]
@@ -188,7 +186,7 @@ class Merge:
 
 @dataclass(frozen=True, kw_only=True)
 class References:
-    """Build, show and merge banks of reference pictures, for RIM."""
+    """Build, show and merge banks of reference images, for RIM."""
 
     action: (
         Annotated[Build, tyro.conf.subcommand("build", prefix_name=False)]
@@ -204,40 +202,40 @@ class References:
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationCost:
-    """Work of generating the references of a vocabulary; exact unless pictures are rejected and redrawn.
+    """Work of generating the references of a vocabulary; exact unless images are rejected and redrawn.
 
     Attributes:
-        pictures: Pictures in all.
+        images: Images in all.
         steps: Denoising steps in all.
         passes: Passes through the denoiser: two a step with guidance.
     """
 
-    pictures: int
+    images: int
     steps: int
     passes: int
 
 
 def generation_cost(
-    num_classes: int, *, pictures_per_class: int = 50, steps_per_picture: int = 50, guided: bool = True
+    num_classes: int, *, images_per_class: int = 50, steps_per_image: int = 50, guided: bool = True
 ) -> GenerationCost:
-    """Count pictures, steps and passes. Linear in the classes: one more costs only its own pictures.
+    """Count images, steps and passes. Linear in the classes: one more costs only its own images.
 
     Args:
         num_classes: Classes to generate, without those a bank already has.
-        pictures_per_class: 50 in the paper (RIM, CVPR 2024, supplement).
-        steps_per_picture: 50 in the paper.
+        images_per_class: 50 in the paper (RIM, CVPR 2024, supplement).
+        steps_per_image: 50 in the paper.
         guided: With classifier-free guidance, which needs a second pass without the words.
 
     Raises:
         InputError: A number is below zero.
     """
-    if min(num_classes, pictures_per_class, steps_per_picture) < 0:
+    if min(num_classes, images_per_class, steps_per_image) < 0:
         raise InputError(
-            doing="counting the work of generating pictures",
-            found=f"{num_classes} classes, {pictures_per_class} pictures, {steps_per_picture} steps",
+            doing="counting the work of generating images",
+            found=f"{num_classes} classes, {images_per_class} images, {steps_per_image} steps",
             expected="numbers of zero or more",
             fix="Correct the negative one.",
         )
-    pictures = num_classes * pictures_per_class
-    steps = pictures * steps_per_picture
-    return GenerationCost(pictures=pictures, steps=steps, passes=steps * (2 if guided else 1))
+    images = num_classes * images_per_class
+    steps = images * steps_per_image
+    return GenerationCost(images=images, steps=steps, passes=steps * (2 if guided else 1))

@@ -12,7 +12,7 @@ from lexiseg.core.errors import InputError
 from lexiseg.core.folder_lock import busy, writing_alike
 from lexiseg.core.result_files import FACTS, LABELS, read_facts, result_paths
 
-#: Hidden, and no .json, so that it is taken for the result of no picture.
+#: Hidden, and no .json, so that it is taken for the result of no image.
 REQUEST_FILE = ".lexiseg-request"
 _MOST_SHOWN = 3
 

@@ -1,4 +1,4 @@
-"""``lexiseg retrieve``: find captions by pictures and pictures by captions."""
+"""``lexiseg retrieve``: find captions by images and images by captions."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +14,12 @@ from lexiseg.cli.progress import progress
 class Retrieve:
     """Score a model by image-text retrieval: recall at 1, 5 and 10 both ways, and their sum.
 
-    The model needs one space for whole pictures and sentences, as CLIP, SigLIP and SimSeg have.
+    The model needs one space for whole images and sentences, as CLIP, SigLIP and SimSeg have.
     """
 
     model: tyro.conf.Positional[ModelName]
     captions: Annotated[
-        Path, tyro.conf.arg(metavar="PATH", help="Pictures with captions: a folder, tar shards or Parquet.")
+        Path, tyro.conf.arg(metavar="PATH", help="Images with captions: a folder, tar shards or Parquet.")
     ]
     split: Annotated[str | None, option("NAME", "For a folder with images/: only the stems of NAME.txt.")] = (
         None
@@ -48,7 +48,7 @@ class Retrieve:
             pairs = embed_pairs(model, read_samples(source), advance=advance)
         found = retrieval_recall((pairs.images @ pairs.texts.T).numpy(), pairs.image_of_text.numpy())
         rsum = 100 * sum((*found.image_to_text.values(), *found.text_to_image.values()))
-        title = f"{len(pairs.images):,} pictures, {len(pairs.texts):,} captions"
+        title = f"{len(pairs.images):,} images, {len(pairs.texts):,} captions"
         table = Table("", *(f"R@{k}" for k in RECALLS), title=title, highlight=False)
         for heading, row in (("image to text", found.image_to_text), ("text to image", found.text_to_image)):
             table.add_row(heading, *(f"{100 * row[k]:.1f}" for k in RECALLS))
@@ -59,7 +59,7 @@ class Retrieve:
                 "model": self.model,
                 "captions": str(self.captions),
                 "split": self.split,
-                "num_pictures": len(pairs.images),
+                "num_images": len(pairs.images),
                 "num_captions": len(pairs.texts),
                 "image_to_text": found.image_to_text,
                 "text_to_image": found.text_to_image,

@@ -101,7 +101,7 @@ class SceneOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class MakeScenes:
-    """Write scenes as a data folder: pictures, label maps, tags, captions, lists for training and validation.
+    """Write scenes as a data folder: images, label maps, tags, captions, lists for training and validation.
 
     The same command goes on where it was stopped.
     """
@@ -143,7 +143,7 @@ class MakeScenes:
 
 @dataclass(frozen=True, kw_only=True)
 class ShowScenes:
-    """Draw a sheet of scenes: picture and labels side by side, with class names and captions."""
+    """Draw a sheet of scenes: image and labels side by side, with class names and captions."""
 
     out: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="OUT.png", help="The sheet to write.")]]
     scenes: SceneOptions = dataclasses.field(default_factory=SceneOptions)
@@ -156,7 +156,7 @@ class ShowScenes:
         from lexiseg.data.scenes.write_folder import draw_sheet
 
         if self.out.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
-            raise _refusal(f"the sheet {self.out}", "a picture: .png, .jpg or .webp", "Name it sheet.png.")
+            raise _refusal(f"the sheet {self.out}", "an image: .png, .jpg or .webp", "Name it sheet.png.")
         dataset = SceneDataset(self.scenes.settings(), self.num, seed=self.scenes.seed)
         sheet = draw_sheet(list(dataset), dataset.vocabulary)
         with atomic_path(self.out) as temporary:
@@ -167,7 +167,7 @@ class ShowScenes:
 
 @dataclass(frozen=True, kw_only=True)
 class Scenes:
-    """Make synthetic scenes: endless small pictures with exact masks, names, tags and captions."""
+    """Make synthetic scenes: endless small images with exact masks, names, tags and captions."""
 
     action: (
         Annotated[MakeScenes, tyro.conf.subcommand("make", prefix_name=False)]

@@ -59,7 +59,7 @@ class Score:
         tyro.conf.FlagCreatePairsOff,
     ] = False
     json: Annotated[Path | None, option("FILE", "Write everything there as well.")] = None
-    picture: Annotated[
+    plot: Annotated[
         Path | None, option("FILE", "Draw IoU bars and worst confusions of the first protocol, as PNG.")
     ] = None
     resamples: Annotated[int, tyro.conf.arg(metavar="N", help="Draws of images for the 95 % intervals.")] = (
@@ -133,8 +133,8 @@ class Score:
                 found = difference(first, second, resamples=self.resamples, seed=self.seed)
                 print_difference(found, console)
                 content["differences"].append(difference_json(found))
-        if self.picture is not None:
-            with atomic_path(self.picture) as temporary:
+        if self.plot is not None:
+            with atomic_path(self.plot) as temporary:
                 draw_scores(scored[-1][0]).save(temporary, format="PNG")
         return content
 

@@ -1,4 +1,4 @@
-"""``lexiseg segment``: pictures and words in, label maps out."""
+"""``lexiseg segment``: images and words in, label maps out."""
 
 import errno
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ from lexiseg.cli.options import (
 from lexiseg.cli.progress import progress
 from lexiseg.cli.result_folder import claimed, count_other_results
 from lexiseg.core.errors import ImageError, InputError, LexisegError, OutputError
-from lexiseg.core.result_files import picture_facts
+from lexiseg.core.result_files import image_facts
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from lexiseg.core.segmentation import Segmentation
 
-#: With more pictures than this, one table for all of them is printed instead of one each.
+#: With more images than this, one table for all of them is printed instead of one each.
 MAX_TABLES = 8
 
 #: The file system takes no such name: too long with all its folders, or with letters it does not know.
@@ -38,9 +38,9 @@ _BAD_NAME = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
 
 @dataclass(frozen=True, kw_only=True)
 class Segment:
-    """Segment pictures by words.
+    """Segment images by words.
 
-    Writes a 16-bit label map, an overlay with a legend and a JSON per picture. The same command
+    Writes a 16-bit label map, an overlay with a legend and a JSON per image. The same command
     run again goes on where it stopped. A folder holds the results of one request: other words need another
     folder, or --overwrite.
     """
@@ -48,7 +48,7 @@ class Segment:
     paths: tyro.conf.Positional[
         Annotated[
             tuple[str, ...],
-            option("PATHS", "Picture files, folders (searched with their subfolders) and globs."),
+            option("PATHS", "Image files, folders (searched with their subfolders) and globs."),
         ]
     ]
     words: Annotated[
@@ -66,7 +66,7 @@ class Segment:
     overwrite: Annotated[
         bool,
         tyro.conf.arg(
-            help="Segment pictures again whose results are already there, also where they are of other words.",
+            help="Segment images again whose results are already there, also where they are of other words.",
             help_behavior_hint="",
         ),
         tyro.conf.FlagCreatePairsOff,
@@ -83,7 +83,7 @@ class Segment:
     inference: InferenceOptions = field(default_factory=InferenceOptions)
 
     def run(self) -> int:
-        """Segment every picture; return the exit code."""
+        """Segment every image; return the exit code."""
         from concurrent.futures import ThreadPoolExecutor
 
         from rich.console import Console
@@ -115,10 +115,10 @@ class Segment:
         ):
             writing: tuple[Path, Future[dict[str, Path]]] | None = None
             for path, stem in jobs:
-                picture = picture_facts(path)  # before it is read: a later change makes it new
+                image = image_facts(path)  # before it is read: a later change makes it new
                 sheet = self.out / f"{stem}.explain.html"
                 is_explained = not self.explain or sheet.is_file()
-                if not self.overwrite and is_explained and is_done(self.out, stem, picture, request):
+                if not self.overwrite and is_explained and is_done(self.out, stem, image, request):
                     skipped += 1
                     advance()
                     continue
@@ -130,9 +130,9 @@ class Segment:
                     failed.append((path, error))
                     advance()
                     continue
-                if writing is not None:  # at most one picture waits
+                if writing is not None:  # at most one image waits
                     _finish(*writing, failed)
-                writing = path, writer.submit(segmentation.save, self.out, stem, picture=picture)
+                writing = path, writer.submit(segmentation.save, self.out, stem, image=image)
                 for share in segmentation.shares():
                     totals.setdefault(share.name, []).append(share.share)
                 if len(jobs) <= MAX_TABLES:
@@ -155,21 +155,21 @@ class Segment:
 
 
 def _finish(path: Path, writing: "Future[dict[str, Path]]", failed: list[tuple[Path, LexisegError]]) -> None:
-    """Wait until a picture's results are written; a full disk stops the run, a bad name does not."""
+    """Wait until an image's results are written; a full disk stops the run, a bad name does not."""
     try:
         writing.result()
     except OutputError as error:
         cause = error.__cause__
         if not isinstance(cause, OSError) or cause.errno not in _BAD_NAME:
             raise
-        fix = "Rename the picture, or choose another folder with --out."
+        fix = "Rename the image, or choose another folder with --out."
         failed.append(
             (path, OutputError(doing=error.doing, found=error.found, expected=error.expected, fix=fix))
         )
 
 
 def print_shares(console: "Console", segmentation: "Segmentation", path: Path) -> None:
-    """Print a picture's classes, their share of its pixels and mean score, the largest first."""
+    """Print an image's classes, their share of its pixels and mean score, the largest first."""
     from rich.box import SIMPLE_HEAD
     from rich.markup import escape
     from rich.table import Table
@@ -189,10 +189,10 @@ def _print_totals(console: "Console", totals: dict[str, list[float]], num_images
     from rich.markup import escape
     from rich.table import Table
 
-    console.print(f"{num_images} pictures", style="bold", highlight=False)
+    console.print(f"{num_images} images", style="bold", highlight=False)
     table = Table(box=SIMPLE_HEAD, highlight=False)
     table.add_column("class")
-    table.add_column("pictures", justify="right")
+    table.add_column("images", justify="right")
     table.add_column("pixels", justify="right")
     for name, shares in sorted(totals.items(), key=lambda item: -sum(item[1])):
         table.add_row(escape(name), str(len(shares)), f"{sum(shares) / num_images:.1%}")

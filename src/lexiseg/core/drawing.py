@@ -1,4 +1,4 @@
-"""Colours for classes, and a label map laid over its picture."""
+"""Colours for classes, and a label map laid over its image."""
 
 import colorsys
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 VOID_COLOUR = (128, 128, 128)
 
 
-# Told apart at a glance, also when mixed with a picture; the first are the furthest apart.
+# Told apart at a glance, also when mixed with an image; the first are the furthest apart.
 _FIRST_COLOURS = (
     (255, 127, 14), (31, 119, 200), (60, 180, 75), (220, 30, 60), (150, 60, 200), (255, 225, 25),
     (0, 200, 200), (240, 50, 230), (139, 85, 40), (170, 230, 60), (0, 60, 130), (250, 170, 190),
@@ -49,7 +49,7 @@ def draw_overlay(
     *,
     opacity: float,
 ) -> Image.Image:
-    """Lay the label map over its picture, with white borders between labels and a legend below.
+    """Lay the label map over its image, with white borders between labels and a legend below.
 
     Args:
         image: RGB, 0..255.
@@ -60,11 +60,11 @@ def draw_overlay(
     """
     colours = colour_map(label_map, num_classes)
     blended = image + (colours.astype(np.int16) - image) * np.float32(opacity)
-    picture = blended.astype(np.uint8)
-    picture[_borders(label_map)] = 255
+    photo = blended.astype(np.uint8)
+    photo[_borders(label_map)] = 255
     if not entries:
-        return Image.fromarray(picture)
-    return _with_legend(picture, entries, class_colours(num_classes))
+        return Image.fromarray(photo)
+    return _with_legend(photo, entries, class_colours(num_classes))
 
 
 def _borders(label_map: UInt16[np.ndarray, "H W"]) -> np.ndarray:
@@ -75,9 +75,9 @@ def _borders(label_map: UInt16[np.ndarray, "H W"]) -> np.ndarray:
 
 
 def _with_legend(
-    picture: UInt8[np.ndarray, "H W 3"], entries: Sequence[tuple[int, str]], colours: UInt8[np.ndarray, "K 3"]
+    image: UInt8[np.ndarray, "H W 3"], entries: Sequence[tuple[int, str]], colours: UInt8[np.ndarray, "K 3"]
 ) -> Image.Image:
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     text_size = max(11, min(height, width) // 26)
     font = ImageFont.load_default(size=text_size)
     gap, swatch = text_size // 2, text_size
@@ -92,7 +92,7 @@ def _with_legend(
         x += advance
     line = text_size + gap
     sheet = Image.new("RGB", (width, height + line * len(rows) + gap), "white")
-    sheet.paste(Image.fromarray(picture), (0, 0))
+    sheet.paste(Image.fromarray(image), (0, 0))
     draw = ImageDraw.Draw(sheet)
     for row, cells in enumerate(rows):
         top = height + gap + row * line

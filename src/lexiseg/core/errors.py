@@ -2,7 +2,7 @@
 
 LexisegError
 ├── InputError (ValueError)              something the person gave cannot be used
-│   ├── ImageError                       a picture cannot be read or is unusable
+│   ├── ImageError                       an image cannot be read or is unusable
 │   ├── VocabularyError                  the words cannot be used as class names
 │   ├── DatasetError                     a folder of data is incomplete or contradicts itself
 │   └── UnknownNameError (LookupError)   no model, prompt set or data set of that name
@@ -49,7 +49,7 @@ class InputError(LexisegError, ValueError):
 
 
 class ImageError(InputError):
-    """A picture cannot be read or is unusable."""
+    """An image cannot be read or is unusable."""
 
 
 class VocabularyError(InputError):

@@ -63,11 +63,11 @@ class TextEncoder(nn.Module, ABC):
 
 
 class MaskProposer(nn.Module, ABC):
-    """A picture to regions of it: class-agnostic, in any number. A module, so that it moves with ``to``."""
+    """An image to regions of it: class-agnostic, in any number. A module, so that it moves with ``to``."""
 
     @abstractmethod
     def propose(self, image: UInt8[np.ndarray, "H W 3"]) -> Masks:
-        """Cut one RGB picture of any size into masks of that size; none at all is an answer."""
+        """Cut one RGB image of any size into masks of that size; none at all is an answer."""
 
 
 @dataclass(frozen=True, kw_only=True)

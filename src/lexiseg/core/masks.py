@@ -1,4 +1,4 @@
-"""Masks: regions of one picture that say where, not what."""
+"""Masks: regions of one image that say where, not what."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,10 +9,10 @@ from jaxtyping import Bool, Float32, Int32, Int64
 
 @dataclass(frozen=True, kw_only=True)
 class Masks:
-    """Hard masks of one picture. They may overlap, need not cover it, and there may be none.
+    """Hard masks of one image. They may overlap, need not cover it, and there may be none.
 
     Attributes:
-        masks: ``M H W``, at the size of the picture they were proposed on.
+        masks: ``M H W``, at the size of the image they were proposed on.
         scores: How sure the proposer is of each, higher is better; None where it does not say.
     """
 
@@ -42,5 +42,5 @@ class Masks:
 
     @property
     def coverage(self) -> float:
-        """Share of the picture under at least one mask."""
+        """Share of the image under at least one mask."""
         return float(self.masks.any(axis=0).mean()) if self.masks.size else 0.0

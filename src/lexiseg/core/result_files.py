@@ -1,4 +1,4 @@
-"""The files that hold the result of one picture: their names, and what tells them from other files."""
+"""The files that hold the result of one image: their names, and what tells them from other files."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ _DIGEST_LETTERS = 12
 
 
 def result_paths(folder: str | Path, stem: str) -> dict[str, Path]:
-    """Return where ``labels``, ``overlay`` and ``json`` of a picture belong; ``stem`` may hold folders."""
+    """Return where ``labels``, ``overlay`` and ``json`` of an image belong; ``stem`` may hold folders."""
     base = Path(folder) / shortened(stem)
     return {
         kind: base.with_name(base.name + end)
@@ -54,8 +54,8 @@ def file_digest(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def picture_facts(path: str | Path | None) -> dict[str, Any] | None:
-    """Return what tells a picture's file from every other: where it is, its size and time of change.
+def image_facts(path: str | Path | None) -> dict[str, Any] | None:
+    """Return what tells an image's file from every other: where it is, its size and time of change.
 
     None where there is no such file.
     """

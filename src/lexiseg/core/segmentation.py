@@ -16,7 +16,7 @@ from lexiseg.core.coco_rle import annotate
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.drawing import draw_overlay
 from lexiseg.core.errors import InputError
-from lexiseg.core.result_files import file_digest, picture_facts, result_paths
+from lexiseg.core.result_files import file_digest, image_facts, result_paths
 from lexiseg.core.vocabulary import Vocabulary
 
 MAX_LEGEND_ENTRIES = 16
@@ -25,12 +25,12 @@ MAX_REPR_CLASSES = 5
 
 @dataclass(frozen=True, kw_only=True)
 class ClassShare:
-    """How much of a picture one class covers.
+    """How much of an image one class covers.
 
     Attributes:
         label: Value in the label map.
         name: Class name.
-        share: Part of the picture's pixels, in (0, 1].
+        share: Part of the image's pixels, in (0, 1].
         mean_score: Mean over its pixels of the winning score, on the model's own scale.
     """
 
@@ -42,14 +42,14 @@ class ClassShare:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Segmentation:
-    """A label for every pixel of one picture.
+    """A label for every pixel of one image.
 
     Attributes:
-        label_map: Class index per pixel at the picture's original, upright size; 65535 = void.
+        label_map: Class index per pixel at the image's original, upright size; 65535 = void.
         score_map: The winning class's score per pixel, on the model's own scale.
         vocabulary: What the labels index.
-        image: The picture, RGB, 0..255.
-        source: File the picture came from, if any.
+        image: The image, RGB, 0..255.
+        source: File the image came from, if any.
         settings: Model and every inference setting that made it.
     """
 
@@ -65,7 +65,7 @@ class Segmentation:
         shares = self.shares()
         classes = ", ".join(f"{share.name} {share.share:.1%}" for share in shares[:MAX_REPR_CLASSES])
         more = f", {len(shares) - MAX_REPR_CLASSES} more" if len(shares) > MAX_REPR_CLASSES else ""
-        return f"<Segmentation of {self.source or 'a picture'}, {height}×{width}: {classes or 'void'}{more}>"
+        return f"<Segmentation of {self.source or 'an image'}, {height}×{width}: {classes or 'void'}{more}>"
 
     def shares(self) -> list[ClassShare]:
         """List the classes that occur, the largest first."""
@@ -91,11 +91,11 @@ class Segmentation:
         return {share.name: self.label_map == share.label for share in self.shares()}
 
     def overlay(self, *, opacity: float = 0.55, legend: bool = True) -> Image.Image:
-        """Draw the label map over the picture.
+        """Draw the label map over the image.
 
         Args:
             opacity: Weight of the colours, in [0, 1].
-            legend: Add a legend of the largest classes below the picture.
+            legend: Add a legend of the largest classes below the image.
 
         Raises:
             InputError: ``opacity`` is out of range.
@@ -104,7 +104,7 @@ class Segmentation:
             raise InputError(
                 doing="drawing an overlay",
                 found=f"opacity = {opacity!r}",
-                expected="a number from 0 (only the picture) to 1 (only the colours)",
+                expected="a number from 0 (only the image) to 1 (only the colours)",
                 fix="Leave it out for 0.55.",
             )
         shares = self.shares() if legend else []
@@ -126,7 +126,7 @@ class Segmentation:
         return [{**by_label[share.label], "score": share.mean_score} for share in self.shares()]
 
     def save(
-        self, folder: str | Path, stem: str | None = None, *, picture: Mapping[str, Any] | None = None
+        self, folder: str | Path, stem: str | None = None, *, image: Mapping[str, Any] | None = None
     ) -> dict[str, Path]:
         """Write the label map, the overlay and the facts; each file whole or not at all.
 
@@ -134,7 +134,7 @@ class Segmentation:
             folder: Made if it does not exist.
             stem: Start of the file names; the source's stem if left out. One too long for a file
                 name is cut, with a hash.
-            picture: Facts of the source's file from before it was read; taken now if left out.
+            image: Facts of the source's file from before it was read; taken now if left out.
 
         Returns:
             Paths of ``labels`` (16-bit grey PNG), ``overlay`` (PNG) and ``json`` (written last,
@@ -144,7 +144,7 @@ class Segmentation:
             OutputError: The folder cannot be written.
         """
         paths = result_paths(folder, stem or (self.source.stem if self.source else "segmentation"))
-        facts = self.to_json(picture=picture)
+        facts = self.to_json(image=image)
         with atomic_path(paths["labels"]) as temporary:
             Image.fromarray(self.label_map).save(temporary, compress_level=3)
             facts["labels_sha256"] = file_digest(temporary)
@@ -164,16 +164,16 @@ class Segmentation:
             raise
         return paths
 
-    def to_json(self, *, picture: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def to_json(self, *, image: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return everything but the pixels: size, classes that occur, vocabulary, settings.
 
         Args:
-            picture: Facts of the source's file from before it was read; taken now if left out.
+            image: Facts of the source's file from before it was read; taken now if left out.
         """
         height, width = self.label_map.shape
         return {
             "source": str(self.source) if self.source else None,
-            "picture": picture_facts(self.source) if picture is None else dict(picture),
+            "image": image_facts(self.source) if image is None else dict(image),
             "size": {"height": height, "width": width},
             "classes": [asdict(share) for share in self.shares()],
             **self.vocabulary.to_json(),

@@ -1,1 +1,1 @@
-"""Pictures, label files and data sets."""
+"""Images, label files and data sets."""

@@ -1,4 +1,4 @@
-"""FolderDataset: the data a person brings, as a folder of pictures, index PNGs and text lists.
+"""FolderDataset: the data a person brings, as a folder of images, index PNGs and text lists.
 
 ::
 
@@ -35,7 +35,7 @@ _TURNED = "The sides are swapped: the image is turned upright by its EXIF data; 
 
 
 class FolderDataset(LabelledDataset):
-    """Samples of a folder, in the order of their stems; pictures are read when asked for.
+    """Samples of a folder, in the order of their stems; images are read when asked for.
 
     The lists and the pairing of files are checked at once; size and values of a label map when its
     sample is read.
@@ -102,8 +102,8 @@ class FolderDataset(LabelledDataset):
         """Read one sample.
 
         Raises:
-            ImageError: The picture cannot be read.
-            DatasetError: The label file cannot be read, has another size than the picture, or holds
+            ImageError: The image cannot be read.
+            DatasetError: The label file cannot be read, has another size than the image, or holds
                 labels out of range.
         """
         stem = self.stems[index]
@@ -129,7 +129,7 @@ class FolderDataset(LabelledDataset):
         return {"dataset": "folder", "labels": self.labels, "reduce_zero": self.reduce_zero}
 
     def fingerprint(self) -> str:
-        """Hash what scores depend on: lists, stems, label files (content), pictures (name and size).
+        """Hash what scores depend on: lists, stems, label files (content), images (name and size).
 
         Returns:
             64 hexadecimal digits; the same folder elsewhere gives the same.
@@ -149,8 +149,8 @@ class FolderDataset(LabelledDataset):
     def _find_images(self) -> dict[str, Path]:
         folder = self.path / "images"
         if not folder.is_dir():
-            fix = "Put the pictures there (jpg, png or webp)."
-            raise folder_error(self.path, "no folder images/", "pictures in images/", fix)
+            fix = "Put the images there (jpg, png or webp)."
+            raise folder_error(self.path, "no folder images/", "images in images/", fix)
         files = _visible_files(folder)
         by_stem: dict[str, list[Path]] = defaultdict(list)
         for file in files:
@@ -158,8 +158,8 @@ class FolderDataset(LabelledDataset):
                 by_stem[file.stem].append(file)
         if not by_stem:
             others = f" ({len(files)} other files: {first_of([f.name for f in files])})" if files else ""
-            found, expected = f"no picture in images/{others}", "one or more pictures (jpg, png, webp)"
-            raise folder_error(self.path, found, expected, "Put the pictures there.")
+            found, expected = f"no image in images/{others}", "one or more images (jpg, png, webp)"
+            raise folder_error(self.path, found, expected, "Put the images there.")
         for stem, same in by_stem.items():
             if len(same) > 1:
                 raise folder_error(

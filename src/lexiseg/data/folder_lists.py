@@ -158,16 +158,16 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 
 
 def read_class_folders(path: Path) -> tuple[tuple[str, ...], list[tuple[Path, int]]]:
-    """List the pictures of ``path/CLASS/…`` in order of their names.
+    """List the images of ``path/CLASS/…`` in order of their names.
 
     Args:
         path: Holds one folder a class; underscores in its name stand for spaces.
 
     Returns:
-        Class names in order, and each picture with the index of its class.
+        Class names in order, and each image with the index of its class.
 
     Raises:
-        DatasetError: There is no folder with pictures.
+        DatasetError: There is no folder with images.
     """
     folders = sorted(entry for entry in path.iterdir() if entry.is_dir()) if path.is_dir() else []
     found = {
@@ -177,8 +177,8 @@ def read_class_folders(path: Path) -> tuple[tuple[str, ...], list[tuple[Path, in
     filled = [folder for folder in folders if found[folder]]
     if not filled:
         raise DatasetError(
-            doing=f"reading pictures by class from {path}",
-            found="no folder with pictures in it" if path.is_dir() else "no such folder",
+            doing=f"reading images by class from {path}",
+            found="no folder with images in it" if path.is_dir() else "no such folder",
             expected=f"one folder a class: {path.name}/cat/1.jpg, {path.name}/dog/2.jpg",
             fix="Give the folder above the folders of the classes.",
         )

@@ -1,4 +1,4 @@
-"""Read any picture a person has as upright 8-bit RGB."""
+"""Read any image a person has as upright 8-bit RGB."""
 
 import os
 import warnings
@@ -14,22 +14,22 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from lexiseg.core.errors import ImageError
 
-#: What a person may give as a picture. Arrays are ``H W 3`` (or ``H W`` grey) uint8 RGB; tensors
+#: What a person may give as an image. Arrays are ``H W 3`` (or ``H W`` grey) uint8 RGB; tensors
 #: are ``3 H W``, uint8 or floating point in [0, 1].
 ImageSource: TypeAlias = str | Path | Image.Image | np.ndarray | torch.Tensor
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
-_READABLE = "a picture file (jpg, png, webp, bmp, tif, gif)"
+_READABLE = "an image file (jpg, png, webp, bmp, tif, gif)"
 
 
 def load_image(source: ImageSource) -> UInt8[np.ndarray, "H W 3"]:
-    """Read a picture as RGB, ``H W 3``, 0..255, turned upright by its EXIF orientation.
+    """Read an image as RGB, ``H W 3``, 0..255, turned upright by its EXIF orientation.
 
     Grey is repeated into three channels, 16-bit grey is divided by 257, CMYK is converted,
     transparency is laid over white, and of an animation the first frame is taken (with a warning).
 
     Raises:
-        ImageError: The picture cannot be read, is not one, or is too large to decode safely.
+        ImageError: The image cannot be read, is not one, or is too large to decode safely.
     """
     match source:
         case np.ndarray():
@@ -89,11 +89,11 @@ def _decoding(name: str, fix: str) -> Iterator[None]:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         raise ImageError(
             doing=doing, found=str(error), expected=f"at most {limit:,} pixels (a guard against files made to exhaust memory)",
-            fix="Cut or shrink it first; a picture that you decode yourself and give as an array has no such limit.",
+            fix="Cut or shrink it first; an image that you decode yourself and give as an array has no such limit.",
         ) from error  # fmt: skip
     except MemoryError as error:
         raise ImageError(
-            doing=doing, found="more pixels than fit into memory", expected="a picture that does",
+            doing=doing, found="more pixels than fit into memory", expected="an image that does",
             fix="Cut or shrink it first.",
         ) from error  # fmt: skip
     except PermissionError as error:
@@ -103,7 +103,7 @@ def _decoding(name: str, fix: str) -> Iterator[None]:
         ) from error  # fmt: skip
     except Exception as error:
         raise ImageError(
-            doing=doing, found=f"a damaged or incomplete picture ({error})", expected="a complete picture file",
+            doing=doing, found=f"a damaged or incomplete image ({error})", expected="a complete image file",
             fix=fix,
         ) from error  # fmt: skip
 
@@ -125,7 +125,7 @@ def _from_pil(image: Image.Image, name: str) -> UInt8[np.ndarray, "H W 3"]:
     if upright.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in upright.info:
         white = Image.new("RGBA", upright.size, "white")
         upright = Image.alpha_composite(white, upright.convert("RGBA"))
-    return np.array(upright.convert("RGB"))  # a copy: the picture's own buffer may be read-only
+    return np.array(upright.convert("RGB"))  # a copy: the image's own buffer may be read-only
 
 
 def _from_array(array: np.ndarray) -> UInt8[np.ndarray, "H W 3"]:

@@ -1,6 +1,6 @@
 """Label files: index PNGs of 1 to 16 bits, read as uint16 label maps with 65535 = void.
 
-A label file holds indices, not colours. Libraries that read pictures change indices in several
+A label file holds indices, not colours. Libraries that read images change indices in several
 ways (a palette is applied, 2- and 4-bit greys are stretched to 0..255); none of these happens here.
 """
 
@@ -42,7 +42,7 @@ def read_label_map(path: str | Path, num_classes: int | None = None) -> UInt16[n
             pixels = np.array(image)
     except Image.DecompressionBombError as error:
         raise _error(
-            path, f"a picture too large to decode safely ({error})", "Cut it into tiles first."
+            path, f"an image too large to decode safely ({error})", "Cut it into tiles first."
         ) from error
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error) as error:
         raise _error(
@@ -129,7 +129,7 @@ def voc_colours_to_labels(rgb: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, 
             doing="turning VOC colours into labels",
             found=f"the colour {tuple(colour)} in {int((labels < 0).sum()):,} pixels",
             expected="only the 256 colours of the VOC palette",
-            fix="Use the original palette PNG; a JPEG or a resized picture has lost the labels.",
+            fix="Use the original palette PNG; a JPEG or a resized image has lost the labels.",
         )
     return labels.astype(np.uint8)
 
@@ -184,7 +184,7 @@ def _colour_error(path: Path, pixels: np.ndarray, mode: str) -> DatasetError:
         fix = (
             "Use the palette or grey file it was made from, or map each colour to its index and save mode L."
         )
-    return _error(path, f"a colour picture ({mode}): the class indices are lost in it", fix)
+    return _error(path, f"a colour image ({mode}): the class indices are lost in it", fix)
 
 
 def _error(path: Path, found: str, fix: str) -> DatasetError:

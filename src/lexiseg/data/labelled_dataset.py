@@ -12,7 +12,7 @@ from lexiseg.core.vocabulary import Vocabulary
 
 
 class LabelledDataset(ABC):
-    """Samples in a fixed order; pictures and label maps are read when a sample is asked for.
+    """Samples in a fixed order; images and label maps are read when a sample is asked for.
 
     Attributes:
         path: The folder as it was given.
@@ -46,7 +46,7 @@ class LabelledDataset(ABC):
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """Hash what scores depend on: classes, stems, label files (content), pictures (name and size).
+        """Hash what scores depend on: classes, stems, label files (content), images (name and size).
 
         Returns:
             64 hexadecimal digits; the same files elsewhere give the same.
@@ -62,10 +62,10 @@ def add_to_digest(digest: "hashlib._Hash", name: bytes, content: bytes) -> None:
 def refuse_other_size(
     image: Path, image_size: Sequence[int], label: Path, label_size: Sequence[int], turned: str
 ) -> None:
-    """Refuse a label map that is not as large as its picture.
+    """Refuse a label map that is not as large as its image.
 
     Args:
-        image: The picture.
+        image: The image.
         image_size: Height and width in pixels.
         label: The label file.
         label_size: Height and width in pixels.

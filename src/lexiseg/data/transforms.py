@@ -1,4 +1,4 @@
-"""Resize pictures for an encoder."""
+"""Resize images for an encoder."""
 
 import numpy as np
 import torch

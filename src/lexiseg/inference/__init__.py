@@ -1,1 +1,1 @@
-"""The one way from a picture and words to a label map, and its evaluation."""
+"""The one way from an image and words to a label map, and its evaluation."""

@@ -160,7 +160,7 @@ def competing_labels(vocabulary: Vocabulary, settings: InferenceSettings) -> lis
             doing="choosing background by a threshold",
             found="no threshold, and this model has none of its own",
             expected="a number on the model's score scale",
-            fix="Give one with --threshold; the mean scores printed for a picture show the scale.",
+            fix="Give one with --threshold; the mean scores printed for an image show the scale.",
         )
     labels = [label for label in range(len(vocabulary)) if label != vocabulary.background]
     if not labels:

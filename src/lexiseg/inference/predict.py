@@ -1,11 +1,11 @@
 """The one way from patch features to a label map: windows, one resize, class chunks.
 
-Class scores are resized bilinearly (half-pixel centres) to the picture's own size and compared
+Class scores are resized bilinearly (half-pixel centres) to the image's own size and compared
 there; the label map is never resized. Scores of the whole vocabulary at full size never exist:
 classes are taken in chunks and, with windows, rows in bands, so that memory does not grow with
 the vocabulary.
 
-A picture seen whole is resized once, from the grid. Windows are resized to the picture that the model
+An image seen whole is resized once, from the grid. Windows are resized to the image that the model
 saw, blended there, and resized again, as mmsegmentation does (which does it for one window too).
 """
 
@@ -39,7 +39,7 @@ Score = Callable[[PatchFeatures, Float[Tensor, "S D"]], Float[Tensor, "B S h w"]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class EncodedImage:
-    """A picture and its patch features: encode once, ask many words.
+    """An image and its patch features: encode once, ask many words.
 
     Attributes:
         image: RGB, ``H W 3``, 0..255, at its original size.
@@ -48,7 +48,7 @@ class EncodedImage:
         features: Features of each window, batch size one.
         settings: What it was encoded with.
         model: Name of the model whose features these are.
-        source: File the picture came from, if any.
+        source: File the image came from, if any.
     """
 
     image: UInt8[np.ndarray, "H W 3"] = field(repr=False)
@@ -71,7 +71,7 @@ def encode_images(
     settings: InferenceSettings,
     device: torch.device,
 ) -> list[EncodedImage]:
-    """Resize, cut into windows and encode pictures; crops of equal size share a batch."""
+    """Resize, cut into windows and encode images; crops of equal size share a batch."""
     plans = []
     for image in images:
         size = fitted_size(
@@ -88,7 +88,7 @@ def encode_images(
         for w in layout
     ]
     features: list[list[PatchFeatures]] = [[] for _ in images]
-    crops.sort(key=lambda crop: crop[0].shape)  # keeps the order of one picture's windows: they are alike
+    crops.sort(key=lambda crop: crop[0].shape)  # keeps the order of one image's windows: they are alike
     for _, same_size in groupby(crops, key=lambda crop: crop[0].shape):
         for batch in _batches(list(same_size), ENCODE_BATCH):
             encoded = encode(torch.stack([pixels for pixels, _ in batch]).to(device))
@@ -118,10 +118,10 @@ def best_classes(
     settings: InferenceSettings,
     independent_classes: bool = True,
 ) -> RunningBest:
-    """Find the best class of every pixel at the picture's original size.
+    """Find the best class of every pixel at the image's original size.
 
     Args:
-        encoded: The picture's features.
+        encoded: The image's features.
         score: The method's ``class_scores``.
         embeddings: One row a name; the names of a class are neighbours.
         names_per_class: How many rows each class has, in label order.
@@ -165,10 +165,10 @@ def grid_scores(
     settings: InferenceSettings,
     independent_classes: bool = True,
 ) -> Float[Tensor, "C h w"]:
-    """Score some classes on the encoder's grid over the whole picture, windows blended.
+    """Score some classes on the encoder's grid over the whole image, windows blended.
 
     Args:
-        encoded: The picture's features.
+        encoded: The image's features.
         score: The method's ``class_scores``.
         embeddings: One row a name of the whole vocabulary.
         names_per_class: How many rows each class has, in label order.
@@ -200,7 +200,7 @@ def _layout(size: tuple[int, int], stride: int, settings: InferenceSettings) -> 
         return (Window(top=0, left=0, height=size[0], width=size[1]),)
     if settings.window % stride:
         raise InputError(
-            doing="cutting a picture into windows",
+            doing="cutting an image into windows",
             found=f"windows of {settings.window} pixels",
             expected=f"a multiple of the model's stride, {stride} pixels",
             fix=f"Use --window {max(1, round(settings.window / stride)) * stride}.",

@@ -1,10 +1,10 @@
 """Move label borders from the encoder's coarse grid to the edges of the photograph.
 
 An encoder gives one score per patch of 16 or 32 pixels, so that a resized label map has soft, wavy
-borders that ignore the picture. ``refine_labels`` takes the classes that win somewhere on the grid,
+borders that ignore the image. ``refine_labels`` takes the classes that win somewhere on the grid,
 turns their scores into shares, and
 
-1. filters the shares along the picture's edges over about one patch (``ops.guided_filter``),
+1. filters the shares along the image's edges over about one patch (``ops.guided_filter``),
 2. draws each pixel towards the mean of its colour region, over two sizes of regions
    (``ops.regions``),
 3. smooths what is left of ragged borders with a short guided filter,
@@ -32,7 +32,7 @@ from lexiseg.ops.resize import RunningBest, resize_argmax, resize_scores, scores
 
 @dataclass(frozen=True, kw_only=True)
 class RefineSettings:
-    """How far and how strongly borders follow the picture; lengths in patches, so grids of any stride do.
+    """How far and how strongly borders follow the image; lengths in patches, so grids of any stride do.
 
     Attributes:
         max_classes: Only so many classes take part, those that win most patches.
@@ -86,8 +86,8 @@ def refine_labels(
     winners = winning_classes(scores, settings.max_classes)
     working = working_size(size, settings.working_pixels)
     half = (max(1, working[0] // 2), max(1, working[1] // 2))
-    picture, half_picture = _reduced(image, working), _reduced(image, half)
-    if len(winners) == 1 or np.ptp(picture, axis=(0, 1)).max() < NO_CONTRAST:
+    photo, half_image = _reduced(image, working), _reduced(image, half)
+    if len(winners) == 1 or np.ptp(photo, axis=(0, 1)).max() < NO_CONTRAST:
         return resize_argmax(scores, size)
     num_patches = scores.shape[1] * scores.shape[2]
     patch = (working[0] * working[1] / num_patches) ** 0.5  # its side in pixels of the reduced copy
@@ -95,11 +95,11 @@ def refine_labels(
     def filtered(shares: Float[Tensor, "K y x"], radius: float) -> Float32[np.ndarray, "Y X K"]:
         maps = rearrange(shares, "k y x -> y x k").contiguous().numpy()
         reach = max(1, round(radius))
-        return guided_filter(maps, half_picture, picture, radius=reach, epsilon=settings.flat_variance)
+        return guided_filter(maps, half_image, photo, radius=reach, epsilon=settings.flat_variance)
 
     fine = resize_scores(standardised(scores[winners])[None], half)[0]
     shares = filtered((settings.sharpness * fine).softmax(dim=0), settings.radius * patch / 2)
-    cuts = colour_regions(picture, settings.region_scales, min_size=int((settings.min_region * patch) ** 2))
+    cuts = colour_regions(photo, settings.region_scales, min_size=int((settings.min_region * patch) ** 2))
     shares += np.float32(settings.region_weight) * (region_means(shares, cuts) - shares)
     shares = filtered(adaptive_avg_pool2d(_classes_first(shares), half), settings.smoothing / 2)
     found = resize_argmax(_classes_first(shares), size)

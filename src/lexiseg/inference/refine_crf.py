@@ -23,7 +23,7 @@ _CRF = CrfSettings(gaussian_std=2.0, colour_std=8.0, num_steps=5)
 
 @dataclass(frozen=True, kw_only=True)
 class RefineCrfSettings:
-    """How far and how strongly labels follow the picture; lengths in patches, so grids of any stride do.
+    """How far and how strongly labels follow the image; lengths in patches, so grids of any stride do.
 
     Attributes:
         max_classes: Only so many classes take part, those that win most patches.
@@ -65,13 +65,13 @@ def refine_labels_crf(
     scores = scores.float().cpu()
     winners = winning_classes(scores, settings.max_classes)
     working = working_size(size, settings.working_pixels)
-    picture = _reduced(image, working)
-    if len(winners) == 1 or np.ptp(picture, axis=(0, 1)).max() < 255 * NO_CONTRAST:
+    photo = _reduced(image, working)
+    if len(winners) == 1 or np.ptp(photo, axis=(0, 1)).max() < 255 * NO_CONTRAST:
         return resize_argmax(scores, size)
     patch = (working[0] * working[1] / (scores.shape[1] * scores.shape[2])) ** 0.5
     fine = resize_scores(standardised(scores[winners])[None], working)[0]
     unary = -(settings.sharpness * fine).log_softmax(dim=0)
-    crf = DenseCrf(picture, replace(settings.crf, bilateral_std=settings.bilateral_std * patch))
+    crf = DenseCrf(photo, replace(settings.crf, bilateral_std=settings.bilateral_std * patch))
     shares = crf.infer(unary.numpy())
     found = resize_argmax(torch.from_numpy(shares), size)
     labels = winners.numpy().astype(np.uint16)[found.labels]

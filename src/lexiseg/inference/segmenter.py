@@ -1,4 +1,4 @@
-"""Segmenter: what every method is, and the one way from a picture and words to a Segmentation."""
+"""Segmenter: what every method is, and the one way from an image and words to a Segmentation."""
 
 import json
 from abc import ABC, abstractmethod
@@ -104,14 +104,14 @@ class Segmenter(nn.Module, ABC):
         return (embeddings == 0).all(dim=1)
 
     def encode(self, image: ImageSource, **changes: Any) -> EncodedImage:
-        """Encode a picture once, to ask ``segment`` for many vocabularies without doing it again.
+        """Encode an image once, to ask ``segment`` for many vocabularies without doing it again.
 
         Args:
             image: Path, PIL image, numpy ``H W 3`` uint8 or tensor ``3 H W``.
             changes: Fields of ``InferenceSettings`` to change (size and windows matter here).
 
         Raises:
-            ImageError: The picture cannot be read.
+            ImageError: The image cannot be read.
             InputError: A change cannot be used or would have no effect.
         """
         return self._encode([image], self._settings(changes))[0]
@@ -128,7 +128,7 @@ class Segmenter(nn.Module, ABC):
         words: Words,
         **changes: Any,
     ) -> Segmentation | list[Segmentation]:
-        """Label every pixel of a picture with one of the words.
+        """Label every pixel of an image with one of the words.
 
         Args:
             image: Path, PIL image, numpy ``H W 3`` uint8, tensor ``3 H W``, the result of
@@ -137,16 +137,16 @@ class Segmenter(nn.Module, ABC):
                 ``Vocabulary``.
             changes: Fields of ``InferenceSettings`` to change for this call, for example
                 ``background="threshold", threshold=0.2`` or ``refine="none"``. The size and windows
-                of an encoded picture stay those it was encoded with.
+                of an encoded image stay those it was encoded with.
 
         Returns:
-            One ``Segmentation`` at the picture's original size; a list for a list.
+            One ``Segmentation`` at the image's original size; a list for a list.
 
         Raises:
-            ImageError: A picture cannot be read.
+            ImageError: An image cannot be read.
             VocabularyError: The words cannot be used.
             InputError: A change cannot be used, would have no effect or comes too late for an encoded
-                picture, or a picture was encoded by another model.
+                image, or an image was encoded by another model.
         """
         settings = self._settings(changes)
         is_batch = isinstance(image, Sequence) and not isinstance(image, str)
@@ -285,7 +285,7 @@ class Segmenter(nn.Module, ABC):
         for name in ENCODING_FIELDS:
             there = getattr(encoded.settings, name)
             if name in changes and changes[name] != there:
-                found = f"{name} = {changes[name]!r} for a picture encoded with {there!r}"
+                found = f"{name} = {changes[name]!r} for an image encoded with {there!r}"
                 raise _encoded_otherwise(found, "the same, because size and windows are fixed by then")
 
 
@@ -296,8 +296,8 @@ def as_encoded(settings: InferenceSettings, encoded: EncodedImage) -> InferenceS
 
 def _encoded_otherwise(found: str, expected: str) -> InputError:
     return InputError(
-        doing="segmenting an encoded picture",
+        doing="segmenting an encoded image",
         found=found,
         expected=expected,
-        fix="Encode the picture again, with this model and these settings, or give it without encoding.",
+        fix="Encode the image again, with this model and these settings, or give it without encoding.",
     )

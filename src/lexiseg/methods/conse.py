@@ -1,4 +1,4 @@
-"""ConSE: read a picture as a mixture of ImageNet's thousand names, and compare names with words.
+"""ConSE: read an image as a mixture of ImageNet's thousand names, and compare names with words.
 
 The idea is Norouzi et al., "Zero-Shot Learning by Convex Combination of Semantic Embeddings", ICLR
 2014: a classifier's posterior over names it knows, weighted with the similarity of those names to a
@@ -11,7 +11,7 @@ so a patch is its posterior, a class embedding is its row of matches, and the sc
 Differences from the paper:
 
 * Per patch instead of per image. A patch's logits are the mean over two input sizes, plus
-  ``image_weight`` times the image's mean logits: what is in the picture helps to read its parts.
+  ``image_weight`` times the image's mean logits: what is in the image helps to read its parts.
 * All names, not the top ten, and ``match`` is zero below ``min_similarity``: a thousand faint
   resemblances together outweigh one real match otherwise ("bird" is a little like everything).
 * A name matches a word by its own text or by its kind, whichever is nearer: nothing in "Egyptian
@@ -67,10 +67,10 @@ _BACKGROUND = "background"
 
 @dataclass(frozen=True, kw_only=True)
 class ConSESettings:
-    """How pictures are read and words are matched.
+    """How images are read and words are matched.
 
     Attributes:
-        sizes: The picture is read at these multiples of its given size; logits are averaged.
+        sizes: The image is read at these multiples of its given size; logits are averaged.
         image_weight: Weight of the image's mean logits beside a patch's own (1).
         temperature: Divides the summed logits before the softmax.
         num_names: The most probable names a patch keeps, renormalised; 1000 keeps all.
@@ -126,7 +126,7 @@ class ConSE(Segmenter):
         text_encoder: Gives the embeddings in which names and words are compared.
         name: What the model was asked for by.
         settings: Inference defaults.
-        method: How pictures are read and words are matched.
+        method: How images are read and words are matched.
         fingerprints: Content hashes of the weights, for the record.
         notice: What a person must know before trusting results.
     """
@@ -169,7 +169,7 @@ class ConSE(Segmenter):
     def encode_images(self, images: Float[Tensor, "B 3 H W"]) -> PatchFeatures:
         """Encode RGB images in [0, 1] whose sides are multiples of ``stride``.
 
-        With sliding windows, "height in the picture" is height in the window.
+        With sliding windows, "height in the image" is height in the window.
 
         Returns:
             Tokens ``B N 1010``: the posterior over the thousand names, evidence for each of

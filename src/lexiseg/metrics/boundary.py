@@ -1,7 +1,7 @@
 """Boundary IoU: IoU of bands along the borders of regions (Cheng et al., CVPR 2021).
 
 The band of a class is the set of its pixels that are closer than a distance to a pixel of something
-else or to the edge of the picture. The distance is a share of the picture's diagonal (2 % in the
+else or to the edge of the image. The distance is a share of the image's diagonal (2 % in the
 paper, 3 % in the ImageNet-S evaluator), rounded, at least one pixel, in the chessboard metric (the
 paper erodes with a 3 × 3 square). All classes are done in one pass over the label map, so there is
 no limit of 255 classes, and every class's band is exactly that of its binary mask.
@@ -23,12 +23,12 @@ WIDTH = 0.02
 
 
 def band_distance(size: tuple[int, int], width: float = WIDTH) -> int:
-    """Return the width of the band in pixels for a picture of ``(height, width)``."""
+    """Return the width of the band in pixels for an image of ``(height, width)``."""
     return max(1, round(width * math.hypot(*size)))
 
 
 def border_band(label_map: UInt16[np.ndarray, "H W"], distance: int) -> Bool[np.ndarray, "H W"]:
-    """Mark pixels with another label, or the edge of the picture, at most ``distance`` pixels away."""
+    """Mark pixels with another label, or the edge of the image, at most ``distance`` pixels away."""
     band = np.empty(label_map.shape, np.bool_)
     _mark(np.ascontiguousarray(label_map), distance, band)
     return band

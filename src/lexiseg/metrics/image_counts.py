@@ -52,7 +52,7 @@ def count_runs(true: LabelRuns, predicted: LabelRuns) -> PairCounts:
             found=f"{int(predicted.lengths.sum(dtype=np.int64)):,} predicted and "
             f"{int(true.lengths.sum(dtype=np.int64)):,} true pixels",
             expected="two label maps of the same size",
-            fix="Predict at the picture's original size.",
+            fix="Predict at the image's original size.",
         )
     filled = np.flatnonzero(keys >= 0)
     order = filled[np.argsort(keys[filled])]

@@ -13,7 +13,7 @@ from lexiseg.core.errors import InputError
 from lexiseg.metrics.image_counts import ImageCounts
 from lexiseg.metrics.iou import Metric, iou_of_pixels
 
-#: Upper ends of the object-size bins, in per cent of the picture.
+#: Upper ends of the object-size bins, in per cent of the image.
 SIZES = (5, 25, 50, 100)
 
 #: Weight of precision in the F-measure.
@@ -37,7 +37,7 @@ class ImageNetSScores:
         mean_iou: Mean over the N classes and other, absent ones 0.
         image_accuracy: Images whose largest predicted class, other left aside, is in the truth.
         f_measure: F-measure of foreground against other, with weight 0.3, averaged over images.
-        mean_iou_by_size: Mean IoU of images with foreground up to 5, 25, 50 and 100 % of the picture
+        mean_iou_by_size: Mean IoU of images with foreground up to 5, 25, 50 and 100 % of the image
             (rounded up to whole per cents); classes absent from the bin are skipped; NaN for an empty bin.
     """
 

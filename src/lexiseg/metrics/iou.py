@@ -25,7 +25,7 @@ class Metric(NamedTuple):
 
     Attributes:
         key: Field of ``Scores``, and key in JSON.
-        title: Name in tables and pictures.
+        title: Name in tables and images.
         over: What is averaged.
         convention: Library whose mean it is, or an empty text.
     """

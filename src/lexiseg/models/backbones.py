@@ -246,7 +246,7 @@ def load_dinov2_pyramid(folder: Path) -> Dinov2Pyramid:
 
 
 class TinyPyramid(PyramidBackbone):
-    """Two convolutions a stage with group normalisation, from random numbers: for pictures of 64×64.
+    """Two convolutions a stage with group normalisation, from random numbers: for images of 64×64.
 
     Args:
         channels: Channels of every stage; multiples of 8.

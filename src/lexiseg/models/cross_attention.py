@@ -1,4 +1,4 @@
-"""Record where the words of a prompt land in a picture while it is being generated.
+"""Record where the words of a prompt land in an image while it is being generated.
 
 The cross-attention of a diffusion network says, for every place and head, how much each token of the
 prompt counts there. Aggregated as DAAM does (Tang et al., "What the DAAM", ACL 2023): the conditional half
@@ -25,7 +25,7 @@ class CrossAttentionRecorder:
 
     Args:
         tokens: Positions in the prompt.
-        latent_size: ``(h, w)`` of the latent picture.
+        latent_size: ``(h, w)`` of the latent image.
     """
 
     def __init__(self, tokens: Sequence[int], latent_size: tuple[int, int]) -> None:

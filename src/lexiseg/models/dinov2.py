@@ -1,8 +1,8 @@
-"""DINOv2: patch features from pictures alone, with or without registers.
+"""DINOv2: patch features from images alone, with or without registers.
 
 Oquab et al., "DINOv2: Learning Robust Visual Features without Supervision", TMLR 2024; Darcet et al.,
 "Vision Transformers Need Registers", ICLR 2024. It knows no words: a region is compared with other
-pictures. The tokens are the last block's, after the last layer norm.
+images. The tokens are the last block's, after the last layer norm.
 
 Differences from transformers: the normalisation is inside, the registers are left out of the tokens, and
 checkpoints are read in the names of either layout, also the one the hub has.

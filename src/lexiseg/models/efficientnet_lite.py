@@ -12,7 +12,7 @@ Differences from the published network:
   finer grid of the same predictions.
 * Padding is symmetric in all but the last strided convolution. TensorFlow's ``SAME`` pads even sizes
   only at the bottom right, which moves every patch by half a patch (15.5 pixels at stride 32)
-  against the picture. This way a patch looks at its own centre to within half a pixel. Interior
+  against the image. This way a patch looks at its own centre to within half a pixel. Interior
   predictions are the same; only the grid's position and the border differ.
 * Batch normalisation is folded into the convolutions after loading.
 """

@@ -57,7 +57,7 @@ class _Kept:
 
 
 class MaskGenerator(MaskProposer):
-    """All masks SAM finds in a picture; they overlap, and parts come beside wholes.
+    """All masks SAM finds in an image; they overlap, and parts come beside wholes.
 
     Args:
         network: SAM or SAM 2.
@@ -71,7 +71,7 @@ class MaskGenerator(MaskProposer):
 
     @torch.inference_mode()
     def propose(self, image: UInt8[np.ndarray, "H W 3"]) -> Masks:
-        """Cut one RGB picture; scores are the expected IoUs, best first. No mask at all is an answer."""
+        """Cut one RGB image; scores are the expected IoUs, best first. No mask at all is an answer."""
         settings = self.settings
         embedded = self.network.embed(image)
         points = _grid(settings.points_per_side, embedded.size)

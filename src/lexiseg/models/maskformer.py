@@ -52,7 +52,7 @@ class MaskFormerSettings:
     norm_groups: int = 32
 
 
-#: For pictures of 64×64 and the ``TinyPyramid``: a step of 16 pictures takes about a tenth of a second.
+#: For images of 64×64 and the ``TinyPyramid``: a step of 16 images takes about a tenth of a second.
 TINY = MaskFormerSettings(
     num_queries=16, width=32, num_layers=3, num_heads=4, feedforward=64, dropout=0.0, norm_groups=8
 )

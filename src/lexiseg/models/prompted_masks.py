@@ -82,7 +82,7 @@ class PromptedMasks(nn.Module, ABC):
         return Masks(masks=masks.cpu().numpy(), scores=scores[0, order].float().cpu().numpy())
 
     def _pixels(self, image: UInt8[np.ndarray, "H W 3"], size: tuple[int, int]) -> Tensor:
-        """Return the picture at ``size``, normalised, as ``1 3 h w`` on the network's device."""
+        """Return the image at ``size``, normalised, as ``1 3 h w`` on the network's device."""
         pixels = torch.from_numpy(np.ascontiguousarray(image)).to(self.normalisation.mean.device)
         pixels = rearrange(pixels, "h w c -> 1 c h w").float() / 255
         if size != tuple(image.shape[:2]):
@@ -90,7 +90,7 @@ class PromptedMasks(nn.Module, ABC):
         return self.normalisation(pixels)
 
     def _scaled(self, points: Tensor, embedded: ImageEmbeddings) -> Tensor:
-        """Move points from the picture to the network's input; adds the axis of the batch."""
+        """Move points from the image to the network's input; adds the axis of the batch."""
         (height, width), (seen_height, seen_width) = embedded.size, embedded.seen_size
         scale = points.new_tensor([seen_width / width, seen_height / height])
         return rearrange((points * scale).to(self.normalisation.mean), "p n xy -> 1 p n xy")

@@ -1,13 +1,13 @@
 """Propose regions without SAM: superpixels, merged where colour and the image encoder agree.
 
-The picture is cut into compact superpixels (SLIC, Achanta et al., TPAMI 2012, as scikit-image has it)
+The image is cut into compact superpixels (SLIC, Achanta et al., TPAMI 2012, as scikit-image has it)
 on a reduced copy. Each carries its mean colour (CIE Lab) and its share of the image encoder's own
 tokens; neighbours that look alike join, the most alike first (``ops.region_merging``). The result
-covers the picture once, so that mask fusing leaves it alone.
+covers the image once, so that mask fusing leaves it alone.
 
 Not part of RIM's paper, which proposes with SAM: it is there so that the method runs without SAM's
 weights. The defaults were chosen on the photographs of coco-free with the image encoder of ``mini``, by the
-best mean IoU that any labelling of the regions can reach: 66 % at 46 regions a picture, 62 % at as many
+best mean IoU that any labelling of the regions can reach: 66 % at 46 regions an image, 62 % at as many
 with colour alone (``benchmarks/accuracy/regions.py``).
 """
 
@@ -28,18 +28,18 @@ from lexiseg.ops.region_merging import merge_regions
 
 @dataclass(frozen=True, kw_only=True)
 class RegionSettings:
-    """How finely a picture is cut.
+    """How finely an image is cut.
 
     Attributes:
         working_pixels: Size of the reduced copy that is cut.
         superpixels: About so many to begin with.
         compactness: SLIC's: higher gives squarer superpixels, lower ones that follow colour.
-        short_side: The image encoder sees the picture with about this short side.
+        short_side: The image encoder sees the image with about this short side.
         feature_weight: Weight of the encoder's squared distance (0 to 4 between unit vectors) against colour's,
             which is in units of 25 Lab steps. 0 leaves the encoder out.
         max_distance: Neighbours that differ by more stay apart.
         balance: Weight of small regions, see ``ops.region_merging``.
-        min_share: Regions below this share of the picture join a neighbour.
+        min_share: Regions below this share of the image join a neighbour.
         max_regions: At most so many.
     """
 
@@ -60,7 +60,7 @@ DINOV2_REGIONS = RegionSettings(feature_weight=2.0, max_distance=2.0)
 
 
 class RegionProposer(MaskProposer):
-    """Cut a picture into regions of like colour and like features; every pixel is in exactly one.
+    """Cut an image into regions of like colour and like features; every pixel is in exactly one.
 
     Args:
         encoder: Its tokens are compared by angle; None compares colour alone.
@@ -73,12 +73,12 @@ class RegionProposer(MaskProposer):
         self.settings = settings or RegionSettings()
 
     def propose(self, image: UInt8[np.ndarray, "H W 3"]) -> Masks:
-        """Cut one RGB picture; most of the time goes to the encoder and the superpixels."""
+        """Cut one RGB image; most of the time goes to the encoder and the superpixels."""
         labels = self.label_regions(image)
         return Masks(masks=labels[None] == np.arange(labels.max() + 1, dtype=np.int32)[:, None, None])
 
     def label_regions(self, image: UInt8[np.ndarray, "H W 3"]) -> Int32[np.ndarray, "H W"]:
-        """Cut one RGB picture into regions numbered from zero.
+        """Cut one RGB image into regions numbered from zero.
 
         Raises:
             MissingPackageError: scikit-image is not installed.
@@ -122,16 +122,16 @@ class RegionProposer(MaskProposer):
 
 
 def _superpixels(
-    picture: Float32[np.ndarray, "H W 3"], settings: RegionSettings
+    image: Float32[np.ndarray, "H W 3"], settings: RegionSettings
 ) -> tuple[Int32[np.ndarray, "H W"], Float32[np.ndarray, "H W 3"]]:
     """Cut RGB in [0, 1] into superpixels numbered from zero; return its Lab colours too."""
     if importlib.util.find_spec("skimage") is None:
-        raise MissingPackageError.of("scikit-image", doing="cutting a picture into superpixels", extra="rim")
+        raise MissingPackageError.of("scikit-image", doing="cutting an image into superpixels", extra="rim")
     from skimage import color, segmentation  # half a second to import
 
-    lab = color.rgb2lab(picture).astype(np.float32)
+    lab = color.rgb2lab(image).astype(np.float32)
     found = segmentation.slic(
-        picture,
+        image,
         n_segments=settings.superpixels,
         compactness=settings.compactness,
         convert2lab=True,

@@ -3,7 +3,7 @@
 Kirillov et al., "Segment Anything", ICCV 2023. Trained on masks drawn by people and by the model itself,
 without classes: a method that uses it is not free of mask supervision.
 
-The picture's long side is resized to the network's input (1024), the rest of the square is zero after
+The image's long side is resized to the network's input (1024), the rest of the square is zero after
 normalisation, and masks come back at a quarter of that, as the authors do it.
 """
 

@@ -1,6 +1,6 @@
-"""SAM 2 on single pictures: masks of whatever is under a point.
+"""SAM 2 on single images: masks of whatever is under a point.
 
-Ravi et al., "SAM 2: Segment Anything in Images and Videos", ICLR 2025. Unlike SAM it squeezes the picture
+Ravi et al., "SAM 2: Segment Anything in Images and Videos", ICLR 2025. Unlike SAM it squeezes the image
 into a square input, whatever its shape. Checkpoints published for video are read too, without their
 memory.
 """
@@ -64,7 +64,7 @@ class Sam2(PromptedMasks):
 
 
 def load_sam2(folder: Path) -> Sam2:
-    """Load any transformers SAM 2 checkpoint, for pictures or for video: a folder in hub layout.
+    """Load any transformers SAM 2 checkpoint, for images or for video: a folder in hub layout.
 
     Raises:
         CheckpointError: The folder is incomplete, contradicts itself or is unsafe to load.

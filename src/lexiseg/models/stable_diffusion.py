@@ -1,11 +1,11 @@
-"""Stable Diffusion: pictures of a class from its name, with a map of where the name landed.
+"""Stable Diffusion: images of a class from its name, with a map of where the name landed.
 
 Rombach et al., "High-Resolution Image Synthesis with Latent Diffusion Models", CVPR 2022; sampled with DDIM
 (Song et al., ICLR 2021). Versions 1.x and 2.x, as diffusers has them, in folders of the hub's layout.
 
 Differences from diffusers' pipeline: the networks are read whole or not at all, nothing is downloaded,
 the sampler is always DDIM, the cross-attention to the class name is recorded, and there is no filter of
-unsafe pictures, which answers with black ones. A picture may still be black: ``is_black`` tells.
+unsafe images, which answers with black ones. An image may still be black: ``is_black`` tells.
 """
 
 import importlib.util
@@ -32,8 +32,8 @@ _PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 
 
 @dataclass(frozen=True, kw_only=True)
-class GeneratedPicture:
-    """A picture and where the class name landed in it.
+class GeneratedImage:
+    """An image and where the class name landed in it.
 
     Attributes:
         image: RGB.
@@ -47,12 +47,12 @@ class GeneratedPicture:
 
     @property
     def is_black(self) -> bool:
-        """Return whether the picture is empty: no reference can be made of it."""
+        """Return whether the image is empty: no reference can be made of it."""
         return bool(self.image.max() < 8)
 
 
 class StableDiffusion(nn.Module):
-    """Text to pictures.
+    """Text to images.
 
     Args:
         denoiser: diffusers' ``UNet2DConditionModel``.
@@ -83,13 +83,13 @@ class StableDiffusion(nn.Module):
         steps: int = 50,
         guidance: float = 7.5,
         tokens: Literal["all", "last word"] = "all",
-    ) -> GeneratedPicture:
-        """Draw one picture at the checkpoint's own size; every step runs the denoiser on a pair.
+    ) -> GeneratedImage:
+        """Draw one image at the checkpoint's own size; every step runs the denoiser on a pair.
 
         Args:
             prompt: Contains ``name``.
             name: The class whose attention is recorded.
-            seed: Equal seeds give equal pictures on one device.
+            seed: Equal seeds give equal images on one device.
             steps: Number of denoising steps.
             guidance: Weight of classifier-free guidance (Ho and Salimans, 2022).
             tokens: Record all of the name, or the word it ends with (most often its noun).
@@ -117,7 +117,7 @@ class StableDiffusion(nn.Module):
                 latent = self.scheduler.step(guided, step, latent).prev_sample
         decoded = self.decoder.decode(latent / self.decoder.config.scaling_factor).sample
         pixels = ((decoded / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
-        return GeneratedPicture(
+        return GeneratedImage(
             image=rearrange(pixels, "1 c h w -> h w c").cpu().numpy(),
             attention=recorder.heat_map().numpy(),
             seed=seed,

@@ -6,8 +6,8 @@ labels are, weighted by a Gaussian of position and by one of position and colour
 symmetric normalisation, both kernels on a permutohedral lattice: the same labels as the package
 pydensecrf2 on all but a few pixels in ten thousand, without a compiler (``benchmarks/speed/dense_crf.py``).
 
-The lattices depend only on the picture, so one ``DenseCrf`` serves any number of label problems; the
-lattice of positions depends only on the size and is kept from picture to picture.
+The lattices depend only on the image, so one ``DenseCrf`` serves any number of label problems; the
+lattice of positions depends only on the size and is kept from image to image.
 """
 
 from collections.abc import Callable
@@ -55,10 +55,10 @@ _DEFAULT = CrfSettings()
 
 
 class DenseCrf:
-    """The CRF of one picture: ``infer`` for one problem of many labels, ``binary`` for many yes-or-no ones.
+    """The CRF of one image: ``infer`` for one problem of many labels, ``binary`` for many yes-or-no ones.
 
     Args:
-        image: The picture, RGB, 0..255.
+        image: The image, RGB, 0..255.
         settings: Standard deviations, weights and number of iterations.
 
     Raises:
@@ -86,7 +86,7 @@ class DenseCrf:
             unary: Energy of each label at each pixel: minus the logarithm of its probability.
 
         Raises:
-            InputError: An energy is not finite, or the size is not the picture's.
+            InputError: An energy is not finite, or the size is not the image's.
         """
         self._check("energies", unary, np.isfinite(unary).all(), "finite numbers")
         given = self._lanes(-unary, fill=-np.inf)
@@ -106,7 +106,7 @@ class DenseCrf:
             Where "yes" is at least as probable as "no".
 
         Raises:
-            InputError: A probability is not in 0..1, or the size is not the picture's.
+            InputError: A probability is not in 0..1, or the size is not the image's.
         """
         usable = bool(((foreground >= 0) & (foreground <= 1)).all())
         self._check("foreground probabilities", foreground, usable, "numbers from 0 to 1")
@@ -137,7 +137,7 @@ class DenseCrf:
     def _check(self, what: str, maps: np.ndarray, usable: bool | np.bool_, expected: str) -> None:
         if maps.shape[1:] != self.size:
             found = f"{what} of {maps.shape[2]} x {maps.shape[1]} pixels"
-            expected = f"the picture's {self.size[1]} x {self.size[0]}"
+            expected = f"the image's {self.size[1]} x {self.size[0]}"
         elif not usable:
             found = f"{what} from {np.min(maps)} to {np.max(maps)}"
         else:
@@ -146,7 +146,7 @@ class DenseCrf:
             doing="labelling with a dense CRF",
             found=found,
             expected=expected,
-            fix="Resize the maps to the picture, and look for the step that made values not a number.",
+            fix="Resize the maps to the image, and look for the step that made values not a number.",
         )
 
 
@@ -196,7 +196,7 @@ def _positions(height: int, width: int, std: float) -> Float32[np.ndarray, "2 N"
     return np.stack([x.ravel(), y.ravel()])
 
 
-# Some 50 bytes a pixel: a handful of sizes is kept, enough for a model that squeezes all pictures to one.
+# Some 50 bytes a pixel: a handful of sizes is kept, enough for a model that squeezes all images to one.
 @lru_cache(maxsize=4)
 def _position_lattice(height: int, width: int, std: float) -> PermutohedralLattice:
     return PermutohedralLattice.build(_positions(height, width, std)).normalised()

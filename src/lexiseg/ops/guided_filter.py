@@ -1,9 +1,9 @@
-"""Smooth maps without crossing the edges of a colour picture.
+"""Smooth maps without crossing the edges of a colour image.
 
 The guided filter (He, Sun, Tang, "Guided Image Filtering", TPAMI 2013) fits, in every square
-neighbourhood, each map as a linear function of the picture's colour; where the colour jumps, the
+neighbourhood, each map as a linear function of the image's colour; where the colour jumps, the
 map may jump, where it is flat, the map is averaged. Its fast form (He and Sun, 2015) fits on a small
-picture and evaluates the fit on a larger one. Linear in the maps: what sums to one still does.
+image and evaluates the fit on a larger one. Linear in the maps: what sums to one still does.
 """
 
 from functools import partial
@@ -29,8 +29,8 @@ def guided_filter(
 
     Args:
         maps: What to filter, classes innermost.
-        guide: The picture at the size of the maps, RGB in [0, 1].
-        large_guide: The picture at the size of the result, RGB in [0, 1].
+        guide: The image at the size of the maps, RGB in [0, 1].
+        large_guide: The image at the size of the result, RGB in [0, 1].
         radius: Half side of the neighbourhood in small pixels.
         epsilon: Colour variance below which a neighbourhood counts as flat.
     """
@@ -119,7 +119,7 @@ def _solve(colour, joint, epsilon):
     num_maps = channels // 4
     for y in range(height):
         for x in range(width):
-            # In double precision: the covariance of a grey picture is singular but for epsilon.
+            # In double precision: the covariance of a grey image is singular but for epsilon.
             r, g, b, rr, rg, rb, gg, gb, bb = colour[y, x].astype(np.float64)
             rr, gg, bb = rr - r * r + epsilon, gg - g * g + epsilon, bb - b * b + epsilon
             rg, rb, gb = rg - r * g, rb - r * b, gb - g * b

@@ -23,10 +23,10 @@ _SIDE = 64
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PackedMasks:
-    """Masks of one picture in 64 × 64 tiles, an eighth of their size as booleans.
+    """Masks of one image in 64 × 64 tiles, an eighth of their size as booleans.
 
     Attributes:
-        words: A bit a pixel: masks, tiles, rows of a tile. Pixels beyond the picture are not set.
+        words: A bit a pixel: masks, tiles, rows of a tile. Pixels beyond the image are not set.
         counts: Pixels set in each tile.
         areas: Pixels set in each mask.
     """
@@ -104,7 +104,7 @@ def fused_groups(
             *original* masks qualify, and what hangs together is one region; a small mask that two things
             share glues them. ``one_pass``: each mask, in the order given, joins the first region that qualifies.
         threshold: Share of the smaller area; must be exceeded, so that 1 fuses nothing.
-        largest_absorber: Masks larger than this part of the picture absorb nothing, as one mask of the
+        largest_absorber: Masks larger than this part of the image absorb nothing, as one mask of the
             whole scene would swallow everything; 1 lets them.
 
     Returns:

@@ -16,7 +16,7 @@ def paint_regions(
     """Return the region that shows in each pixel: of those that cover it, the smallest.
 
     Args:
-        regions: Masks of one picture. Of equally large ones the earlier shows.
+        regions: Masks of one image. Of equally large ones the earlier shows.
         costs: The region of the lowest cost shows instead, for example by how well each was matched.
 
     Returns:

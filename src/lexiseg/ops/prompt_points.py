@@ -76,6 +76,6 @@ def binarise(
 def points_to_pixels(
     points: Int64[np.ndarray, "P 2"], map_size: tuple[int, int], image_size: tuple[int, int]
 ) -> Float64[np.ndarray, "P 2"]:
-    """Turn row and column of map cells into x and y of their centres in the picture."""
+    """Turn row and column of map cells into x and y of their centres in the image."""
     scale = np.array(image_size) / np.array(map_size)
     return ((points + 0.5) * scale)[:, ::-1].copy()

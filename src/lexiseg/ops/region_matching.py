@@ -3,7 +3,7 @@
 After "Image-to-Image Matching via Foundation Models: A New Perspective for Open-Vocabulary Semantic
 Segmentation" (RIM, CVPR 2024). The paper's idea is public, its formula was not readable to us: what
 stands here is a *reconstruction*. A region has a distribution over rankings of the classes and so has
-every reference picture; a region receives the class whose references have the nearest distribution.
+every reference image; a region receives the class whose references have the nearest distribution.
 Every argument of ``match_regions`` is one of the open questions, its default the answer we chose.
 """
 

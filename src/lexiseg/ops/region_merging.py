@@ -1,4 +1,4 @@
-"""Merge neighbouring regions of a picture that look alike, the most alike first."""
+"""Merge neighbouring regions of an image that look alike, the most alike first."""
 
 from typing import no_type_check
 
@@ -31,7 +31,7 @@ def merge_regions(
         max_regions: At most so many are left.
 
     Returns:
-        The same picture with fewer regions, numbered from zero in the order of their first pixel.
+        The same image with fewer regions, numbered from zero in the order of their first pixel.
     """
     merged = _merge(
         np.ascontiguousarray(regions),

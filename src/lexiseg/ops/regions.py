@@ -1,4 +1,4 @@
-"""Cut a picture into regions of similar colour, and average maps over them.
+"""Cut an image into regions of similar colour, and average maps over them.
 
 Graph-based segmentation (Felzenszwalb and Huttenlocher, "Efficient Graph-Based Image Segmentation",
 IJCV 2004): neighbouring pixels are joined in the order of their colour difference, as long as the
@@ -19,20 +19,20 @@ _LEVELS = 4096  # steps into which a colour difference of 0 to 1 is sorted
 
 
 def colour_regions(
-    picture: Float32[np.ndarray, "H W 3"], scales: Sequence[float], *, min_size: int
+    image: Float32[np.ndarray, "H W 3"], scales: Sequence[float], *, min_size: int
 ) -> list[Int32[np.ndarray, "H W"]]:
-    """Cut a picture into connected regions, once for each scale.
+    """Cut an image into connected regions, once for each scale.
 
     Args:
-        picture: RGB in [0, 1].
+        image: RGB in [0, 1].
         scales: Larger values give larger regions (``k`` of the paper, for colours in [0, 1]).
         min_size: Regions of fewer pixels join their most similar neighbour.
 
     Returns:
         A region number, counted from zero, for every pixel.
     """
-    edges = _sorted_edges(picture)
-    found = [np.empty(picture.shape[:2], np.int32) for _ in scales]
+    edges = _sorted_edges(image)
+    found = [np.empty(image.shape[:2], np.int32) for _ in scales]
 
     def cut(start: int, stop: int) -> None:
         for index in range(start, stop):
@@ -45,7 +45,7 @@ def colour_regions(
 def region_means(
     maps: Float32[np.ndarray, "H W K"], cuts: Sequence[Int32[np.ndarray, "H W"]]
 ) -> Float32[np.ndarray, "H W K"]:
-    """Replace every pixel by the mean of its region, averaged over several cuts of the picture."""
+    """Replace every pixel by the mean of its region, averaged over several cuts of the image."""
     means = np.zeros_like(maps)
     for regions in cuts:
         totals = _region_means(maps, regions, int(regions.max()) + 1)
@@ -56,9 +56,9 @@ def region_means(
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def _sorted_edges(picture):
+def _sorted_edges(image):
     """List pairs of neighbouring pixels (four neighbours) by rising colour difference."""
-    height, width, _ = picture.shape
+    height, width, _ = image.shape
     num_edges = height * (width - 1) + (height - 1) * width
     first, second = np.empty(num_edges, np.int32), np.empty(num_edges, np.int32)
     difference = np.empty(num_edges, np.float32)
@@ -71,7 +71,7 @@ def _sorted_edges(picture):
                 if other_y < height and 0 <= other_x < width:
                     square = np.float32(0)
                     for c in range(3):
-                        square += (picture[y, x, c] - picture[other_y, other_x, c]) ** 2
+                        square += (image[y, x, c] - image[other_y, other_x, c]) ** 2
                     first[n], second[n] = y * width + x, other_y * width + other_x
                     difference[n] = np.sqrt(square)
                     count[_level(difference[n]) + 1] += 1

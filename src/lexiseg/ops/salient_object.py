@@ -1,4 +1,4 @@
-"""Find the one thing a photograph shows, without any network: what differs from the picture's rim.
+"""Find the one thing a photograph shows, without any network: what differs from the image's rim.
 
 The rim of a photograph of one thing is mostly surroundings (the boundary prior of Wei et al.,
 "Geodesic Saliency Using Background Priors", ECCV 2012). A pixel's contrast is its distance in Lab to
@@ -17,7 +17,7 @@ _RIM_COLOURS = 8
 
 
 def salient_object(image: UInt8[np.ndarray, "H W 3"]) -> Bool[np.ndarray, "H W"]:
-    """Return the mask of the most salient object of an RGB picture of 0..255; empty where nothing differs."""
+    """Return the mask of the most salient object of an RGB image of 0..255; empty where nothing differs."""
     height, width = image.shape[:2]
     scale = min(1.0, _SIDE / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))

@@ -16,7 +16,7 @@ SCENE_NAMES = ("sky", "tree", "grass", "water", "snow", "sand", "wall", "floor",
 
 
 def appearance(images: Float[Tensor, "B 3 H W"], patch_size: int) -> Float[Tensor, "B N 5"]:
-    """Describe every patch by mean red, green and blue, spread of lightness, and height in the picture.
+    """Describe every patch by mean red, green and blue, spread of lightness, and height in the image.
 
     Args:
         images: RGB in [0, 1]; sides are multiples of ``patch_size``.

@@ -1,4 +1,4 @@
-"""Cut a picture into overlapping windows and blend the windows' class scores again."""
+"""Cut an image into overlapping windows and blend the windows' class scores again."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

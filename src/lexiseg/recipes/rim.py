@@ -1,4 +1,4 @@
-"""rim: class names only, through a bank of reference pictures.
+"""rim: class names only, through a bank of reference images.
 
 The bank says which image encoder it was built with, and that one is loaded. Measured in
 benchmarks/accuracy/rim.md.
@@ -30,7 +30,7 @@ from lexiseg.models.efficientnet_lite import load_efficientnet_lite0
 from lexiseg.models.hub import resolve_checkpoint
 from lexiseg.models.mask_generator import MaskGenerator, MaskGeneratorSettings
 from lexiseg.models.prompted_masks import PromptedMasks
-from lexiseg.models.stable_diffusion import GeneratedPicture, StableDiffusion, load_stable_diffusion
+from lexiseg.models.stable_diffusion import GeneratedImage, StableDiffusion, load_stable_diffusion
 from lexiseg.ops.prompt_points import prompt_points
 from lexiseg.ops.salient_object import salient_object
 
@@ -41,10 +41,10 @@ PROMPT = "a photo of a {}"
 
 
 class DiffusionGenerator:
-    """Stable Diffusion with one prompt, as a source of pictures.
+    """Stable Diffusion with one prompt, as a source of images.
 
     Args:
-        model: Draws the pictures.
+        model: Draws the images.
         name: What it was loaded from, for the record.
         steps: Number of denoising steps; 50 in the paper.
         guidance: Scale of classifier-free guidance.
@@ -64,7 +64,7 @@ class DiffusionGenerator:
         """Return model, hash, prompt, steps and guidance."""
         return self._facts
 
-    def generate(self, class_name: str, seed: int) -> GeneratedPicture:
+    def generate(self, class_name: str, seed: int) -> GeneratedImage:
         """Draw "a photo of a" class and record where its words went."""
         return self.model.generate(
             PROMPT.format(class_name), class_name, seed=seed, steps=self.steps, guidance=self.guidance
@@ -81,13 +81,13 @@ def build_source(
     seed: int = 0,
     device: torch.device | None = None,
 ) -> ReferenceSource:
-    """Build a source of reference pictures.
+    """Build a source of reference images.
 
     Args:
         name: ``cutouts``, ``folder`` or ``generate``.
-        path: For ``cutouts`` and ``folder``: where the pictures are.
+        path: For ``cutouts`` and ``folder``: where the images are.
         generator: For ``generate``: a Stable Diffusion folder.
-        sam: For ``generate``, and for pictures of ``folder`` without masks: a SAM checkpoint.
+        sam: For ``generate``, and for images of ``folder`` without masks: a SAM checkpoint.
         steps: For ``generate``: denoising steps.
         seed: For ``generate``.
         device: Where networks run; the CPU if left out.
@@ -95,12 +95,12 @@ def build_source(
     Raises:
         InputError: Something that the source needs is not given.
         UnknownNameError: There is no such source.
-        DatasetError: The path has no pictures of that kind.
+        DatasetError: The path has no images of that kind.
         WeightsError: A checkpoint is missing or cannot be used.
         MissingPackageError: diffusers is not installed.
     """
     if name not in SOURCES:
-        raise UnknownNameError.of("source of reference pictures", name, SOURCES)
+        raise UnknownNameError.of("source of reference images", name, SOURCES)
     device = device or torch.device("cpu")
     if name == "generate":
         if generator is None or sam is None:
@@ -113,11 +113,11 @@ def build_source(
         facts = {"name": sam, "fingerprint": fingerprint(segmenter)}
         return GeneratedSource(diffusion, segmenter, segmenter_facts=facts, seed=seed)
     if path is None:
-        raise _not_given(name, "where the pictures are", "Give it with --from PATH.")
+        raise _not_given(name, "where the images are", "Give it with --from PATH.")
     if name == "cutouts":
         return CutoutSource(path)
     if sam is None:
-        return FolderSource(path, salient_object, found_by="contrast with the rim of the picture")
+        return FolderSource(path, salient_object, found_by="contrast with the rim of the image")
     prompted = load_prompted(sam).to(device)
 
     def find_object(image: UInt8[np.ndarray, "H W 3"]) -> Bool[np.ndarray, "H W"]:
@@ -210,7 +210,7 @@ def load_reference_encoder(name: str) -> tuple[ImageEncoder, int]:
 def load_proposer(
     name: str, encoder: ImageEncoder, *, settings: MaskGeneratorSettings | None = None
 ) -> MaskProposer:
-    """Load what cuts pictures into regions.
+    """Load what cuts images into regions.
 
     Args:
         name: ``classical`` (superpixels merged by colour and by ``encoder``'s features; no weights),

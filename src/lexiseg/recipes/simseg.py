@@ -86,7 +86,7 @@ class SimSegRecipe(Recipe):
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionSimSegRecipe(SimSegRecipe):
-    """Train on pictures with captions: a folder, tar shards or Parquet files.
+    """Train on images with captions: a folder, tar shards or Parquet files.
 
     Attributes:
         captions: Path of the images with captions.

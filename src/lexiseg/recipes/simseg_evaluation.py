@@ -44,8 +44,8 @@ def evaluate_on_scenes(
         ``background``; ``foreground_mean_iou`` without it; where there is a split, ``seen_mean_iou`` and
         ``unseen_mean_iou``; ``mask_energy``, the share of similarity inside true masks, and ``area_baseline``, of a flat map;
         ``image_to_text_1`` and ``text_to_image_1``; ``top1`` and ``top5``: whether the largest thing of a
-        picture is among the best classes; ``top1_present``: whether the best class is in the picture at all;
-        ``recall``: how many of the classes that are there the threshold on whole pictures lets through. With
+        image is among the best classes; ``top1_present``: whether the best class is in the image at all;
+        ``recall``: how many of the classes that are there the threshold on whole images lets through. With
         a common class also ``common_recall`` and ``others_recall``, ``common_score`` and ``others_score`` (mean
         scores where they are), and ``score_margin``, by how much it outscores those beside it.
     """
@@ -91,7 +91,7 @@ def _classification(
     vocabulary: Vocabulary,
     things: list[int],
 ) -> dict[str, float]:
-    """Classify pictures by names; background is no answer."""
+    """Classify images by names; background is no answer."""
     names = [vocabulary.names[label] for label in things]
     scores = (images @ model.embed_texts(names, model.settings.prompts).cpu().T).numpy()
     areas = np.stack([_areas(sample.label_map, len(vocabulary)) for sample in dataset])[:, things]

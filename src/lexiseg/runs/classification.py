@@ -67,22 +67,22 @@ def linear_probe(
     """Train a linear layer on frozen features and return its top-1 and top-5 accuracy.
 
     Args:
-        features: Features of ``V`` views (random crops, say) of each of ``N`` pictures; an epoch takes one view of each.
-        labels: Class of each picture.
+        features: Features of ``V`` views (random crops, say) of each of ``N`` images; an epoch takes one view of each.
+        labels: Class of each image.
         test_features: Features of other images, whole.
         test_labels: Their classes.
         num_classes: Labels are below it.
         settings: None for the published ones.
 
     Raises:
-        InputError: There are no pictures, or a label is no class.
+        InputError: There are no images, or a label is no class.
     """
     settings = settings or ProbeSettings()
     if not len(labels) or int(labels.max()) >= num_classes or int(labels.min()) < 0:
         raise InputError(
             doing="training a linear probe",
-            found=f"{len(labels)} pictures with labels up to {int(labels.max()) if len(labels) else None}",
-            expected=f"one picture or more, with labels from 0 to {num_classes - 1}",
+            found=f"{len(labels)} images with labels up to {int(labels.max()) if len(labels) else None}",
+            expected=f"one image or more, with labels from 0 to {num_classes - 1}",
             fix="Check the folders of classes.",
         )
     mean, std = features.mean((0, 1)), features.std((0, 1)).clamp(min=1e-6)
@@ -123,32 +123,32 @@ def linear_probe(
 
 def classify_folders(
     segmenter: Segmenter,
-    pictures: Path,
+    images: Path,
     *,
     train: Path | None = None,
     prompts: str | None = None,
     views: int = 4,
     probe: ProbeSettings | None = None,
 ) -> dict[str, dict[int, float]]:
-    """Score a model by top-1 and top-5 accuracy on pictures in one folder a class.
+    """Score a model by top-1 and top-5 accuracy on images in one folder a class.
 
     Args:
-        segmenter: With one space for pictures and sentences.
-        pictures: To classify.
-        train: Pictures of the same classes to train a linear probe on; None for none.
+        segmenter: With one space for images and sentences.
+        images: To classify.
+        train: Images of the same classes to train a linear probe on; None for none.
         prompts: Prompt set for the names; the model's own by default.
-        views: Random crops of each training picture.
+        views: Random crops of each training image.
         probe: How the probe is trained.
 
     Returns:
-        ``zero-shot``, and ``linear probe`` where there are pictures to train on; accuracy by k.
+        ``zero-shot``, and ``linear probe`` where there are images to train on; accuracy by k.
 
     Raises:
-        DatasetError: A folder has no pictures, or the two have other classes.
-        InputError: The model has no vectors of whole pictures.
+        DatasetError: A folder has no images, or the two have other classes.
+        InputError: The model has no vectors of whole images.
     """
     model = as_image_text_model(segmenter)
-    names, files = read_class_folders(pictures)
+    names, files = read_class_folders(images)
     labels = torch.tensor([label for _, label in files])
     vectors = embed_images(model, _read([file for file, _ in files]))
     chosen = prompts or segmenter.settings.prompts
@@ -164,7 +164,7 @@ def classify_folders(
         raise DatasetError(
             doing=f"training a linear probe on {train}",
             found=f"the classes {', '.join(train_names[:8])}",
-            expected=f"those of {pictures}: {', '.join(names[:8])}",
+            expected=f"those of {images}: {', '.join(names[:8])}",
             fix="Give two folders with the same classes.",
         )
     found["linear probe"] = linear_probe(
@@ -183,7 +183,7 @@ def _read(files: Sequence[Path]) -> Iterator[Sample]:
 
 
 def _views(model: ImageTextModel, files: Sequence[Path], views: int) -> Float[Tensor, "V N D"]:
-    """Embed random crops (8 to 100 % of a picture, as in "Masked Autoencoders"), ``views`` of each picture."""
+    """Embed random crops (8 to 100 % of an image, as in "Masked Autoencoders"), ``views`` of each image."""
     crop = RandomCropSettings(min_area=0.08)
     return torch.stack(
         [embed_images(model, _crops(files, crop, model.image_side, view)) for view in range(views)]

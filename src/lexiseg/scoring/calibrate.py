@@ -1,6 +1,6 @@
 """Choose the background threshold on a training split, from a predictions store.
 
-A threshold that was chosen on the pictures it is then scored on makes a number that means nothing,
+A threshold that was chosen on the images it is then scored on makes a number that means nothing,
 so stores of a test or validation split are refused.
 """
 
@@ -27,7 +27,7 @@ _HELD_OUT = {
     "val", "valid", "validation", "minival", "test", "testing", "dev", "devel", "eval", "evaluation", "holdout", "heldout",
 }  # fmt: skip
 
-#: Words in the name of a split that holds such pictures among others.
+#: Words in the name of a split that holds such images among others.
 _MIXED = {"trainval": "val", "traintest": "test", "traindev": "dev", "all": "val and test"}
 
 
@@ -53,7 +53,7 @@ class Calibration:
 def calibrate(
     store: Predictions, protocol: Protocol, *, partial: bool = False, threads: int = 2
 ) -> Calibration:
-    """Sweep the background threshold over the pictures of a store.
+    """Sweep the background threshold over the images of a store.
 
     Args:
         store: Predictions of a training split, with scores.
@@ -148,12 +148,12 @@ def _thresholds(store: Predictions, background: int) -> Float32[np.ndarray, " B"
 def _refuse_held_out(store: Predictions) -> None:
     split = store.manifest.split
     words = re.findall("[a-z]+", (split or "").lower())
-    mixed = [f"which contains the pictures of {_MIXED[word]}" for word in words if word in _MIXED]
+    mixed = [f"which contains the images of {_MIXED[word]}" for word in words if word in _MIXED]
     if split is None or mixed or not _HELD_OUT.isdisjoint(words):
         found = "all images of a folder" if split is None else ", ".join([f"the split {split!r}", *mixed])
         raise InputError(
             doing="choosing a background threshold",
             found=f"a store of {found}",
-            expected="a training split, or the threshold would be fitted to the pictures it is scored on",
+            expected="a training split, or the threshold would be fitted to the images it is scored on",
             fix="lexiseg predict MODEL --data FOLDER --split train --out STORE, then calibrate on that store.",
         )

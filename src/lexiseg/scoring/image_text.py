@@ -1,4 +1,4 @@
-"""Pictures and sentences as vectors, for what image-text models are scored by beside label maps."""
+"""Images and sentences as vectors, for what image-text models are scored by beside label maps."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from lexiseg.core.errors import DatasetError, InputError
 from lexiseg.core.interfaces import ImageTextModel
 from lexiseg.data.transforms import resize_image
 
-#: Pictures, and sentences, encoded in one call.
+#: Images, and sentences, encoded in one call.
 _BATCH = 64
 
 
@@ -34,12 +34,12 @@ def as_image_text_model(model: object) -> ImageTextModel:
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddedPairs:
-    """Pictures and their captions.
+    """Images and their captions.
 
     Attributes:
         images: Unit rows.
-        texts: Unit rows; a picture may have several captions.
-        image_of_text: Row of each caption's picture.
+        texts: Unit rows; an image may have several captions.
+        image_of_text: Row of each caption's image.
     """
 
     images: Float[Tensor, "I D"]
@@ -51,46 +51,46 @@ class EmbeddedPairs:
 def embed_pairs(
     model: ImageTextModel, samples: Iterable[Sample], *, advance: Callable[[], None] = lambda: None
 ) -> EmbeddedPairs:
-    """Embed every picture and every caption of it.
+    """Embed every image and every caption of it.
 
     Args:
         model: In eval mode.
         samples: Read one at a time.
-        advance: Called after each picture.
+        advance: Called after each image.
 
     Raises:
         DatasetError: There is no sample, or one without a caption.
     """
     sentences: list[str] = []
     owners: list[int] = []
-    pictures = _Pictures(model)
+    images = _Images(model)
     for index, sample in enumerate(samples):
         if not sample.captions:
             raise _no_captions(f"{sample.source} without a caption")
-        pictures.add(sample)
+        images.add(sample)
         sentences.extend(sample.captions)
         owners.extend([index] * len(sample.captions))
         advance()
     if not owners:
-        raise _no_captions("no picture at all")
+        raise _no_captions("no image at all")
     texts = [
         model.embed_sentences(sentences[at : at + _BATCH]).cpu() for at in range(0, len(sentences), _BATCH)
     ]
     return EmbeddedPairs(
-        images=pictures.vectors(), texts=torch.cat(texts).float(), image_of_text=torch.tensor(owners)
+        images=images.vectors(), texts=torch.cat(texts).float(), image_of_text=torch.tensor(owners)
     )
 
 
 @torch.inference_mode()
 def embed_images(model: ImageTextModel, samples: Iterable[Sample]) -> Float[Tensor, "I D"]:
-    """Embed pictures only."""
-    pictures = _Pictures(model)
+    """Embed images only."""
+    images = _Images(model)
     for sample in samples:
-        pictures.add(sample)
-    return pictures.vectors()
+        images.add(sample)
+    return images.vectors()
 
 
-class _Pictures:
+class _Images:
     def __init__(self, model: ImageTextModel) -> None:
         self._model = model
         self._waiting: list[Tensor] = []
@@ -105,7 +105,7 @@ class _Pictures:
     def _encode(self) -> None:
         device = next((value.device for value in getattr(self._model, "parameters", list)()), None)
         vectors = self._model.encode_images(torch.stack(self._waiting).to(device)).global_token
-        assert vectors is not None, "a model without a vector for whole pictures"
+        assert vectors is not None, "a model without a vector for whole images"
         self._done.append(vectors.float().cpu())
         self._waiting = []
 
@@ -117,8 +117,8 @@ class _Pictures:
 
 def _no_captions(found: str) -> DatasetError:
     return DatasetError(
-        doing="embedding pictures and captions",
+        doing="embedding images and captions",
         found=found,
-        expected="at least one caption for every picture",
-        fix="Leave out pictures without captions.",
+        expected="at least one caption for every image",
+        fix="Leave out images without captions.",
     )

@@ -1,4 +1,4 @@
-"""A picture of one score: IoU of the classes as bars, and the pairs that cost most pixels."""
+"""An image of one score: IoU of the classes as bars, and the pairs that cost most pixels."""
 
 import math
 

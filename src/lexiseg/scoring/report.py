@@ -1,4 +1,4 @@
-"""Report: what a store scored, as plain values and short texts, for machines, tables and pictures."""
+"""Report: what a store scored, as plain values and short texts, for machines, tables and images."""
 
 import dataclasses
 import hashlib

@@ -159,7 +159,7 @@ def score(
 
 
 def _benchmark_notes(protocol: Protocol, manifest: Manifest, num_images: int) -> list[str]:
-    """Say where the pictures are not, or not surely, those that the protocol is published for."""
+    """Say where the images are not, or not surely, those that the protocol is published for."""
     if not protocol.datasets:
         return []
     name, facts = manifest.opened_with.get("dataset"), dataset_facts(protocol.datasets[0])
@@ -170,7 +170,7 @@ def _benchmark_notes(protocol: Protocol, manifest: Manifest, num_images: int) ->
         differing.append(f"{num_images:,} images")
     if not differing:
         return []
-    return [f"not the pictures of its benchmark ({protocol.benchmark}): {', '.join(differing)}"]
+    return [f"not the images of its benchmark ({protocol.benchmark}): {', '.join(differing)}"]
 
 
 def class_intervals(margins: ImageMargins, spread: Intervals, num_classes: int) -> Intervals:

@@ -19,7 +19,7 @@ def test_good_captions_give_0_and_a_table(tmp_path: Path, capsys: pytest.Capture
     assert "50 in 3 shards" in printed
     assert "nothing broken" in printed
     facts = json.loads((tmp_path / "facts.json").read_text())
-    assert (facts["num_pictures"], facts["num_broken"]) == (50, 0)
+    assert (facts["num_images"], facts["num_broken"]) == (50, 0)
 
 
 def test_rot_gives_1_and_a_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -27,7 +27,7 @@ def test_rot_gives_1_and_a_list(tmp_path: Path, capsys: pytest.CaptureFixture[st
     records[2]["jpg"] = b"rot"
     path = write_shard(tmp_path / "a.tar", records)
     assert run("check", path, "--ledger", tmp_path / "l.jsonl") == 1
-    assert "1 unreadable picture: a.tar#00002" in capsys.readouterr().out
+    assert "1 unreadable image: a.tar#00002" in capsys.readouterr().out
     (line,) = (tmp_path / "l.jsonl").read_text().splitlines()
     assert json.loads(line)["key"] == "00002"
 

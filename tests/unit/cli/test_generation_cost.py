@@ -5,7 +5,7 @@ from lexiseg.core.errors import InputError
 
 
 @pytest.mark.parametrize(
-    ("num_classes", "pictures", "steps", "passes"),
+    ("num_classes", "images", "steps", "passes"),
     [
         (20, 1_000, 50_000, 100_000),
         (21, 1_050, 52_500, 105_000),
@@ -17,17 +17,15 @@ from lexiseg.core.errors import InputError
         (847, 42_350, 2_117_500, 4_235_000),
     ],
 )
-def test_the_table_of_vocabularies(num_classes, pictures, steps, passes):
-    assert generation_cost(num_classes) == GenerationCost(pictures=pictures, steps=steps, passes=passes)
+def test_the_table_of_vocabularies(num_classes, images, steps, passes):
+    assert generation_cost(num_classes) == GenerationCost(images=images, steps=steps, passes=passes)
 
 
 def test_own_numbers_and_no_guidance():
-    cost = generation_cost(3, pictures_per_class=10, steps_per_picture=25, guided=False)
-    assert (cost.pictures, cost.steps, cost.passes) == (30, 750, 750)
+    cost = generation_cost(3, images_per_class=10, steps_per_image=25, guided=False)
+    assert (cost.images, cost.steps, cost.passes) == (30, 750, 750)
 
 
 def test_negative_numbers_are_refused():
-    with pytest.raises(
-        InputError, match=r"found -1 classes, 50 pictures, 50 steps; expected numbers of zero"
-    ):
+    with pytest.raises(InputError, match=r"found -1 classes, 50 images, 50 steps; expected numbers of zero"):
         generation_cost(-1)

@@ -1,4 +1,4 @@
-"""Which files are taken for pictures, and that every picture's results have a name of their own."""
+"""Which files are taken for images, and that every image's results have a name of their own."""
 
 import json
 import os
@@ -8,7 +8,7 @@ import pytest
 
 from lexiseg.cli.jobs import is_done, plan_jobs
 from lexiseg.core.errors import InputError
-from lexiseg.core.result_files import file_digest, picture_facts, result_paths
+from lexiseg.core.result_files import file_digest, image_facts, result_paths
 
 FACTS = {"source": None, "size": {}, "classes": [], "vocabulary": [], "settings": {}}
 
@@ -41,23 +41,23 @@ def taken(*patterns: str, out: str = "out") -> list[str]:
 # Which files
 
 
-def test_folder_gives_pictures_of_any_depth_in_order_and_nothing_hidden():
+def test_folder_gives_images_of_any_depth_in_order_and_nothing_hidden():
     touch("p/b.png", "p/a.JPG", "p/deep/c.webp", "p/notes.txt", "p/.x.png", "p/._a.jpg", "p/.cache/d.png")
     assert stems("p") == {"p/a.JPG": "a", "p/b.png": "b", "p/deep/c.webp": "deep/c"}
 
 
-def test_glob_takes_pictures_only_and_expands_folders():
+def test_glob_takes_images_only_and_expands_folders():
     touch("p/a.png", "p/notes.txt", "p/deep/c.png", "p/deep/.h.png", "p/deep/notes.txt")
     assert stems("p/*") == {"p/a.png": "a", "p/deep/c.png": "deep/c"}
     assert stems("p/**") == {"p/a.png": "a", "p/deep/c.png": "deep/c"}
 
 
-def test_pictures_of_one_glob_keep_their_folders():
+def test_images_of_one_glob_keep_their_folders():
     touch("p/x/cat.png", "p/y/cat.png")
     assert stems("p/*/cat.png") == {"p/x/cat.png": "x/cat", "p/y/cat.png": "y/cat"}
 
 
-def test_one_picture_named_in_several_ways_is_one_job(here):
+def test_one_image_named_in_several_ways_is_one_job(here):
     touch("p/a.png")
     assert taken("p", "p/a.png", "./p/*.png", str(here / "p/a.png")) == ["p/a.png"]
 
@@ -89,11 +89,11 @@ def test_links_in_a_circle_do_not_end_the_search():
 
 def test_nothing_found_says_what_would_be():
     touch("p/notes.txt")
-    with pytest.raises(InputError, match=r"looking for pictures in p: found none; expected files ending in"):
+    with pytest.raises(InputError, match=r"looking for images in p: found none; expected files ending in"):
         plan_jobs(("p",), Path("out"))
 
 
-# Results are no pictures
+# Results are no images
 
 
 @pytest.mark.parametrize("pattern", [".", "p", "p/*", "p/**/*.png"])
@@ -104,7 +104,7 @@ def test_results_of_any_run_are_not_segmented(pattern):
     assert taken(pattern) == ["p/a.png", "p/sub/b.png"]
 
 
-def test_pictures_with_names_like_results_are_segmented():
+def test_images_with_names_like_results_are_segmented():
     touch("p/a.labels.png", "p/b.overlay.png")
     Path("p/b.json").write_text('{"shapes": []}')
     assert taken("p") == ["p/a.labels.png", "p/b.overlay.png"]
@@ -118,7 +118,7 @@ def test_out_may_be_the_searched_folder_or_one_above(out):
 
 
 @pytest.mark.parametrize("pattern", ["p", "p/**/*.png"])
-def test_half_a_result_in_an_out_folder_inside_the_searched_one_is_no_picture(pattern):
+def test_half_a_result_in_an_out_folder_inside_the_searched_one_is_no_image(pattern):
     touch("p/a.png", "p/out/a.labels.png", "p/outside/b.png")
     assert taken(pattern, out="p/out") == ["p/a.png", "p/outside/b.png"]
 
@@ -140,7 +140,7 @@ def test_facts_of_each_result_are_read_once(monkeypatch):
 # Names
 
 
-def test_pictures_that_differ_by_suffix_all_keep_it():
+def test_images_that_differ_by_suffix_all_keep_it():
     touch("p/a.jpg", "p/a.png", "p/a-2.jpg")
     expected = {"p/a-2.jpg": "a-2", "p/a.jpg": "a.jpg", "p/a.png": "a.png"}
     assert stems("p") == expected
@@ -169,7 +169,7 @@ def test_same_name_in_folders_of_the_same_name_still_differs_and_stays():
     assert two.items() <= three.items()
 
 
-def test_name_that_is_already_another_pictures_escape_is_not_shared():
+def test_name_that_is_already_another_images_escape_is_not_shared():
     touch("p/a.jpg", "p/a.png", "p/a.jpg.gif", "p/p/a.jpg")
     assert len(set(stems("p").values())) == 4
 
@@ -185,7 +185,7 @@ def test_long_names_are_cut_to_what_a_file_system_takes_and_stay_apart(letter):
             touch(str(path))
 
 
-def test_results_beside_the_pictures_overwrite_neither_pictures_nor_other_programs_files():
+def test_results_beside_the_images_overwrite_neither_images_nor_other_programs_files():
     touch("p/a.png", "p/a.labels.png", "p/b.png")
     Path("p/b.json").write_text('{"shapes": []}')
     os.symlink("p", "link")
@@ -201,15 +201,15 @@ def test_results_beside_the_pictures_overwrite_neither_pictures_nor_other_progra
 
 
 @pytest.mark.parametrize(
-    "change", ["no change", "picture", "size", "time", "request", "file", "damaged", "labels"]
+    "change", ["no change", "image", "size", "time", "request", "file", "damaged", "labels"]
 )
-def test_done_means_this_picture_and_this_request(change):
+def test_done_means_this_image_and_this_request(change):
     touch("A/cat.png", "B/cat.png")
     os.utime("A/cat.png", ns=(10**18, 10**18))
     os.utime("B/cat.png", ns=(10**18, 10**18))
     request = {"vocabulary": ["cat"], "settings": {"model": "x"}}
     results("out/cat")
-    facts = {**FACTS, **request, "picture": picture_facts("A/cat.png")}
+    facts = {**FACTS, **request, "image": image_facts("A/cat.png")}
     facts["labels_sha256"] = file_digest("out/cat.labels.png")
     Path("out/cat.json").write_text(json.dumps(facts))
     if change == "size":
@@ -225,10 +225,10 @@ def test_done_means_this_picture_and_this_request(change):
         Path("out/cat.labels.png").write_bytes(b"of another run")
     if change == "damaged":
         Path("out/cat.json").write_text('{"half":')
-    picture = picture_facts("B/cat.png" if change == "picture" else "A/cat.png")
-    assert is_done(Path("out"), "cat", picture, request) == (change == "no change")
+    image = image_facts("B/cat.png" if change == "image" else "A/cat.png")
+    assert is_done(Path("out"), "cat", image, request) == (change == "no change")
 
 
-def test_missing_picture_is_not_done():
+def test_missing_image_is_not_done():
     results("out/cat")
-    assert not is_done(Path("out"), "cat", picture_facts("cat.png"), {})
+    assert not is_done(Path("out"), "cat", image_facts("cat.png"), {})

@@ -18,9 +18,9 @@ def cutouts(tmp_path: Path) -> Path:
     folder = tmp_path / "cutouts"
     folder.mkdir()
     for name, colour in (("owl", (200, 90, 20)), ("banana", (240, 220, 40))):
-        picture = np.zeros((40, 40, 4), np.uint8)
-        picture[8:32, 8:32] = (*colour, 255)
-        Image.fromarray(picture).save(folder / f"{name}.png")
+        image = np.zeros((40, 40, 4), np.uint8)
+        image[8:32, 8:32] = (*colour, 255)
+        Image.fromarray(image).save(folder / f"{name}.png")
     return folder
 
 
@@ -37,7 +37,7 @@ def test_make_writes_a_data_folder_and_the_same_command_goes_on(tmp_path, capsys
     assert "7 were there already" in capsys.readouterr().out
 
 
-def test_show_draws_a_sheet_and_refuses_what_is_no_picture(tmp_path):
+def test_show_draws_a_sheet_and_refuses_what_is_no_image(tmp_path):
     sheet = tmp_path / "sheet.png"
     assert run("show", sheet, "--num", 3) == 0
     assert Image.open(sheet).size[0] > 64

@@ -9,9 +9,9 @@ from lexiseg.core import errors
 
 def test_message_has_four_parts():
     error = errors.ImageError(
-        doing="reading a.jpg", found="an empty file", expected="a picture", fix="Copy it."
+        doing="reading a.jpg", found="an empty file", expected="an image", fix="Copy it."
     )
-    assert str(error) == "reading a.jpg: found an empty file; expected a picture. Copy it."
+    assert str(error) == "reading a.jpg: found an empty file; expected an image. Copy it."
 
 
 @pytest.mark.parametrize(

@@ -57,16 +57,16 @@ def test_coco_annotations_hold_area_box_and_run_lengths():
     json.dumps([sea, cat])
 
 
-def test_overlay_mixes_colour_and_picture_and_draws_borders():
+def test_overlay_mixes_colour_and_image_and_draws_borders():
     labels = np.repeat(np.repeat(HALVES, 40, 0), 40, 1)
-    picture = np.asarray(segmentation(labels).overlay(opacity=0.5, legend=False))
-    assert picture.shape == (80, 160, 3)
+    image = np.asarray(segmentation(labels).overlay(opacity=0.5, legend=False))
+    assert image.shape == (80, 160, 3)
     expected = (100 + class_colours(3)[2].astype(int)) / 2
-    assert np.abs(picture[5, 5] - expected).max() <= 1
-    assert (picture[:, 120] == 255).all()
+    assert np.abs(image[5, 5] - expected).max() <= 1
+    assert (image[:, 120] == 255).all()
 
 
-def test_legend_stands_below_the_picture_and_names_every_class():
+def test_legend_stands_below_the_image_and_names_every_class():
     labels = np.repeat(np.repeat(HALVES, 40, 0), 40, 1)
     with_legend = segmentation(labels).overlay()
     assert with_legend.width == 160
@@ -76,7 +76,7 @@ def test_legend_stands_below_the_picture_and_names_every_class():
         assert (legend == class_colours(3)[label]).all(axis=2).any()
 
 
-def test_legend_of_many_classes_on_a_tiny_picture_still_draws():
+def test_legend_of_many_classes_on_a_tiny_image_still_draws():
     words = [f"a rather long class name number {index}" for index in range(300)]
     labels = np.arange(30 * 30).reshape(30, 30) % 300
     assert segmentation(labels, words).overlay().width == 30
@@ -118,16 +118,16 @@ def test_save_cuts_a_name_that_is_too_long_and_keeps_two_such_apart(tmp_path):
     assert all(path.is_file() for path in saved)
 
 
-def test_facts_tell_the_picture_from_every_other(tmp_path, monkeypatch):
+def test_facts_tell_the_image_from_every_other(tmp_path, monkeypatch):
     source = tmp_path / "photo.jpg"
     source.write_bytes(b"12345")
     monkeypatch.chdir(tmp_path)
     facts = segmentation(HALVES, source=Path("photo.jpg")).to_json()
     assert facts["source"] == "photo.jpg"
     expected = {"path": str(source.resolve()), "bytes": 5, "modified_ns": source.stat().st_mtime_ns}
-    assert facts["picture"] == expected
-    assert segmentation(HALVES).to_json()["picture"] is None
-    assert segmentation(HALVES, source=tmp_path / "gone.jpg").to_json()["picture"] is None
+    assert facts["image"] == expected
+    assert segmentation(HALVES).to_json()["image"] is None
+    assert segmentation(HALVES, source=tmp_path / "gone.jpg").to_json()["image"] is None
 
 
 def test_source_whose_bytes_are_no_text_is_recorded_and_reads_back(tmp_path):
@@ -167,11 +167,11 @@ def test_labels_that_cannot_be_encoded_leave_the_old_result_whole(tmp_path, monk
 
 
 def test_repr_is_one_line_of_size_classes_and_source():
-    assert repr(segmentation(HALVES)) == "<Segmentation of a picture, 2×4: sea 75.0%, cat 25.0%>"
+    assert repr(segmentation(HALVES)) == "<Segmentation of an image, 2×4: sea 75.0%, cat 25.0%>"
     many = segmentation(np.arange(8).reshape(2, 4), words="a, b, c, d, e, f, g, h", source=Path("x/y.jpg"))
     assert repr(many).startswith("<Segmentation of x/y.jpg, 2×4: a 12.5%, b 12.5%")
     assert repr(many).endswith(", 3 more>")
-    assert repr(segmentation(np.full((1, 1), VOID))) == "<Segmentation of a picture, 1×1: void>"
+    assert repr(segmentation(np.full((1, 1), VOID))) == "<Segmentation of an image, 1×1: void>"
 
 
 @pytest.mark.parametrize("opacity", [2.0, -0.1, float("nan")])

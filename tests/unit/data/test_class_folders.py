@@ -14,7 +14,7 @@ def write(path):
 def test_folders_are_classes_in_order_of_their_names(tmp_path):
     for name in ("hot_dog/b.png", "hot_dog/a.jpg", "cat/deep/1.PNG"):
         write(tmp_path / name)
-    (tmp_path / "cat" / "notes.txt").write_text("no picture")
+    (tmp_path / "cat" / "notes.txt").write_text("no image")
     (tmp_path / "empty").mkdir()
     names, files = read_class_folders(tmp_path)
     assert names == ("cat", "hot dog")
@@ -22,7 +22,7 @@ def test_folders_are_classes_in_order_of_their_names(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("folder", "found"), [("", "no folder with pictures in it"), ("absent", "no such folder")]
+    ("folder", "found"), [("", "no folder with images in it"), ("absent", "no such folder")]
 )
 def test_a_folder_without_classes_is_refused(tmp_path, folder, found):
     write(tmp_path / "loose.png")

@@ -116,13 +116,13 @@ def test_a_bad_line_of_classes_is_the_vocabularys_own_error(folder):
         FolderDataset(folder)
 
 
-def test_a_folder_without_pictures_says_what_is_there_instead(folder):
+def test_a_folder_without_images_says_what_is_there_instead(folder):
     shutil.rmtree(folder / "images")
     refused(folder, "found no folder images/")
     (folder / "images").mkdir()
-    refused(folder, "found no picture in images/;")
+    refused(folder, "found no image in images/;")
     (folder / "images" / "a.psd").write_text("")
-    refused(folder, "found no picture in images/ (1 other files: a.psd)")
+    refused(folder, "found no image in images/ (1 other files: a.psd)")
 
 
 def test_two_images_of_one_stem_are_refused(folder):

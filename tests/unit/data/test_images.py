@@ -1,4 +1,4 @@
-"""Every kind of picture people have, and what is said when one cannot be used."""
+"""Every kind of image people have, and what is said when one cannot be used."""
 
 import io
 import struct
@@ -37,7 +37,7 @@ def test_every_kind_of_source_gives_the_same_pixels(tmp_path, kind):
     np.testing.assert_array_equal(load_image(source), RAMP)
 
 
-def test_one_pixel_is_a_picture(tmp_path):
+def test_one_pixel_is_a_image(tmp_path):
     assert load_image(saved(tmp_path / "a.png", Image.new("RGB", (1, 1), (9, 8, 7)))).tolist() == [
         [[9, 8, 7]]
     ]
@@ -73,9 +73,9 @@ def test_transparency_lies_over_white(tmp_path, mode):
 def test_exif_orientation_is_applied(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # turn a quarter clockwise to view
-    picture = np.zeros((8, 16, 3), np.uint8)
-    picture[:, :8] = 255  # left half white becomes the upper half
-    upright = load_image(saved(tmp_path / "a.png", Image.fromarray(picture), exif=exif))
+    image = np.zeros((8, 16, 3), np.uint8)
+    image[:, :8] = 255  # left half white becomes the upper half
+    upright = load_image(saved(tmp_path / "a.png", Image.fromarray(image), exif=exif))
     assert upright.shape == (16, 8, 3)
     assert upright[:8].min() == 255
     assert upright[8:].max() == 0
@@ -113,12 +113,12 @@ def zero_bytes(path: Path) -> Path:
     return path
 
 
-def no_picture(path: Path) -> Path:
-    path.write_text("not a picture")
+def no_image(path: Path) -> Path:
+    path.write_text("not an image")
     return path
 
 
-def float_picture(path: Path) -> Path:
+def float_image(path: Path) -> Path:
     path = path.with_suffix(".tif")
     return saved(path, Image.fromarray(np.zeros((4, 4), np.float32)))
 
@@ -129,8 +129,8 @@ def float_picture(path: Path) -> Path:
         (bomb, "900000000 pixels", "Cut or shrink it first"),
         (truncated, "damaged or incomplete", "Copy it again"),
         (zero_bytes, "an empty file (0 bytes)", "Copy it again"),
-        (no_picture, "no image decoder recognises", "save it again as PNG"),
-        (float_picture, "32-bit pixels (mode F)", "Scale it to 8 bits"),
+        (no_image, "no image decoder recognises", "save it again as PNG"),
+        (float_image, "32-bit pixels (mode F)", "Scale it to 8 bits"),
         (lambda path: path, "no file there", "Check the path"),
         (lambda path: "x" * 300, "no file there", "Check the path"),
         (lambda path: "a\0b.jpg", "no file there", "Check the path"),
@@ -141,7 +141,7 @@ def float_picture(path: Path) -> Path:
         "bomb",
         "truncated",
         "zero bytes",
-        "no picture",
+        "no image",
         "float",
         "missing",
         "long",
@@ -201,7 +201,7 @@ def pages_cut_short(path: Path) -> Path:
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
-def test_pages_cut_short_are_a_damaged_picture(tmp_path):
+def test_pages_cut_short_are_a_damaged_image(tmp_path):
     with pytest.raises(ImageError, match="damaged or incomplete"):
         load_image(pages_cut_short(tmp_path / "a.tif"))
 

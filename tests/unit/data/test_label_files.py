@@ -80,7 +80,7 @@ def test_a_voc_palette_saved_as_rgb_is_recognised_and_can_be_turned_back(tmp_pat
     labels = np.array([[0, 1, 15, 20, 255]], np.uint8)
     Image.fromarray(voc_colours()[labels]).save(tmp_path / "a.png")
     message = refused(tmp_path / "a.png")
-    assert "a colour picture (RGB): the class indices are lost" in message
+    assert "a colour image (RGB): the class indices are lost" in message
     assert "The colours are the VOC palette's" in message
     assert "voc_colours_to_labels" in message
     mended = voc_colours_to_labels(np.array(Image.open(tmp_path / "a.png").convert("RGB")))
@@ -101,10 +101,10 @@ def test_a_colour_outside_the_voc_palette_is_refused_by_value():
     ("mode", "fix"),
     [("RGB", "map each colour to its index"), ("RGBA", "map each colour"), ("LA", "Drop the transparency")],
 )
-def test_other_colour_pictures_are_refused_with_their_mode(tmp_path, mode, fix):
+def test_other_colour_images_are_refused_with_their_mode(tmp_path, mode, fix):
     Image.new("RGBA", (2, 2), (1, 2, 3, 255)).convert(mode).save(tmp_path / "a.png")
     message = refused(tmp_path / "a.png")
-    assert f"a colour picture ({mode})" in message
+    assert f"a colour image ({mode})" in message
     assert fix in message
 
 
@@ -130,10 +130,10 @@ def test_damaged_files_are_refused_by_name(tmp_path):
     assert "No such file" in refused(tmp_path / "absent.png")
 
 
-def test_a_picture_too_large_to_decode_is_refused(tmp_path, monkeypatch):
+def test_a_image_too_large_to_decode_is_refused(tmp_path, monkeypatch):
     path = write_png(tmp_path / "a.png", [[0] * 40] * 40, 8)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    assert "a picture too large to decode safely" in refused(path)
+    assert "an image too large to decode safely" in refused(path)
 
 
 def test_8_bits_for_more_than_255_classes_are_refused_because_labels_wrapped(tmp_path):

@@ -40,7 +40,7 @@ def test_label_map_has_the_original_size_and_the_right_labels(size):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (3, 2), (2, 900)])
-def test_tiny_and_narrow_pictures_work(size):
+def test_tiny_and_narrow_images_work(size):
     result = ColourSegmenter(max_long_side=64).segment(np.full((*size, 3), 255, np.uint8), WORDS)
     assert result.label_map.shape == size
     assert (result.label_map == 3).all()

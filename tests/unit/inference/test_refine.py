@@ -26,7 +26,7 @@ def error(labels: np.ndarray, inside: np.ndarray) -> float:
     return float(np.mean(labels.astype(np.int64) != inside))
 
 
-def test_borders_move_to_the_edges_of_the_picture():
+def test_borders_move_to_the_edges_of_the_image():
     inside = disc()
     scores = coarse_scores(inside)
     plain = resize_argmax(scores, inside.shape).labels
@@ -43,7 +43,7 @@ def test_scale_and_offset_of_the_scores_do_not_matter(factor, offset):
     assert np.mean(plain != other) < 0.001
 
 
-def test_a_picture_without_contrast_gives_the_plain_resize():
+def test_a_image_without_contrast_gives_the_plain_resize():
     scores = torch.randn(5, 6, 8, generator=torch.Generator().manual_seed(0))
     refined = refine_labels(scores, np.full((96, 128, 3), 130, np.uint8))
     plain = resize_argmax(scores, (96, 128))
@@ -77,7 +77,7 @@ def test_best_is_the_resized_score_of_the_label():
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (3, 2), (97, 31)])
 @pytest.mark.parametrize("grid", [(1, 1), (5, 3)])
-def test_tiny_and_odd_pictures_work(size, grid):
+def test_tiny_and_odd_images_work(size, grid):
     image = np.random.default_rng(0).integers(0, 256, (*size, 3)).astype(np.uint8)
     scores = torch.randn(4, *grid, generator=torch.Generator().manual_seed(0))
     refined = refine_labels(scores, image)
@@ -89,7 +89,7 @@ def test_equal_scores_everywhere_give_the_first_class():
     assert set(np.unique(refine_labels(torch.zeros(3, 4, 4), photograph(disc())).labels)) == {0}
 
 
-def test_large_pictures_are_refined_on_a_reduced_copy():
+def test_large_images_are_refined_on_a_reduced_copy():
     inside = disc(960, 1280)
     refined = refine_labels(coarse_scores(inside, patch=160), photograph(inside)).labels
     assert error(refined, inside) < 0.01

@@ -28,7 +28,7 @@ def error(labels: np.ndarray, inside: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize(("size", "patch"), [((96, 128), 16), ((960, 1280), 160)])
-def test_borders_move_to_the_edges_of_the_picture(size, patch):
+def test_borders_move_to_the_edges_of_the_image(size, patch):
     inside = disc(*size)
     scores = coarse_scores(inside, patch)
     plain = resize_argmax(scores, inside.shape).labels
@@ -45,7 +45,7 @@ def test_scale_and_offset_of_the_scores_do_not_matter(factor, offset):
     assert np.mean(plain != other) < 0.002
 
 
-def test_a_picture_without_contrast_gives_the_plain_resize():
+def test_a_image_without_contrast_gives_the_plain_resize():
     scores = torch.randn(5, 6, 8, generator=torch.Generator().manual_seed(0))
     refined = refine_labels_crf(scores, np.full((96, 128, 3), 130, np.uint8))
     plain = resize_argmax(scores, (96, 128))
@@ -72,7 +72,7 @@ def test_best_is_the_resized_score_of_the_label():
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (3, 2), (97, 31)])
 @pytest.mark.parametrize("grid", [(1, 1), (5, 3)])
-def test_tiny_and_odd_pictures_work(size, grid):
+def test_tiny_and_odd_images_work(size, grid):
     image = np.random.default_rng(0).integers(0, 256, (*size, 3)).astype(np.uint8)
     scores = torch.randn(4, *grid, generator=torch.Generator().manual_seed(0))
     refined = refine_labels_crf(scores, image)

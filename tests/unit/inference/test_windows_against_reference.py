@@ -34,7 +34,7 @@ def resized(image: np.ndarray, short_side: int, max_long_side: int) -> torch.Ten
 def stitched(
     model, image: np.ndarray, window: int, step: int, blend: str, max_long_side: int
 ) -> torch.Tensor:
-    """Blend all classes at the resized picture's size: 1 K H W."""
+    """Blend all classes at the resized image's size: 1 K H W."""
     pixels = resized(image, model.settings.short_side, max_long_side)
     height, width = pixels.shape[2:]
     embeddings = model.embed_texts(WORDS, "single")

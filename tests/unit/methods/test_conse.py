@@ -70,7 +70,7 @@ def build(method: ConSESettings) -> ConSE:
     )
 
 
-def picture(left: tuple[float, float, float], right: tuple[float, float, float]) -> Tensor:
+def photo(left: tuple[float, float, float], right: tuple[float, float, float]) -> Tensor:
     image = torch.empty(1, 3, 64, 128)
     image[..., :64] = torch.tensor(left).reshape(3, 1, 1)
     image[..., 64:] = torch.tensor(right).reshape(3, 1, 1)
@@ -113,26 +113,26 @@ def test_tokens_are_posterior_scene_and_person_on_the_stride():
 
 
 def test_a_word_is_found_by_the_imagenet_name_it_resembles():
-    found = best_words(build(ConSESettings()), picture(RED, GREEN), ["cat", "T-shirt"])
+    found = best_words(build(ConSESettings()), photo(RED, GREEN), ["cat", "T-shirt"])
     assert [row[0] for row in found] == ["cat"] * 4
     assert [row[-1] for row in found] == ["T-shirt"] * 4
 
 
 def test_where_the_classifier_doubts_colour_and_height_name_the_stuff():
-    found = best_words(build(ConSESettings(image_weight=0.0)), picture(RED, BLUE), ["cat", "sky", "road"])
+    found = best_words(build(ConSESettings(image_weight=0.0)), photo(RED, BLUE), ["cat", "sky", "road"])
     assert found[0][0] == "cat"
     assert found[0][-1] == "sky"
 
 
 def test_without_the_scene_prior_nothing_but_imagenet_speaks():
     model = build(ConSESettings(image_weight=0.0, scene_weight=0.0, person_weight=0.0))
-    features = model.encode_images(picture(RED, BLUE))
+    features = model.encode_images(photo(RED, BLUE))
     assert features.tokens[..., 1000:].abs().max() == 0
     torch.testing.assert_close(features.tokens[..., :1000].sum(-1), torch.ones(1, 32))
 
 
 def test_worn_things_count_for_person_and_only_by_person_weight():
-    image, words = picture(GREEN, RED), ["person", "cat"]
+    image, words = photo(GREEN, RED), ["person", "cat"]
     assert best_words(build(ConSESettings(image_weight=0.0)), image, words)[0][0] == "person"
     model = build(ConSESettings(image_weight=0.0, person_weight=0.0))
     scores = model.class_scores(model.encode_images(image), model.embed_texts(words, "single"))
@@ -160,7 +160,7 @@ def test_matches_start_at_min_similarity_and_end_at_one():
 
 
 def test_the_image_helps_to_read_its_parts():
-    image = picture(GREY, RED)  # the left half tells nothing
+    image = photo(GREY, RED)  # the left half tells nothing
     alone = build(ConSESettings(image_weight=0.0, scene_weight=0.0)).encode_images(image).tokens
     helped = build(ConSESettings(image_weight=1.0, scene_weight=0.0)).encode_images(image).tokens
     assert helped[0, 0, TABBY] > 10 * alone[0, 0, TABBY]
@@ -172,7 +172,7 @@ def test_a_short_list_keeps_that_many_names_and_all_of_the_mass():
     torch.testing.assert_close(tokens.sum(-1), torch.ones(1, 4))
 
 
-def test_tiny_pictures_work():
+def test_tiny_images_work():
     scores = build(ConSESettings())
     features = scores.encode_images(torch.rand(1, 3, 16, 16))
     assert features.grid == (1, 1)

@@ -88,11 +88,11 @@ def test_results_record_which_weights_made_them(model):
     assert len(model.method_settings["image_encoder"]) == 64
 
 
-def test_a_picture_of_two_colours_is_segmented_into_them(model):
-    picture = np.zeros((40, 64, 3), np.uint8)
-    picture[:, :32] = (250, 10, 10)
-    picture[:, 32:] = (10, 10, 250)
-    segmentation = model.segment(picture, ["blue", "green", "red"])
+def test_a_image_of_two_colours_is_segmented_into_them(model):
+    image = np.zeros((40, 64, 3), np.uint8)
+    image[:, :32] = (250, 10, 10)
+    image[:, 32:] = (10, 10, 250)
+    segmentation = model.segment(image, ["blue", "green", "red"])
     labels = np.asarray(segmentation.label_map)
     assert labels.shape == (40, 64)
     assert (labels[:, :30] == 2).all()

@@ -6,7 +6,7 @@ from lexiseg.metrics.image_counts import ImageCounts
 
 
 def erode(mask, distance):
-    """Erode with a 3 × 3 square, ``distance`` times, zeros outside the picture: the paper's definition."""
+    """Erode with a 3 × 3 square, ``distance`` times, zeros outside the image: the paper's definition."""
     for _ in range(distance):
         padded = np.pad(mask, 1)
         shifts = [padded[y : y + mask.shape[0], x : x + mask.shape[1]] for y in range(3) for x in range(3)]

@@ -12,7 +12,7 @@ def counts_of(*pairs):
     return ImageCounts.join([count_runs(*pair) for pair in maps])
 
 
-# Two pictures of ten pixels; class 1 in the first, class 2 in the second; class 3 never occurs.
+# Two images of ten pixels; class 1 in the first, class 2 in the second; class 3 never occurs.
 FIRST = ([0, 0, 0, 0, 0, 0, 1, 1, 1, 65535], [0, 0, 0, 0, 0, 1, 1, 1, 0, 3])
 SECOND = ([0, 0, 2, 2, 2, 2, 2, 2, 2, 2], [0, 0, 1, 1, 1, 1, 1, 0, 2, 65535])
 

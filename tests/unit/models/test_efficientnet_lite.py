@@ -10,8 +10,8 @@ needs_weights = pytest.mark.skipif(WEIGHTS.state() != "intact", reason='needs pi
 
 
 def photograph(name: str, size: tuple[int, int]) -> torch.Tensor:
-    pictures = pytest.importorskip("skimage.data", reason='needs pip install "lexiseg[demo]"')
-    pixels = torch.from_numpy(getattr(pictures, name)()).permute(2, 0, 1)[None] / 255
+    images = pytest.importorskip("skimage.data", reason='needs pip install "lexiseg[demo]"')
+    pixels = torch.from_numpy(getattr(images, name)()).permute(2, 0, 1)[None] / 255
     return interpolate(pixels, size=size, mode="bilinear", antialias=True)
 
 
@@ -22,7 +22,7 @@ def network() -> EfficientNetLite0:
 
 @needs_weights
 @pytest.mark.parametrize(
-    ("picture", "expected"),
+    ("image", "expected"),
     [
         ("chelsea", {"Egyptian Mau", "tabby cat", "tiger cat"}),
         ("coffee", {"espresso"}),
@@ -30,9 +30,9 @@ def network() -> EfficientNetLite0:
     ],
 )
 def test_known_photographs_get_the_right_imagenet_name(
-    network: EfficientNetLite0, picture: str, expected: set[str]
+    network: EfficientNetLite0, image: str, expected: set[str]
 ) -> None:
-    logits = network(photograph(picture, (224, 320))).global_token
+    logits = network(photograph(image, (224, 320))).global_token
     assert logits is not None
     assert imagenet_classes()[int(logits.argmax())].name in expected
 
@@ -67,11 +67,11 @@ def test_a_patch_looks_at_its_own_centre(stride: int) -> None:
 
 @needs_weights
 def test_a_dilated_network_repeats_the_published_predictions(network: EfficientNetLite0) -> None:
-    """Stride 16 holds the stride-32 predictions of pictures moved by 8 pixels; borders aside."""
+    """Stride 16 holds the stride-32 predictions of images moved by 8 pixels; borders aside."""
     images = photograph("chelsea", (512, 512))
     fine = load_efficientnet_lite0(stride=16)(images).as_map()
     coarse = network(torch.roll(images, (8, 8), dims=(2, 3))).as_map()
-    # coarse patch i of the moved picture is centred at 32 i + 8 of the original: fine patch 2 i
+    # coarse patch i of the moved image is centred at 32 i + 8 of the original: fine patch 2 i
     inner = slice(6, 10)
     expected, found = coarse[:, :, inner, inner], fine[:, :, ::2, ::2][:, :, inner, inner]
     assert torch.nn.functional.cosine_similarity(expected, found, dim=1).min() > 0.9

@@ -82,7 +82,7 @@ def test_points_are_at_the_centres_of_the_cells():
     assert torch.cat(seen)[:, 0].tolist() == [[12, 8], [36, 8], [12, 24], [36, 24]]
 
 
-def test_pictures_whose_width_is_no_multiple_of_eight_come_back_whole():
+def test_images_whose_width_is_no_multiple_of_eight_come_back_whole():
     image = quadrants()[:, 3:]
     found = MaskGenerator(ByColour()).propose(image)
     assert found.masks.shape == (4, 32, 45)

@@ -15,7 +15,7 @@ pytest.importorskip("skimage", reason="scikit-image is absent: the classical pro
 
 
 class LeftAndRight(ImageEncoder):
-    """Tells the left half of a picture from the right, whatever the colours."""
+    """Tells the left half of an image from the right, whatever the colours."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -93,6 +93,6 @@ def test_without_scikit_image_the_extra_is_named(monkeypatch):
     with pytest.raises(MissingPackageError) as caught:
         RegionProposer(None).propose(two_colours(16, 16))
     assert str(caught.value) == (
-        "cutting a picture into superpixels: found no package scikit-image; expected scikit-image, which "
+        "cutting an image into superpixels: found no package scikit-image; expected scikit-image, which "
         "comes with the extra 'rim'. Run: pip install \"lexiseg[rim]\"."
     )

@@ -39,7 +39,7 @@ def reference(kind, folder):
     return (SamModel if kind == "sam" else Sam2Model).from_pretrained(folder).eval()
 
 
-def picture(height: int, width: int) -> np.ndarray:
+def photo(height: int, width: int) -> np.ndarray:
     return np.random.default_rng(height * width).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
@@ -70,7 +70,7 @@ def transformers_inputs(kind, image, points):
 @pytest.mark.parametrize("multimask_output", [True, False])
 @pytest.mark.parametrize("size", SIZES)
 def test_logits_and_scores_are_transformers_own(kind, model, reference, size, multimask_output):
-    image = picture(*size)
+    image = photo(*size)
     points = np.array([[[3.0, 5.0], [20.0, 11.0]], [[40.0, 30.0], [0.5, 0.5]]], np.float32)
     _, inputs, scaled = transformers_inputs(kind, image, points)
     with torch.no_grad():
@@ -89,11 +89,11 @@ def test_logits_and_scores_are_transformers_own(kind, model, reference, size, mu
 @pytest.mark.parametrize("size", [(64, 48), (37, 64), (93, 130), (20, 9)])
 def test_enlarged_masks_are_transformers_own(kind, model, size):
     logits = torch.randn(3, 16, 16)
-    read = model.embed(picture(*size))
+    read = model.embed(photo(*size))
     enlarged = model.upsample(logits, read)
     assert enlarged.shape == (3, *size)
     if kind == "sam":
-        processor, inputs, _ = transformers_inputs(kind, picture(*size), np.zeros((1, 1, 2), np.float32))
+        processor, inputs, _ = transformers_inputs(kind, photo(*size), np.zeros((1, 1, 2), np.float32))
         expected = processor.post_process_masks(
             [logits[None]], inputs["original_sizes"], inputs["reshaped_input_sizes"], binarize=False
         )[0][0]
@@ -104,7 +104,7 @@ def test_enlarged_masks_are_transformers_own(kind, model, size):
 
 
 def test_masks_come_best_first_and_one_or_three(model):
-    image = picture(40, 56)
+    image = photo(40, 56)
     points = np.array([[10, 20], [30, 20]], np.float32)
     three, one = model.masks_at(image, points, multimask_output=True), model.masks_at(image, points)
     assert three.masks.shape == (3, 40, 56)
@@ -158,5 +158,5 @@ def test_a_video_checkpoint_gives_the_same_network(tmp_path):
     plain, video = (
         load_sam2(save_tiny_sam2(tmp_path / name, video=name == "video")) for name in ("plain", "video")
     )
-    image = picture(30, 40)
+    image = photo(30, 40)
     assert torch.equal(plain.embed(image).embeddings[-1], video.embed(image).embeddings[-1])

@@ -13,7 +13,7 @@ from lexiseg.models.stable_diffusion import load_stable_diffusion
 from tiny_checkpoints import change_json, write_json
 from tiny_vision_checkpoints import save_tiny_dinov2, save_tiny_sam, save_tiny_stable_diffusion
 
-pytest.importorskip("diffusers", reason="diffusers is absent: generating reference pictures was not tried")
+pytest.importorskip("diffusers", reason="diffusers is absent: generating reference images was not tried")
 
 PROMPT = "a photo of a cat"
 
@@ -48,7 +48,7 @@ def pipeline(folder):
 
 
 def stored_attention(pipeline, seed, steps):
-    """Run diffusers' pipeline with plain attention, keep every probability, and give picture and maps."""
+    """Run diffusers' pipeline with plain attention, keep every probability, and give image and maps."""
     from diffusers.models.attention_processor import Attention, AttnProcessor
 
     kept: dict[int, list[torch.Tensor]] = {}
@@ -74,7 +74,7 @@ def stored_attention(pipeline, seed, steps):
     return image, list(kept.values())
 
 
-def test_the_picture_is_the_one_of_diffusers_pipeline(model, pipeline):
+def test_the_image_is_the_one_of_diffusers_pipeline(model, pipeline):
     expected, _ = stored_attention(pipeline, seed=3, steps=4)
     drawn = model.generate(PROMPT, "cat", seed=3, steps=4)
     assert drawn.image.shape == (32, 32, 3)
@@ -146,7 +146,7 @@ def test_the_last_word_may_be_recorded_alone(model):
     assert not np.array_equal(whole.attention, last.attention)
 
 
-def test_a_black_picture_is_known(model):
+def test_a_black_image_is_known(model):
     drawn = model.generate(PROMPT, "cat", seed=1, steps=2)
     assert not drawn.is_black
     assert replace(drawn, image=np.zeros_like(drawn.image)).is_black

@@ -76,10 +76,10 @@ def test_it_equals_transformers_vit_weight_by_weight(network):
         else:
             by_order[key] = ours[f"{block}.feed_forward_out.{kind}"]
     theirs.load_state_dict(by_order)
-    pictures = images(2, 32)
+    photos = images(2, 32)
     with torch.inference_mode():
-        wanted = theirs(network.normalisation(pictures)).last_hidden_state
-        found = network(pictures)
+        wanted = theirs(network.normalisation(photos)).last_hidden_state
+        found = network(photos)
     torch.testing.assert_close(found.tokens, wanted[:, 1:], atol=2e-5, rtol=1e-4)
     torch.testing.assert_close(found.global_token, wanted[:, 0], atol=2e-5, rtol=1e-4)
 
@@ -100,9 +100,9 @@ def test_patches_are_in_raster_order(network):
     with torch.no_grad():
         network.blocks = torch.nn.ModuleList()
         network.patch_positions.zero_()
-        pictures = torch.zeros(1, 3, 16, 32)
-        pictures[:, :, 8:, 16:24] = 1.0  # row 1, column 2 of a grid of 2 x 4
-        tokens = network(pictures).tokens[0]
+        images = torch.zeros(1, 3, 16, 32)
+        images[:, :, 8:, 16:24] = 1.0  # row 1, column 2 of a grid of 2 x 4
+        tokens = network(images).tokens[0]
     apart = (tokens - tokens[0]).abs().sum(-1)
     assert apart.argmax().item() == 6
     assert (apart[[0, 1, 2, 3, 4, 5, 7]] < 1e-5).all()

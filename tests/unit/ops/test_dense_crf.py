@@ -93,14 +93,14 @@ def test_probabilities_sum_to_one():
     np.testing.assert_allclose(shares.sum(axis=0), 1, atol=1e-5)
 
 
-def test_a_border_moves_to_the_edge_of_the_picture():
+def test_a_border_moves_to_the_edge_of_the_image():
     maps = np.full((1, 40, 60), 0.2, np.float32)
     maps[:, :, :36] = 0.8  # six pixels too far
     edge = np.arange(60) < 30
     assert (DenseCrf(halves()).binary(maps) == edge).all()
 
 
-def test_a_picture_without_contrast_is_smoothed_by_position_only():
+def test_a_image_without_contrast_is_smoothed_by_position_only():
     maps = np.full((1, 40, 60), 0.3, np.float32)
     maps[:, 20, 30] = 0.7
     grey = np.full((40, 60, 3), 130, np.uint8)
@@ -109,7 +109,7 @@ def test_a_picture_without_contrast_is_smoothed_by_position_only():
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (40, 1), (3, 2)])
-def test_tiny_pictures_work(size):
+def test_tiny_images_work(size):
     crf = DenseCrf(random_image(*size))
     maps = np.random.default_rng(0).random((2, *size), dtype=np.float32)
     assert crf.binary(maps).shape == maps.shape
@@ -139,11 +139,11 @@ def test_an_energy_that_is_not_finite_is_refused(bad):
 
 def test_maps_of_another_size_are_refused():
     crf = DenseCrf(random_image(8, 9))
-    with pytest.raises(InputError, match=r"found foreground probabilities of 8 x 9 pixels.*picture's 9 x 8"):
+    with pytest.raises(InputError, match=r"found foreground probabilities of 8 x 9 pixels.*image's 9 x 8"):
         crf.binary(np.full((1, 9, 8), 0.5, np.float32))
 
 
-def test_a_reach_too_small_for_the_picture_is_refused():
+def test_a_reach_too_small_for_the_image_is_refused():
     with pytest.raises(InputError, match="larger standard deviations"):
         DenseCrf(random_image(8, 9), CrfSettings(colour_std=0.01))
 
@@ -188,7 +188,7 @@ def peer_labels(image: np.ndarray, unary: np.ndarray, settings: CrfSettings) -> 
     return np.asarray(peer.inference(settings.num_steps)).argmax(axis=0).reshape(height, width)
 
 
-def pictures(height: int, width: int) -> dict[str, np.ndarray]:
+def images(height: int, width: int) -> dict[str, np.ndarray]:
     blocks = random_image(4, 5)[np.arange(height) * 4 // height][:, np.arange(width) * 5 // width]
     return {"noise": random_image(height, width), "piecewise": blocks, "flat": np.full_like(blocks, 90)}
 
@@ -204,7 +204,7 @@ def photograph(name: str, height: int, width: int) -> np.ndarray:
 @pytest.mark.parametrize("size", [(288, 288), (375, 500)])
 @pytest.mark.parametrize("kind", ["coco-free", "clothing", "noise", "piecewise", "flat"])
 def test_labels_agree_with_pydensecrf2(kind, size):
-    image = pictures(*size)[kind] if kind in pictures(1, 1) else photograph(kind, *size)
+    image = images(*size)[kind] if kind in images(1, 1) else photograph(kind, *size)
     settings, crf = CrfSettings(), DenseCrf(image)
     maps = coarse_maps(3, *size)
     for mask, foreground in zip(crf.binary(maps), maps, strict=True):

@@ -5,7 +5,7 @@ from lexiseg.ops import guided_filter as module
 from lexiseg.ops.guided_filter import guided_filter
 
 
-def picture(*shape: int, seed: int = 0) -> np.ndarray:
+def image(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).random(shape, dtype=np.float32)
 
 
@@ -27,13 +27,13 @@ def brute_box(maps: np.ndarray, radius: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("radius", [1, 3, 40])
-def test_box_mean_equals_the_mean_of_the_part_inside_the_picture(radius):
-    maps = picture(19, 23, 5)
+def test_box_mean_equals_the_mean_of_the_part_inside_the_image(radius):
+    maps = image(19, 23, 5)
     np.testing.assert_allclose(module._box_mean(maps, radius), brute_box(maps, radius), atol=1e-6)
 
 
 def test_coefficients_equal_a_ridge_regression_in_every_neighbourhood():
-    maps, guide, radius, epsilon = picture(9, 8, 2), picture(9, 8, 3, seed=1), 2, 0.01
+    maps, guide, radius, epsilon = image(9, 8, 2), image(9, 8, 3, seed=1), 2, 0.01
     found = module._fit(maps, guide, radius, epsilon).reshape(9, 8, 4, 2)
     for y, x in [(0, 0), (4, 4), (8, 2)]:
         inside = around(y, x, radius)
@@ -46,14 +46,14 @@ def test_coefficients_equal_a_ridge_regression_in_every_neighbourhood():
 
 
 def test_maps_that_sum_to_one_still_do_at_the_larger_size():
-    maps = picture(12, 10, 4)
+    maps = image(12, 10, 4)
     maps /= maps.sum(axis=2, keepdims=True)
-    filtered = guided_filter(maps, picture(12, 10, 3), picture(24, 21, 3, seed=2), radius=3, epsilon=1e-3)
+    filtered = guided_filter(maps, image(12, 10, 3), image(24, 21, 3, seed=2), radius=3, epsilon=1e-3)
     assert filtered.shape == (24, 21, 4)
     np.testing.assert_allclose(filtered.sum(axis=2), 1, atol=1e-4)
 
 
-def test_a_step_in_the_picture_stays_sharp_and_a_step_without_one_is_smoothed():
+def test_a_step_in_the_image_stays_sharp_and_a_step_without_one_is_smoothed():
     step = np.zeros((16, 32, 1), np.float32)
     step[:, 16:] = 1
     same = guided_filter(step, np.repeat(step, 3, 2), np.repeat(step, 3, 2), radius=4, epsilon=1e-4)

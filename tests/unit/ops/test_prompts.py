@@ -144,7 +144,7 @@ def test_an_unknown_set_is_refused_with_the_nearest_and_all_names():
     assert all(name in message for name in PROMPT_SETS)
 
 
-def test_the_eighty_contain_the_published_list_for_caltech_pictures():
+def test_the_eighty_contain_the_published_list_for_caltech_images():
     if not PUBLIC_TEMPLATES.exists():
         pytest.skip(f"{PUBLIC_TEMPLATES} is absent: the public template lists were not compared")
     text = PUBLIC_TEMPLATES.read_text(encoding="utf-8")

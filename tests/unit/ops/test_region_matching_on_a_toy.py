@@ -22,12 +22,12 @@ def noisy(colours, seed):
 
 
 def references(num_subcategories):
-    pictures = [torch.tensor(noisy(np.repeat(COLOURS[[k]], 50, 0), k)).float() for k in (RED, GREEN, BLUE)]
-    return torch.stack([spherical_kmeans(each, num_subcategories).centroids for each in pictures])
+    images = [torch.tensor(noisy(np.repeat(COLOURS[[k]], 50, 0), k)).float() for k in (RED, GREEN, BLUE)]
+    return torch.stack([spherical_kmeans(each, num_subcategories).centroids for each in images])
 
 
 def segment(truth, ranking: Ranking, *, num_subcategories=3, threshold=None):
-    """Label an 8 × 8 picture of quadrants; below ``threshold`` of the best cosine is background."""
+    """Label an 8 × 8 image of quadrants; below ``threshold`` of the best cosine is background."""
     quadrants = np.kron(np.arange(4).reshape(2, 2), np.ones((4, 4), int))
     masks = np.stack([quadrants == number for number in range(4)] + [quadrants == 0])
     masks[4, 0] = False  # a part of the first quadrant

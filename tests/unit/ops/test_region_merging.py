@@ -68,7 +68,7 @@ def test_every_region_is_whole_connected_and_numbered_without_gaps(height, width
 
 
 @pytest.mark.parametrize("max_regions", [1, 3])
-def test_a_picture_of_one_region_stays_one(max_regions):
+def test_a_image_of_one_region_stays_one(max_regions):
     regions = np.zeros((3, 4), np.int32)
     merged = merge_regions(regions, rows(1), **{**ANY, "min_area": 99, "max_regions": max_regions})
     assert np.array_equal(merged, regions)

@@ -4,9 +4,9 @@ from lexiseg.ops.regions import colour_regions, region_means
 
 
 def two_halves() -> np.ndarray:
-    picture = np.zeros((12, 20, 3), np.float32)
-    picture[:, 13:] = (1, 0, 0)
-    return picture
+    image = np.zeros((12, 20, 3), np.float32)
+    image[:, 13:] = (1, 0, 0)
+    return image
 
 
 def test_areas_of_one_colour_become_one_region_each():
@@ -16,18 +16,18 @@ def test_areas_of_one_colour_become_one_region_each():
 
 
 def test_regions_are_numbered_from_zero_and_larger_scales_give_fewer():
-    picture = np.random.default_rng(0).random((40, 50, 3), dtype=np.float32)
-    cuts = colour_regions(picture, [0.5, 2.0, 8.0], min_size=1)
+    image = np.random.default_rng(0).random((40, 50, 3), dtype=np.float32)
+    cuts = colour_regions(image, [0.5, 2.0, 8.0], min_size=1)
     counts = [len(np.unique(regions)) for regions in cuts]
     assert [int(regions.max()) + 1 for regions in cuts] == counts
     assert counts[0] > counts[1] > counts[2] >= 1
 
 
 def test_regions_smaller_than_the_minimum_join_a_neighbour():
-    picture = two_halves()
-    picture[5, 5] = (0, 1, 0)
-    assert colour_regions(picture, [1e-3], min_size=1)[0].max() == 2
-    assert colour_regions(picture, [1e-3], min_size=2)[0].max() == 1
+    image = two_halves()
+    image[5, 5] = (0, 1, 0)
+    assert colour_regions(image, [1e-3], min_size=1)[0].max() == 2
+    assert colour_regions(image, [1e-3], min_size=2)[0].max() == 1
 
 
 def test_means_are_those_of_the_regions_averaged_over_the_cuts():
@@ -39,7 +39,7 @@ def test_means_are_those_of_the_regions_averaged_over_the_cuts():
     np.testing.assert_allclose(means[:, :3], np.broadcast_to(expected, (4, 3, 3)), atol=1e-6)
 
 
-def test_one_pixel_and_one_row_are_pictures_too():
+def test_one_pixel_and_one_row_are_images_too():
     for shape in [(1, 1, 3), (1, 9, 3), (9, 1, 3)]:
         (regions,) = colour_regions(np.zeros(shape, np.float32), [1.0], min_size=0)
         assert regions.max() == 0

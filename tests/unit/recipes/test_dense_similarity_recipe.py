@@ -29,7 +29,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_of_checkpoint_segments_a_picture(kind, tmp_path, monkeypatch):
+def test_every_kind_of_checkpoint_segments_a_image(kind, tmp_path, monkeypatch):
     monkeypatch.setenv("LEXISEG_CACHE", str(tmp_path / "cache"))
     save, encoder, prompts = KINDS[kind]
     save(tmp_path / kind)
@@ -40,8 +40,8 @@ def test_every_kind_of_checkpoint_segments_a_picture(kind, tmp_path, monkeypatch
     assert model.settings.prompts == prompts
     assert model.settings.short_side == 28 * 8
     assert model.settings.refine == "guided"
-    picture = np.random.default_rng(0).integers(0, 256, (61, 95, 3), dtype=np.uint8)
-    segmentation = model.segment(picture, ["cat", "dog", "sky"])
+    image = np.random.default_rng(0).integers(0, 256, (61, 95, 3), dtype=np.uint8)
+    segmentation = model.segment(image, ["cat", "dog", "sky"])
     assert segmentation.label_map.shape == (61, 95)
     assert segmentation.label_map.max() < 3
 

@@ -2,7 +2,7 @@ import pytest
 
 from lexiseg.recipes.mini import MINI_WEIGHTS, build_mini
 
-pictures = pytest.importorskip("skimage.data", reason='needs pip install "lexiseg[demo]"')
+images = pytest.importorskip("skimage.data", reason='needs pip install "lexiseg[demo]"')
 pytestmark = pytest.mark.skipif(
     any(part.state() != "intact" for part in MINI_WEIGHTS), reason='needs pip install "lexiseg[mini]"'
 )
@@ -19,21 +19,21 @@ def shares(model, image, words: list[str]) -> dict[str, float]:
 
 
 def test_the_cat_is_a_cat_and_not_the_background(mini):
-    found = shares(mini, pictures.chelsea(), ["cat", "dog", "background"])
+    found = shares(mini, images.chelsea(), ["cat", "dog", "background"])
     assert found["cat"] > 0.6
     assert found["background"] > 0.05
     assert found["dog"] == 0
 
 
 def test_the_astronaut_is_a_person_before_a_wall(mini):
-    found = shares(mini, pictures.astronaut(), ["person", "wall", "giraffe"])
+    found = shares(mini, images.astronaut(), ["person", "wall", "giraffe"])
     assert found["person"] > 0.5
     assert found["wall"] > 0.05
     assert found["giraffe"] == 0
 
 
 def test_sky_is_above_the_rocket(mini):
-    labels = mini.segment(pictures.rocket(), ["rocket", "sky"]).label_map
+    labels = mini.segment(images.rocket(), ["rocket", "sky"]).label_map
     height, width = labels.shape
     assert (labels[: height // 4] == 1).mean() > 0.6
     assert labels[int(0.6 * height), width // 2] == 0

@@ -7,8 +7,8 @@ from PIL import Image
 
 from lexiseg.core.errors import DatasetError, InputError, MissingWeightsError, UnknownNameError
 from lexiseg.core.interfaces import ImageEncoder
-from lexiseg.methods.rim.references.generated import PictureGenerator, PointSegmenter
-from lexiseg.methods.rim.references.sources import ReferencePicture, RejectedPicture
+from lexiseg.methods.rim.references.generated import ImageGenerator, PointSegmenter
+from lexiseg.methods.rim.references.sources import ReferenceImage, RejectedImage
 from lexiseg.recipes.rim import (
     build_source,
     load_prompted,
@@ -40,10 +40,10 @@ def test_what_a_source_needs_is_named():
 @pytest.mark.skipif(
     importlib.util.find_spec("diffusers") is None, reason="diffusers (extra diffusion) is absent"
 )
-def test_a_diffusion_model_and_sam_draw_pictures_or_say_why_not(tmp_path, sam):
+def test_a_diffusion_model_and_sam_draw_images_or_say_why_not(tmp_path, sam):
     folder = save_tiny_stable_diffusion(tmp_path / "sd")
     source = build_source("generate", None, generator=str(folder), sam=sam, steps=2)
-    assert isinstance(source.generator, PictureGenerator)
+    assert isinstance(source.generator, ImageGenerator)
     assert isinstance(source.segmenter, PointSegmenter)
     facts = source.facts()
     assert facts["generator"]["prompt"] == "a photo of a {}"
@@ -52,10 +52,10 @@ def test_a_diffusion_model_and_sam_draw_pictures_or_say_why_not(tmp_path, sam):
     again = list(source.draw("cat", 1))
     assert drawn
     assert [each.origin for each in drawn] == [each.origin for each in again]
-    assert all(isinstance(each, ReferencePicture | RejectedPicture) for each in drawn)
+    assert all(isinstance(each, ReferenceImage | RejectedImage) for each in drawn)
 
 
-def test_sam_finds_the_object_of_pictures_without_a_mask(tmp_path, sam):
+def test_sam_finds_the_object_of_images_without_a_mask(tmp_path, sam):
     (tmp_path / "cat").mkdir()
     image = np.full((40, 60, 3), (90, 160, 90), np.uint8)
     image[10:30, 20:40] = (220, 40, 40)
@@ -100,7 +100,7 @@ class ColourAlone(ImageEncoder):
         raise AssertionError("not to be asked")
 
 
-def test_generating_without_a_usable_picture_is_an_error_that_counts(tmp_path):
+def test_generating_without_a_usable_image_is_an_error_that_counts(tmp_path):
     from lexiseg.methods.rim.references.build import BuildSettings, build_bank
     from rim_toys import FACTS, ColourEncoder
 

@@ -114,15 +114,15 @@ def small_captions(folder: Path, **changes: object) -> simseg.CaptionSimSegRecip
 @pytest.mark.filterwarnings("ignore:a record cannot be used")
 def test_a_run_lists_the_broken_captions_it_met_in_its_folder(tmp_path):
     folder = write_folder(tmp_path / "data")
-    picture = sorted((folder / "images").iterdir())[3]
-    picture.write_bytes(b"no picture")
+    image = sorted((folder / "images").iterdir())[3]
+    image.write_bytes(b"no image")
     recipe = small_captions(folder)
     train_recipe("simseg/paper", recipe=recipe, out=tmp_path / "run", quiet=True)
     files = (tmp_path / "run/broken").glob("*.jsonl")
     lines = [line for file in files for line in file.read_text().splitlines()]
-    assert [json.loads(line)["key"] for line in lines] == [picture.stem]
+    assert [json.loads(line)["key"] for line in lines] == [image.stem]
     facts = json.loads((tmp_path / "run/data.json").read_text())["facts"]
-    assert facts["broken"] == {"unreadable picture": 1}
+    assert facts["broken"] == {"unreadable image": 1}
     assert facts["invalid_log"] == str(tmp_path / "run/broken")
 
 
@@ -195,8 +195,8 @@ def test_a_probe_learns_what_is_linear_and_is_at_chance_where_labels_are_drawn()
     assert by_chance[1] < 0.4
 
 
-def test_a_probe_without_pictures_is_refused():
-    with pytest.raises(InputError, match="found 0 pictures with labels up to None"):
+def test_a_probe_without_images_is_refused():
+    with pytest.raises(InputError, match="found 0 images with labels up to None"):
         linear_probe(
             torch.zeros(1, 0, 3), torch.zeros(0, dtype=torch.long), torch.zeros(1, 3), torch.zeros(1, dtype=torch.long),
             num_classes=2,

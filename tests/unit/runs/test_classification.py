@@ -22,7 +22,7 @@ def model():
 
 @pytest.fixture
 def folder(tmp_path):
-    """Write two classes that a picture's brightness tells apart."""
+    """Write two classes that an image's brightness tells apart."""
     for part, seed in (("train", 0), ("test", 1)):
         generator = np.random.default_rng(seed)
         for name, bright in (("star", 40), ("ring", 200)):
@@ -41,7 +41,7 @@ def test_a_probe_tells_apart_what_frozen_features_show(model, folder):
     assert found["zero-shot"][2] == 1.0
 
 
-def test_without_pictures_to_train_on_there_is_no_probe(model, folder):
+def test_without_images_to_train_on_there_is_no_probe(model, folder):
     assert set(classify_folders(model, folder / "test")) == {"zero-shot"}
 
 
@@ -58,7 +58,7 @@ def test_the_commands_print_and_write_their_scores(model, folder, monkeypatch, c
     report = folder / "scores.json"
     arguments = [
         "run",
-        "--pictures",
+        "--images",
         str(folder / "test"),
         "--train",
         str(folder / "train"),
@@ -80,9 +80,9 @@ def test_the_commands_print_and_write_their_scores(model, folder, monkeypatch, c
     monkeypatch.setattr("lexiseg.cli.retrieve.load_segmenter", lambda *_: model)
     assert tyro.cli(Retrieve, args=["run", "--captions", str(captions), "--json", str(report)]).run() == 0
     assert "RSUM" in capsys.readouterr().out
-    assert json.loads(report.read_text())["num_pictures"] == 16
+    assert json.loads(report.read_text())["num_images"] == 16
 
 
-def test_a_model_without_vectors_of_pictures_is_refused(folder):
+def test_a_model_without_vectors_of_images_is_refused(folder):
     with pytest.raises(ValueError, match="a CLIP or SigLIP checkpoint, or a run of SimSeg"):
         classify_folders(ColourSegmenter(), folder / "test")

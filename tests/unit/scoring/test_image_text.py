@@ -15,7 +15,7 @@ COLOURS = {"red": 0, "green": 1, "blue": 2}
 
 
 class ColourPairs(torch.nn.Module):
-    """Pictures are their mean colour, sentences the colours they name."""
+    """Images are their mean colour, sentences the colours they name."""
 
     image_side = 8
 
@@ -42,7 +42,7 @@ def sample(colour: str, *captions: str) -> Sample:
     return Sample(image=image, source=Path(f"{colour}.png"), captions=captions)
 
 
-def test_every_caption_points_at_its_picture_and_is_found():
+def test_every_caption_points_at_its_image_and_is_found():
     samples = [sample("red", "a red thing", "red again"), sample("green", "green"), sample("blue", "so blue")]
     pairs = embed_pairs(ColourPairs(), samples)
     assert pairs.image_of_text.tolist() == [0, 0, 1, 2]
@@ -51,7 +51,7 @@ def test_every_caption_points_at_its_picture_and_is_found():
     assert found.image_to_text[1] == found.text_to_image[1] == 1.0
 
 
-def test_pictures_are_encoded_a_few_at_a_time_and_in_order():
+def test_images_are_encoded_a_few_at_a_time_and_in_order():
     model = ColourPairs()
     colours = [list(COLOURS)[index % 3] for index in range(130)]
     vectors = embed_images(model, (sample(colour) for colour in colours))
@@ -61,7 +61,7 @@ def test_pictures_are_encoded_a_few_at_a_time_and_in_order():
 
 @pytest.mark.parametrize(
     ("samples", "message"),
-    [([], "found no picture at all"), ([sample("red")], r"found red\.png without a caption")],
+    [([], "found no image at all"), ([sample("red")], r"found red\.png without a caption")],
 )
 def test_nothing_to_compare_is_refused(samples, message):
     with pytest.raises(DatasetError, match=message):

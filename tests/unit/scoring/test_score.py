@@ -74,7 +74,7 @@ def voc_top(width, order):
 
 
 def voc_store(folder):
-    """A picture whose background is painted over: VOC-21 sees it, VOC-20 does not."""
+    """An image whose background is painted over: VOC-21 sees it, VOC-20 does not."""
     true = [[0, 0, 0, 0, 1, 1, 2, 2, 65535]]
     predicted = [[0, 1, 1, 1, 1, 0, 2, 2, 2]]
     image = image_of("a", true, predicted, voc_top(9, (0, 1)))
@@ -216,7 +216,7 @@ def test_json_has_no_nan_and_every_choice(tmp_path):
     assert store_notes(store) == ["1 of 2 images are missing: gone"]
 
 
-def test_picture_grows_with_the_classes_and_hides_the_middle_of_many(tmp_path):
+def test_image_grows_with_the_classes_and_hides_the_middle_of_many(tmp_path):
     small = draw_scores(scored(make_store(tmp_path / "s", FIVE, [M1]), "mmseg"))
     names = [f"class {label}" for label in range(100)]
     true = np.random.default_rng(0).integers(0, 100, (60, 60))
@@ -315,12 +315,12 @@ def stuff_store(folder, *, num=1, **more):
         ("coco-stuff10k", "train", 2, "mmseg", None),
     ],
 )
-def test_pictures_that_are_not_the_benchmarks_are_told(tmp_path, dataset, split, num, protocol, differing):
+def test_images_that_are_not_the_benchmarks_are_told(tmp_path, dataset, split, num, protocol, differing):
     opened = {} if dataset is None else {"dataset": dataset}
     store = stuff_store(tmp_path / "s", num=num, opened_with=opened, split=split)
     notes = [note for note in scored(store, protocol).notes if "benchmark" in note]
     benchmark = find_protocol(protocol).benchmark
-    expected = [f"not the pictures of its benchmark ({benchmark}): {differing}"] if differing else []
+    expected = [f"not the images of its benchmark ({benchmark}): {differing}"] if differing else []
     assert notes == expected
 
 

@@ -1,1 +1,1 @@
-"""Random changes to training pictures: each a function of a picture and a random generator."""
+"""Random changes to training images: each a function of an image and a random generator."""

@@ -1,7 +1,7 @@
 """AutoAugment with the policy that was learned on ImageNet.
 
 Cubuk, Zoph, Mané, Vasudevan, Le: "AutoAugment: Learning Augmentation Policies from Data" (CVPR 2019).
-A policy is 25 pairs of operations; a picture gets one pair, each operation with its own probability
+A policy is 25 pairs of operations; an image gets one pair, each operation with its own probability
 and with a magnitude of 0 to 9, which is a place on the operation's range (table of operations in the
 paper's appendix).
 
@@ -54,9 +54,9 @@ _AFFINE, _BILINEAR = Image.Transform.AFFINE, Image.Resampling.BILINEAR
 def auto_augment(
     image: Image.Image, rng: np.random.Generator, policy: tuple[SubPolicy, ...] = IMAGENET_POLICY
 ) -> Image.Image:
-    """Apply one pair of the policy to an RGB picture; the size stays.
+    """Apply one pair of the policy to an RGB image; the size stays.
 
-    The number of draws is always the same. The picture given is never changed; it may be returned.
+    The number of draws is always the same. The image given is never changed; it may be returned.
     """
     pair = policy[int(rng.integers(len(policy)))]
     chances, signs = rng.random(2), np.where(rng.random(2) < 0.5, -1, 1)
@@ -106,7 +106,7 @@ def _enhance(
     return kind(image).enhance(1 + 0.9 * strength)
 
 
-#: From a picture and a signed share of the range, -1..1, to a picture.
+#: From an image and a signed share of the range, -1..1, to an image.
 OPERATIONS: dict[str, Callable[[Image.Image, float], Image.Image]] = {
     "shear_x": _shear_x,
     "shear_y": _shear_y,

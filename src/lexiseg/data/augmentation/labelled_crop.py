@@ -28,7 +28,7 @@ HUE = 18 / 180
 
 
 def jitter_colours(image: UInt8[np.ndarray, "H W 3"], rng: np.random.Generator) -> UInt8[np.ndarray, "H W 3"]:
-    """Change the colours of an RGB picture; the number of draws is always the same."""
+    """Change the colours of an RGB image; the number of draws is always the same."""
     use = rng.random(5) < 0.5
     brightness = rng.uniform(-BRIGHTNESS, BRIGHTNESS)
     contrast, saturation = rng.uniform(*CONTRAST), rng.uniform(*SATURATION)
@@ -63,7 +63,7 @@ def flip_horizontally(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledCropSettings:
-    """How a picture with a label map becomes a square.
+    """How an image with a label map becomes a square.
 
     Attributes:
         size: Side ``S`` of the square crop in pixels.
@@ -92,7 +92,7 @@ class LabelledCropSettings:
 
     @property
     def repeats(self) -> bool:
-        """Whether a picture gives few different squares: one scale, its own colours, corners on a coarse lattice."""
+        """Whether an image gives few different squares: one scale, its own colours, corners on a coarse lattice."""
         return self.min_scale == self.max_scale and not self.colour_jitter and self.position_step > 1
 
     def __post_init__(self) -> None:
@@ -114,12 +114,12 @@ class LabelledCropSettings:
 
 
 class LabelledCrop(NamedTuple):
-    """A square of a picture with labels.
+    """A square of an image with labels.
 
     Attributes:
         image: RGB, 0..255.
-        label_map: Class indices, 65535 = void; void where the picture was filled up.
-        padding: True where the picture was filled up.
+        label_map: Class indices, 65535 = void; void where the image was filled up.
+        padding: True where the image was filled up.
     """
 
     image: UInt8[np.ndarray, "S S 3"]
@@ -128,9 +128,9 @@ class LabelledCrop(NamedTuple):
 
 
 class _Window(NamedTuple):
-    """A part of the resized picture."""
+    """A part of the resized image."""
 
-    scaled: tuple[int, int]  # of the whole picture
+    scaled: tuple[int, int]  # of the whole image
     start: tuple[int, int]
     stop: tuple[int, int]
 
@@ -143,9 +143,9 @@ def crop_with_labels(
     *,
     valid: Bool[np.ndarray, " K"] | None = None,
 ) -> LabelledCrop:
-    """Draw a square of a picture and its label map.
+    """Draw a square of an image and its label map.
 
-    The picture is resized bilinearly with antialiasing, the label map by its nearest pixels; only the
+    The image is resized bilinearly with antialiasing, the label map by its nearest pixels; only the
     part that is kept is resized.
 
     Args:
@@ -155,7 +155,7 @@ def crop_with_labels(
         rng: Random generator of this sample.
         valid: Which classes make a crop worth keeping; None means any class.
     """
-    assert image.shape[:2] == label_map.shape, "picture and label map differ in size"
+    assert image.shape[:2] == label_map.shape, "image and label map differ in size"
     for _ in range(settings.max_attempts):
         window = _draw_window(image.shape[0], image.shape[1], settings, rng)
         labels = _crop_labels(label_map, window)
@@ -210,8 +210,8 @@ def _crop_image(image: UInt8[np.ndarray, "H W 3"], window: _Window) -> UInt8[np.
     box = (left * horizontal, top * vertical, right * horizontal, bottom * vertical)
     height, width = image.shape[:2]
     box = (box[0], box[1], min(box[2], width), min(box[3], height))  # rounding may go over the edge
-    picture = Image.fromarray(image)
-    return np.array(picture.resize((right - left, bottom - top), Image.Resampling.BILINEAR, box=box))
+    photo = Image.fromarray(image)
+    return np.array(photo.resize((right - left, bottom - top), Image.Resampling.BILINEAR, box=box))
 
 
 def _shows_class(labels: UInt16[np.ndarray, "h w"], valid: Bool[np.ndarray, " K"] | None) -> bool:

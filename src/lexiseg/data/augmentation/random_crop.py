@@ -1,4 +1,4 @@
-"""Random resized crop: a part of the picture, of random area and aspect, resized to a square."""
+"""Random resized crop: a part of the image, of random area and aspect, resized to a square."""
 
 import math
 from dataclasses import dataclass
@@ -36,17 +36,17 @@ class RandomCropSettings:
                 doing="setting up random crops",
                 found=f"areas {self.min_area:g}–{self.max_area:g}, aspects {self.min_aspect:g}–{self.max_aspect:g}",
                 expected="0 < min_area ≤ max_area ≤ 1 and 0 < min_aspect ≤ max_aspect",
-                fix="Give shares of the picture and width over height, the smaller first.",
+                fix="Give shares of the image and width over height, the smaller first.",
             )
 
 
 def draw_crop(
     height: int, width: int, settings: RandomCropSettings, rng: np.random.Generator
 ) -> tuple[int, int, int, int]:
-    """Draw a box ``(top, left, height, width)`` that lies in the picture.
+    """Draw a box ``(top, left, height, width)`` that lies in the image.
 
     An area and an aspect are drawn up to ten times until they fit. Where none does, as in very thin
-    pictures, the largest box of an allowed aspect is taken from the middle.
+    images, the largest box of an allowed aspect is taken from the middle.
     """
     log_low, log_high = math.log(settings.min_aspect), math.log(settings.max_aspect)
     for _ in range(_ATTEMPTS):
@@ -68,7 +68,7 @@ def resize_crop(
 ) -> UInt8[np.ndarray, "S S 3"]:
     """Cut a box out and resize it to ``size`` × ``size`` (bilinear, antialiased).
 
-    PyTorch's 8-bit kernel reads the picture as it lies; it is about twice as fast as Pillow's.
+    PyTorch's 8-bit kernel reads the image as it lies; it is about twice as fast as Pillow's.
     """
     top, left, height, width = box
     part = torch.from_numpy(image[top : top + height, left : left + width])

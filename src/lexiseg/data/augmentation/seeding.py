@@ -2,11 +2,11 @@
 
 import numpy as np
 
-#: Pictures and words draw from rows of their own, so that a change to one leaves the other as it was.
-PICTURE, WORDS, SUBSTITUTE, WORD_PROMPTS = 0, 1, 2, 3
+#: Images and words draw from rows of their own, so that a change to one leaves the other as it was.
+IMAGE, WORDS, SUBSTITUTE, WORD_PROMPTS = 0, 1, 2, 3
 
 
-def sample_rng(seed: int, epoch: int, index: int, *, stream: int = PICTURE) -> np.random.Generator:
+def sample_rng(seed: int, epoch: int, index: int, *, stream: int = IMAGE) -> np.random.Generator:
     """Return the generator of one sample of one epoch; costs about 10 µs.
 
     Args:

@@ -1,1 +1,1 @@
-"""Pictures with captions: tar shards, Parquet, folders; their order, their invalid records, their batches."""
+"""Images with captions: tar shards, Parquet, folders; their order, their invalid records, their batches."""

@@ -27,7 +27,7 @@ from lexiseg.data.augmentation.random_crop import RandomCropSettings, draw_crop
 from lexiseg.data.augmentation.random_erasing import RandomErasing, random_erase
 from lexiseg.data.augmentation.seeding import SUBSTITUTE, WORD_PROMPTS, WORDS, sample_rng
 from lexiseg.data.augmentation.word_corruption import WordCorruption, corrupt_words
-from lexiseg.data.captions.decoding import PictureError, decode_crop
+from lexiseg.data.captions.decoding import UnreadableImageError, decode_crop
 from lexiseg.data.captions.invalid_records import InvalidRecordLog, read_invalid_records
 from lexiseg.data.captions.records import CaptionSource, InvalidRecord, RawRecord
 from lexiseg.data.captions.word_prompts import MakeTexts
@@ -117,7 +117,7 @@ class CaptionBatchSettings:
 
     Attributes:
         batch_size: Samples a step over all devices.
-        size: Side of the square pictures.
+        size: Side of the square images.
         seed: Seed of data order, augmentation and words, 0 or more.
         crop: Settings of random crops; None takes the whole image, squeezed.
         auto_augment: Apply the ImageNet policy of AutoAugment.
@@ -146,7 +146,7 @@ class CaptionBatchSettings:
 
 
 class CaptionData(TrainingData):
-    """Endless batches of pictures with captions.
+    """Endless batches of images with captions.
 
     The records of all epochs stand in one row; step ``t`` takes places ``t * batch_size`` and on. Of
     several captions one is drawn. A broken record's place is taken by another record from the same group of shards, drawn by
@@ -280,8 +280,8 @@ class _BatchMaker:
             self.num_met += 1
             if isinstance(record, RawRecord):
                 try:
-                    picture = self._picture(record, sample_rng(settings.seed, epoch, place))
-                except PictureError as error:
+                    image = self._image(record, sample_rng(settings.seed, epoch, place))
+                except UnreadableImageError as error:
                     record = InvalidRecord(record.shard, record.key, error.reason, error.detail)
                 else:
                     rng = sample_rng(settings.seed, epoch, place, stream=WORDS)
@@ -292,7 +292,7 @@ class _BatchMaker:
                         further = settings.word_prompts(record.source, caption, draws)
                     if settings.corruption is not None:
                         caption = corrupt_words(caption, self.replacements, rng, settings.corruption)
-                    return _Row(picture, caption, further, record.source)
+                    return _Row(image, caption, further, record.source)
             self._note(record)
             if substitutes is None:
                 substitutes = sample_rng(settings.seed, epoch, place, stream=SUBSTITUTE)
@@ -301,23 +301,23 @@ class _BatchMaker:
             self.source, self.num_broken, self.num_met, settings.max_invalid, self.invalid_log.folder
         )
 
-    def _picture(self, record: RawRecord, rng: np.random.Generator) -> np.ndarray:
+    def _image(self, record: RawRecord, rng: np.random.Generator) -> np.ndarray:
         crop, size = self.settings.crop, self.settings.size
 
         def draw(height: int, width: int) -> tuple[int, int, int, int]:
             return (0, 0, height, width) if crop is None else draw_crop(height, width, crop, rng)
 
         settings = self.settings
-        picture = decode_crop(record.picture, draw, size)
+        image = decode_crop(record.image, draw, size)
         if settings.flip and rng.random() < 0.5:
-            (picture,) = flip_horizontally(picture)
+            (image,) = flip_horizontally(image)
         if settings.auto_augment:
-            picture = np.asarray(auto_augment(Image.fromarray(picture), rng))
+            image = np.asarray(auto_augment(Image.fromarray(image), rng))
         if settings.rand_augment is not None:
-            picture = np.asarray(rand_augment(Image.fromarray(picture), rng, settings.rand_augment))
+            image = np.asarray(rand_augment(Image.fromarray(image), rng, settings.rand_augment))
         if settings.erasing is not None:
-            picture = random_erase(picture, rng, settings.erasing)
-        return picture
+            image = random_erase(image, rng, settings.erasing)
+        return image
 
     def _note(self, record: InvalidRecord) -> None:
         self.num_broken += 1

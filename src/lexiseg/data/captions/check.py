@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from lexiseg.data.captions.decoding import PictureError, probe_picture
+from lexiseg.data.captions.decoding import UnreadableImageError, probe_image
 from lexiseg.data.captions.records import CaptionSource, InvalidRecord, RawRecord
 
 #: Word pieces that SimSeg's text encoder reads, with [CLS] and [SEP].
@@ -33,34 +33,34 @@ class CaptionCheck:
         kind: Kind of the data: tar, parquet or folder.
         path: Path of the data.
         num_shards: Files, or row groups.
-        num_pictures: Usable records.
+        num_images: Usable records.
         num_captions: Captions of usable records.
         broken: What cannot be used.
-        repeated_pictures: Pictures whose bytes were met before.
+        repeated_images: Images whose bytes were met before.
         repeated_captions: Captions that were met before, in any case of letters.
         words: Percentiles of the number of words of a caption.
         one_word: Share of captions of a single word.
         long: Share of captions that about so many word pieces cut off.
         heights: Percentiles.
         widths: Percentiles.
-        picture_bytes: Size of all usable pictures.
+        image_bytes: Size of all usable images.
         common: The commonest words, with the share of captions that hold them.
     """
 
     kind: str
     path: str
     num_shards: int = 0
-    num_pictures: int = 0
+    num_images: int = 0
     num_captions: int = 0
     broken: list[InvalidRecord] = field(default_factory=list)
-    repeated_pictures: int = 0
+    repeated_images: int = 0
     repeated_captions: int = 0
     words: dict[str, float] = field(default_factory=dict)
     one_word: float = 0.0
     long: float = 0.0
     heights: dict[str, float] = field(default_factory=dict)
     widths: dict[str, float] = field(default_factory=dict)
-    picture_bytes: int = 0
+    image_bytes: int = 0
     common: list[tuple[str, float]] = field(default_factory=list)
 
     @property
@@ -89,7 +89,7 @@ def check_captions(
     workers: int | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> CaptionCheck:
-    """Read every record once and decode every picture as far as its end.
+    """Read every record once and decode every image as far as its end.
 
     Memory: some 40 bytes a record, and the words.
 
@@ -100,7 +100,7 @@ def check_captions(
     """
     check = CaptionCheck(kind=source.kind, path=source.path, num_shards=len(source.sizes))
     check.broken.extend(source.invalid)
-    pictures, captions = array("Q"), array("Q")
+    images, captions = array("Q"), array("Q")
     lengths, pieces, heights, widths = array("l"), array("l"), array("l"), array("l")
     holding: Counter[str] = Counter()
     for look in _look_at_all(source, workers or os.cpu_count() or 1):
@@ -108,10 +108,10 @@ def check_captions(
         if isinstance(look, InvalidRecord):
             check.broken.append(look)
             continue
-        pictures.append(look.digest)
+        images.append(look.digest)
         heights.append(look.height)
         widths.append(look.width)
-        check.picture_bytes += look.num_bytes
+        check.image_bytes += look.num_bytes
         for caption in look.captions:
             folded = caption.casefold()
             captions.append(_digest(folded.encode("utf-8", "surrogatepass")))
@@ -119,8 +119,8 @@ def check_captions(
             tokens = _TOKEN.findall(folded)
             pieces.append(2 + sum(1 + (len(token) - 1) // _LETTERS_PER_PIECE for token in tokens))
             holding.update({token for token in tokens if token[0].isalpha()})
-    check.num_pictures, check.num_captions = len(pictures), len(captions)
-    check.repeated_pictures, check.repeated_captions = _repeats(pictures), _repeats(captions)
+    check.num_images, check.num_captions = len(images), len(captions)
+    check.repeated_images, check.repeated_captions = _repeats(images), _repeats(captions)
     check.words, check.heights, check.widths = map(_percentiles, (lengths, heights, widths))
     if captions:
         check.one_word = float(np.mean(np.array(lengths) == 1))
@@ -158,10 +158,10 @@ def _look(source: CaptionSource, index: int) -> _Look | InvalidRecord:
     if not isinstance(record, RawRecord):
         return record
     try:
-        height, width = probe_picture(record.picture)
-    except PictureError as error:
+        height, width = probe_image(record.image)
+    except UnreadableImageError as error:
         return InvalidRecord(record.shard, record.key, error.reason, error.detail)
-    return _Look(_digest(record.picture), len(record.picture), height, width, record.captions)
+    return _Look(_digest(record.image), len(record.image), height, width, record.captions)
 
 
 def _digest(data: bytes) -> int:

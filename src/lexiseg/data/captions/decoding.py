@@ -17,22 +17,22 @@ from lexiseg.data.augmentation.random_crop import resize_crop
 from lexiseg.data.captions.records import CAPTION_NAMES, InvalidReason
 from lexiseg.data.images import load_image
 
-#: Larger pictures are refused before they are decoded.
+#: Larger images are refused before they are decoded.
 MAX_PIXELS = 100_000_000
-#: A side below this is a tracking pixel, not a picture.
+#: A side below this is a tracking pixel, not an image.
 MIN_SIDE = 8
 #: Long side over short side; more is a rule or a border.
 MAX_ASPECT = 20
 
-#: From height and width of the upright picture to ``(top, left, height, width)``.
+#: From height and width of the upright image to ``(top, left, height, width)``.
 DrawBox = Callable[[int, int], tuple[int, int, int, int]]
 
 _ORIENTATION = 0x0112
 _TURNED = (5, 6, 7, 8)  # values of the EXIF orientation that swap the sides
 
 
-class PictureError(Exception):
-    """A picture cannot be used; never leaves this room.
+class UnreadableImageError(Exception):
+    """An image cannot be used; never leaves this room.
 
     Attributes:
         reason: Why.
@@ -44,24 +44,24 @@ class PictureError(Exception):
         self.reason, self.detail = reason, detail
 
 
-def decode_picture(data: bytes) -> UInt8[np.ndarray, "H W 3"]:
-    """Decode a picture whole and upright, RGB 0..255.
+def decode_image(data: bytes) -> UInt8[np.ndarray, "H W 3"]:
+    """Decode an image whole and upright, RGB 0..255.
 
     Raises:
-        PictureError: It cannot be decoded or has an absurd size.
+        UnreadableImageError: It cannot be decoded or has an absurd size.
     """
     with _opened(data) as image:
         return load_image(image)
 
 
 def decode_crop(data: bytes, draw: DrawBox, size: int) -> UInt8[np.ndarray, "S S 3"]:
-    """Decode a picture, cut a box out of it and resize that to ``size`` × ``size``.
+    """Decode an image, cut a box out of it and resize that to ``size`` × ``size``.
 
     A JPEG is decoded at a half, a quarter or an eighth where the box then still has ``size`` pixels a
-    side: four times less work for a picture of twice the size.
+    side: four times less work for an image of twice the size.
 
     Raises:
-        PictureError: It cannot be decoded or has an absurd size.
+        UnreadableImageError: It cannot be decoded or has an absurd size.
     """
     with _opened(data) as image:
         width, height = image.size
@@ -79,13 +79,13 @@ def decode_crop(data: bytes, draw: DrawBox, size: int) -> UInt8[np.ndarray, "S S
     return resize_crop(pixels, box, size)
 
 
-def probe_picture(data: bytes) -> tuple[int, int]:
-    """Decode a picture far enough to know that it is whole; give height and width as stored.
+def probe_image(data: bytes) -> tuple[int, int]:
+    """Decode an image far enough to know that it is whole; give height and width as stored.
 
     A JPEG is read to its end but only an eighth of it is computed.
 
     Raises:
-        PictureError: It cannot be decoded or has an absurd size.
+        UnreadableImageError: It cannot be decoded or has an absurd size.
     """
     with _opened(data) as image:
         width, height = image.size
@@ -99,9 +99,9 @@ def probe_picture(data: bytes) -> tuple[int, int]:
 
 @contextmanager
 def _opened(data: bytes) -> Iterator[Image.Image]:
-    """Open a picture and check its size; turn whatever a decoder raises into a PictureError."""
+    """Open an image and check its size; turn whatever a decoder raises into a UnreadableImageError."""
     if not data:
-        raise PictureError(InvalidReason.PICTURE, "an empty file (0 bytes)")
+        raise UnreadableImageError(InvalidReason.IMAGE, "an empty file (0 bytes)")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter(
@@ -110,23 +110,23 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
             with Image.open(io.BytesIO(data)) as image:
                 _refuse_absurd(image.size)
                 yield image
-    except PictureError:
+    except UnreadableImageError:
         raise
     except ImageError as error:
-        raise PictureError(InvalidReason.PICTURE, error.found) from error
+        raise UnreadableImageError(InvalidReason.IMAGE, error.found) from error
     except UnidentifiedImageError as error:
-        raise PictureError(InvalidReason.PICTURE, "data that no image decoder recognises") from error
+        raise UnreadableImageError(InvalidReason.IMAGE, "data that no image decoder recognises") from error
     except Image.DecompressionBombError as error:
-        raise PictureError(InvalidReason.SIZE, str(error)) from error
+        raise UnreadableImageError(InvalidReason.SIZE, str(error)) from error
     except Exception as error:  # damaged data makes decoders raise anything
-        raise PictureError(InvalidReason.PICTURE, str(error) or type(error).__name__) from error
+        raise UnreadableImageError(InvalidReason.IMAGE, str(error) or type(error).__name__) from error
 
 
 def _refuse_absurd(size: tuple[int, int]) -> None:
     width, height = size
     short, long = sorted(size)
     if short < MIN_SIDE or long > MAX_ASPECT * short or width * height > MAX_PIXELS:
-        raise PictureError(InvalidReason.SIZE, f"{height} × {width} pixels")
+        raise UnreadableImageError(InvalidReason.SIZE, f"{height} × {width} pixels")
 
 
 def _scaled(box: tuple[int, int, int, int], vertical: float, horizontal: float) -> tuple[int, int, int, int]:
@@ -212,8 +212,8 @@ def refuse_empty(num_records: int, num_broken: int, path: str) -> None:
         broken = f", and {num_broken:,} broken ones" if num_broken else ""
         raise InputError(
             doing=f"opening the captions in {path}",
-            found=f"no picture with a caption{broken}",
-            expected="pictures and captions under one name: 000.jpg with 000.txt or 000.json in tar files, "
+            found=f"no image with a caption{broken}",
+            expected="images and captions under one name: 000.jpg with 000.txt or 000.json in tar files, "
             "two columns in Parquet, images/ with captions.tsv in a folder",
             fix=f"Look at it with: lexiseg captions check {path}",
         )

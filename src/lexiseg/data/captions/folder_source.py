@@ -10,7 +10,7 @@ from lexiseg.data.folder_lists import folder_error, read_split
 from lexiseg.data.images import IMAGE_SUFFIXES
 from lexiseg.data.labelled_dataset import add_to_digest
 
-_PICTURES, _LIST = "images", "captions.tsv"
+_IMAGES, _LIST = "images", "captions.tsv"
 
 
 class FolderSource(CaptionSource):
@@ -31,38 +31,36 @@ class FolderSource(CaptionSource):
 
     def __init__(self, path: Path, split: str | None = None) -> None:
         self.path = str(path)
-        self.window = 1_000_000  # every picture is a file of its own: no order reads better than another
+        self.window = 1_000_000  # every image is a file of its own: no order reads better than another
         self._invalid: list[InvalidRecord] = []
         captions = self._read_list(path)
-        pictures, doubled = self._find_pictures(path)
+        images, doubled = self._find_images(path)
         captions = {stem: texts for stem, texts in captions.items() if stem not in doubled}
         if split is not None:
             stems = set(read_split(path, split))
-            self._mark(
-                _LIST, sorted(stems - set(pictures)), InvalidReason.NO_PICTURE, f"a stem of {split}.txt"
-            )
-            pictures = {stem: file for stem, file in pictures.items() if stem in stems}
+            self._mark(_LIST, sorted(stems - set(images)), InvalidReason.NO_IMAGE, f"a stem of {split}.txt")
+            images = {stem: file for stem, file in images.items() if stem in stems}
             captions = {stem: texts for stem, texts in captions.items() if stem in stems}
-        self._mark(_PICTURES, sorted(set(pictures) - set(captions)), InvalidReason.NO_CAPTION)
-        self._mark(_LIST, sorted(set(captions) - set(pictures)), InvalidReason.NO_PICTURE)
+        self._mark(_IMAGES, sorted(set(images) - set(captions)), InvalidReason.NO_CAPTION)
+        self._mark(_LIST, sorted(set(captions) - set(images)), InvalidReason.NO_IMAGE)
         self._records: list[tuple[str, Path, tuple[str, ...]]] = []
-        for stem in sorted(set(pictures) & set(captions)):
+        for stem in sorted(set(images) & set(captions)):
             if not captions[stem]:
                 continue  # its only lines are listed as not UTF-8
             try:
-                self._records.append((stem, pictures[stem], clean_captions(captions[stem])))
+                self._records.append((stem, images[stem], clean_captions(captions[stem])))
             except CaptionError as error:
                 self._invalid.append(InvalidRecord(_LIST, stem, error.reason, error.detail))
         self.sizes = [len(self._records)]
         self.invalid = self._invalid
 
     def read(self, index: int) -> RawRecord | InvalidRecord:
-        """Read the picture's file."""
+        """Read the image's file."""
         stem, file, captions = self._records[index]
         try:
-            return RawRecord(_PICTURES, stem, file.read_bytes(), captions)
+            return RawRecord(_IMAGES, stem, file.read_bytes(), captions)
         except OSError as error:
-            return InvalidRecord(_PICTURES, stem, InvalidReason.PICTURE, error.strerror or str(error))
+            return InvalidRecord(_IMAGES, stem, InvalidReason.IMAGE, error.strerror or str(error))
 
     def fingerprint(self) -> str:
         """Hash stems, captions and sizes of files."""
@@ -75,11 +73,11 @@ class FolderSource(CaptionSource):
     def _mark(self, shard: str, stems: list[str], reason: InvalidReason, detail: str = "") -> None:
         self._invalid += [InvalidRecord(shard, stem, reason, detail) for stem in stems]
 
-    def _find_pictures(self, path: Path) -> tuple[dict[str, Path], set[str]]:
-        folder = path / _PICTURES
+    def _find_images(self, path: Path) -> tuple[dict[str, Path], set[str]]:
+        folder = path / _IMAGES
         if not folder.is_dir():
-            fix = "Put the pictures there (jpg, png or webp)."
-            raise folder_error(path, "no folder images/", "pictures in images/", fix)
+            fix = "Put the images there (jpg, png or webp)."
+            raise folder_error(path, "no folder images/", "images in images/", fix)
         by_stem: dict[str, list[Path]] = defaultdict(list)
         for file in sorted(folder.iterdir()):
             if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith("."):
@@ -87,7 +85,7 @@ class FolderSource(CaptionSource):
         for stem, same in by_stem.items():
             if len(same) > 1:
                 names = ", ".join(file.name for file in same)
-                self._invalid.append(InvalidRecord(_PICTURES, stem, InvalidReason.TWICE, names))
+                self._invalid.append(InvalidRecord(_IMAGES, stem, InvalidReason.TWICE, names))
         single = {stem: same[0] for stem, same in by_stem.items() if len(same) == 1}
         return single, set(by_stem) - set(single)
 
@@ -97,7 +95,7 @@ class FolderSource(CaptionSource):
             content = (path / _LIST).read_bytes().removeprefix(b"\xef\xbb\xbf")
         except OSError as error:
             found = f"no readable {_LIST} ({error.strerror})"
-            fix = "Write it: the name of a picture without .jpg, a tab, a caption; one caption a line."
+            fix = "Write it: the name of an image without .jpg, a tab, a caption; one caption a line."
             raise folder_error(path, found, "captions by image stem", fix) from error
         captions: dict[str, list[str]] = defaultdict(list)
         for number, line in enumerate(content.split(b"\n"), 1):
@@ -118,4 +116,4 @@ class FolderSource(CaptionSource):
 
 def is_caption_folder(path: Path) -> bool:
     """Return whether a folder has the layout: images/ or captions.tsv."""
-    return (path / _PICTURES).is_dir() or (path / _LIST).is_file()
+    return (path / _IMAGES).is_dir() or (path / _LIST).is_file()

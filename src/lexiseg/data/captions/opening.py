@@ -1,4 +1,4 @@
-"""Open pictures with captions, whatever they lie in."""
+"""Open images with captions, whatever they lie in."""
 
 import importlib.util
 import re
@@ -14,7 +14,7 @@ from lexiseg.data.augmentation.random_crop import RandomCropSettings
 from lexiseg.data.augmentation.random_erasing import RandomErasing
 from lexiseg.data.augmentation.word_corruption import WordCorruption
 from lexiseg.data.captions.caption_data import CaptionBatchSettings, CaptionData
-from lexiseg.data.captions.decoding import PictureError, decode_picture, refuse_empty
+from lexiseg.data.captions.decoding import UnreadableImageError, decode_image, refuse_empty
 from lexiseg.data.captions.folder_source import FolderSource, is_caption_folder
 from lexiseg.data.captions.invalid_records import InvalidRecordLog
 from lexiseg.data.captions.parquet_source import ParquetSource
@@ -54,14 +54,14 @@ def open_captions(
     erasing: RandomErasing | None = None,
     word_prompts: MakeTexts | None = None,
 ) -> CaptionData:
-    """Open pictures with captions for training.
+    """Open images with captions for training.
 
     Args:
         path: Tar shards, Parquet or a folder; see ``open_caption_source``.
         batch_size: Samples a step over all devices.
-        size: Side of the square pictures.
+        size: Side of the square images.
         seed: Seed of order, augmentation and words.
-        crop: Which part of a picture is taken; None takes the whole picture, squeezed.
+        crop: Which part of an image is taken; None takes the whole image, squeezed.
         auto_augment: Apply the ImageNet policy of AutoAugment.
         corruption: Corruption of caption words; None leaves them.
         replacements: Words for the corruption; None takes the words of the first 10,000 captions.
@@ -112,7 +112,7 @@ def open_caption_source(
     split: str | None = None,
     cache: Path | Literal["default"] | None = "default",
 ) -> CaptionSource:
-    """Open pictures with captions as records in a fixed order.
+    """Open images with captions as records in a fixed order.
 
     Args:
         path: A .tar or .parquet file, a pattern with braces, several of these, a folder of them, or a folder
@@ -143,7 +143,7 @@ def open_caption_source(
 
 
 def read_samples(source: CaptionSource, invalid_log: Path | None = None) -> Iterator[Sample]:
-    """Read all records in order, pictures whole and upright, all captions, nothing changed.
+    """Read all records in order, images whole and upright, all captions, nothing changed.
 
     For evaluation. Broken records are left out and written down.
 
@@ -157,8 +157,8 @@ def read_samples(source: CaptionSource, invalid_log: Path | None = None) -> Iter
         record = source.read(index)
         if isinstance(record, RawRecord):
             try:
-                image = decode_picture(record.picture)
-            except PictureError as error:
+                image = decode_image(record.image)
+            except UnreadableImageError as error:
                 record = InvalidRecord(record.shard, record.key, error.reason, error.detail)
             else:
                 yield Sample(image=image, source=Path(record.source), captions=record.captions)
@@ -182,7 +182,7 @@ def _find_files(pattern: str) -> list[Path]:
         fix = "Download the files first; training reads them in an order of its own, again in every epoch."
         raise _error(pattern, "an address or a command", "files on this machine", fix)
     if pattern.lower().endswith(_COMPRESSED):
-        fix = "Unpack it (gunzip, unzstd, …): pictures are compressed already, and shards are read from the middle."
+        fix = "Unpack it (gunzip, unzstd, …): images are compressed already, and shards are read from the middle."
         raise _error(pattern, "a compressed tar file", "tar files without compression", fix)
     path = Path(pattern)
     if path.is_dir():

@@ -1,4 +1,4 @@
-"""Pack pictures with captions into webdataset tar shards."""
+"""Pack images with captions into webdataset tar shards."""
 
 import importlib.util
 import io
@@ -13,9 +13,9 @@ from typing import Any
 from PIL import Image
 
 from lexiseg.core.errors import MissingPackageError, OutputError
-from lexiseg.data.captions.decoding import PictureError, probe_picture
+from lexiseg.data.captions.decoding import UnreadableImageError, probe_image
 from lexiseg.data.captions.records import CaptionSource, InvalidRecord, RawRecord
-from lexiseg.data.captions.tar_source import PICTURE_EXTENSIONS
+from lexiseg.data.captions.tar_source import IMAGE_EXTENSIONS
 
 _HEADER_BYTES = 512
 
@@ -44,7 +44,7 @@ def pack_captions(
 ) -> Packed:
     """Write all usable records to ``out/00000.tar``, ``out/00001.tar``, …, in order.
 
-    Pictures are copied byte for byte; one caption becomes .txt, several become .json with a list. The
+    Images are copied byte for byte; one caption becomes .txt, several become .json with a list. The
     folder appears when everything is in it. The same records give the same bytes.
 
     Args:
@@ -77,23 +77,23 @@ def pack_captions(
 
 def _member(record: RawRecord) -> dict[str, bytes] | InvalidRecord:
     try:
-        probe_picture(record.picture)
-    except PictureError as error:
+        probe_image(record.image)
+    except UnreadableImageError as error:
         return InvalidRecord(record.shard, record.key, error.reason, error.detail)
-    with Image.open(io.BytesIO(record.picture)) as image:
+    with Image.open(io.BytesIO(record.image)) as image:
         extension = {"JPEG": "jpg", "MPO": "jpg", "TIFF": "tif"}.get(
             image.format or "", str(image.format).lower()
         )
-    picture = record.picture
-    if extension not in PICTURE_EXTENSIONS:  # a format that only its name tells
+    photo = record.image
+    if extension not in IMAGE_EXTENSIONS:  # a format that only its name tells
         extension = "png"
-        with Image.open(io.BytesIO(record.picture)) as image:
+        with Image.open(io.BytesIO(record.image)) as image:
             target = io.BytesIO()
             image.convert("RGB").save(target, "PNG")
-            picture = target.getvalue()
+            photo = target.getvalue()
     if len(record.captions) == 1:
-        return {extension: picture, "txt": record.captions[0].encode()}
-    return {extension: picture, "json": json.dumps({"caption": record.captions}).encode()}
+        return {extension: photo, "txt": record.captions[0].encode()}
+    return {extension: photo, "json": json.dumps({"caption": record.captions}).encode()}
 
 
 class _Names:
@@ -169,6 +169,6 @@ def _folder(out: Path) -> Iterator[Path]:
         raise OutputError(
             doing=f"packing into {out}",
             found=error.strerror or str(error),
-            expected="a folder that can be written to, with room for the pictures",
+            expected="a folder that can be written to, with room for the images",
             fix="Choose another --out.",
         ) from error

@@ -1,4 +1,4 @@
-"""Records in Parquet files: a row a record, pictures as bytes or as paths, read a row group at a time."""
+"""Records in Parquet files: a row a record, images as bytes or as paths, read a row group at a time."""
 
 import hashlib
 import importlib.util
@@ -23,7 +23,7 @@ from lexiseg.data.captions.records import (
 )
 from lexiseg.data.labelled_dataset import add_to_digest
 
-PICTURE_NAMES = (
+IMAGE_NAMES = (
     "image", "picture", "jpg", "jpeg", "png", "webp", "image_bytes", "bytes",
     "image_path", "path", "file", "file_name", "filename",
 )  # fmt: skip
@@ -47,7 +47,7 @@ class ParquetSource(CaptionSource):
 
     Raises:
         MissingPackageError: pyarrow is not installed.
-        DatasetError: There is no column of pictures or captions, or a row group is too large.
+        DatasetError: There is no column of images or captions, or a row group is too large.
     """
 
     kind = "parquet"
@@ -60,7 +60,7 @@ class ParquetSource(CaptionSource):
         self.invalid: list[InvalidRecord] = []
         self._groups: list[tuple[int, int, int]] = []  # file, row group, first row in the file
         self.sizes: list[int] = []
-        self._picture = self._caption = ""
+        self._image = self._caption = ""
         self._key: str | None = None
         num_bytes = 0
         for number, file in enumerate(self.files):
@@ -85,12 +85,12 @@ class ParquetSource(CaptionSource):
                 InvalidRecord(file.name, "", InvalidReason.ARCHIVE, f"not a Parquet file ({error})")
             )
             return 0
-        if not self._picture:
-            self._picture = _choose(file, names, columns.picture, PICTURE_NAMES, "pictures")
+        if not self._image:
+            self._image = _choose(file, names, columns.image, IMAGE_NAMES, "images")
             self._caption = _choose(file, names, columns.caption, CAPTION_NAMES, "captions")
             usual = next((name for name in KEY_NAMES if name in names), None)
             self._key = _choose(file, names, columns.key, (), "keys") if columns.key else usual
-        missing = {self._picture, self._caption, self._key or self._caption} - set(names)
+        missing = {self._image, self._caption, self._key or self._caption} - set(names)
         if missing:
             self.invalid.append(
                 InvalidRecord(file.name, "", InvalidReason.ARCHIVE, f"no column {', '.join(sorted(missing))}")
@@ -129,15 +129,15 @@ class ParquetSource(CaptionSource):
             return InvalidRecord(name, key, error.reason, error.detail)
         except UnicodeDecodeError as error:
             return InvalidRecord(name, key, InvalidReason.NOT_UTF8, f"byte {error.start}")
-        picture = self._picture_bytes(table[self._picture][row].as_py(), self.files[number].parent)
-        if not isinstance(picture, bytes):
-            return InvalidRecord(name, key, InvalidReason.NO_PICTURE, picture)
-        return RawRecord(name, key, picture, captions)
+        image = self._image_bytes(table[self._image][row].as_py(), self.files[number].parent)
+        if not isinstance(image, bytes):
+            return InvalidRecord(name, key, InvalidReason.NO_IMAGE, image)
+        return RawRecord(name, key, image, captions)
 
     @staticmethod
-    def _picture_bytes(value: Any, folder: Path) -> bytes | str:
-        """Return the content of a picture, or say what is wrong."""
-        if isinstance(value, dict):  # as the Hugging Face hub stores pictures
+    def _image_bytes(value: Any, folder: Path) -> bytes | str:
+        """Return the content of an image, or say what is wrong."""
+        if isinstance(value, dict):  # as the Hugging Face hub stores images
             value = value.get("bytes") or value.get("path")
         if isinstance(value, bytes):
             return value
@@ -158,7 +158,7 @@ class ParquetSource(CaptionSource):
             table = self._kept.pop(shard, None)
             if table is None:
                 number, group, _ = self._groups[shard]
-                names = [self._picture, self._caption] + ([self._key] if self._key else [])
+                names = [self._image, self._caption] + ([self._key] if self._key else [])
                 with parquet.ParquetFile(self.files[number]) as content:
                     # without threads: pyarrow's do not live through a fork
                     table = content.read_row_group(group, columns=names, use_threads=False).combine_chunks()
@@ -170,7 +170,7 @@ class ParquetSource(CaptionSource):
     def fingerprint(self) -> str:
         """Hash names, sizes and metadata of the files."""
         digest = hashlib.sha256()
-        add_to_digest(digest, b"columns", f"{self._picture}|{self._caption}|{self._key}".encode())
+        add_to_digest(digest, b"columns", f"{self._image}|{self._caption}|{self._key}".encode())
         add_to_digest(digest, b"groups", repr((self._groups, self.sizes)).encode())
         for file in self.files:
             add_to_digest(digest, file.name.encode("utf-8", "surrogateescape"), _end_of(file))
@@ -196,7 +196,7 @@ def _choose(file: Path, names: list[str], asked: str | None, usual: Sequence[str
             doing=f"looking for the column of {what} in {file}",
             found=f"the columns {', '.join(names)}",
             expected=asked or f"one of {', '.join(usual)}",
-            fix="Name it: CaptionColumns(picture=…, caption=…), or --picture NAME, --caption NAME.",
+            fix="Name it: CaptionColumns(image=…, caption=…), or --image NAME, --caption NAME.",
         )
     return found
 

@@ -12,14 +12,14 @@ class InvalidReason(StrEnum):
 
     ARCHIVE = "unreadable file"
     TRUNCATED = "file cut off"
-    NO_PICTURE = "no picture"
+    NO_IMAGE = "no image"
     NO_CAPTION = "no caption"
     EMPTY_CAPTION = "empty caption"
     NOT_UTF8 = "caption not UTF-8"
     BAD_JSON = "caption not JSON"
     LONG_CAPTION = "caption too long"
-    PICTURE = "unreadable picture"
-    SIZE = "picture size"
+    IMAGE = "unreadable image"
+    SIZE = "image size"
     TWICE = "two files for one record"
 
 
@@ -47,13 +47,13 @@ class RawRecord:
     Attributes:
         shard: Name of its file.
         key: Name of the record there.
-        picture: Content of the picture file, not decoded.
+        image: Content of the image file, not decoded.
         captions: One or more, none empty, white space made single.
     """
 
     shard: str
     key: str
-    picture: bytes
+    image: bytes
     captions: tuple[str, ...]
 
     @property
@@ -67,12 +67,12 @@ class CaptionColumns:
     """What the parts of a record are called, where it is not what is usual.
 
     Attributes:
-        picture: Column of pictures or of their paths in Parquet; None looks for a usual name.
+        image: Column of images or of their paths in Parquet; None looks for a usual name.
         caption: Column of captions in Parquet, key in the .json of a shard; None looks for one.
         key: Column of names of records in Parquet; None counts rows.
     """
 
-    picture: str | None = None
+    image: str | None = None
     caption: str | None = None
     key: str | None = None
 
@@ -110,7 +110,7 @@ class CaptionSource(ABC):
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """Hash what the records are, without reading pictures: 64 hexadecimal digits."""
+        """Hash what the records are, without reading images: 64 hexadecimal digits."""
 
     def describe(self) -> dict[str, Any]:
         """Return what a person should know of the data, as plain values."""

@@ -38,7 +38,7 @@ from lexiseg.data.captions.records import (
 )
 from lexiseg.data.labelled_dataset import add_to_digest
 
-PICTURE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff")
+IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff")
 #: In the order in which they are preferred where a record has several.
 CAPTION_EXTENSIONS = ("txt", "caption", "text", "json")
 _FORMAT = 1  # of the remembered index: another number is never read
@@ -51,7 +51,7 @@ class TarIndex:
     """The usable records of one tar file, in its order, and its invalid.
 
     Attributes:
-        places: A row a record: start and length of the picture, start and length of the caption.
+        places: A row a record: start and length of the image, start and length of the caption.
         is_json: 1 where the caption is JSON.
         keys: Names of the records, joined by zero bytes.
         invalid: What cannot be used, with an empty shard name.
@@ -142,21 +142,21 @@ class _Builder:
         self.parts[extension] = (member.offset_data, member.size)
 
     def close_record(self) -> None:
-        """Check the record that is complete; a key without picture and caption files is no record."""
+        """Check the record that is complete; a key without image and caption files is no record."""
         key, parts, doubled = self.key, self.parts, self.doubled
         self.key, self.parts, self.doubled = None, {}, ""
-        picture = next((parts[name] for name in PICTURE_EXTENSIONS if name in parts), None)
+        image = next((parts[name] for name in IMAGE_EXTENSIONS if name in parts), None)
         caption = next((name for name in CAPTION_EXTENSIONS if name in parts), None)
-        if key is None or (picture is None and caption is None):
+        if key is None or (image is None and caption is None):
             return
         if doubled:
             self.invalid.append(InvalidRecord("", key, InvalidReason.TWICE, f"two .{doubled}"))
-        elif picture is None:
-            self.invalid.append(InvalidRecord("", key, InvalidReason.NO_PICTURE))
+        elif image is None:
+            self.invalid.append(InvalidRecord("", key, InvalidReason.NO_IMAGE))
         elif caption is None:
             self.invalid.append(InvalidRecord("", key, InvalidReason.NO_CAPTION))
         else:
-            self.places.append((*picture, *parts[caption]))
+            self.places.append((*image, *parts[caption]))
             self.is_json.append(caption == "json")
             self.keys.append(key)
 
@@ -302,25 +302,25 @@ class TarSource(CaptionSource):
         self._files = ShardFiles(files)
 
     def read(self, index: int) -> RawRecord | InvalidRecord:
-        """Read picture and caption, in one piece where they are neighbours."""
+        """Read image and caption, in one piece where they are neighbours."""
         shard = bisect_right(self._ends, index)
         row = index - (self._ends[shard - 1] if shard else 0)
         known, name = self.indices[shard], self.names[shard]
         key = known.keys[row]
-        picture_at, picture_size, caption_at, caption_size = known.places[row].tolist()
-        start = min(picture_at, caption_at)
-        stop = max(picture_at + picture_size, caption_at + caption_size)
+        image_at, image_size, caption_at, caption_size = known.places[row].tolist()
+        start = min(image_at, caption_at)
+        stop = max(image_at + image_size, caption_at + caption_size)
         try:
-            if stop - start <= picture_size + caption_size + 16_384:
+            if stop - start <= image_size + caption_size + 16_384:
                 piece = self._files.read(shard, start, stop - start)
-                picture = piece[picture_at - start : picture_at - start + picture_size]
+                image = piece[image_at - start : image_at - start + image_size]
                 text = piece[caption_at - start : caption_at - start + caption_size]
             else:
-                picture = self._files.read(shard, picture_at, picture_size)
+                image = self._files.read(shard, image_at, image_size)
                 text = self._files.read(shard, caption_at, caption_size)
         except OSError as error:
             return InvalidRecord(name, key, InvalidReason.ARCHIVE, str(error))
-        if len(picture) + len(text) < picture_size + caption_size:
+        if len(image) + len(text) < image_size + caption_size:
             return InvalidRecord(
                 name, key, InvalidReason.TRUNCATED, "the file was cut off since it was opened"
             )
@@ -328,7 +328,7 @@ class TarSource(CaptionSource):
             captions = parse_json(text, self.columns.caption) if known.is_json[row] else parse_text(text)
         except CaptionError as error:
             return InvalidRecord(name, key, error.reason, error.detail)
-        return RawRecord(name, key, picture, captions)
+        return RawRecord(name, key, image, captions)
 
     def fingerprint(self) -> str:
         """Hash names of shards, keys, and places and sizes of members."""

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from lexiseg.core.errors import DatasetError, InputError
-from lexiseg.data.captions.decoding import PictureError, decode_picture
+from lexiseg.data.captions.decoding import UnreadableImageError, decode_image
 from lexiseg.data.captions.invalid_records import write_invalid_records
 from lexiseg.data.captions.records import CaptionSource, InvalidRecord, RawRecord
 from lexiseg.data.curation.encoder import PairEncoder
@@ -110,9 +110,9 @@ class EmbedShards(ShardStage):
             raw = self.source.read(record)
             if isinstance(raw, RawRecord):
                 try:
-                    images.append(decode_picture(raw.picture))
+                    images.append(decode_image(raw.image))
                     rows.append((record, raw))
-                except PictureError as error:
+                except UnreadableImageError as error:
                     raw = InvalidRecord(raw.shard, raw.key, error.reason, error.detail)
             if isinstance(raw, InvalidRecord):
                 invalid.append(raw)

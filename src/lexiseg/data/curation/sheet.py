@@ -13,7 +13,7 @@ from PIL import Image
 
 from lexiseg.core.atomic_write import atomic_path
 from lexiseg.core.vocabulary import Vocabulary
-from lexiseg.data.captions.decoding import PictureError, decode_picture
+from lexiseg.data.captions.decoding import UnreadableImageError, decode_image
 from lexiseg.data.captions.folder_source import FolderSource
 from lexiseg.data.captions.records import CaptionSource, RawRecord
 from lexiseg.data.curation.concept_vocabulary import plural, words_of
@@ -134,8 +134,8 @@ def _image(source: CaptionSource, record: int) -> str:
     try:
         if not isinstance(raw, RawRecord):
             return f"<p>{escape(raw.reason.value)}</p>"
-        small = Image.fromarray(np.ascontiguousarray(decode_picture(raw.picture)))
-    except PictureError as error:
+        small = Image.fromarray(np.ascontiguousarray(decode_image(raw.image)))
+    except UnreadableImageError as error:
         return f"<p>{escape(error.detail)}</p>"
     small.thumbnail((_SIDE, _SIDE))
     held = io.BytesIO()

@@ -1,7 +1,7 @@
 """ADE20K: the 150 classes of the scene parsing challenge, and the 847 of the full data set.
 
 150: PNG with 0 for other, 1 to 150. 847: 16-bit TIFF with 0 to 846 and 65535, made from the full
-release with pictures and labels shrunk to a short side of 512, so scores are at reduced size.
+release with images and labels shrunk to a short side of 512, so scores are at reduced size.
 """
 
 from pathlib import Path
@@ -63,7 +63,7 @@ ADE20K_150 = DatasetFacts(
     default_split="val",
     tree=_TREE_150,
     rule="PNG: 1 to 150 become 0 to 149, 0 is void",
-    licence="pictures: for non-commercial research; labels: BSD-3-Clause",
+    licence="images: for non-commercial research; labels: BSD-3-Clause",
     source="http://sceneparsing.csail.mit.edu (ADEChallengeData2016.zip)",
     layouts=(
         Layout(
@@ -150,8 +150,8 @@ ADE20K_847 = DatasetFacts(
     default_split="val",
     tree=_TREE_847,
     rule="16-bit TIFF: 0 to 846, 65535 void; *_seg.png: R // 10 * 256 + G is the id, looked up in objects847.tsv;"
-    " pictures and labels with a short side above 512 are shrunk to 512 (bilinear, nearest)",
-    licence="pictures: for non-commercial research; labels: see the terms at the source",
+    " images and labels with a short side above 512 are shrunk to 512 (bilinear, nearest)",
+    licence="images: for non-commercial research; labels: see the terms at the source",
     source="https://groups.csail.mit.edu/vision/datasets/ADE20K/ (release 2021_17_01, after registration)",
     layouts=(
         Layout(

@@ -123,7 +123,7 @@ def _check_files(
         fix = "Complete the copy or its list. For a part on purpose, say so with --part."
         report.error(split, f"{len(pairs):,} images; published are {published}", fix)
     for what, files in (
-        ("pictures", [pair.image for pair in pairs]),
+        ("images", [pair.image for pair in pairs]),
         ("label files", sorted({pair.label for pair in pairs})),
     ):
         missing = [str(file.relative_to(root)) for file in files if not file.is_file()]

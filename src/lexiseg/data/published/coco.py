@@ -33,9 +33,9 @@ or
 or
   {train2017,val2017}/*.jpg, stuffthingmaps_detectron2/{train2017,val2017}/*.png   0 to 170, 255"""
 
-_LICENCE = "pictures: Flickr terms of use (each its own licence); labels: CC BY 4.0"
+_LICENCE = "images: Flickr terms of use (each its own licence); labels: CC BY 4.0"
 _SOURCE = (
-    "pictures: https://cocodataset.org/#download (train2017.zip, val2017.zip);"
+    "images: https://cocodataset.org/#download (train2017.zip, val2017.zip);"
     " labels: https://github.com/nightrome/cocostuff (stuffthingmaps_trainval2017.zip)"
 )
 _SPLITS = {"train": (118287,), "val": (5000,)}

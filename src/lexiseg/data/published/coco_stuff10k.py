@@ -1,4 +1,4 @@
-"""COCO-Stuff 10k (171 classes): 9,000 training and 1,000 test pictures of COCO train2014.
+"""COCO-Stuff 10k (171 classes): 9,000 training and 1,000 test images of COCO train2014.
 
 Two versions of the .mat files are about, with the same names: 1.0 holds 1 = void and classes from 2;
 1.1 holds the official ids, 0 = void. One read as the other shifts every class and still runs. They are
@@ -105,7 +105,7 @@ STUFF10K = DatasetFacts(
     tree=_TREE,
     rule=".mat 1.0, variable S (transposed in HDF5): 1 void, 2 to 172 become 0 to 170; .mat 1.1: 0 void, official"
     " ids without gaps become 0 to 170; _labelTrainIds.png: 0 void, 1 to 171 become 0 to 170",
-    licence="pictures: Flickr terms of use (each its own licence); labels: CC BY 4.0",
+    licence="images: Flickr terms of use (each its own licence); labels: CC BY 4.0",
     source="https://github.com/nightrome/cocostuff10k (cocostuff-10k-v1.1.zip)",
     layouts=(
         Layout(

@@ -1,4 +1,4 @@
-"""PASCAL Context (VOC 2010 pictures): 59 classes, 60 with "everything else" scored, or all 459.
+"""PASCAL Context (VOC 2010 images): 59 classes, 60 with "everything else" scored, or all 459.
 
 The 59 are the frequent ones of the 459; index 0 of the 60 means none of the 59. Many of the 459 never
 occur in val, so the way of averaging moves the mean by points.
@@ -45,9 +45,9 @@ or
 pcontext_full/{train,val}/{image/*.jpg, label/*.tif}, pcontext_full/labels.txt   16 bits, 0 to 458, 65535
 VOCdevkit/VOC2010/annotations_detectron2/pc459_{train,val}/*.tif                 likewise"""
 
-_LICENCE = "pictures: Flickr terms of use; labels: no licence stated, made for research"
+_LICENCE = "images: Flickr terms of use; labels: no licence stated, made for research"
 _SOURCE = (
-    "pictures: https://host.robots.ox.ac.uk/pascal/VOC/voc2010/ (VOCtrainval_03-May-2010.tar);"
+    "images: https://host.robots.ox.ac.uk/pascal/VOC/voc2010/ (VOCtrainval_03-May-2010.tar);"
     " labels (.mat) and labels.txt: https://cs.stanford.edu/~roozbeh/pascal-context/;"
     " trainval_merged.json and the lists: PASCAL in Detail, https://sites.google.com/view/pasd/dataset"
 )

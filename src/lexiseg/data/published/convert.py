@@ -93,7 +93,7 @@ def _write_one(
         with atomic_path(image_path) as temporary:
             if dataset.layout.shrink_to is not None:
                 Image.fromarray(sample.image).save(temporary, quality=95)
-            elif is_turned(pair.image):  # a folder's pictures are turned upright, its label files are not
+            elif is_turned(pair.image):  # a folder's images are turned upright, its label files are not
                 Image.fromarray(load_as_stored(pair.image)).save(temporary)
             else:
                 shutil.copyfile(pair.image, temporary)
@@ -125,7 +125,7 @@ def _values_of(dataset: PublishedDataset, layout: Layout) -> np.ndarray:
 def _places(
     dataset: PublishedDataset, layout: Layout | None, out: Path, stem: str, image: Path
 ) -> tuple[Path | None, Path]:
-    """Return where picture (None: it stays where it is) and label file go."""
+    """Return where image (None: it stays where it is) and label file go."""
     shrunk = dataset.layout.shrink_to is not None
     if layout is None:
         flat = stem.replace("/", "--")  # the folder has one level
@@ -164,7 +164,7 @@ def _record(dataset: PublishedDataset, out: Path, target: str, hide: Split | Non
             raise _other_conversion(out, f"a damaged {path.name} ({error})", request) from error
     before = done.setdefault(dataset.split, request)
     if {**before, "fingerprint": request["fingerprint"]} == request != before:
-        found = f"the split {dataset.split} of another copy: made from label files or pictures that differ"
+        found = f"the split {dataset.split} of another copy: made from label files or images that differ"
         raise _other_conversion(out, found, request)
     if before != request:
         raise _other_conversion(out, f"label files of the split {dataset.split} made by {before}", request)
@@ -201,5 +201,5 @@ def _refuse_source(dataset: PublishedDataset, out: Path) -> None:
             doing=f"converting {dataset.facts.name}",
             found="the source itself as the place for the result",
             expected="another folder: labels of two layouts in one tree are mistaken for each other",
-            fix="Choose another folder with --out, and link the pictures there.",
+            fix="Choose another folder with --out, and link the images there.",
         )

@@ -27,7 +27,7 @@ class DatasetFacts:
         default_split: The split that numbers are reported on.
         tree: The tree people have, as text.
         rule: How label files are to be read, in words.
-        licence: Licence of pictures and labels.
+        licence: Licence of images and labels.
         source: Where to get it.
         layouts: In the order in which they are looked for.
         read_vocabulary: Gives the classes, from this package or from the copy at a root.

@@ -93,7 +93,7 @@ def _facts(
         "  {validation,train-semi}/WNID/*.JPEG\n"
         "  {validation,train-semi}-segmentation/WNID/*.png     RGB, R + 256 G",
         rule=f"R + 256 G: 0 other, 1 to {count} in ascending order of WordNet id, 1000 void",
-        licence="pictures: ImageNet, for non-commercial research; labels: see the project page",
+        licence="images: ImageNet, for non-commercial research; labels: see the project page",
         source="https://github.com/LUSSeg/ImageNet-S (needs ImageNet-1k)",
         layouts=(
             Layout(

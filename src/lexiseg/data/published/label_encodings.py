@@ -132,19 +132,17 @@ def write_values(path: Path, values: UInt16[np.ndarray, "H W"], bits: Literal[8,
                 expected="values below 255 in an 8-bit file (255 is void)",
                 fix="Choose a layout with 16 bits.",
             )
-        picture = Image.fromarray(
-            np.where(values == IGNORE_INDEX, IGNORE_INDEX_8BIT, values).astype(np.uint8)
-        )
+        image = Image.fromarray(np.where(values == IGNORE_INDEX, IGNORE_INDEX_8BIT, values).astype(np.uint8))
     else:
-        picture = Image.fromarray(values)
+        image = Image.fromarray(values)
     with atomic_path(path) as temporary:
-        picture.save(temporary)
+        image.save(temporary)
 
 
 def _read_tiff(path: Path, num_classes: int) -> UInt16[np.ndarray, "H W"]:
     pixels, mode = _decode(path, "a TIFF of one channel, 16 bits")
     if pixels.ndim == 3:
-        found, fix = f"a {mode} picture", "Write one channel of 16 bits."
+        found, fix = f"a {mode} image", "Write one channel of 16 bits."
         raise _error(path, found, "one channel", fix)
     if pixels.dtype == np.uint8 and num_classes > IGNORE_INDEX_8BIT:
         found = f"an 8-bit file for {num_classes} classes; labels above 254 do not fit and wrap to wrong ones"
@@ -162,7 +160,7 @@ def _read_tiff(path: Path, num_classes: int) -> UInt16[np.ndarray, "H W"]:
 def _two_channels(path: Path, expected: str, *, blue_is_free: bool = False) -> tuple[np.ndarray, np.ndarray]:
     pixels, mode = _decode(path, expected)
     if pixels.ndim != 3 or pixels.shape[2] < 3 or pixels.dtype != np.uint8:
-        raise _error(path, f"a picture of mode {mode}", expected, "Use the file as it was published.")
+        raise _error(path, f"an image of mode {mode}", expected, "Use the file as it was published.")
     red, green, blue = (pixels[..., channel].astype(np.uint16) for channel in range(3))
     if not blue_is_free and blue.any():
         swapped = not red.any()
@@ -177,13 +175,13 @@ def _decode(path: Path, expected: str) -> tuple[np.ndarray, str]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as picture:
-                return np.array(picture), picture.mode
+            with Image.open(path) as image:
+                return np.array(image), image.mode
     except FileNotFoundError as error:
         raise _error(path, "no file there", expected, "Check the path.") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise _error(
-            path, f"a damaged or unknown picture ({error})", expected, "Copy it again from its source."
+            path, f"a damaged or unknown image ({error})", expected, "Copy it again from its source."
         ) from error
 
 

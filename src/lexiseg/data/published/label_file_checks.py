@@ -98,7 +98,7 @@ class FileCheck(NamedTuple):
 
 
 def check_file(facts: DatasetFacts, layout: Layout, mapping: LabelMapping, pair: Pair) -> FileCheck:
-    """Read one label file and compare its size with its picture's; errors are kept, not raised."""
+    """Read one label file and compare its size with its image's; errors are kept, not raised."""
     none = np.zeros(0, np.int64)
     try:
         if not layout.applies(pair.label):
@@ -109,15 +109,15 @@ def check_file(facts: DatasetFacts, layout: Layout, mapping: LabelMapping, pair:
                 fix="Do not mix versions; use one download.",
             )
         values = read_values(pair.label, layout.encoding, facts.num_classes, pair.stem)
-        with Image.open(pair.image) as picture:
-            size = picture.size[::-1]
+        with Image.open(pair.image) as image:
+            size = image.size[::-1]
         refuse_other_size(pair.image, size, pair.label, values.shape, TURNED)
     except LexisegError as error:
         return FileCheck(pair, none, none, error)
     except (OSError, Image.DecompressionBombError) as error:
         return FileCheck(pair, none, none, DatasetError(
-            doing=f"reading {pair.image}", found=f"a damaged or unknown picture ({error})",
-            expected="a picture", fix="Copy it again from its source.",
+            doing=f"reading {pair.image}", found=f"a damaged or unknown image ({error})",
+            expected="an image", fix="Copy it again from its source.",
         ))  # fmt: skip
     counts = np.bincount(values.ravel())
     found = np.flatnonzero(counts)
@@ -160,7 +160,7 @@ def report_values(
         )
     if total.any() and not total[list(layout.expected_values)].all():
         report.warning(
-            split, layout.missing_value_hint, "Compare one label map with its picture, class by class."
+            split, layout.missing_value_hint, "Compare one label map with its image, class by class."
         )
     _report_last(report, layout, mapping, split, total, is_whole=is_whole)
     whole_void = [
@@ -195,7 +195,7 @@ def _report_last(
         split,
         f"no pixel of {layout.highest_label}, the highest class, and {share:.1%} of 255: zero was probably reduced in"
         " place, which turns every class into its neighbour",
-        "Use the original files; one label map beside its picture, class by class, shows it.",
+        "Use the original files; one label map beside its image, class by class, shows it.",
     )
 
 

@@ -1,6 +1,6 @@
 """Layout: one way in which a benchmark lies on people's disks.
 
-Where pictures, label files and lists are, and what the numbers in the label files mean. Most benchmarks
+Where images, label files and lists are, and what the numbers in the label files mean. Most benchmarks
 have several layouts, made by different toolkits.
 """
 
@@ -14,7 +14,7 @@ from lexiseg.data.published.label_encodings import Encoding, LabelMapping
 
 
 class Pair(NamedTuple):
-    """A picture and its label file."""
+    """An image and its label file."""
 
     stem: str
     image: Path
@@ -27,16 +27,16 @@ class Layout:
 
     Attributes:
         name: What it is called in commands and messages.
-        images: Path of a picture, with ``{folder}`` for the split's folder and ``{stem}``.
+        images: Path of an image, with ``{folder}`` for the split's folder and ``{stem}``.
         labels: Path of its label file, likewise.
         code: What the numbers mean; a function of the root where the copy itself says.
         encoding: How the files keep numbers.
-        lists: File with one stem a line, with ``{folder}``; None takes every picture there is.
+        lists: File with one stem a line, with ``{folder}``; None takes every image there is.
         folders: Split to folder (or list) name, where they differ.
         splits: Only these splits come in this layout; None for all.
         not_stems: Endings that mark label files of another layout in the same folder.
         applies: Tells, from the first label file, whether the layout is really this one.
-        shrink_to: Pictures and labels with a longer short side are shrunk to it, in pixels.
+        shrink_to: Images and labels with a longer short side are shrunk to it, in pixels.
         hint: Says what unknown values mean, e.g. that the files are of another version.
         expected_values: File values that every whole copy has; their absence is suspicious.
         missing_value_hint: What the absence of one of ``expected_values`` means.
@@ -69,7 +69,7 @@ class Layout:
         return root / self._fill(self.labels, split).replace("{stem}", stem)
 
     def image_path(self, root: Path, split: str, stem: str) -> Path:
-        """Return where the picture of a stem belongs."""
+        """Return where the image of a stem belongs."""
         return root / self._fill(self.images, split).replace("{stem}", stem)
 
     def holds(self, split: str) -> bool:
@@ -95,7 +95,7 @@ class Layout:
         return False
 
     def stems(self, root: Path, split: str) -> list[str]:
-        """List the stems of a split, sorted: from its list, or else of all pictures and label files."""
+        """List the stems of a split, sorted: from its list, or else of all images and label files."""
         if self.lists is not None:
             return sorted(set(_read_stems(root / self._fill(self.lists, split))))
         stems = set(self._glob(root, self.images, split))

@@ -21,13 +21,13 @@ from lexiseg.data.published.layouts import Pair
 
 _EXIF_ORIENTATION = 0x0112
 #: What to do where height and width of a label file are swapped.
-TURNED = "The sides are swapped: pictures of published sets are read as stored, so turn the label file."
+TURNED = "The sides are swapped: images of published sets are read as stored, so turn the label file."
 
 
 class PublishedDataset(LabelledDataset):
-    """Samples of a benchmark, read from the layout a person has; pictures are read when asked for.
+    """Samples of a benchmark, read from the layout a person has; images are read when asked for.
 
-    Pictures are taken as stored: a turn in the EXIF data is not applied, because published label files
+    Images are taken as stored: a turn in the EXIF data is not applied, because published label files
     belong to the stored pixels.
 
     Args:
@@ -40,7 +40,7 @@ class PublishedDataset(LabelledDataset):
         facts: The benchmark.
         layout: The layout found.
         root: Where its tree begins.
-        pairs: Picture and label file of each sample.
+        pairs: Image and label file of each sample.
 
     Raises:
         DatasetError: Files are missing, or the class names are not in the copy.
@@ -65,7 +65,7 @@ class PublishedDataset(LabelledDataset):
             for stem in self.stems
         ]
         for what, paths in (
-            ("pictures", [pair.image for pair in self.pairs]),
+            ("images", [pair.image for pair in self.pairs]),
             ("label files", [pair.label for pair in self.pairs]),
         ):
             missing = [str(file.relative_to(self.root)) for file in paths if not file.is_file()]
@@ -73,7 +73,7 @@ class PublishedDataset(LabelledDataset):
                 raise folder_error(
                     self.path,
                     f"{len(missing):,} of {len(self.pairs):,} {what} missing: {first_of(missing)}",
-                    f"picture and label file of every image of the split {self.split}",
+                    f"image and label file of every image of the split {self.split}",
                     f"Copy them again; lexiseg datasets check {facts.name} {self.path} lists what else is wrong.",
                 )
 
@@ -85,8 +85,8 @@ class PublishedDataset(LabelledDataset):
         """Read one sample.
 
         Raises:
-            ImageError: The picture cannot be read.
-            DatasetError: The label file cannot be read, has another size than the picture, or holds
+            ImageError: The image cannot be read.
+            DatasetError: The label file cannot be read, has another size than the image, or holds
                 numbers that the layout does not know.
         """
         pair = self.pairs[index]
@@ -135,7 +135,7 @@ class PublishedDataset(LabelledDataset):
         return {"dataset": self.facts.name, "layout": self.layout.name}
 
     def fingerprint(self) -> str:
-        """Hash classes, stems, label files (content), what their numbers mean, pictures (name and size).
+        """Hash classes, stems, label files (content), what their numbers mean, images (name and size).
 
         Returns:
             64 hexadecimal digits; the same files elsewhere give the same.
@@ -154,25 +154,25 @@ class PublishedDataset(LabelledDataset):
 
 
 def load_as_stored(path: Path) -> UInt8[np.ndarray, "H W 3"]:
-    """Read a picture as RGB without the turn that its EXIF data may ask for.
+    """Read an image as RGB without the turn that its EXIF data may ask for.
 
     Raises:
-        ImageError: The picture cannot be read.
+        ImageError: The image cannot be read.
     """
     upright = load_image(path)
     if not is_turned(path):
         return upright
-    with Image.open(path) as picture:
-        return np.array(picture.convert("RGB"))
+    with Image.open(path) as image:
+        return np.array(image.convert("RGB"))
 
 
 def is_turned(path: Path) -> bool:
-    """Return whether the EXIF data of a picture asks for a turn; False where the file cannot be read."""
+    """Return whether the EXIF data of an image asks for a turn; False where the file cannot be read."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as picture:
-                return bool(picture.getexif().get(_EXIF_ORIENTATION, 1) != 1)
+            with Image.open(path) as image:
+                return bool(image.getexif().get(_EXIF_ORIENTATION, 1) != 1)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return False  # whoever needs the pixels says what is wrong with them
 
@@ -180,7 +180,7 @@ def is_turned(path: Path) -> bool:
 def shrink(
     image: UInt8[np.ndarray, "H W 3"], labels: UInt16[np.ndarray, "H W"], short_side: int
 ) -> tuple[UInt8[np.ndarray, "h w 3"], UInt16[np.ndarray, "h w"]]:
-    """Shrink picture (bilinear) and labels (nearest) to a short side; smaller ones stay as they are."""
+    """Shrink image (bilinear) and labels (nearest) to a short side; smaller ones stay as they are."""
     height, width = labels.shape
     scale = short_side / min(height, width)
     if scale >= 1:

@@ -22,7 +22,7 @@ VOCdevkit/VOC2012/
   ImageSets/Segmentation/{train,val,aug,trainaug}.txt
 VOCdevkit/VOCaug/dataset/cls/*.mat            or these (SBD) for aug"""
 
-_LICENCE = "pictures: Flickr terms of use; labels: no licence stated, made for research"
+_LICENCE = "images: Flickr terms of use; labels: no licence stated, made for research"
 _SOURCE = (
     "https://host.robots.ox.ac.uk/pascal/VOC/voc2012/ (VOCtrainval_11-May-2012.tar);"
     " trainaug: SBD, https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/semantic_contours/"

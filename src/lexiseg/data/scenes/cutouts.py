@@ -1,4 +1,4 @@
-"""Cut-out pictures (RGBA) with names, read once at the size they are pasted at."""
+"""Cut-out images (RGBA) with names, read once at the size they are pasted at."""
 
 import hashlib
 import math
@@ -16,7 +16,7 @@ from lexiseg.data.images import IMAGE_SUFFIXES
 from lexiseg.data.scenes.settings import PasteSettings
 
 _TABLE = "names.tsv"
-_EXPECTED = "pictures with transparency (png or webp) around an object"
+_EXPECTED = "images with transparency (png or webp) around an object"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -26,14 +26,14 @@ class Cutouts:
     Attributes:
         names: The classes.
         synonyms: Further names of each class.
-        pictures: RGBA, 0..255, with the colours multiplied by alpha, ``C S S 4``.
-        rows: First picture of each class and the one after its last, ``K 2``.
-        content: Hash of names and pictures.
+        images: RGBA, 0..255, with the colours multiplied by alpha, ``C S S 4``.
+        rows: First image of each class and the one after its last, ``K 2``.
+        content: Hash of names and images.
     """
 
     names: tuple[str, ...]
     synonyms: tuple[tuple[str, ...], ...]
-    pictures: UInt8[np.ndarray, "C S S 4"]
+    images: UInt8[np.ndarray, "C S S 4"]
     rows: Int64[np.ndarray, "K 2"]
     content: str
 
@@ -49,26 +49,26 @@ def read_cutouts(settings: PasteSettings) -> Cutouts:
     """Read the cut-outs of a folder, cropped to what is visible.
 
     Raises:
-        DatasetError: The folder is missing or empty, two classes have one name, or a picture cannot be
+        DatasetError: The folder is missing or empty, two classes have one name, or an image cannot be
             read, has no transparency or shows nothing.
         InputError: ``names`` has a class that is not in the folder.
     """
     entries = _chosen(settings, _listed(settings.folder))
     side = max(16, math.ceil(settings.size * settings.thing_size[1]))
-    pictures: list[np.ndarray] = []
+    images: list[np.ndarray] = []
     rows: list[tuple[int, int]] = []
     digest = hashlib.sha256()
     for entry in entries:
-        rows.append((len(pictures), len(pictures) + len(entry.files)))
+        rows.append((len(images), len(images) + len(entry.files)))
         for file in entry.files:
-            pictures.append(_read(file, side))
-            digest.update(entry.name.encode() + b"\n" + pictures[-1].tobytes())
+            images.append(_read(file, side))
+            digest.update(entry.name.encode() + b"\n" + images[-1].tobytes())
     names = tuple(entry.name for entry in entries)
     further = tuple(entry.further if settings.further_names else () for entry in entries)
     return Cutouts(
         names=names,
         synonyms=without_names_of_others(names, further),
-        pictures=np.stack(pictures),
+        images=np.stack(images),
         rows=np.array(rows, np.int64),
         content=digest.hexdigest(),
     )
@@ -79,13 +79,13 @@ def _listed(folder: Path) -> list[_Entry]:
         raise _error(folder, "a file" if folder.exists() else "no folder there", "Check the path.")
     entries = _from_table(folder) if (folder / _TABLE).is_file() else _from_files(folder)
     if not entries:
-        raise _error(folder, "no picture", "Put them there as NAME.png, or as NAME/anything.png.")
+        raise _error(folder, "no image", "Put them there as NAME.png, or as NAME/anything.png.")
     first: dict[str, _Entry] = {}
     for entry in entries:
         earlier = first.setdefault(_key(entry.name), entry)
         if earlier is not entry:
             found = f"two classes of the name {entry.name!r}: {earlier.files[0]} and {entry.files[0]}"
-            fix = f"Rename one, or put all pictures of the class into one folder {entry.name}/."
+            fix = f"Rename one, or put all images of the class into one folder {entry.name}/."
             raise _error(folder, found, fix, expected="every name once (ignoring case and spacing)")
     return entries
 
@@ -93,9 +93,9 @@ def _listed(folder: Path) -> list[_Entry]:
 def _from_table(folder: Path) -> list[_Entry]:
     """Read file, tab, name, tab, further names; the files are in ``cutouts`` or beside the table.
 
-    Lines of the very same name give several pictures of one class.
+    Lines of the very same name give several images of one class.
     """
-    pictures = folder / "cutouts" if (folder / "cutouts").is_dir() else folder
+    images = folder / "cutouts" if (folder / "cutouts").is_dir() else folder
     entries: dict[str, _Entry] = {}
     for number, line in enumerate(read_lines(folder / _TABLE), 1):
         file, *words = (part.strip() for part in line.split("\t"))
@@ -104,9 +104,9 @@ def _from_table(folder: Path) -> list[_Entry]:
         if not words or not words[0]:
             found = f"no name in line {number} of {_TABLE}: {line[:60]!r}"
             raise _error(folder, found, "Put a tab and the name after the file.", expected="file, tab, name")
-        if not (pictures / file).is_file():
-            found = f"no file {pictures / file}, which line {number} of {_TABLE} names"
-            raise _error(folder, found, "Add the picture or remove the line.")
+        if not (images / file).is_file():
+            found = f"no file {images / file}, which line {number} of {_TABLE} names"
+            raise _error(folder, found, "Add the image or remove the line.")
         name = words[0]
         further = [word.strip() for word in (words[1].split(",") if len(words) > 1 else [])]
         further = [word for word in dict.fromkeys(further) if word and _key(word) != _key(name)]
@@ -114,7 +114,7 @@ def _from_table(folder: Path) -> list[_Entry]:
         entries[name] = _Entry(
             name=name,
             further=tuple(dict.fromkeys((*before.further, *further))),
-            files=(*before.files, pictures / file),
+            files=(*before.files, images / file),
         )
     return list(entries.values())
 
@@ -128,7 +128,7 @@ def _from_files(folder: Path) -> list[_Entry]:
         if path.is_dir():
             files = sorted(f for f in path.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES)
             if not files:
-                raise _error(path, "no picture", "Put pictures of the class there, or remove the folder.")
+                raise _error(path, "no image", "Put images of the class there, or remove the folder.")
             entries.append(_Entry(name=name, further=(), files=tuple(files)))
         elif path.suffix.lower() in IMAGE_SUFFIXES:
             entries.append(_Entry(name=name, further=(), files=(path,)))
@@ -153,22 +153,22 @@ def _read(file: Path, side: int) -> UInt8[np.ndarray, "S S 4"]:
     try:
         with Image.open(file) as opened:
             has_alpha = "A" in opened.getbands() or "transparency" in opened.info
-            picture = opened.convert("RGBA")
+            image = opened.convert("RGBA")
     except Exception as error:  # damaged data makes decoders raise anything
-        found = f"a picture that cannot be read ({error})"
+        found = f"an image that cannot be read ({error})"
         raise _error(file, found, "Copy it again from its source, or remove it.") from error
-    alpha = np.asarray(picture)[..., 3]
+    alpha = np.asarray(image)[..., 3]
     if not has_alpha or alpha.min() > 127:
         fix = "Cut the object out: make what is around it transparent, and save as PNG."
-        raise _error(file, "a picture without transparency", fix)
+        raise _error(file, "an image without transparency", fix)
     if alpha.max() < 128:
-        raise _error(file, "a picture in which nothing is visible", "Remove it.")
+        raise _error(file, "an image in which nothing is visible", "Remove it.")
     lines, columns = np.flatnonzero(alpha.any(1)), np.flatnonzero(alpha.any(0))
     top, left = int(lines[0]), int(columns[0])
     height, width = int(lines[-1]) + 1 - top, int(columns[-1]) + 1 - left
     square = max(height, width)
     left, top = left - (square - width) // 2, top - (square - height) // 2
-    cropped = picture.crop((left, top, left + square, top + square))
+    cropped = image.crop((left, top, left + square, top + square))
     # Colours multiplied by alpha while the size changes: what is see-through has no colour to bleed.
     small = cropped.convert("RGBa").resize((side, side), Image.Resampling.BILINEAR)
     return np.array(small)

@@ -91,7 +91,7 @@ def choose_stuffs(state, weights, low, high, chosen):
 @njit(cache=True, nogil=True)
 @no_type_check
 def tile(state, count, noise, regions):
-    """Divide a picture into ``count`` regions with uneven borders; return the kind of division.
+    """Divide an image into ``count`` regions with uneven borders; return the kind of division.
 
     Horizon: level bands, region 0 at the top. Bands: the same at any angle. Cells: nearest of some points.
     """
@@ -139,7 +139,7 @@ def place_things(state, count, size, smallest, largest, overlap, places):
     Args:
         state: The stream.
         count: Number of things.
-        size: Side of the picture.
+        size: Side of the image.
         smallest: Smallest diameter as a share of the side.
         largest: Largest diameter.
         overlap: 0 hardly, 1 freely.

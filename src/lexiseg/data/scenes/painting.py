@@ -1,4 +1,4 @@
-"""The kernel that paints scenes: pictures, label maps, and how many pixels of each class are visible."""
+"""The kernel that paints scenes: images, label maps, and how many pixels of each class are visible."""
 
 from typing import NamedTuple, no_type_check
 
@@ -20,7 +20,7 @@ class Tables(NamedTuple):
     """What the kernel needs to know of a world. ``Kt`` things, ``Ks`` stuffs, ``C`` cut-outs.
 
     Attributes:
-        size: Side of the picture.
+        size: Side of the image.
         thing_weights: Chance of each thing, ``Kt``.
         thing_labels: Label of each thing, ``Kt``; 65535 = void.
         thing_looks: Pattern, colour family and tilt of each thing, ``Kt 3``; without rows for cut-outs.

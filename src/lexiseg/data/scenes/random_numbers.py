@@ -34,7 +34,7 @@ class Draws:
 
     Args:
         key: As ``scene_key`` gave it.
-        purpose: Streams of different purposes are unrelated: other words leave the picture as it is.
+        purpose: Streams of different purposes are unrelated: other words leave the image as it is.
     """
 
     def __init__(self, key: int, purpose: int) -> None:

@@ -274,7 +274,7 @@ def zero_shot_scenes() -> SceneSettings:
     """Return the scenes of ``weak_shot_scenes`` without the pair, a quarter of the classes unseen.
 
     For masks of some classes and only names of the others (CLIP-to-Seg): unseen classes are in training
-    pictures, as void.
+    images, as void.
     """
     return dataclasses.replace(weak_shot_scenes(), pairs=(), unseen=(), unseen_share=0.25)
 

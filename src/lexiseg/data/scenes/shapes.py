@@ -227,7 +227,7 @@ def paste_thing(state, tables, thing, place, canvas, labels):
     """Paste a cut-out, four interpolated samples a pixel; label where its alpha is at least a half."""
     size, side = tables.size, tables.cutouts.shape[1]
     start, stop = tables.cutout_rows[thing, 0], tables.cutout_rows[thing, 1]
-    picture = tables.cutouts[start + int(unit(state) * (stop - start))]
+    image = tables.cutouts[start + int(unit(state) * (stop - start))]
     cosine, sine = _turned(state, tables.tilt)
     mirror = -1.0 if unit(state) < 0.5 and tables.mirrored else 1.0
     light = 1.0 + 0.3 * tables.colour_jitter * between(state, -1.0, 1.0)
@@ -252,7 +252,7 @@ def paste_thing(state, tables, thing, place, canvas, labels):
                         continue
                     share = 0.25 * (1.0 - abs(column - from_x)) * (1.0 - abs(line - from_y))
                     for channel in range(4):
-                        blended[channel] += share * picture[from_y, from_x, channel]
+                        blended[channel] += share * image[from_y, from_x, channel]
             if blended[3] <= 0.0:
                 continue
             alpha = blended[3] / 255.0

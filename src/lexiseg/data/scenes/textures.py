@@ -62,8 +62,8 @@ def stuff_mix(texture, x, y, height, scale, noise):
         texture: Number in ``class_table.STUFFS``.
         x: Column, shifted at random; at least 0.
         y: Row, shifted at random; at least 0.
-        height: Place from the top of the picture, 0 to 1.
-        scale: Size of bricks and waves; 1 for pictures of 64 pixels.
+        height: Place from the top of the image, 0 to 1.
+        scale: Size of bricks and waves; 1 for images of 64 pixels.
         noise: As ``noise_tables`` gave it.
     """
     grain = noise[0, y & 255, x & 255]

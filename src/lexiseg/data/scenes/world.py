@@ -187,7 +187,7 @@ def _tables(
         thing_labels=np.array(thing_labels, np.int64),
         thing_looks=looks,
         families=np.array(list(FAMILIES.values()), np.float64),
-        cutouts=cutouts.pictures if cutouts else np.zeros((0, 1, 1, 4), np.uint8),
+        cutouts=cutouts.images if cutouts else np.zeros((0, 1, 1, 4), np.uint8),
         cutout_rows=cutouts.rows if cutouts else np.zeros((len(things), 2), np.int64),
         stuff_weights=np.ones(len(textures)),
         stuff_labels=np.array(stuff_labels, np.int64),

@@ -35,7 +35,7 @@ def write_scene_folder(
     hide_unseen: bool = False,
     advance: Callable[[], None] = lambda: None,
 ) -> int:
-    """Write ``num`` scenes, the last ``num_val`` of them for validation; return the number of new pictures.
+    """Write ``num`` scenes, the last ``num_val`` of them for validation; return the number of new images.
 
     The same call goes on where it was stopped. In a world with unseen classes that are ``absent`` from
     training, they are absent from the training scenes here too.
@@ -108,7 +108,7 @@ def _write_scenes(
         if not (image.is_file() and label.is_file()):
             _save(image, Image.fromarray(sample.image))
             assert sample.label_map is not None
-            _save(label, _label_picture(sample.label_map, len(world.vocabulary)))
+            _save(label, _label_image(sample.label_map, len(world.vocabulary)))
             written += 1
         samples[stem] = dataclasses.replace(sample, image=sample.image[:0], label_map=None)
         advance()
@@ -157,16 +157,16 @@ def _write_lists(out: Path, vocabulary: Vocabulary, samples: dict[str, Sample], 
     _write(out / "val.txt", stems[num_train:])
 
 
-def _label_picture(label_map: UInt16[np.ndarray, "H W"], num_classes: int) -> Image.Image:
+def _label_image(label_map: UInt16[np.ndarray, "H W"], num_classes: int) -> Image.Image:
     if num_classes > IGNORE_INDEX_8BIT:
         return Image.fromarray(label_map)
     labels = np.where(label_map == IGNORE_INDEX, IGNORE_INDEX_8BIT, label_map)
     return Image.fromarray(labels.astype(np.uint8))
 
 
-def _save(path: Path, picture: Image.Image) -> None:
+def _save(path: Path, image: Image.Image) -> None:
     with atomic_path(path) as temporary:
-        picture.save(temporary)
+        image.save(temporary)
 
 
 def _write(path: Path, lines: Iterable[str]) -> None:

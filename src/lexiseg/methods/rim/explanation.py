@@ -21,13 +21,13 @@ from lexiseg.inference.predict import EncodedImage
 from lexiseg.methods.rim.segmenter import RIM
 from lexiseg.methods.rim.vocabulary_references import BACKGROUND
 
-#: Reference pictures shown for a region.
+#: Reference images shown for a region.
 NUM_NEAREST = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class NearReference:
-    """A reference picture.
+    """A reference image.
 
     Attributes:
         class_name: The class it stands for.
@@ -65,7 +65,7 @@ class RegionExplanation:
         mask: The region.
         ranking: Candidate classes, the winner first, then the runner-up.
         best_by_cosine: The class that would have won without relations.
-        nearest: The nearest reference pictures of the vocabulary.
+        nearest: The nearest reference images of the vocabulary.
     """
 
     mask: Bool[np.ndarray, "H W"]
@@ -86,14 +86,14 @@ class RegionExplanation:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Explanation:
-    """A picture and its regions, the largest first."""
+    """An image and its regions, the largest first."""
 
     image: UInt8[np.ndarray, "H W 3"]
     regions: tuple[RegionExplanation, ...]
 
 
 def explain(model: RIM, image: ImageSource | EncodedImage, words: Words) -> Explanation:
-    """Tell, for every region of a picture, how its label came about.
+    """Tell, for every region of an image, how its label came about.
 
     Args:
         model: The segmenter.
@@ -102,7 +102,7 @@ def explain(model: RIM, image: ImageSource | EncodedImage, words: Words) -> Expl
 
     Raises:
         VocabularyError: The bank has none of the words.
-        ImageError: The picture cannot be read.
+        ImageError: The image cannot be read.
     """
     vocabulary = Vocabulary.parse(words)
     model.check_vocabulary(vocabulary)
@@ -114,7 +114,7 @@ def explain(model: RIM, image: ImageSource | EncodedImage, words: Words) -> Expl
     features = model.region_features(encoded)
     matched, cosines = model.match(features, chosen)
     names = ["background" if row == BACKGROUND else model.bank.names[row] for row in chosen.bank_rows]
-    known = torch.isin(model.bank.picture_classes, torch.tensor(chosen.bank_rows)).nonzero()[:, 0]
+    known = torch.isin(model.bank.image_classes, torch.tensor(chosen.bank_rows)).nonzero()[:, 0]
     likeness = features @ model.bank.features[known].float().T
     order = np.argsort([-np.count_nonzero(mask) for mask in regions], kind="stable")
     found = []
@@ -129,31 +129,31 @@ def explain(model: RIM, image: ImageSource | EncodedImage, words: Words) -> Expl
             for place in apart.argsort(stable=True).tolist()
         )
         top = likeness[region].topk(min(NUM_NEAREST, len(known)))
-        pictures = known[top.indices].tolist()
+        photos = known[top.indices].tolist()
         found.append(
             RegionExplanation(
                 mask=regions[region],
                 ranking=ranking,
                 best_by_cosine=names[int(matched.best_by_score[region])],
                 nearest=tuple(
-                    _near(model, picture, float(c)) for picture, c in zip(pictures, top.values, strict=True)
+                    _near(model, photo, float(c)) for photo, c in zip(photos, top.values, strict=True)
                 ),
             )
         )
     return Explanation(image=encoded.image, regions=tuple(found))
 
 
-def _near(model: RIM, picture: int, cosine: float) -> NearReference:
+def _near(model: RIM, image: int, cosine: float) -> NearReference:
     bank = model.bank
     return NearReference(
-        class_name=bank.names[int(bank.picture_classes[picture])],
-        origin=bank.origins[picture],
+        class_name=bank.names[int(bank.image_classes[image])],
+        origin=bank.origins[image],
         cosine=cosine,
-        thumbnail=bank.thumbnail(picture),
+        thumbnail=bank.thumbnail(image),
     )
 
 
-_PICTURE_SIDE = 240
+_IMAGE_SIDE = 240
 
 _STYLE = """
 body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:70rem;padding:0 1rem;color:#1a1a1a;background:#fff}
@@ -199,26 +199,26 @@ def _block(explanation: Explanation, region: RegionExplanation) -> str:
         else f'<p class="note">By cosine alone: {escape(region.best_by_cosine)}</p>'
     )
     near = "".join(
-        f'<figure><img alt="reference picture of {escape(each.class_name)}" '
+        f'<figure><img alt="reference image of {escape(each.class_name)}" '
         f'src="data:image/jpeg;base64,{base64.b64encode(each.thumbnail).decode()}">'
         f"<figcaption>{escape(each.class_name)} {each.cosine:.3f}<br>{escape(each.origin)}</figcaption></figure>"
         for each in region.nearest
     )
     return (
         f'<section><img alt="the region labelled {escape(region.label)}" '
-        f'src="data:image/jpeg;base64,{_picture(explanation, region)}">'
-        f"<div><h2>{escape(region.label)}{second}</h2><p>{share:.1%} of the picture</p>"
+        f'src="data:image/jpeg;base64,{_image(explanation, region)}">'
+        f"<div><h2>{escape(region.label)}{second}</h2><p>{share:.1%} of the image</p>"
         f"<table><tr><th>class</th><th>divergence</th><th>cosine</th></tr>{rows}</table>{plain}</div>"
         f'<div><p>Nearest references</p><div class="near">{near}</div></div></section>'
     )
 
 
-def _picture(explanation: Explanation, region: RegionExplanation) -> str:
+def _image(explanation: Explanation, region: RegionExplanation) -> str:
     """Pale everything but the region, shrink, and give a JPEG in base64."""
     pixels = explanation.image.copy()
     pixels[~region.mask] = 192 + pixels[~region.mask] // 4
     small = Image.fromarray(np.ascontiguousarray(pixels))
-    small.thumbnail((_PICTURE_SIDE, _PICTURE_SIDE))
+    small.thumbnail((_IMAGE_SIDE, _IMAGE_SIDE))
     held = io.BytesIO()
     small.save(held, format="JPEG", quality=80)
     return base64.b64encode(held.getvalue()).decode()

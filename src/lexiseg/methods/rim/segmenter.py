@@ -1,11 +1,11 @@
-"""RIM: give a region the class whose reference pictures rank all classes as the region does.
+"""RIM: give a region the class whose reference images rank all classes as the region does.
 
 Wang et al., "Image-to-Image Matching via Foundation Models: A New Perspective for Open-Vocabulary
 Semantic Segmentation", CVPR 2024 (its supplement is titled "Rethinking the Region Classification in
 Open-Vocabulary Semantic Segmentation: An Image-to-Image View").
 
-* Class names become reference pictures (``references``), references become features of their objects.
-* A picture becomes regions; regions of which one holds more than 0.9 of the other are one (stated).
+* Class names become reference images (``references``), references become features of their objects.
+* An image becomes regions; regions of which one holds more than 0.9 of the other are one (stated).
 * A region's similarities to all classes are a ranking; the class wins whose references rank the
   classes most alike. **This formula is our reconstruction** (``ops.ranking``): of the paper's we
   know the idea only.
@@ -58,15 +58,15 @@ _REMEMBERED = 4
 
 
 class RIM(Segmenter):
-    """Label regions by reference pictures. Scores are cosines, of regions where there are any.
+    """Label regions by reference images. Scores are cosines, of regions where there are any.
 
     A class embedding here is its row in the bank. ``class_scores`` is the plain cosine of a patch with
     the nearest reference of a class; it decides only for pixels outside all regions.
 
     Args:
-        bank: Reference pictures of the classes that can be asked for.
+        bank: Reference images of the classes that can be asked for.
         image_encoder: The one the bank was built with.
-        proposer: Cuts pictures into regions.
+        proposer: Cuts images into regions.
         encoder_fingerprint: Content hash of ``image_encoder``.
         proposer_facts: What the proposer is, for the record.
         settings: Inference defaults.
@@ -175,7 +175,7 @@ class RIM(Segmenter):
             )
 
     def regions(self, encoded: EncodedImage) -> Bool[np.ndarray, "Q H W"]:
-        """Propose regions of a picture and fuse them; remembered while ``encoded`` is."""
+        """Propose regions of an image and fuse them; remembered while ``encoded`` is."""
         if encoded not in self._regions:
             masks = self.proposer.propose(encoded.image)
             found = masks.masks

@@ -34,7 +34,7 @@ class RIMSettings:
             ``none`` for no fusing.
         fusing_threshold: Two masks become one where their overlap is more than this part of the
             smaller (stated: 0.9).
-        largest_absorber: Masks above this part of the picture absorb none, as one mask of the whole scene
+        largest_absorber: Masks above this part of the image absorb none, as one mask of the whole scene
             would swallow all; 1 lets them.
         ranking: ``plackett_luce`` over full orders of the candidates, ``top_one``, or ``cosine``: the
             best similarity wins, without relations.
@@ -44,10 +44,10 @@ class RIMSettings:
         over_references: A class is as far as its nearest reference, or the mean of them.
         standardise: Bring every score vector to mean 0 and deviation 1 first.
         own_score: Score of a reference for its own class in its profile: ``itself``: 1, or ``leave_one_out``,
-            measured from its pictures without themselves. Measured: with few pictures a class the second is
+            measured from its images without themselves. Measured: with few images a class the second is
             so low that a region which ranks its class first does not resemble the class.
         background: What the word "background" stands for: ``words`` (the stuff of ``background_words``
-            that the bank has), or ``negatives`` (what surrounded the objects in the reference pictures).
+            that the bank has), or ``negatives`` (what surrounded the objects in the reference images).
             The third policy, a threshold on the cosine, is the inference setting ``background="threshold"``.
         background_words: For ``background="words"``; names of the vocabulary are left out.
         num_negatives: For ``background="negatives"``: references made of them.

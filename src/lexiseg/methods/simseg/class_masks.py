@@ -1,4 +1,4 @@
-"""From scores to a label map: which classes are in a picture, where each is, and who gets an overlap.
+"""From scores to a label map: which classes are in an image, where each is, and who gets an overlap.
 
 docs/methods/simseg.md has the steps; SimSeg (CVPR 2023) does not state them in full, they are a reconstruction.
 """
@@ -17,7 +17,7 @@ from lexiseg.ops.resize import RunningBest
 def present_classes(
     scores: Float32[np.ndarray, " K"], background: int | None, settings: MaskSettings
 ) -> list[int]:
-    """Choose the classes of a picture by its own scores, the best first.
+    """Choose the classes of an image by its own scores, the best first.
 
     The threshold is the mean and a standard deviation (over n - 1) of the largest scores, background's among
     them. A score on the threshold stays; where all are equal nothing is refused. Of
@@ -25,8 +25,8 @@ def present_classes(
 
     Args:
         scores: Score of every class, background too.
-        background: Takes a place among the best and is no class of the picture.
-        settings: How many scores are compared and how many classes a picture has at most.
+        background: Takes a place among the best and is no class of the image.
+        settings: How many scores are compared and how many classes an image has at most.
     """
     best = np.argsort(-scores, kind="stable")
     compared = scores[best[: settings.threshold_top_k]].astype(np.float64)

@@ -79,11 +79,11 @@ def _mean(values: list[float]) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Presence:
-    """Scores of whole pictures, and which classes they let through.
+    """Scores of whole images, and which classes they let through.
 
     Attributes:
         scores: Score of every class for every image.
-        shown: Whether a class has a pixel in the picture.
+        shown: Whether a class has a pixel in the image.
         found: Whether the threshold on scores lets it through.
     """
 
@@ -92,17 +92,17 @@ class Presence:
     found: Bool[np.ndarray, "I K"]
 
     def recall(self, labels: list[int]) -> float:
-        """Return the share of pictures with a class in which it is found, over all of ``labels`` together."""
+        """Return the share of images with a class in which it is found, over all of ``labels`` together."""
         shown = self.shown[:, labels]
         return float((self.found[:, labels] & shown).sum() / max(1, shown.sum()))
 
     def mean_score(self, labels: list[int]) -> float:
-        """Return the mean score of classes in the pictures that they are in."""
+        """Return the mean score of classes in the images that they are in."""
         shown = self.shown[:, labels]
         return float(self.scores[:, labels][shown].mean()) if shown.any() else float("nan")
 
     def score_margin(self, label: int, others: list[int]) -> float:
-        """Return by how much a class outscores others, in pictures with it and at least one of them; a mean."""
+        """Return by how much a class outscores others, in images with it and at least one of them; a mean."""
         beside = self.shown[:, others]
         rows = self.shown[:, label] & beside.any(1)
         if not rows.any():
@@ -113,7 +113,7 @@ class Presence:
 
 @torch.inference_mode()
 def class_presence(model: SimSeg, samples: Iterable[Sample], vocabulary: Vocabulary) -> Presence:
-    """Score every class for every picture, and apply the model's own threshold.
+    """Score every class for every image, and apply the model's own threshold.
 
     Args:
         model: In eval mode.

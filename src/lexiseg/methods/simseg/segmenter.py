@@ -4,7 +4,7 @@ Yi et al., "A Simple Framework for Text-Supervised Semantic Segmentation", CVPR 
 with captions, nothing else; a class is a word. Every token is projected to the shared space, the tokens of
 an image or a sentence are pooled channel by channel (``text_encoder``), and the vectors are contrasted.
 
-Differences from the paper: docs/methods/simseg.md. A picture seen through windows, a vocabulary of one or
+Differences from the paper: docs/methods/simseg.md. An image seen through windows, a vocabulary of one or
 two words, and pixels without a mask where background is no class have rules of ours.
 """
 
@@ -45,14 +45,14 @@ from lexiseg.ops.gather import gather_batch
 from lexiseg.ops.resize import RunningBest
 from lexiseg.ops.similarity import similarity_map
 
-#: Below every cosine that a class of a picture can have.
+#: Below every cosine that a class of an image can have.
 _NEVER = -1.0
 
 
 class SimSeg(Segmenter, ContrastiveTrainable):
     """Train on captions, then segment by class names. Scores are cosines.
 
-    The score map of a segmentation holds what the whole picture scored for the class of each pixel.
+    The score map of a segmentation holds what the whole image scored for the class of each pixel.
 
     Args:
         image_encoder: Gives patch tokens and, for pooling ``cls``, a global token.
@@ -184,7 +184,7 @@ class SimSeg(Segmenter, ContrastiveTrainable):
             raise InputError(
                 doing="cutting SimSeg's maps into masks",
                 found=f"refine = {settings.refine!r}",
-                expected="none (half of a map's range is the limit) or crf (masks follow the picture's colours)",
+                expected="none (half of a map's range is the limit) or crf (masks follow the image's colours)",
                 fix="Use --refine crf, or none.",
             )
 
@@ -224,7 +224,7 @@ class SimSeg(Segmenter, ContrastiveTrainable):
     def _masks(
         self, encoded: EncodedImage, maps: Float32[np.ndarray, "M h w"], settings: InferenceSettings
     ) -> Bool[np.ndarray, "M H W"]:
-        """Cut maps into masks at the size that the model saw, close them, and resize them to the picture's."""
+        """Cut maps into masks at the size that the model saw, close them, and resize them to the image's."""
         large = upsample_nearest(scale_map(maps), self.stride)
         if settings.refine == "crf":
             from lexiseg.ops.dense_crf import DenseCrf
@@ -237,6 +237,6 @@ class SimSeg(Segmenter, ContrastiveTrainable):
 
 
 def seen_pixels(encoded: EncodedImage) -> UInt8[np.ndarray, "h w 3"]:
-    """Return the picture as the model saw it, 0..255."""
+    """Return the image as the model saw it, 0..255."""
     pixels = resize_image(encoded.image, encoded.resized_size)
     return np.ascontiguousarray((pixels * 255).round().to(torch.uint8).permute(1, 2, 0).numpy())

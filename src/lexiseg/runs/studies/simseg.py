@@ -163,7 +163,7 @@ def table12() -> Ablation:
 
 
 def common_class() -> Ablation:
-    """Put a person into more and more pictures."""
+    """Put a person into more and more images."""
 
     def shown(frequency: float) -> Cell:
         return Cell(

@@ -272,7 +272,7 @@ class StoreCounter:
                 doing=f"scoring {image.stem!r} of {self.store.where(image.stem)}",
                 found="a prediction of {}×{} (height × width) for a truth of {}".format(*image.size, shown),
                 expected="the same size",
-                fix="The picture was changed after it was predicted: delete the store and predict again.",
+                fix="The image was changed after it was predicted: delete the store and predict again.",
             )
         top = int(true.labels[true.labels != IGNORE_INDEX].max(initial=0))
         if top >= len(self.classes):

@@ -35,7 +35,7 @@ class Manifest:
         opened_with: Its name and the rules its label files were read by (``LabelledDataset.opened_with``); empty
             for a data set that cannot be opened by name.
         split: Its split, or None for all images.
-        data_fingerprint: Of pictures, label files and classes.
+        data_fingerprint: Of images, label files and classes.
         stems: Its images.
         file_names: File of each image below the data set's path; empty where it is not known.
         redecisions: What may be decided again from the kept scores (``Segmenter.redecisions``); nothing in

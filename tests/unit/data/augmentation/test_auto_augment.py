@@ -53,7 +53,7 @@ def test_geometry_fills_with_grey() -> None:
     assert (np.asarray(OPERATIONS["rotate"](red, 1.0))[0, 0] == 128).all()
 
 
-def test_the_same_numbers_give_the_same_picture_and_all_pairs_are_drawn(image: Image.Image) -> None:
+def test_the_same_numbers_give_the_same_image_and_all_pairs_are_drawn(image: Image.Image) -> None:
     first, second = (np.asarray(auto_augment(image, np.random.default_rng(7))) for _ in range(2))
     assert np.array_equal(first, second)
     rng = np.random.default_rng(0)

@@ -3,7 +3,7 @@ import numpy as np
 from lexiseg.data.augmentation.labelled_crop import jitter_colours
 
 
-def test_grey_stays_grey_and_the_picture_given_is_not_changed() -> None:
+def test_grey_stays_grey_and_the_image_given_is_not_changed() -> None:
     image = np.repeat(np.arange(0, 256, 4, dtype=np.uint8).reshape(8, 8, 1), 3, axis=2)
     before = image.copy()
     for seed in range(40):

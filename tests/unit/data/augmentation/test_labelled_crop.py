@@ -10,8 +10,8 @@ from lexiseg.data.augmentation.labelled_crop import LabelledCropSettings, crop_w
 PLAIN = LabelledCropSettings(size=32, flip=False, colour_jitter=False)
 
 
-def picture(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draw labels in quarters, and the picture in a colour for each label."""
+def photo(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw labels in quarters, and the image in a colour for each label."""
     labels = np.zeros((height, width), np.uint16)
     labels[height // 2 :] += 2
     labels[:, width // 2 :] += 1
@@ -20,8 +20,8 @@ def picture(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
 
 @settings(max_examples=60, deadline=None)
 @given(height=st.integers(1, 90), width=st.integers(1, 90), seed=st.integers(0, 1000))
-def test_picture_labels_and_padding_fit_together(height: int, width: int, seed: int) -> None:
-    image, labels = picture(height, width)
+def test_image_labels_and_padding_fit_together(height: int, width: int, seed: int) -> None:
+    image, labels = photo(height, width)
     crop = crop_with_labels(image, labels, PLAIN, np.random.default_rng(seed))
     assert (crop.image[crop.padding] == 128).all()
     assert np.array_equal(crop.padding, crop.label_map == IGNORE_INDEX)
@@ -32,7 +32,7 @@ def test_picture_labels_and_padding_fit_together(height: int, width: int, seed: 
 
 
 def test_padding_is_on_the_right_and_below() -> None:
-    image, labels = picture(20, 40)
+    image, labels = photo(20, 40)
     settings = LabelledCropSettings(size=32, min_scale=0.5, max_scale=0.5, flip=False, colour_jitter=False)
     crop = crop_with_labels(image, labels, settings, np.random.default_rng(0))
     assert not crop.padding[:16].any()
@@ -40,7 +40,7 @@ def test_padding_is_on_the_right_and_below() -> None:
 
 
 def test_scales_are_steps_between_their_ends() -> None:
-    image, labels = picture(40, 40)
+    image, labels = photo(40, 40)
     settings = LabelledCropSettings(
         size=80, base_short_side=40, max_scale=1.5, flip=False, colour_jitter=False
     )
@@ -50,7 +50,7 @@ def test_scales_are_steps_between_their_ends() -> None:
 
 
 def test_a_crop_without_a_valid_class_is_drawn_again() -> None:
-    image, labels = picture(64, 64)
+    image, labels = photo(64, 64)
     labels[:] = IGNORE_INDEX
     labels[:6, :6] = 3
     crop = LabelledCropSettings(
@@ -67,8 +67,8 @@ def test_a_crop_without_a_valid_class_is_drawn_again() -> None:
     assert (again.label_map == 0).any()
 
 
-def test_flipping_mirrors_picture_labels_and_nothing_else() -> None:
-    image, labels = picture(32, 32)
+def test_flipping_mirrors_image_labels_and_nothing_else() -> None:
+    image, labels = photo(32, 32)
     whole = {"size": 32, "min_scale": 1.0, "max_scale": 1.0, "colour_jitter": False}
     flips = set()
     for seed in range(12):
@@ -81,7 +81,7 @@ def test_flipping_mirrors_picture_labels_and_nothing_else() -> None:
 
 
 def test_colours_change_but_labels_and_padding_do_not() -> None:
-    image, labels = picture(20, 40)
+    image, labels = photo(20, 40)
     jittered = LabelledCropSettings(size=32, flip=False)
     pairs = [
         [crop_with_labels(image, labels, how, np.random.default_rng(seed)) for how in (PLAIN, jittered)]

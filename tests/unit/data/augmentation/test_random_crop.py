@@ -11,7 +11,7 @@ from lexiseg.data.augmentation.seeding import sample_rng
 
 @settings(max_examples=100, deadline=None)
 @given(height=st.integers(1, 700), width=st.integers(1, 700), seed=st.integers(0, 1000))
-def test_a_box_lies_in_the_picture(height: int, width: int, seed: int) -> None:
+def test_a_box_lies_in_the_image(height: int, width: int, seed: int) -> None:
     top, left, box_height, box_width = draw_crop(
         height, width, RandomCropSettings(), np.random.default_rng(seed)
     )
@@ -32,7 +32,7 @@ def test_areas_and_aspects_fill_their_ranges() -> None:
     assert abs(np.log(aspects).mean()) < 0.02  # as often wide as high
 
 
-def test_a_thin_picture_gives_its_middle() -> None:
+def test_a_thin_image_gives_its_middle() -> None:
     box = draw_crop(10, 1000, RandomCropSettings(), np.random.default_rng(0))
     assert box == (0, 493, 10, 13)
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from caption_files import good_members, picture_bytes, write_folder, write_parquet, write_shard, write_shards
+from caption_files import good_members, image_bytes, write_folder, write_parquet, write_shard, write_shards
 from lexiseg.core.batch import Batch
 from lexiseg.core.errors import DatasetError
 from lexiseg.data.augmentation.rand_augment import RandAugment
@@ -36,9 +36,9 @@ def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
         return write_shards(tmp_path / "shards")
     if request.param == "folder":
         return write_folder(tmp_path / "folder")
-    pictures = [picture_bytes(number) for number in range(40)]
+    images = [image_bytes(number) for number in range(40)]
     captions = [[f"one of {number}", f"another of {number}"] for number in range(40)]
-    return write_parquet(tmp_path / "data.parquet", {"image": pictures, "captions": captions})
+    return write_parquet(tmp_path / "data.parquet", {"image": images, "captions": captions})
 
 
 def test_workers_change_no_batch(path: Path, tmp_path: Path) -> None:
@@ -85,14 +85,14 @@ def test_one_of_several_captions_is_drawn_anew_in_each_epoch(tmp_path: Path) -> 
     assert seen["images#007"] == {f"caption {turn} of 7" for turn in range(3)}
 
 
-def test_a_picture_is_augmented_differently_in_each_epoch(tmp_path: Path) -> None:
+def test_a_image_is_augmented_differently_in_each_epoch(tmp_path: Path) -> None:
     data = open_small(write_folder(tmp_path / "folder", count=6), tmp_path)
     first, second = data.batches(start_step=0, stop_step=2)
     at = second.sources.index(first.sources[0])
     assert not torch.equal(first.images[0], second.images[at])
 
 
-def test_without_augmentation_a_picture_is_only_resized(tmp_path: Path) -> None:
+def test_without_augmentation_a_image_is_only_resized(tmp_path: Path) -> None:
     data = open_small(
         write_folder(tmp_path / "folder", count=6), tmp_path, crop=None, auto_augment=False, corruption=None
     )
@@ -104,7 +104,7 @@ def test_without_augmentation_a_picture_is_only_resized(tmp_path: Path) -> None:
 def test_word_prompts_come_with_the_caption_and_are_the_same_in_any_process(
     path: Path, tmp_path: Path
 ) -> None:
-    prompts = WordPrompts(tagger=WordListTagger({"caption", "one", "another", "picture"}), count=2)
+    prompts = WordPrompts(tagger=WordListTagger({"caption", "one", "another", "image"}), count=2)
     data = open_small(path, tmp_path, word_prompts=prompts, corruption=None)
     here, there = (list(data.batches(start_step=0, stop_step=5, num_workers=workers)) for workers in (0, 2))
     for first, second in zip(here, there, strict=True):
@@ -169,13 +169,13 @@ def test_the_seed_changes_batches_and_fingerprint(path: Path, tmp_path: Path) ->
 def broken_shards(folder: Path) -> Path:
     """Write 40 records, of which 8 are broken in 6 ways."""
     records = [good_members(number) for number in range(40)]
-    records[3]["jpg"] = b"not a picture"
-    records[4]["jpg"] = picture_bytes(4)[:200]
+    records[3]["jpg"] = b"not an image"
+    records[4]["jpg"] = image_bytes(4)[:200]
     records[5]["txt"] = b"caf\xe9"
     records[6]["txt"] = b"  \n"
     del records[7]["txt"]
     del records[8]["jpg"]
-    records[9]["jpg"] = picture_bytes(9, height=8, width=300)
+    records[9]["jpg"] = image_bytes(9, height=8, width=300)
     records[21]["jpg"] = b""
     write_shard(folder / "a.tar", records[:20])
     write_shard(folder / "b.tar", records[20:])
@@ -195,14 +195,14 @@ def test_broken_records_are_listed_once_and_their_places_filled(tmp_path: Path, 
     }
     found = {(record.shard, record.key): record.reason.value for record in data.broken()}
     assert found == {
-        ("a.tar", "00003"): "unreadable picture",
-        ("a.tar", "00004"): "unreadable picture",
+        ("a.tar", "00003"): "unreadable image",
+        ("a.tar", "00004"): "unreadable image",
         ("a.tar", "00005"): "caption not UTF-8",
         ("a.tar", "00006"): "empty caption",
         ("a.tar", "00007"): "no caption",
-        ("a.tar", "00008"): "no picture",
-        ("a.tar", "00009"): "picture size",
-        ("b.tar", "00021"): "unreadable picture",
+        ("a.tar", "00008"): "no image",
+        ("a.tar", "00009"): "image size",
+        ("b.tar", "00021"): "unreadable image",
     }
     assert sum(data.describe()["broken"].values()) == 8
     lines = [

@@ -10,13 +10,13 @@ from lexiseg.data.captions.invalid_records import (
 )
 from lexiseg.data.captions.records import InvalidReason, InvalidRecord
 
-RECORDS = [InvalidRecord("a.tar", f"{n}", InvalidReason.PICTURE, "why") for n in range(3)]
+RECORDS = [InvalidRecord("a.tar", f"{n}", InvalidReason.IMAGE, "why") for n in range(3)]
 pytestmark = pytest.mark.filterwarnings("ignore:a record cannot be used")
 
 
 def test_what_several_processes_write_is_merged(tmp_path: Path) -> None:
     (tmp_path / "other-1.jsonl").write_text(
-        '{"shard": "a.tar", "key": "1", "reason": "unreadable picture", "detail": "other words"}\n'
+        '{"shard": "a.tar", "key": "1", "reason": "unreadable image", "detail": "other words"}\n'
         '{"shard": "b.tar", "key": "9", "reason": "no caption", "detail": ""}\n{"shard": "c.t'
     )
     log = InvalidRecordLog(tmp_path)

@@ -6,8 +6,8 @@ import pytest
 
 from caption_files import (
     good_members,
+    image_bytes,
     json_members,
-    picture_bytes,
     write_folder,
     write_parquet,
     write_shard,
@@ -27,16 +27,16 @@ def test_one_file_a_folder_a_pattern_and_a_list_give_the_same_records(tmp_path: 
     files = sorted(folder.iterdir())
     asked = [folder, str(folder), str(folder / "part-{000..002}.tar"), files, [str(file) for file in files]]
     sources = [open_caption_source(paths) for paths in asked]
-    expected = [(f"picture number {number}",) for number in range(50)]
+    expected = [(f"image number {number}",) for number in range(50)]
     assert all(captions_of(source) == expected for source in sources)
     assert len({source.fingerprint() for source in sources}) == 1
     assert captions_of(open_caption_source(files[1])) == expected[17:26]
 
 
-def test_pictures_are_the_bytes_that_were_written(tmp_path: Path) -> None:
+def test_images_are_the_bytes_that_were_written(tmp_path: Path) -> None:
     source = open_caption_source(write_shards(tmp_path / "shards"))
     record = source.read(20)
-    assert record == RawRecord("part-001.tar", "00020", picture_bytes(20), ("picture number 20",))
+    assert record == RawRecord("part-001.tar", "00020", image_bytes(20), ("image number 20",))
     assert record.source == "part-001.tar#00020"
 
 
@@ -49,7 +49,7 @@ def test_webdataset_reads_the_same_records(tmp_path: Path) -> None:
     for index, sample in enumerate(theirs):
         record = ours.read(index)
         assert isinstance(record, RawRecord)
-        assert (record.key, record.picture) == (sample["__key__"], sample["jpg"])
+        assert (record.key, record.image) == (sample["__key__"], sample["jpg"])
         assert record.captions == (sample["txt"].decode(),)
 
 
@@ -79,7 +79,7 @@ def test_json_captions_may_be_several_and_under_another_key(tmp_path: Path) -> N
     ],
 )
 def test_json_that_is_no_caption_is_named(tmp_path: Path, content: bytes, reason: InvalidReason) -> None:
-    record = {"__key__": "a", "jpg": picture_bytes(0), "json": content}
+    record = {"__key__": "a", "jpg": image_bytes(0), "json": content}
     found = open_caption_source(write_shard(tmp_path / "a.tar", [record])).read(0)
     assert isinstance(found, InvalidRecord)
     assert found.reason is reason
@@ -92,40 +92,40 @@ def test_a_caption_of_a_whole_page_is_refused(tmp_path: Path) -> None:
 
 
 def test_parquet_finds_usual_columns_and_several_captions(tmp_path: Path) -> None:
-    rows = {"id": ["x", "y"], "image": [{"bytes": picture_bytes(n), "path": None} for n in (0, 1)]}
+    rows = {"id": ["x", "y"], "image": [{"bytes": image_bytes(n), "path": None} for n in (0, 1)]}
     path = write_parquet(tmp_path / "a.parquet", {**rows, "text": [["one", "two"], ["three"]]})
     source = open_caption_source(path)
-    assert source.read(0) == RawRecord("a.parquet", "x", picture_bytes(0), ("one", "two"))
+    assert source.read(0) == RawRecord("a.parquet", "x", image_bytes(0), ("one", "two"))
     assert source.sizes == [2]
 
 
-def test_parquet_reads_pictures_by_path_and_names_rows_without_a_picture(tmp_path: Path) -> None:
+def test_parquet_reads_images_by_path_and_names_rows_without_a_image(tmp_path: Path) -> None:
     (tmp_path / "p").mkdir()
-    (tmp_path / "p" / "0.jpg").write_bytes(picture_bytes(0))
+    (tmp_path / "p" / "0.jpg").write_bytes(image_bytes(0))
     columns = {"file_name": ["p/0.jpg", "p/1.jpg", None], "caption": ["zero", "one", None]}
     source = open_caption_source(write_parquet(tmp_path / "a.parquet", columns))
     first, second, third = map(source.read, range(3))
-    assert first == RawRecord("a.parquet", "0", picture_bytes(0), ("zero",))
+    assert first == RawRecord("a.parquet", "0", image_bytes(0), ("zero",))
     assert isinstance(second, InvalidRecord)
-    assert second.reason is InvalidReason.NO_PICTURE
+    assert second.reason is InvalidReason.NO_IMAGE
     assert "p/1.jpg" in second.detail
     assert third == InvalidRecord("a.parquet", "2", InvalidReason.NO_CAPTION)
 
 
 def test_parquet_columns_can_be_named_and_wrong_names_are_explained(tmp_path: Path) -> None:
-    path = write_parquet(tmp_path / "a.parquet", {"foto": [picture_bytes(0)], "satz": ["ein Hund"]})
+    path = write_parquet(tmp_path / "a.parquet", {"foto": [image_bytes(0)], "satz": ["ein Hund"]})
     with pytest.raises(
-        DatasetError, match=r"column of pictures.*found the columns foto, satz; expected one of im"
+        DatasetError, match=r"column of images.*found the columns foto, satz; expected one of im"
     ):
         open_caption_source(path)
     with pytest.raises(DatasetError, match=r"expected nix\. Name it: .*--caption NAME"):
-        open_caption_source(path, columns=CaptionColumns(picture="foto", caption="nix"))
-    source = open_caption_source(path, columns=CaptionColumns(picture="foto", caption="satz"))
+        open_caption_source(path, columns=CaptionColumns(image="foto", caption="nix"))
+    source = open_caption_source(path, columns=CaptionColumns(image="foto", caption="satz"))
     assert captions_of(source) == [("ein Hund",)]
 
 
 def test_a_file_that_is_no_parquet_is_listed_beside_good_ones(tmp_path: Path) -> None:
-    write_parquet(tmp_path / "a.parquet", {"image": [picture_bytes(0)], "caption": ["a"]})
+    write_parquet(tmp_path / "a.parquet", {"image": [image_bytes(0)], "caption": ["a"]})
     (tmp_path / "b.parquet").write_bytes(b"PAR1 rot")
     source = open_caption_source(tmp_path)
     assert len(source) == 1
@@ -136,16 +136,16 @@ def test_a_file_that_is_no_parquet_is_listed_beside_good_ones(tmp_path: Path) ->
 
 def test_a_folder_lists_what_does_not_fit_together(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "f", count=5, captions=1)
-    (folder / "images" / "lonely.png").write_bytes(picture_bytes(9, kind="PNG"))
-    (folder / "images" / "004.jpg").write_bytes(picture_bytes(9))
-    lines = b"ghost\tno picture of it\nno tab here\n001\tcaf\xe9\n"
+    (folder / "images" / "lonely.png").write_bytes(image_bytes(9, kind="PNG"))
+    (folder / "images" / "004.jpg").write_bytes(image_bytes(9))
+    lines = b"ghost\tno image of it\nno tab here\n001\tcaf\xe9\n"
     (folder / "captions.tsv").write_bytes((folder / "captions.tsv").read_bytes() + lines)
     source = open_caption_source(folder)
     assert captions_of(source) == [(f"caption 0 of {number}",) for number in range(4)]
     assert {(record.key, record.reason) for record in source.invalid} == {
         ("lonely", InvalidReason.NO_CAPTION),
         ("004", InvalidReason.TWICE),
-        ("ghost", InvalidReason.NO_PICTURE),
+        ("ghost", InvalidReason.NO_IMAGE),
         ("line 7", InvalidReason.NO_CAPTION),
         ("001 (line 8)", InvalidReason.NOT_UTF8),
     }
@@ -192,7 +192,7 @@ def test_tar_files_beside_parquet_files_are_refused(tmp_path: Path) -> None:
 def test_a_shard_without_records_is_refused_for_training_only(tmp_path: Path) -> None:
     path = write_shard(tmp_path / "a.tar", [{"__key__": "a", "cls": b"3"}])
     assert len(open_caption_source(path)) == 0
-    with pytest.raises(InputError, match=r"no picture with a caption.*lexiseg captions check"):
+    with pytest.raises(InputError, match=r"no image with a caption.*lexiseg captions check"):
         open_captions(path, batch_size=1)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from caption_files import good_members, picture_bytes, write_shard
+from caption_files import good_members, image_bytes, write_shard
 from lexiseg.data.captions.opening import open_caption_source
 from lexiseg.data.captions.records import InvalidReason, InvalidRecord
 from lexiseg.data.captions.tar_source import index_tar, read_tar_index
@@ -21,11 +21,11 @@ def write_members(path: Path, members: list[tuple[str, bytes]]) -> Path:
 
 
 def test_keys_end_at_the_first_dot_of_the_last_part(tmp_path: Path) -> None:
-    members = [("v1.0/a.JPG", picture_bytes(0)), ("v1.0/a.txt", b"one"), ("v1.0/a.seg.png", b"ignored")]
+    members = [("v1.0/a.JPG", image_bytes(0)), ("v1.0/a.txt", b"one"), ("v1.0/a.seg.png", b"ignored")]
     index = read_tar_index(write_members(tmp_path / "a.tar", members))
     assert index.keys == ("v1.0/a",)
     assert not index.invalid
-    assert index.places[0, 1] == len(picture_bytes(0))
+    assert index.places[0, 1] == len(image_bytes(0))
 
 
 def test_long_names_and_members_of_other_programs_do_not_disturb(tmp_path: Path) -> None:
@@ -33,7 +33,7 @@ def test_long_names_and_members_of_other_programs_do_not_disturb(tmp_path: Path)
     members = [
         ("__meta__/info.txt", b"skipped"),
         ("README", b"no extension"),
-        (f"{long}.jpg", picture_bytes(0)),
+        (f"{long}.jpg", image_bytes(0)),
         (f"{long}.txt", "zwölf Hunde".encode()),
         ("b.cls", b"3"),
     ]
@@ -45,8 +45,8 @@ def test_long_names_and_members_of_other_programs_do_not_disturb(tmp_path: Path)
 
 
 def test_a_key_that_comes_back_is_another_record_and_two_files_of_one_kind_are_broken(tmp_path: Path) -> None:
-    pair = [("a.jpg", picture_bytes(0)), ("a.txt", b"one")]
-    twice = [("c.jpg", picture_bytes(0)), ("c.jpg", picture_bytes(1)), ("c.txt", b"two")]
+    pair = [("a.jpg", image_bytes(0)), ("a.txt", b"one")]
+    twice = [("c.jpg", image_bytes(0)), ("c.jpg", image_bytes(1)), ("c.txt", b"two")]
     index = read_tar_index(write_members(tmp_path / "a.tar", [*pair, ("b.cls", b""), *pair, *twice]))
     assert index.keys == ("a (1 of 2)", "a (2 of 2)")
     assert index.invalid == (InvalidRecord("", "c", InvalidReason.TWICE, "two .jpg"),)

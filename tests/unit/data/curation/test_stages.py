@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from caption_files import picture_bytes, write_parquet
+from caption_files import image_bytes, write_parquet
 from curation_toys import (
     ToyEncoder,
     cluster_all,
@@ -347,7 +347,7 @@ def test_what_does_not_fit_is_refused_and_says_what_to_do(copied, data, words, s
 
 def test_two_records_of_one_name_are_refused_with_their_rows(tmp_path):
     columns = {
-        "image": [picture_bytes(number, kind="PNG") for number in range(5)],
+        "image": [image_bytes(number, kind="PNG") for number in range(5)],
         "caption": [f"a dog {number}" for number in range(5)],
         "id": ["a", "b", "c", "b", "e"],
     }
@@ -380,7 +380,7 @@ def test_broken_records_are_left_out_and_listed(data, words, tmp_path):
     assert len(curated) == 19
     invalid = read_invalid_records(tmp_path / "curation/vectors")
     assert [(record.key, record.reason.value) for record in invalid] == [
-        ("003", "empty caption"), ("005", "unreadable picture"),
+        ("003", "empty caption"), ("005", "unreadable image"),
     ]  # fmt: skip
     assert curated.find("images#003") is None
     assert curated.whole("006")["record"] == 5  # of the source, which leaves the empty caption out itself
@@ -403,7 +403,7 @@ def test_no_record_at_all_is_refused(tmp_path):
 
 
 def test_a_line_break_in_a_caption_separates_words_only(tmp_path, words):
-    columns = {"image": [picture_bytes(1, kind="PNG")], "caption": ["grass over a dirt\nroad\r\n"]}
+    columns = {"image": [image_bytes(1, kind="PNG")], "caption": ["grass over a dirt\nroad\r\n"]}
     data = write_parquet(tmp_path / "data.parquet", columns)
     curated = curate(data, tmp_path / "curation", words, neighbours=9)
     assert curated[0].captions == ("grass over a dirt road",)

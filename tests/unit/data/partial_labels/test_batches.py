@@ -16,7 +16,7 @@ from lexiseg.data.partial_labels.batches import (
     whole_image,
 )
 from lexiseg.data.partial_labels.masked_labels import MaskedLabels
-from partial_label_toys import BIRD, CAT, DOG, SEEN, ToyDataset, picture_of, toy_samples, with_labels_permuted
+from partial_label_toys import BIRD, CAT, DOG, SEEN, ToyDataset, image_of, toy_samples, with_labels_permuted
 
 
 def left_half(image, label_map, rng):
@@ -58,7 +58,7 @@ def test_permuting_unseen_labels_changes_no_tensor():
 
 def test_tags_of_crops_may_know_what_is_in_the_crop_and_nothing_else():
     # cat on the left, dog on the right: the crop of the left half shows no dog
-    samples = [picture_of(name, 0, CAT, 1, DOG) for name in "abcd"]
+    samples = [image_of(name, 0, CAT, 1, DOG) for name in "abcd"]
     tags = batches(samples, left_half, presence="crop")(0, 0, 4).tags
     assert tags[:, CAT].all()
     assert not tags[:, DOG].any()
@@ -66,7 +66,7 @@ def test_tags_of_crops_may_know_what_is_in_the_crop_and_nothing_else():
     assert whole[:, CAT].all()
     assert whole[:, DOG].all()
     # swapping pixels of unseen classes inside the crop keeps everything
-    swapped = [picture_of(name, 0, CAT, 1, DOG) for name in "abcd"]
+    swapped = [image_of(name, 0, CAT, 1, DOG) for name in "abcd"]
     for sample in swapped:
         hidden = sample.label_map[:, :16] == CAT
         sample.label_map[:, :16][hidden] = np.random.default_rng(0).permutation(
@@ -134,7 +134,7 @@ def test_the_truth_is_in_a_batch_only_for_ablations():
 
 
 def test_a_crop_without_any_label_is_drawn_again_and_in_the_end_refused_by_name():
-    samples = [picture_of("a", 0, 1), picture_of("b", 0, 1)]
+    samples = [image_of("a", 0, 1), image_of("b", 0, 1)]
 
     def void(image, label_map, rng):
         return image, np.full_like(label_map, IGNORE_INDEX), np.zeros(label_map.shape, bool)

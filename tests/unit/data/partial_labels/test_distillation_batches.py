@@ -13,7 +13,7 @@ from lexiseg.data.partial_labels.distillation_batches import (
     fit_square,
 )
 from lexiseg.data.partial_labels.pseudo_masks import WithPseudoMasks, write_pseudo_mask
-from partial_label_toys import CAT, SIZE, ToyDataset, picture_of, toy_samples
+from partial_label_toys import CAT, SIZE, ToyDataset, image_of, toy_samples
 
 
 def test_a_row_depends_on_the_step_and_its_place_only():
@@ -39,7 +39,7 @@ def test_a_batch_is_cut_and_moved_with_what_the_teacher_says():
 
 
 def test_mirrored_images_come_with_mirrored_features():
-    samples = [picture_of("a", 0, 5)]
+    samples = [image_of("a", 0, 5)]
     data = DistillationBatches(
         toy_view(samples), WholeImages(size=SIZE), toy_batches(samples).features, batch_size=8, seed=0
     )
@@ -69,7 +69,7 @@ def test_an_image_of_one_row_keeps_it():
 
 
 def test_a_crop_that_is_all_void_is_taken():
-    samples = [picture_of("a", CAT, void=0)]
+    samples = [image_of("a", CAT, void=0)]
     crop = LabelledCropSettings(size=16, max_attempts=1, colour_jitter=False)
     batch = DistillationBatches(toy_view(samples), crop, None, batch_size=2, seed=0)(0, 0, 2)
     assert (batch.label_maps == IGNORE_INDEX).all()
@@ -95,7 +95,7 @@ def test_the_fingerprint_knows_teacher_pieces_and_seed():
 
 
 def test_pseudo_masks_replace_label_maps(tmp_path):
-    samples = [picture_of("a", 0, CAT), picture_of("b", 1)]
+    samples = [image_of("a", 0, CAT), image_of("b", 1)]
     write_pseudo_mask(tmp_path, "a", np.full((SIZE, SIZE), 4, np.uint16))
     data = WithPseudoMasks(ToyDataset(samples), tmp_path)
     assert (data[0].label_map == 4).all()

@@ -8,7 +8,7 @@ from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.errors import DatasetError
 from lexiseg.data.partial_labels.masked_labels import MaskedLabels
 from lexiseg.data.partial_labels.pseudo_masks import PseudoMaskedDataset, pseudo_map, write_pseudo_mask
-from partial_label_toys import BIRD, CAT, DOG, NAMES, ToyDataset, picture_of
+from partial_label_toys import BIRD, CAT, DOG, NAMES, ToyDataset, image_of
 
 
 def row(*labels: int) -> np.ndarray:
@@ -27,7 +27,7 @@ def test_without_masks_every_tagged_class_is_kept():
 
 
 def test_pseudo_masks_are_read_back_as_masks_of_seen_classes(tmp_path: Path):
-    samples = [picture_of("a", 0, CAT, 1, DOG), picture_of("b", 0, BIRD)]
+    samples = [image_of("a", 0, CAT, 1, DOG), image_of("b", 0, BIRD)]
     masked_labels = MaskedLabels(ToyDataset(samples))
     before = PseudoMaskedDataset(masked_labels, tmp_path).fingerprint()
     filled = np.where(masked_labels[0].label_map == IGNORE_INDEX, np.uint16(CAT), masked_labels[0].label_map)
@@ -45,6 +45,6 @@ def test_pseudo_masks_are_read_back_as_masks_of_seen_classes(tmp_path: Path):
 
 def test_a_pseudo_mask_of_another_size_is_named(tmp_path: Path):
     Image.fromarray(np.zeros((4, 4), np.uint16)).save(tmp_path / "a.png")
-    pseudo = PseudoMaskedDataset(MaskedLabels(ToyDataset([picture_of("a", 0, CAT)])), tmp_path)
+    pseudo = PseudoMaskedDataset(MaskedLabels(ToyDataset([image_of("a", 0, CAT)])), tmp_path)
     with pytest.raises(DatasetError, match=r"a\.png: found a label map of 4×4"):
         pseudo[0]

@@ -65,7 +65,7 @@ def test_missing_files_and_repeated_lines(tmp_path):
         file.write("2007_000005\n")
     text = errors(check("voc21", tree.path))
     assert "1 of 4 label files missing: SegmentationClass/2007_000003.png" in text
-    assert "1 of 4 pictures missing: JPEGImages/2007_000004.jpg" in text
+    assert "1 of 4 images missing: JPEGImages/2007_000004.jpg" in text
     assert "1 images listed more than once in val.txt: 2007_000005" in text
 
 
@@ -76,7 +76,7 @@ def test_palette_applied_is_named_with_the_way_back(tmp_path):
     report = check("voc21", tree.path)
     assert "a palette PNG was saved as RGB" in errors(report)
     assert "voc_colours_to_labels" in errors(report)
-    assert "(3 label files: 2007_000003.png" in errors(report)  # the picture of one pixel is merely black
+    assert "(3 label files: 2007_000003.png" in errors(report)  # the image of one pixel is merely black
 
 
 def test_bare_subtraction_in_voc_is_recognised(tmp_path):
@@ -143,8 +143,8 @@ def test_part_without_the_highest_class_is_doubted_only_where_255_is_very_freque
         rewrite(path, lambda values: np.where(values == 20, 1, values))
         rewrite(path, lambda values: np.kron(np.where(values == 255, 0, values), np.ones((4, 4))))
         rewrite(path, lambda values: np.where(np.arange(values.size).reshape(values.shape) == 3, 255, values))
-        with Image.open(tmp_path / f"JPEGImages/{path.stem}.jpg") as picture:
-            larger = picture.resize((picture.width * 4, picture.height * 4))
+        with Image.open(tmp_path / f"JPEGImages/{path.stem}.jpg") as image:
+            larger = image.resize((image.width * 4, image.height * 4))
         larger.save(tmp_path / f"JPEGImages/{path.stem}.jpg")
     report = check("voc21", tree.path)
     assert not [f for f in report.findings if f.level != "info"], report.lines()

@@ -24,7 +24,7 @@ BETWEEN_FORMS = [
 
 
 def link_rest(tree: trees.Tree, out, dataset, target: str) -> None:
-    """Put pictures and lists where the target layout looks for them."""
+    """Put images and lists where the target layout looks for them."""
     layout = dataset.facts.layout(target)
     for pair in dataset.pairs:
         image = layout.image_path(out, dataset.split, pair.stem)
@@ -86,7 +86,7 @@ def test_many_classes_are_written_in_16_bits(tmp_path):
     assert written.dtype == np.uint16
 
 
-def test_shrunk_pictures_go_along(tmp_path):
+def test_shrunk_images_go_along(tmp_path):
     tree = trees.ade847(tmp_path / "source", "release")
     dataset = PublishedDataset(DATASETS["ade20k-847"], tree.path)
     convert_dataset(dataset, tmp_path / "out", "detectron2")
@@ -118,15 +118,15 @@ def test_hidden_classes_and_void_are_255_and_never_background(tmp_path):
         np.testing.assert_array_equal(written, expected)
 
 
-def test_pictures_with_a_turn_in_their_exif_data_stay_as_their_labels_are(tmp_path):
+def test_images_with_a_turn_in_their_exif_data_stay_as_their_labels_are(tmp_path):
     tree = trees.voc(tmp_path / "source", background=True)
     dataset = PublishedDataset(DATASETS["voc21"], tree.path)
     exif = Image.Exif()
     exif[0x0112] = 6
     for pair in dataset.pairs:
-        with Image.open(pair.image) as picture:
-            picture.load()
-        picture.save(pair.image, exif=exif)
+        with Image.open(pair.image) as image:
+            image.load()
+        image.save(pair.image, exif=exif)
     dataset = PublishedDataset(DATASETS["voc21"], tree.path)
     convert_dataset(dataset, tmp_path / "out")
     for ours, theirs in zip(FolderDataset(tmp_path / "out", "val"), dataset, strict=True):
@@ -142,7 +142,7 @@ def test_conversion_of_another_copy_is_not_mixed_in(tmp_path):
     trees.save_grey(dataset.pairs[0].label, np.zeros_like(dataset[0].label_map))
     with pytest.raises(InputError) as caught:
         convert_dataset(PublishedDataset(DATASETS["voc21"], tree.path), tmp_path / "out")
-    assert "from label files or pictures that differ" in str(caught.value)
+    assert "from label files or images that differ" in str(caught.value)
     assert "Choose another folder with --out" in str(caught.value)
 
 

@@ -109,7 +109,7 @@ def test_ids_of_imagenet_s_come_from_the_published_list_where_there_is_one(tmp_p
     assert names[1] == by_wnid[chosen[0]]
 
 
-def test_picture_with_a_turn_in_its_exif_data_is_read_as_stored(tmp_path):
+def test_image_with_a_turn_in_its_exif_data_is_read_as_stored(tmp_path):
     tree = trees.voc(tmp_path, background=True)
     dataset = open_dataset("voc21", tree.path)
     stem = dataset.stems[2]

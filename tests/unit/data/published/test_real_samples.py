@@ -49,7 +49,7 @@ def test_ade_names_are_the_official_ones():
     assert all({*ours, *shared} == set(words) for ours, words, shared in both)
 
 
-def test_free_coco_pictures_are_a_good_folder():
+def test_free_coco_images_are_a_good_folder():
     report = check_folder(samples("coco-free"))
     assert report.is_good, report.lines()
     assert report.num_label_files == 26

@@ -69,7 +69,7 @@ def test_other_seeds_and_indices_give_other_scenes():
     assert len(set(images)) == 16
 
 
-def test_words_and_picture_are_drawn_apart():
+def test_words_and_image_are_drawn_apart():
     talkative = dataclasses.replace(RICH, adjective_rate=1.0, mention_rate=0.1, captions_per_scene=3)
     plain, other = draw_scene(RICH, 1, 1), draw_scene(talkative, 1, 1)
     assert np.array_equal(plain.image, other.image)
@@ -231,7 +231,7 @@ def test_every_preset_draws_all_its_classes(name):
 
 
 @pytest.mark.parametrize("size", [32, 100, 128])
-def test_other_sizes_tile_the_whole_picture(size):
+def test_other_sizes_tile_the_whole_image(size):
     batch = scene_batch(dataclasses.replace(RICH, size=size, void_share=0.0, min_pixels=1), 0, 0, 0, 6, 6)
     assert batch.images.shape == (6, 3, size, size)
     assert (batch.label_maps < 36).all()

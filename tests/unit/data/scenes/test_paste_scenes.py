@@ -20,9 +20,9 @@ COLOURS = {"cat": (250, 10, 10), "dog": (10, 250, 10), "hot_dog": (10, 10, 250),
 
 
 def draw_cutout(colour, size=40):
-    picture = Image.new("RGBA", (size, size), (0, 0, 0, 0))
-    ImageDraw.Draw(picture).ellipse((5, 5, size - 6, size - 6), fill=(*colour, 255))
-    return picture
+    image = Image.new("RGBA", (size, size), (0, 0, 0, 0))
+    ImageDraw.Draw(image).ellipse((5, 5, size - 6, size - 6), fill=(*colour, 255))
+    return image
 
 
 @pytest.fixture
@@ -122,21 +122,21 @@ def test_a_table_names_files_and_equal_names_are_one_class(folder, tmp_path):
 def test_a_folder_that_cannot_be_used_is_named_with_the_file(folder, tmp_path):
     refused(tmp_path / "nowhere", "nowhere: found no folder there")
     (tmp_path / "empty").mkdir()
-    refused(tmp_path / "empty", "found no picture", "NAME.png")
+    refused(tmp_path / "empty", "found no image", "NAME.png")
     (folder / "birds").mkdir()
-    refused(folder, str(folder / "birds"), "found no picture")
+    refused(folder, str(folder / "birds"), "found no image")
     (folder / "birds").rmdir()
     draw_cutout((1, 1, 1)).save(folder / "Hot dog.png")
     refused(folder, "two classes of the name", "Hot dog.png", "hot_dog.png", "ignoring case and spacing")
     (folder / "Hot dog.png").unlink()
     Image.new("RGB", (9, 9)).save(folder / "wall.png")
-    refused(folder, str(folder / "wall.png"), "a picture without transparency", "transparent")
+    refused(folder, str(folder / "wall.png"), "an image without transparency", "transparent")
     Image.new("RGBA", (9, 9), (0, 0, 0, 255)).save(folder / "wall.png")
-    refused(folder, str(folder / "wall.png"), "a picture without transparency")
+    refused(folder, str(folder / "wall.png"), "an image without transparency")
     Image.new("RGBA", (9, 9), (0, 0, 0, 9)).save(folder / "wall.png")
     refused(folder, str(folder / "wall.png"), "nothing is visible")
     (folder / "wall.png").write_bytes((folder / "cat.png").read_bytes()[:60])
-    refused(folder, str(folder / "wall.png"), "a picture that cannot be read")
+    refused(folder, str(folder / "wall.png"), "an image that cannot be read")
     assert "wall" not in scene_vocabulary(paste(folder, names=("cat", "dog", "rock"))).names
     refused(
         folder, "the name 'cow' and 1 more", f"names among the 5 of {folder}", names=("cow", "cat", "hen")

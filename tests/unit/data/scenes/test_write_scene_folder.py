@@ -84,7 +84,7 @@ def test_numbers_that_do_not_fit_are_refused(tmp_path):
         write_scene_folder(SceneSettings(), tmp_path, num=4, num_val=1, hide_unseen=True)
 
 
-def test_a_sheet_shows_picture_and_labels_of_every_scene():
+def test_a_sheet_shows_image_and_labels_of_every_scene():
     samples = [draw_scene(SETTINGS, 0, index) for index in range(5)]
     sheet = draw_sheet(samples, scene_vocabulary(SETTINGS), columns=3)
     assert sheet.width == 3 * (2 * 192 + 4 + 24)

@@ -26,7 +26,7 @@ from lexiseg.methods.clip_to_seg.settings import ClipToSegSettings
 from lexiseg.methods.clip_to_seg.teacher import unit_texts
 from lexiseg.models.backbones import TinyPyramid
 from lexiseg.models.dense_student import DenseStudent, StudentSettings
-from partial_label_toys import SIZE, VOCABULARY, picture_of, toy_samples
+from partial_label_toys import SIZE, VOCABULARY, image_of, toy_samples
 
 
 def batch_of(samples=None, **more):
@@ -194,7 +194,7 @@ def test_the_bank_is_pushed_after_the_loss():
 ALL_VOID = [
     with_label_map(sample, np.full((SIZE, SIZE), IGNORE_INDEX, np.uint16)) for sample in toy_samples()
 ]
-ALL_LABELLED = [picture_of(name, 0, 1, void=0) for name in "abcd"]
+ALL_LABELLED = [image_of(name, 0, 1, void=0) for name in "abcd"]
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,7 @@ def test_training_without_any_mask_or_name():
     model = toy_model(names=()).train()
     model(toy_batches(toy_samples(), view=view)(0, 0, 4)).total().backward()
     assert [name for name, value in model.named_parameters() if value.grad is None] == []
-    assert (model.segment(picture_of("a", 0, 3).image, "cat, wall").label_map < 2).all()
+    assert (model.segment(image_of("a", 0, 3).image, "cat, wall").label_map < 2).all()
 
 
 def test_a_teacher_of_another_length_is_refused():
@@ -258,12 +258,12 @@ def test_texts_of_another_teacher_are_refused():
     model = toy_model()
     model._open_texts = lambda: lambda names, prompts: torch.ones(len(names), 3)
     with pytest.raises(InputError, match=f"vectors of length 3; expected length {WIDTH}"):
-        model.segment(picture_of("a", 0, 3).image, "cat")
+        model.segment(image_of("a", 0, 3).image, "cat")
 
 
 def test_gamma_is_taken_from_seen_classes_only():
     model = toy_model()
-    image = picture_of("a", 0, 3).image
+    image = image_of("a", 0, 3).image
     names = ["wall", "cat", "CUP"]
     pixels = torch.from_numpy(image).permute(2, 0, 1)[None] / 255
     with torch.no_grad():
@@ -283,7 +283,7 @@ def test_calibration_by_hand():
 
 def test_more_gamma_never_finds_fewer_pixels_of_unseen_classes():
     model = toy_model()
-    image = picture_of("b", 0, 3, 4).image
+    image = image_of("b", 0, 3, 4).image
     found = []
     for gamma in (-20.0, -1.0, 0.0, 1.0, 20.0):
         model.method = dataclasses.replace(model.method, gamma=gamma)
@@ -333,10 +333,10 @@ def test_random_student_finds_no_unseen_class_by_itself():
 
 def test_transductive_training_is_named_in_every_result():
     model = toy_model(toy_method(transductive=True), unseen=VOCABULARY.names[3:])
-    record = model.segment(picture_of("a", 0, 3).image, "cat").settings
+    record = model.segment(image_of("a", 0, 3).image, "cat").settings
     assert record["method"]["regime"] == "transductive"
     assert "transductively" in model.notice
-    assert toy_model().segment(picture_of("a", 0, 3).image, "cat").settings["method"]["regime"] == "inductive"
+    assert toy_model().segment(image_of("a", 0, 3).image, "cat").settings["method"]["regime"] == "inductive"
     assert toy_model().notice is None
     model.train()(batch_of()).total().backward()
 

@@ -63,7 +63,7 @@ def test_pixels_outside_all_regions_take_their_own_patch_or_background(bank):
     assert (cut.label_map[~masks[0]] == 3).all()
 
 
-def test_a_picture_without_any_mask_is_labelled_patch_by_patch(bank):
+def test_a_image_without_any_mask_is_labelled_patch_by_patch(bank):
     image, _ = quadrants()
     model = colour_rim(bank, None)
     result = model.segment(image, WORDS)
@@ -78,7 +78,7 @@ def test_the_smaller_of_two_regions_is_on_top(bank):
     result = model.segment(image, WORDS)
     assert (result.label_map[masks[0]] == 0).all()
     assert (result.label_map[masks[1]] == 1).all()
-    # With fusing the whole picture swallows both (stated rule).
+    # With fusing the whole image swallows both (stated rule).
     fused = colour_rim(bank, np.concatenate([masks[:2], whole])).segment(image, WORDS)
     assert len(np.unique(fused.label_map)) == 1
 

@@ -32,7 +32,7 @@ def model_of(vocabulary: Vocabulary = VOCABULARY, **method) -> SimFormer:
 
 
 def batch_of(tags: tuple[int, ...] = (CAT, BIRD), num_images: int = 4, padding: int = 0) -> Batch:
-    """Make pictures with two classes that have masks, a hidden middle, and tags."""
+    """Make images with two classes that have masks, a hidden middle, and tags."""
     torch.manual_seed(1)
     label_maps = torch.full((num_images, SIZE, SIZE), IGNORE_INDEX)
     label_maps[:, :, :10], label_maps[:, :, 22:] = 0, 2
@@ -230,7 +230,7 @@ def test_settings_that_cannot_be_used_are_refused(changes, message):
         SimFormerSettings(**changes)
 
 
-def test_more_classes_than_proposals_are_refused_with_the_picture():
+def test_more_classes_than_proposals_are_refused_with_the_image():
     many = Vocabulary(names=tuple(f"class {index}" for index in range(20)), seen=frozenset(range(10)))
     tags = torch.ones(2, 20, dtype=torch.bool)
     batch = Batch(

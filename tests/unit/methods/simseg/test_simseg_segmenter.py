@@ -49,7 +49,7 @@ def make(
 
 
 def make_generous() -> SimSeg:
-    """Make a model that finds some words in any picture."""
+    """Make a model that finds some words in any image."""
     model = make().eval()
     model.method = dataclasses.replace(model.method, masks=MaskSettings(num_std=-9.0))
     return model
@@ -60,12 +60,12 @@ def batch(size: int = 6) -> Batch:
     captions = [f"a photo of the {WORDS[1 + index % 5]} {WORDS[index % 3]}" for index in range(size)]
     return Batch(
         images=torch.randint(0, 256, (size, 3, 32, 32), generator=generator, dtype=torch.uint8),
-        sources=tuple(f"picture {index}" for index in range(size)),
+        sources=tuple(f"image {index}" for index in range(size)),
         captions=tuple(captions),
     )
 
 
-def picture(height: int = 40, width: int = 70) -> np.ndarray:
+def photo(height: int = 40, width: int = 70) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
@@ -99,7 +99,7 @@ def test_some_steps_lower_the_loss():
     assert losses[-1] < 0.7 * losses[0]
 
 
-def test_the_vector_of_a_picture_is_pooled_before_it_is_normalised():
+def test_the_vector_of_a_image_is_pooled_before_it_is_normalised():
     model = make().eval()
     with torch.inference_mode():
         features = model.encode_images(torch.rand(2, 3, 32, 32))
@@ -187,9 +187,9 @@ def test_images_without_captions_are_refused():
         make().embed(dataclasses.replace(batch(), captions=None))
 
 
-def test_pictures_are_squashed_and_results_keep_their_size():
+def test_images_are_squashed_and_results_keep_their_size():
     model = make().eval()
-    encoded = model.encode(picture(40, 70))
+    encoded = model.encode(photo(40, 70))
     assert encoded.resized_size == (48, 48)
     assert encoded.features[0].grid == (6, 6)
     assert model.segment(encoded, VOCABULARY).label_map.shape == (40, 70)
@@ -198,7 +198,7 @@ def test_pictures_are_squashed_and_results_keep_their_size():
 def test_the_label_map_is_made_step_by_step_as_published():
     """The definition in plain words: shortlist, maps, half of the range, painted best last."""
     model = make_generous()
-    image = picture()
+    image = photo()
     result = model.segment(image, VOCABULARY)
     encoded = model.encode(image)
     names = model.embed_texts(list(VOCABULARY.names), "openai7")
@@ -226,9 +226,9 @@ def test_the_label_map_is_made_step_by_step_as_published():
 def test_nothing_survives_means_background_everywhere(monkeypatch):
     model = make().eval()
     monkeypatch.setattr("lexiseg.methods.simseg.segmenter.present_classes", lambda *_: [])
-    assert (model.segment(picture(), VOCABULARY).label_map == 0).all()
+    assert (model.segment(photo(), VOCABULARY).label_map == 0).all()
     no_background = ["cat", "dog"]
-    below = model.segment(picture(), no_background, background="threshold", threshold=0.5)
+    below = model.segment(photo(), no_background, background="threshold", threshold=0.5)
     assert (below.label_map == 2).all()
 
 
@@ -237,14 +237,14 @@ def test_background_has_score_0_and_takes_what_scores_less(monkeypatch):
     model = make_generous()
     scores = np.array([-0.5, 0.3, -0.1, -0.2, -0.3, -0.4], np.float32)
     monkeypatch.setattr(model, "image_scores", lambda *_: scores)
-    assert set(np.unique(model.segment(picture(), VOCABULARY).label_map)) == {0, 1}
+    assert set(np.unique(model.segment(photo(), VOCABULARY).label_map)) == {0, 1}
     scores[1] = -0.3
-    assert not model.segment(picture(), VOCABULARY).label_map.any()
+    assert not model.segment(photo(), VOCABULARY).label_map.any()
 
 
 def test_without_background_every_pixel_gets_a_word():
     model = make().eval()
-    result = model.segment(picture(), ["cat", "dog", "sky"], background="none")
+    result = model.segment(photo(), ["cat", "dog", "sky"], background="none")
     assert result.vocabulary.names == ("cat", "dog", "sky")
     assert result.label_map.max() < 3
 
@@ -253,26 +253,26 @@ def test_crf_without_pairwise_weights_is_the_plain_mask():
     from lexiseg.ops.dense_crf import CrfSettings, DenseCrf
 
     maps = np.random.default_rng(0).random((2, 20, 24)).astype(np.float32)
-    crf = DenseCrf(picture(20, 24), CrfSettings(gaussian_weight=0.0, bilateral_weight=0.0))
+    crf = DenseCrf(photo(20, 24), CrfSettings(gaussian_weight=0.0, bilateral_weight=0.0))
     np.testing.assert_array_equal(crf.binary(maps), maps >= 0.5)
 
 
-def test_crf_masks_are_cut_from_the_picture_as_the_model_saw_it():
+def test_crf_masks_are_cut_from_the_image_as_the_model_saw_it():
     model = make_generous()
-    result = model.segment(picture(), VOCABULARY, refine="crf")
+    result = model.segment(photo(), VOCABULARY, refine="crf")
     assert result.label_map.any()
     assert result.label_map.shape == (40, 70)
-    assert seen_pixels(model.encode(picture())).shape == (48, 48, 3)
+    assert seen_pixels(model.encode(photo())).shape == (48, 48, 3)
 
 
 def test_refinement_by_labels_is_refused_with_what_to_use_instead():
     with pytest.raises(InputError, match=r"found refine = 'guided'; expected none .* or crf"):
-        make().eval().segment(picture(), ["cat"], refine="guided")
+        make().eval().segment(photo(), ["cat"], refine="guided")
 
 
 def test_several_names_of_a_class_take_the_best_score():
     model = make().eval()
-    encoded = model.encode(picture())
+    encoded = model.encode(photo())
     best = replace(model.settings, background="none", synonyms="max")
     mean = replace(best, synonyms="mean")
     single = model.image_scores(encoded, model.name_classes(["cat", "dog", "sky"], best), best)
@@ -315,5 +315,5 @@ def test_padding_is_a_switch_of_training_and_of_testing():
 
 
 def test_windows_share_one_list_of_classes():
-    result = make().eval().segment(picture(60, 60), VOCABULARY, short_side=64, window=32)
+    result = make().eval().segment(photo(60, 60), VOCABULARY, short_side=64, window=32)
     assert result.label_map.shape == (60, 60)

@@ -123,7 +123,7 @@ def test_calibration_refuses_what_is_not_for_training(tmp_path):
         ("val", "a store of the split 'val'"),
         (None, "a store of all images of a folder"),
         ("val2017", "a store of the split 'val2017'"),
-        ("trainval", "a store of the split 'trainval', which contains the pictures of val"),
+        ("trainval", "a store of the split 'trainval', which contains the images of val"),
     ):
         folder = tmp_path / f"s{split}"
         predict_into(ColourSegmenter(), FolderDataset(tmp_path / "d", split), folder)

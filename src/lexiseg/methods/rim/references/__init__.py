@@ -1,1 +1,1 @@
-"""The reference bank: where its pictures come from, how it is built, and the file that keeps it."""
+"""The reference bank: where its images come from, how it is built, and the file that keeps it."""

@@ -30,13 +30,13 @@ from lexiseg.core.folder_lock import writing_alone
 def inter_class_scores(
     classes: Sequence[tuple[Float[Tensor, "_ D"], Int[Tensor, " _"], Float[Tensor, "_ D"]]],
 ) -> Float[Tensor, "R C"]:
-    """Average, over the pictures of each sub-category, their score for every class.
+    """Average, over the images of each sub-category, their score for every class.
 
-    The score of a picture for a class is its largest cosine with the class's references. For its
-    own class a picture is first taken out of its sub-category's mean (leave-one-out), so that the
-    entry does not stand for a picture's likeness to itself. Of a class with one picture nothing is
+    The score of an image for a class is its largest cosine with the class's references. For its
+    own class an image is first taken out of its sub-category's mean (leave-one-out), so that the
+    entry does not stand for an image's likeness to itself. Of a class with one image nothing is
     left then; it gets the mean own score of the classes that have one, or 1 where none has. Costs
-    one product of all pictures with all references.
+    one product of all images with all references.
 
     Args:
         classes: Unit features, sub-category of each, and unit references of each class.
@@ -71,7 +71,7 @@ def inter_class_scores(
 def _leave_one_out(
     features: Float[Tensor, "K D"], clusters: Int[Tensor, " K"], cosines: Float[Tensor, "K J"]
 ) -> Float[Tensor, " K"]:
-    """Score each picture against its own class without itself; NaN where nothing is left."""
+    """Score each image against its own class without itself; NaN where nothing is left."""
     num_clusters = cosines.shape[1]
     sums = features.new_zeros(num_clusters, features.shape[1]).index_add(0, clusters, features)
     sizes = torch.bincount(clusters, minlength=num_clusters)
@@ -93,14 +93,14 @@ class ClassReferences:
 
     Attributes:
         name: The class.
-        key: Hash of everything that decided the rest: name, source, pictures, encoder, settings.
-        features: Unit feature of each picture's object.
-        clusters: Sub-category of each picture.
+        key: Hash of everything that decided the rest: name, source, images, encoder, settings.
+        features: Unit feature of each image's object.
+        clusters: Sub-category of each image.
         references: Unit feature of each sub-category.
         negatives: Unit features of what is outside the objects, in groups; none for cut-outs.
-        thumbnails: JPEG files, one a picture.
-        origins: Where each picture came from.
-        facts: ``drawn`` pictures, ``rejected`` ones by reason, and what the source says of itself.
+        thumbnails: JPEG files, one an image.
+        origins: Where each image came from.
+        facts: ``drawn`` images, ``rejected`` ones by reason, and what the source says of itself.
     """
 
     name: str
@@ -229,7 +229,7 @@ class ReferenceBank:
 
     @cached_property
     def profiles(self) -> Float[Tensor, "R C"]:
-        """Score of each reference's pictures against each class, leave-one-out for its own."""
+        """Score of each reference's images against each class, leave-one-out for its own."""
         return self._file.get_tensor("profiles")
 
     @cached_property
@@ -239,11 +239,11 @@ class ReferenceBank:
 
     @cached_property
     def features(self) -> Float[Tensor, "P D"]:
-        """Unit features of all pictures, class after class."""
+        """Unit features of all images, class after class."""
         return self._file.get_tensor("features")
 
     @cached_property
-    def picture_classes(self) -> Int[Tensor, " P"]:
+    def image_classes(self) -> Int[Tensor, " P"]:
         """Which class each row of ``features`` belongs to."""
         counts = [len(row["origins"]) for row in self.manifest["classes"]]
         return torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
@@ -253,9 +253,9 @@ class ReferenceBank:
         """Where each row of ``features`` came from."""
         return tuple(origin for row in self.manifest["classes"] for origin in row["origins"])
 
-    def thumbnail(self, picture: int) -> bytes:
-        """Return a picture of the bank, small, as a JPEG file."""
-        start, stop = self._file.get_tensor("thumbnail_starts")[picture : picture + 2].tolist()
+    def thumbnail(self, image: int) -> bytes:
+        """Return an image of the bank, small, as a JPEG file."""
+        start, stop = self._file.get_tensor("thumbnail_starts")[image : image + 2].tolist()
         part: UInt8[np.ndarray, " n"] = self._file.get_slice("thumbnails")[start:stop].numpy()
         return part.tobytes()
 
@@ -279,7 +279,7 @@ class ReferenceBank:
             clusters=part("clusters", "pictures").long(),
             references=part("references", "references"),
             negatives=part("negatives", "negatives").float(),
-            thumbnails=tuple(self.thumbnail(picture) for picture in range(first, stop)),
+            thumbnails=tuple(self.thumbnail(image) for image in range(first, stop)),
             origins=tuple(row["origins"]),
             facts=row["facts"],
         )
@@ -328,10 +328,10 @@ def describe_encoder(encoder: Mapping[str, Any]) -> str:
 
 
 def rejection_text(facts: Mapping[str, Any]) -> str:
-    """Describe how many pictures of a class were rejected and why; for a person."""
+    """Describe how many images of a class were rejected and why; for a person."""
     rejected: Mapping[str, int] = facts["rejected"]
     if not facts["drawn"]:
-        return "no picture of that name"
+        return "no image of that name"
     if not rejected:
         return "none"
     why = ", ".join(f"{count} × {reason}" for reason, count in rejected.items())

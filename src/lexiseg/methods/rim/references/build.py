@@ -27,7 +27,7 @@ from lexiseg.methods.rim.references.bank import (
     parts_folder,
     save_bank,
 )
-from lexiseg.methods.rim.references.sources import ReferencePicture, ReferenceSource, RejectedPicture
+from lexiseg.methods.rim.references.sources import ReferenceImage, ReferenceSource, RejectedImage
 from lexiseg.ops.region_pooling import pool_regions
 from lexiseg.ops.spherical_kmeans import Clusters, spherical_kmeans
 
@@ -37,22 +37,22 @@ _THUMBNAIL_QUALITY = 70
 
 @dataclass(frozen=True, kw_only=True)
 class BuildSettings:
-    """How pictures of a class become its references.
+    """How images of a class become its references.
 
     Attributes:
-        pictures: Pictures a class; 50 is stated in the paper.
-        subcategories: References a class, by k-means over its pictures; fewer where it has fewer pictures.
+        images: Images a class; 50 is stated in the paper.
+        subcategories: References a class, by k-means over its images; fewer where it has fewer images.
         short_side: Short side of what the image encoder sees.
         seed: Seed of k-means.
     """
 
-    pictures: int = 50
+    images: int = 50
     subcategories: int = 5
     short_side: int = 518
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("pictures", "subcategories", "short_side"):
+        for name in ("images", "subcategories", "short_side"):
             if getattr(self, name) < 1:
                 raise InputError(
                     doing="reading the settings of a reference bank",
@@ -69,8 +69,8 @@ class Built:
     Attributes:
         made: Classes built now.
         kept: Classes that were there already.
-        rejected: Facts of the classes without a usable picture, by name.
-        damaged: Pictures of these classes that could not be read, and why.
+        rejected: Facts of the classes without a usable image, by name.
+        damaged: Images of these classes that could not be read, and why.
     """
 
     made: tuple[str, ...]
@@ -93,19 +93,19 @@ def build_bank(
 
     Each finished class is kept beside ``out`` until the bank is written, so the same call after a stop
     goes on with the next class. A bank that is there already keeps its classes, and those whose
-    pictures, encoder and settings have not changed are not built again.
+    images, encoder and settings have not changed are not built again.
 
     Args:
         names: The classes.
-        source: Gives their pictures.
+        source: Gives their images.
         encoder: Gives features; never trained.
         out: The bank.
         encoder_facts: ``name`` and ``fingerprint`` of the encoder.
-        settings: Numbers of pictures and sub-categories.
+        settings: Numbers of images and sub-categories.
         advance: Called after each class.
 
     Raises:
-        DatasetError: No class has a usable picture, or the bank that is there has another encoder.
+        DatasetError: No class has a usable image, or the bank that is there has another encoder.
         InputError: Another build writes this bank.
         OutputError: The bank cannot be written.
     """
@@ -197,7 +197,7 @@ def content_key(
     name: str, source: ReferenceSource, encoder: Mapping[str, Any], settings: BuildSettings
 ) -> str:
     """Hash everything that decides the references of a class."""
-    what = [name, source.name, dict(source.facts()), source.content(name, settings.pictures)]
+    what = [name, source.name, dict(source.facts()), source.content(name, settings.images)]
     text = json.dumps([*what, dict(encoder), asdict(settings)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -206,17 +206,17 @@ def content_key(
 def build_class(
     name: str, key: str, source: ReferenceSource, encoder: ImageEncoder, settings: BuildSettings
 ) -> ClassReferences | dict[str, Any]:
-    """Encode the pictures of one class; give only the facts where every picture is rejected."""
+    """Encode the images of one class; give only the facts where every image is rejected."""
     features, outside, thumbnails, origins = [], [], [], []
     reasons: Counter[str] = Counter()
     damaged: dict[str, str] = {}
-    for drawn in source.draw(name, settings.pictures):
-        if isinstance(drawn, RejectedPicture):
+    for drawn in source.draw(name, settings.images):
+        if isinstance(drawn, RejectedImage):
             reasons[drawn.reason] += 1
             if drawn.is_damaged:
                 damaged[drawn.origin] = drawn.reason
             continue
-        inside, around = pool_picture(drawn, encoder, settings.short_side)
+        inside, around = pool_image(drawn, encoder, settings.short_side)
         features.append(inside)
         if around is not None:
             outside.append(around)
@@ -250,33 +250,33 @@ def _cluster(features: Float[Tensor, "K D"], settings: BuildSettings) -> Cluster
     return spherical_kmeans(features, min(settings.subcategories, len(features)), seed=settings.seed)
 
 
-def pool_picture(
-    picture: ReferencePicture, encoder: ImageEncoder, short_side: int
+def pool_image(
+    image: ReferenceImage, encoder: ImageEncoder, short_side: int
 ) -> tuple[Float[Tensor, " D"], Float[Tensor, " D"] | None]:
     """Return the unit features inside and outside the mask; None for an empty backdrop."""
     size = fitted_size(
-        picture.image.shape[:2],
+        image.image.shape[:2],
         short_side=short_side,
         max_long_side=3 * short_side,
         multiple_of=encoder.stride,
     )
     device = next(encoder.parameters()).device
-    encoded = encoder(resize_image(picture.image, size)[None].to(device))
-    both = pool_regions(encoded.tokens[0].cpu(), encoded.grid, np.stack([picture.mask, ~picture.mask]))
+    encoded = encoder(resize_image(image.image, size)[None].to(device))
+    both = pool_regions(encoded.tokens[0].cpu(), encoded.grid, np.stack([image.mask, ~image.mask]))
     inside, outside = normalize(both, dim=-1)
-    return inside, outside if picture.has_scene else None
+    return inside, outside if image.has_scene else None
 
 
-def _thumbnail(picture: ReferencePicture) -> bytes:
+def _thumbnail(photo: ReferenceImage) -> bytes:
     """Cut the object out with a margin and make a small JPEG of it, the rest paled."""
-    rows, columns = np.flatnonzero(picture.mask.any(1)), np.flatnonzero(picture.mask.any(0))
+    rows, columns = np.flatnonzero(photo.mask.any(1)), np.flatnonzero(photo.mask.any(0))
     margin = max(len(rows), len(columns)) // 8
     window = (
         slice(max(0, rows[0] - margin), rows[-1] + margin + 1),
         slice(max(0, columns[0] - margin), columns[-1] + margin + 1),
     )
-    pixels: UInt8[np.ndarray, "h w 3"] = picture.image[window].copy()
-    pale = ~picture.mask[window]
+    pixels: UInt8[np.ndarray, "h w 3"] = photo.image[window].copy()
+    pale = ~photo.mask[window]
     pixels[pale] = 128 + pixels[pale] // 2
     image = Image.fromarray(pixels)
     image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
@@ -294,7 +294,7 @@ def _nothing_usable(
     why = ", ".join(f"{count} × {reason}" for reason, count in reasons.most_common())
     return DatasetError(
         doing=f"building references for {', '.join(names)} from the source {source.name}",
-        found=f"no usable picture ({why})" if why else "no picture of that name",
-        expected="one usable picture or more for at least one class",
+        found=f"no usable image ({why})" if why else "no image of that name",
+        expected="one usable image or more for at least one class",
         fix="Check the class names and --from, or choose another --source.",
     )

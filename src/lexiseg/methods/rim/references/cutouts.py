@@ -1,4 +1,4 @@
-"""Cut-out pictures (RGBA) with names: the alpha channel is the mask."""
+"""Cut-out images (RGBA) with names: the alpha channel is the mask."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -13,11 +13,11 @@ from lexiseg.data.images import IMAGE_SUFFIXES, load_image
 from lexiseg.methods.rim.references.sources import (
     DAMAGE,
     Drawn,
-    ReferencePicture,
+    ReferenceImage,
     ReferenceSource,
-    RejectedPicture,
+    RejectedImage,
     coverage_problem,
-    damaged_picture,
+    damaged_image,
 )
 
 #: Grey between black and white, so that neither dark nor light objects melt into it.
@@ -27,31 +27,31 @@ _TABLE = "names.tsv"
 
 
 class CutoutSource(ReferenceSource):
-    """A folder of RGBA pictures, and which of them show a class.
+    """A folder of RGBA images, and which of them show a class.
 
     ``names.tsv`` (file, tab, name, tab, further names separated by commas; a header line is fine)
-    names them; without it a picture is named by its file, ``hot_dog.png``. Pictures whose own name is
+    names them; without it an image is named by its file, ``hot_dog.png``. Images whose own name is
     the class name come first, then those with the class name among their further names.
 
     Args:
-        folder: Holds the pictures, itself or in ``cutouts``, and perhaps ``names.tsv``.
+        folder: Holds the images, itself or in ``cutouts``, and perhaps ``names.tsv``.
 
     Raises:
-        DatasetError: The folder or its pictures are not there, or the table cannot be read.
+        DatasetError: The folder or its images are not there, or the table cannot be read.
     """
 
     name = "cutouts"
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        pictures = folder / "cutouts" if (folder / "cutouts").is_dir() else folder
-        files = sorted(pictures.iterdir()) if pictures.is_dir() else []
+        images = folder / "cutouts" if (folder / "cutouts").is_dir() else folder
+        files = sorted(images.iterdir()) if images.is_dir() else []
         self.files = {file.name: file for file in files if file.suffix.lower() in IMAGE_SUFFIXES}
         if not self.files:
             raise DatasetError(
-                doing=f"looking for cut-out pictures in {folder}",
-                found="no picture" if folder.is_dir() else "no such folder",
-                expected="RGBA pictures (png or webp) in it or in its folder cutouts",
+                doing=f"looking for cut-out images in {folder}",
+                found="no image" if folder.is_dir() else "no such folder",
+                expected="RGBA images (png or webp) in it or in its folder cutouts",
                 fix="Check the path given with --from.",
             )
         self.by_name: dict[str, list[str]] = {}
@@ -84,17 +84,17 @@ class CutoutSource(ReferenceSource):
                 with Image.open(self.files[file]) as opened:
                     cutout = opened.convert("RGBA")
             except DAMAGE as error:
-                yield damaged_picture(file, error)
+                yield damaged_image(file, error)
                 continue
             mask = np.asarray(cutout)[..., 3] > 127
             backdrop = Image.new("RGBA", cutout.size, (BACKDROP, BACKDROP, BACKDROP, 255))
             image = np.array(Image.alpha_composite(backdrop, cutout).convert("RGB"))
             problem = coverage_problem(mask)
             if problem:
-                yield RejectedPicture(origin=file, reason=problem)
+                yield RejectedImage(origin=file, reason=problem)
                 continue
             usable += 1
-            yield ReferencePicture(image=image, mask=mask, origin=file, has_scene=False)
+            yield ReferenceImage(image=image, mask=mask, origin=file, has_scene=False)
 
     def _table(self) -> list[tuple[str, str, list[str]]]:
         table = self.folder / _TABLE

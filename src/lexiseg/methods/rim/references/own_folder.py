@@ -1,4 +1,4 @@
-"""A person's own pictures: a folder a class, with or without masks."""
+"""A person's own images: a folder a class, with or without masks."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
@@ -14,14 +14,14 @@ from lexiseg.data.images import IMAGE_SUFFIXES, load_image
 from lexiseg.methods.rim.references.sources import (
     DAMAGE,
     Drawn,
-    ReferencePicture,
+    ReferenceImage,
     ReferenceSource,
-    RejectedPicture,
+    RejectedImage,
     coverage_problem,
-    damaged_picture,
+    damaged_image,
 )
 
-#: Finds the object of a picture that has no mask.
+#: Finds the object of an image that has no mask.
 FindObject = Callable[[UInt8[np.ndarray, "H W 3"]], Bool[np.ndarray, "H W"]]
 
 MASKS = "masks"
@@ -35,7 +35,7 @@ class FolderSource(ReferenceSource):
 
     Args:
         folder: Holds a folder for each class; a space in a name may be an underscore.
-        find_object: For pictures without a mask.
+        find_object: For images without a mask.
         found_by: What ``find_object`` is, for the record.
 
     Raises:
@@ -50,9 +50,9 @@ class FolderSource(ReferenceSource):
         self.folders = {path.name.replace("_", " ").casefold(): path for path in inner if path.is_dir()}
         if not self.folders:
             raise DatasetError(
-                doing=f"looking for reference pictures in {folder}",
+                doing=f"looking for reference images in {folder}",
                 found="no folder in it" if folder.is_dir() else "no such folder",
-                expected="a folder for each class, named like the class, with pictures",
+                expected="a folder for each class, named like the class, with images",
                 fix="Check the path given with --from.",
             )
 
@@ -61,7 +61,7 @@ class FolderSource(ReferenceSource):
         return {"object_without_mask": self.found_by}
 
     def content(self, class_name: str, count: int) -> str:
-        """Hash the pictures and masks that may be drawn."""
+        """Hash the images and masks that may be drawn."""
         digest = hashlib.sha256(self.found_by.encode())
         for file in self._files(class_name)[: 2 * count]:
             digest.update(file.name.encode() + b"\n" + file.read_bytes())
@@ -70,7 +70,7 @@ class FolderSource(ReferenceSource):
         return digest.hexdigest()
 
     def draw(self, class_name: str, count: int) -> Iterator[Drawn]:
-        """Return the pictures of the class's folder with their masks, at most ``2 * count`` tried.
+        """Return the images of the class's folder with their masks, at most ``2 * count`` tried.
 
         What cannot be read, or has a mask of another size, is rejected.
         """
@@ -84,15 +84,15 @@ class FolderSource(ReferenceSource):
                 image = load_image(file)
                 mask = _read_mask(given, image) if given.is_file() else None
             except DAMAGE as error:
-                yield damaged_picture(origin, error)
+                yield damaged_image(origin, error)
                 continue
             mask = self.find_object(image) if mask is None else mask
             problem = coverage_problem(mask)
             if problem:
-                yield RejectedPicture(origin=origin, reason=problem)
+                yield RejectedImage(origin=origin, reason=problem)
                 continue
             usable += 1
-            yield ReferencePicture(image=image, mask=mask, origin=origin)
+            yield ReferenceImage(image=image, mask=mask, origin=origin)
 
     def _files(self, class_name: str) -> list[Path]:
         folder = self.folders.get(class_name.casefold())
@@ -112,7 +112,7 @@ def _read_mask(path: Path, image: UInt8[np.ndarray, "H W 3"]) -> Bool[np.ndarray
         raise DatasetError(
             doing=f"reading the mask {path}",
             found=f"{mask.shape[1]} × {mask.shape[0]} pixels",
-            expected=f"the picture's {image.shape[1]} × {image.shape[0]}",
-            fix="Save the mask at the picture's size.",
+            expected=f"the image's {image.shape[1]} × {image.shape[0]}",
+            fix="Save the mask at the image's size.",
         )
     return mask > 0

@@ -1,4 +1,4 @@
-"""What every source of reference pictures is."""
+"""What every source of reference images is."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -10,13 +10,13 @@ from jaxtyping import Bool, UInt8
 
 from lexiseg.core.errors import DatasetError, ImageError, LexisegError
 
-#: A mask outside these shares of its picture is not the object of a class but a speck, or all of it.
+#: A mask outside these shares of its image is not the object of a class but a speck, or all of it.
 MIN_COVERAGE, MAX_COVERAGE = 0.01, 0.95
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ReferencePicture:
-    """One picture of a class, and where the object is in it.
+class ReferenceImage:
+    """One image of a class, and where the object is in it.
 
     Attributes:
         image: RGB, 0..255.
@@ -32,8 +32,8 @@ class ReferencePicture:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RejectedPicture:
-    """A picture that shows no usable object.
+class RejectedImage:
+    """An image that shows no usable object.
 
     Attributes:
         origin: Where it came from.
@@ -46,24 +46,24 @@ class RejectedPicture:
     is_damaged: bool = False
 
 
-Drawn: TypeAlias = ReferencePicture | RejectedPicture
+Drawn: TypeAlias = ReferenceImage | RejectedImage
 
 
-def damaged_picture(origin: str, error: Exception) -> RejectedPicture:
-    """Reject a picture that, or whose mask, could not be read; the others of its class are still good."""
+def damaged_image(origin: str, error: Exception) -> RejectedImage:
+    """Reject an image that, or whose mask, could not be read; the others of its class are still good."""
     if isinstance(error, LexisegError):
         reason = f"{error.found}; expected {error.expected}"
     else:
         reason = getattr(error, "strerror", None) or str(error)
-    return RejectedPicture(origin=origin, reason=reason, is_damaged=True)
+    return RejectedImage(origin=origin, reason=reason, is_damaged=True)
 
 
-#: What reading a damaged picture raises.
+#: What reading a damaged image raises.
 DAMAGE = (ImageError, DatasetError, OSError, SyntaxError, ValueError)
 
 
 class ReferenceSource(ABC):
-    """Class names to pictures with object masks.
+    """Class names to images with object masks.
 
     Attributes:
         name: What ``--source`` is asked for by.
@@ -73,17 +73,17 @@ class ReferenceSource(ABC):
 
     @abstractmethod
     def facts(self) -> Mapping[str, Any]:
-        """Return what decides the pictures, as plain values: model ids, hashes, thresholds. For the record."""
+        """Return what decides the images, as plain values: model ids, hashes, thresholds. For the record."""
 
     @abstractmethod
     def content(self, class_name: str, count: int) -> str:
-        """Describe, cheaply, what ``draw`` would give: equal texts mean equal pictures."""
+        """Describe, cheaply, what ``draw`` would give: equal texts mean equal images."""
 
     @abstractmethod
     def draw(self, class_name: str, count: int) -> Iterator[Drawn]:
-        """Return up to ``count`` usable pictures of a class, and the rejected ones met on the way.
+        """Return up to ``count`` usable images of a class, and the rejected ones met on the way.
 
-        The same call gives the same pictures again.
+        The same call gives the same images again.
         """
 
 
@@ -91,7 +91,7 @@ def coverage_problem(mask: Bool[np.ndarray, "H W"]) -> str | None:
     """Return why a mask cannot be an object; None where it can."""
     share = float(mask.mean())
     if share < MIN_COVERAGE:
-        return f"the object covers less than {MIN_COVERAGE:.0%} of the picture"
+        return f"the object covers less than {MIN_COVERAGE:.0%} of the image"
     if share > MAX_COVERAGE:
-        return f"the object covers more than {MAX_COVERAGE:.0%} of the picture"
+        return f"the object covers more than {MAX_COVERAGE:.0%} of the image"
     return None

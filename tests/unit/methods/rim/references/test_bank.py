@@ -51,13 +51,13 @@ def test_leave_one_out_scores_agree_with_doing_it_by_hand():
         return max(float(first[index] @ normalize(first[part].sum(0), dim=0)) for part in of)
 
     wanted = np.mean([own(0), own(1)])
-    # The sub-category a picture is not in keeps its mean, so only its own one changes.
+    # The sub-category an image is not in keeps its mean, so only its own one changes.
     assert float(found[0, 0]) == pytest.approx(wanted, abs=1e-5)
     assert float(found[0, 1]) == pytest.approx(float((first[:2] @ other.T).mean()), abs=1e-5)
     assert found.shape == (3, 2)
 
 
-def test_one_picture_gets_the_typical_own_score_and_one_alone_gets_one():
+def test_one_image_gets_the_typical_own_score_and_one_alone_gets_one():
     one = torch.tensor([[1.0, 0.0]]), torch.zeros(1, dtype=torch.int64), torch.tensor([[1.0, 0.0]])
     assert inter_class_scores([one]).tolist() == [[1.0]]
     two = normalize(torch.tensor([[0.1, 1.0], [-0.1, 1.0]]), dim=-1)
@@ -110,7 +110,7 @@ def test_merging_equals_building_together(tmp_path):
     torch.testing.assert_close(merged.profiles, together.profiles.float(), atol=2e-3, rtol=0)
 
 
-def test_merging_refuses_other_encoders_and_other_pictures_of_a_class(tmp_path):
+def test_merging_refuses_other_encoders_and_other_images_of_a_class(tmp_path):
     first = colour_bank(tmp_path / "a.bank", ["red"])
     facts = {"name": "other", "fingerprint": "beef"}
     build_bank(
@@ -120,7 +120,7 @@ def test_merging_refuses_other_encoders_and_other_pictures_of_a_class(tmp_path):
         merge_banks([first, ReferenceBank(tmp_path / "b.bank")], tmp_path / "c.bank")
     from dataclasses import replace
 
-    fewer = replace(SETTINGS, pictures=3)
+    fewer = replace(SETTINGS, images=3)
     build_bank(
         ["red"], ColourSource(), ColourEncoder(), tmp_path / "d.bank", encoder_facts=FACTS, settings=fewer
     )

@@ -6,8 +6,8 @@ import torch
 
 from lexiseg.core.errors import DatasetError, InputError
 from lexiseg.methods.rim.references.bank import ReferenceBank, parts_folder
-from lexiseg.methods.rim.references.build import BuildSettings, build_bank, pool_picture
-from lexiseg.methods.rim.references.sources import ReferencePicture
+from lexiseg.methods.rim.references.build import BuildSettings, build_bank, pool_image
+from lexiseg.methods.rim.references.sources import ReferenceImage
 from rim_toys import COLOURS, FACTS, SETTINGS, ColourEncoder, ColourSource, colour_bank
 
 
@@ -32,7 +32,7 @@ def test_adding_a_class_builds_only_that_class(tmp_path):
 def test_other_settings_build_a_class_again(tmp_path):
     out = tmp_path / "a.bank"
     build(["red"], out)
-    _, built = build(["red"], out, pictures=3)
+    _, built = build(["red"], out, images=3)
     assert built.made == ("red",)
     assert len(ReferenceBank(out).origins) == 3
 
@@ -56,19 +56,19 @@ def test_a_stopped_build_goes_on_with_the_next_class(tmp_path):
     torch.testing.assert_close(ReferenceBank(out).references, whole.references, atol=1e-3, rtol=0)
 
 
-def test_a_class_whose_pictures_are_all_rejected_is_left_out_and_recorded(tmp_path):
+def test_a_class_whose_images_are_all_rejected_is_left_out_and_recorded(tmp_path):
     _, built = build(["red", "ghost"], tmp_path / "a.bank")
-    assert built.rejected["ghost"]["rejected"] == {"a black picture": 1}
+    assert built.rejected["ghost"]["rejected"] == {"a black image": 1}
     bank = ReferenceBank(tmp_path / "a.bank")
     assert bank.names == ("red",)
     assert bank.rejected["ghost"]["drawn"] == 1
-    with pytest.raises(DatasetError, match="no usable picture \\(1 × a black picture\\)"):
+    with pytest.raises(DatasetError, match="no usable image \\(1 × a black image\\)"):
         build(["ghost"], tmp_path / "b.bank")
     assert not (tmp_path / "b.bank").exists()
 
 
-def test_one_picture_a_class_is_enough(tmp_path):
-    build(["red", "blue"], tmp_path / "a.bank", pictures=1)
+def test_one_image_a_class_is_enough(tmp_path):
+    build(["red", "blue"], tmp_path / "a.bank", images=1)
     bank = ReferenceBank(tmp_path / "a.bank")
     assert bank.references.shape == (2, 3)
     assert torch.isfinite(bank.profiles).all()
@@ -86,14 +86,14 @@ def test_features_are_pooled_inside_the_mask_and_outside_where_there_is_a_scene(
     mask = np.zeros((16, 16), bool)
     mask[4:12, 4:12] = True
     image[mask] = COLOURS["red"]
-    inside, outside = pool_picture(ReferencePicture(image=image, mask=mask, origin="x"), ColourEncoder(), 16)
+    inside, outside = pool_image(ReferenceImage(image=image, mask=mask, origin="x"), ColourEncoder(), 16)
     red = torch.tensor(COLOURS["red"], dtype=torch.float32)
     torch.testing.assert_close(inside, red / red.norm(), atol=1e-4, rtol=0)
     torch.testing.assert_close(outside, torch.full((3,), 3**-0.5), atol=1e-4, rtol=0)
-    bare = ReferencePicture(image=image, mask=mask, origin="x", has_scene=False)
-    assert pool_picture(bare, ColourEncoder(), 16)[1] is None
+    bare = ReferenceImage(image=image, mask=mask, origin="x", has_scene=False)
+    assert pool_image(bare, ColourEncoder(), 16)[1] is None
 
 
 def test_settings_must_be_positive():
-    with pytest.raises(InputError, match="pictures = 0"):
-        BuildSettings(pictures=0)
+    with pytest.raises(InputError, match="images = 0"):
+        BuildSettings(images=0)

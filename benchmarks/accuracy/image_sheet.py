@@ -1,4 +1,4 @@
-"""Sheets of small pictures with words around them, for the pages of this folder."""
+"""Sheets of small images with words around them, for the pages of this folder."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ _HEAT = np.array([(8, 6, 30), (70, 15, 105), (150, 40, 100), (220, 80, 55), (250
 
 @dataclass(frozen=True, kw_only=True)
 class Tile:
-    """One small picture of a sheet.
+    """One small image of a sheet.
 
     Attributes:
         pixels: RGB, 0..255, at the size it is shown.
@@ -46,7 +46,7 @@ class Entry:
 
 
 def enlarged(values: np.ndarray, side: int) -> np.ndarray:
-    """Repeat pixels of a square map or picture until it has ``side`` rows."""
+    """Repeat pixels of a square map or image until it has ``side`` rows."""
     times = side // values.shape[0]
     return values.repeat(times, 0).repeat(times, 1)
 
