@@ -319,3 +319,13 @@ def test_random_squares_do_not_depend_on_where_unseen_classes_are():
         one, other = ours(step, 0, 4), theirs(step, 0, 4)
         for name in ("images", "label_maps", "tags", "padding"):
             assert torch.equal(getattr(one, name), getattr(other, name)), name
+
+
+def test_training_on_masks_saved_black_and_white_is_warned_of(tmp_path: Path):
+    recipe = own_folder(tmp_path / "data")
+    (tmp_path / "data" / "tags.tsv").write_text("p0\tsky\n")
+    for file in (tmp_path / "data" / "labels").glob("*.png"):
+        labels = np.asarray(Image.open(file))
+        Image.fromarray(np.where(labels == labels.min(), 0, 255).astype(np.uint8)).save(file)
+    with pytest.warns(UserWarning, match="masks saved black and white"):
+        recipe.data.training_data(batch_size=2, seed=0)

@@ -208,6 +208,7 @@ def build_class(
 ) -> ClassReferences | dict[str, Any]:
     """Encode the images of one class; give only the facts where every image is rejected."""
     features, outside, thumbnails, origins = [], [], [], []
+    masks = {"given": 0, "found": 0}
     reasons: Counter[str] = Counter()
     damaged: dict[str, str] = {}
     for drawn in source.draw(name, settings.images):
@@ -222,12 +223,14 @@ def build_class(
             outside.append(around)
         thumbnails.append(_thumbnail(drawn))
         origins.append(drawn.origin)
+        masks["given" if drawn.mask_is_given else "found"] += 1
     facts: dict[str, Any] = {
         "source": source.name,
         **source.facts(),
         "drawn": len(features) + reasons.total(),
         "rejected": dict(reasons),
         "damaged": damaged,
+        "masks": masks,
     }
     if not features:
         return facts

@@ -9,7 +9,9 @@ import numpy as np
 from PIL import Image
 
 from lexiseg.core.errors import DatasetError
-from lexiseg.data.images import IMAGE_SUFFIXES, load_image
+from lexiseg.core.file_names import class_key, name_key
+from lexiseg.data.image_files import PassedOver, list_images
+from lexiseg.data.images import load_image
 from lexiseg.methods.rim.references.sources import (
     DAMAGE,
     Drawn,
@@ -45,8 +47,10 @@ class CutoutSource(ReferenceSource):
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         images = folder / "cutouts" if (folder / "cutouts").is_dir() else folder
-        files = sorted(images.iterdir()) if images.is_dir() else []
-        self.files = {file.name: file for file in files if file.suffix.lower() in IMAGE_SUFFIXES}
+        self.passed_over = PassedOver()
+        files = list_images(images, self.passed_over) if images.is_dir() else []
+        self.passed_over.forget(_TABLE)
+        self.files = {name_key(file.relative_to(images).as_posix()): file for file in files}
         if not self.files:
             raise DatasetError(
                 doing=f"looking for cut-out images in {folder}",
@@ -58,9 +62,13 @@ class CutoutSource(ReferenceSource):
         for first in (True, False):
             for file, own, further in self._table():
                 for word in [own] if first else further:
-                    listed = self.by_name.setdefault(_key(word), [])
+                    listed = self.by_name.setdefault(class_key(word), [])
                     if file not in listed:
                         listed.append(file)
+
+    def notes(self) -> list[str]:
+        """Return what in the folder is not looked at, other than the table."""
+        return [note] if (note := self.passed_over.note(self.folder)) else []
 
     def facts(self) -> Mapping[str, Any]:
         """Return the backdrop's grey."""
@@ -69,14 +77,14 @@ class CutoutSource(ReferenceSource):
     def content(self, class_name: str, count: int) -> str:
         """Hash the files that may be drawn."""
         digest = hashlib.sha256()
-        for file in self.by_name.get(_key(class_name), [])[: 2 * count]:
+        for file in self.by_name.get(class_key(class_name), [])[: 2 * count]:
             digest.update(file.encode() + b"\n" + self.files[file].read_bytes())
         return digest.hexdigest()
 
     def draw(self, class_name: str, count: int) -> Iterator[Drawn]:
         """Return the cut-outs of a class on grey; what is not see-through anywhere is rejected."""
         usable = 0
-        for file in self.by_name.get(_key(class_name), [])[: 2 * count]:
+        for file in self.by_name.get(class_key(class_name), [])[: 2 * count]:
             if usable == count:
                 return
             try:
@@ -94,7 +102,7 @@ class CutoutSource(ReferenceSource):
                 yield RejectedImage(origin=file, reason=problem)
                 continue
             usable += 1
-            yield ReferenceImage(image=image, mask=mask, origin=file, has_scene=False)
+            yield ReferenceImage(image=image, mask=mask, origin=file, has_scene=False, mask_is_given=True)
 
     def _table(self) -> list[tuple[str, str, list[str]]]:
         table = self.folder / _TABLE
@@ -111,11 +119,7 @@ class CutoutSource(ReferenceSource):
             ) from error
         rows = [line.split("\t") for line in lines if line.strip()]
         return [
-            (row[0], row[1], row[2].split(",") if len(row) > 2 else [])
+            (name_key(row[0]), row[1], row[2].split(",") if len(row) > 2 else [])
             for row in rows
-            if len(row) > 1 and row[0] in self.files
+            if len(row) > 1 and name_key(row[0]) in self.files
         ]
-
-
-def _key(name: str) -> str:
-    return " ".join(name.split()).casefold()
