@@ -60,7 +60,7 @@ class DataOptions:
         from lexiseg.core.errors import InputError
         from lexiseg.data.datasets import FOLDER, open_dataset
         from lexiseg.data.folder import FolderDataset
-        from lexiseg.data.plausibility import doubts
+        from lexiseg.data.plausibility import data_warnings
 
         if self.dataset != FOLDER:
             if self.labelled_only or self.reduce_zero or self.value_range is not None:
@@ -71,7 +71,7 @@ class DataOptions:
                     fix="Leave them out, or use --dataset folder.",
                 )
             dataset = open_dataset(self.dataset, self.data, self.split)
-            _print_notes(doubts(dataset))
+            _print_notes(data_warnings(dataset))
             return dataset
         labels = "only" if self.labelled_only else "required" if needs_labels else "optional"
         folder = FolderDataset(
@@ -85,7 +85,7 @@ class DataOptions:
             print(
                 f"note: {folder.num_unlabelled:,} images without a label file are left out", file=sys.stderr
             )
-        _print_notes(doubts(folder))
+        _print_notes(data_warnings(folder))
         return folder
 
 

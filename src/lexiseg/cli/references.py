@@ -114,6 +114,7 @@ class Build:
                 encoder,
                 self.out,
                 encoder_facts=facts,
+                synonyms=vocabulary.synonyms,
                 settings=settings,
                 advance=advance,
             )

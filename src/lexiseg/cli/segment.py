@@ -203,6 +203,10 @@ def print_shares(console: "Console", segmentation: "Segmentation", path: Path) -
     table.add_column("mean score", justify="right")
     for share in segmentation.shares():
         table.add_row(escape(share.name), f"{share.share:.1%}", f"{share.mean_score:.3f}")
+    if segmentation.unknown_share:
+        table.add_row(
+            "unknown: no reference is near", f"{segmentation.unknown_share:.1%}", "", style="yellow"
+        )
     console.print(table)
 
 

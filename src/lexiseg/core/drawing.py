@@ -6,13 +6,18 @@ from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
-from jaxtyping import UInt8, UInt16
+from jaxtyping import Bool, UInt8, UInt16
 from PIL import Image, ImageDraw, ImageFont
 
 from lexiseg.core.fonts import Font, draw_runs, romanised, text_runs
 
 VOID_COLOUR = (128, 128, 128)
 _PROBE_SIZE = 24
+
+#: Label of a legend entry for what is hatched.
+UNKNOWN = -1
+#: Pixels from one stripe to the next, and across a stripe.
+_HATCH, _STRIPE = 10, 3
 
 
 # Told apart at a glance, also when mixed with an image; the first are the furthest apart.
@@ -53,6 +58,7 @@ def draw_overlay(
     entries: Sequence[tuple[int, str]],
     *,
     opacity: float,
+    hatched: Bool[np.ndarray, "H W"] | None = None,
 ) -> Image.Image:
     """Lay the label map over its image, with white borders between labels and a legend below.
 
@@ -62,14 +68,25 @@ def draw_overlay(
         num_classes: Size of the vocabulary, which fixes the colours.
         entries: ``(label, text)`` of the legend in order; empty for no legend.
         opacity: Weight of the colour, in [0, 1].
+        hatched: Pixels to lay dark and light stripes over.
     """
     colours = colour_map(label_map, num_classes)
     blended = image + (colours.astype(np.int16) - image) * np.float32(opacity)
     photo = blended.astype(np.uint8)
+    if hatched is not None and hatched.any():
+        _hatch(photo, hatched)
     photo[_borders(label_map)] = 255
     if not entries:
         return Image.fromarray(photo)
     return _with_legend(photo, entries, class_colours(num_classes))
+
+
+def _hatch(image: UInt8[np.ndarray, "H W 3"], where: Bool[np.ndarray, "H W"]) -> None:
+    """Draw diagonal stripes, half dark and half light, so that they show on every colour."""
+    rows, columns = np.ogrid[: where.shape[0], : where.shape[1]]
+    phase = (rows + columns) % _HATCH
+    image[where & (phase < _STRIPE)] = 40
+    image[where & (phase >= _STRIPE) & (phase < 2 * _STRIPE)] = 230
 
 
 def _borders(label_map: UInt16[np.ndarray, "H W"]) -> np.ndarray:
@@ -101,8 +118,13 @@ def _with_legend(
     for row, cells in enumerate(rows):
         top = height + gap + row * line
         for left, label, runs in cells:
-            colour = tuple(int(c) for c in colours[label]) if label < len(colours) else VOID_COLOUR
+            known = 0 <= label < len(colours)
+            colour = tuple(int(c) for c in colours[label]) if known else VOID_COLOUR
             draw.rectangle((left, top, left + swatch, top + swatch - 1), fill=colour)
+            if label == UNKNOWN:
+                stripes = np.full((swatch, swatch + 1, 3), VOID_COLOUR, np.uint8)
+                _hatch(stripes, np.ones(stripes.shape[:2], bool))
+                sheet.paste(Image.fromarray(stripes), (left, top))
             corner = left + swatch + gap // 2, top - text_size // 8
             draw_runs(draw, corner, runs, size=text_size, fill="black")
     return sheet

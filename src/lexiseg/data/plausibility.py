@@ -53,7 +53,7 @@ def doubtful_labels(labels: Collection[int], num_classes: int) -> str:
     return ""
 
 
-def label_doubts(dataset: LabelledDataset) -> list[str]:
+def label_warnings(dataset: LabelledDataset) -> list[str]:
     """Return what makes the labels of a data set doubtful: reads a few label files, all where these are doubtful.
 
     Files that cannot be read are left to whoever needs them.
@@ -114,7 +114,7 @@ def turned_in_place(images: Sequence[Path], advance: Callable[[], None] = lambda
     )
 
 
-def doubts(dataset: LabelledDataset) -> list[str]:
+def data_warnings(dataset: LabelledDataset) -> list[str]:
     """Return what a person should know before a data set is scored or trained on, a sentence each."""
     turned = turned_in_place(dataset.turned_images())
-    return [*dataset.notes, *label_doubts(dataset), *([turned] if turned else [])]
+    return [*dataset.notes, *label_warnings(dataset), *([turned] if turned else [])]

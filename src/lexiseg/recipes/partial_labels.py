@@ -22,7 +22,7 @@ from lexiseg.data.partial_labels.distillation_batches import WholeImages
 from lexiseg.data.partial_labels.masked_labels import MaskedLabels
 from lexiseg.data.partial_labels.pseudo_masks import PseudoMaskedDataset, WithPseudoMasks
 from lexiseg.data.partial_labels.seen_only import SeenOnly
-from lexiseg.data.plausibility import doubts
+from lexiseg.data.plausibility import data_warnings
 from lexiseg.data.published.clothing import clothing_vocabulary, held_out
 from lexiseg.data.scenes import SceneDataset, SceneSettings, scene_vocabulary
 from lexiseg.data.scenes.settings import weak_shot_scenes, zero_shot_scenes
@@ -114,8 +114,8 @@ class PartlyLabelledSource(ABC):
         """Open the training images, with a warning where their labels are doubtful."""
         images = self._open_training_images(seed)
         if self.dataset != SCENES:
-            for doubt in doubts(images):
-                warnings.warn(doubt, stacklevel=2)
+            for warning in data_warnings(images):
+                warnings.warn(warning, stacklevel=2)
         return images
 
     def _open_training_images(self, seed: int) -> LabelledDataset:

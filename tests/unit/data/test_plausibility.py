@@ -6,7 +6,7 @@ from PIL import Image
 
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.data.folder import FolderDataset
-from lexiseg.data.plausibility import doubtful_labels, doubts, is_turned_in_place, turned_in_place
+from lexiseg.data.plausibility import data_warnings, doubtful_labels, is_turned_in_place, turned_in_place
 from lexiseg.data.published.checks import check_folder
 
 VOID = IGNORE_INDEX
@@ -63,7 +63,7 @@ def test_check_and_every_run_say_it(folder, labels, part):
         path = folder(f"{stem:02d}", labels)
     report = check_folder(path)
     warned = [finding.what for finding in report.findings if finding.level == "warning"]
-    said = doubts(FolderDataset(path))
+    said = data_warnings(FolderDataset(path))
     if part is None:
         assert warned == said == []
     else:
@@ -75,9 +75,9 @@ def test_check_and_every_run_say_it(folder, labels, part):
 def test_one_good_label_file_of_many_is_enough_to_say_nothing(folder):
     for stem in range(50):
         path = folder(f"{stem:02d}", [0, 255])
-    assert doubts(FolderDataset(path))
+    assert data_warnings(FolderDataset(path))
     path = folder("20x", [0, 1])  # not among those that are looked at first
-    assert doubts(FolderDataset(path)) == []
+    assert data_warnings(FolderDataset(path)) == []
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_one_good_label_file_of_many_is_enough_to_say_nothing(folder):
 def test_turns_that_keep_the_size(folder, orientation, size, turned):
     path = folder("a", [0, 1], orientation, size)
     assert is_turned_in_place(path / "images" / "a.jpg") == turned
-    said = doubts(FolderDataset(path))
+    said = data_warnings(FolderDataset(path))
     warned = [finding.what for finding in check_folder(path).findings if finding.level == "warning"]
     assert len(said) == len(warned) == turned
     if turned:

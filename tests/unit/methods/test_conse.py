@@ -20,7 +20,7 @@ TABBY, JERSEY = NAMES.index("tabby cat"), NAMES.index("T-shirt")
 
 
 class RedIsCat(ImageEncoder):
-    """Sees a tabby cat where it is red, a T-shirt where it is green, and doubts where it is neither."""
+    """Sees a tabby cat where it is red, a T-shirt where it is green, and warnings where it is neither."""
 
     stride = 32
 

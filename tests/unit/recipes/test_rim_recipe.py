@@ -5,8 +5,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lexiseg.core.errors import DatasetError, InputError, MissingWeightsError, UnknownNameError
+from lexiseg.core.errors import (
+    DatasetError,
+    InputError,
+    MissingWeightsError,
+    UnknownNameError,
+    VocabularyError,
+)
 from lexiseg.core.interfaces import ImageEncoder
+from lexiseg.methods.rim.references.bank import ReferenceBank, save_bank
 from lexiseg.methods.rim.references.generated import ImageGenerator, PointSegmenter
 from lexiseg.methods.rim.references.sources import ReferenceImage, RejectedImage
 from lexiseg.recipes.rim import (
@@ -16,6 +23,9 @@ from lexiseg.recipes.rim import (
     load_reference_encoder,
     object_at_salient_points,
 )
+from lexiseg.runs.load import load
+from lexiseg.runs.method_settings import parse_changes
+from tiny_bank import save_tiny_bank
 from tiny_vision_checkpoints import save_tiny_dinov2, save_tiny_sam, save_tiny_stable_diffusion
 
 
@@ -117,3 +127,31 @@ def test_generating_without_a_usable_image_is_an_error_that_counts(tmp_path):
             encoder_facts=FACTS,
             settings=BuildSettings(),
         )
+
+
+@pytest.fixture(scope="module")
+def moved_bank(tmp_path_factory):
+    """A bank whose encoder is recorded at a place that is gone."""
+    folder = tmp_path_factory.mktemp("moved")
+    bank = ReferenceBank(save_tiny_bank(folder / "here.bank", ["cat", "dog"]))
+    classes = [bank.read_class(name) for name in bank.names]
+    save_bank(folder / "a.bank", classes, encoder={**bank.encoder, "name": "gone/encoder"})
+    return folder / "a.bank"
+
+
+def test_a_bank_moves_with_its_encoder_which_is_checked_by_fingerprint(moved_bank, tmp_path):
+    with pytest.raises(
+        MissingWeightsError, match=r"built with: gone/encoder at 64 pixels.*--set encoder=FOLDER"
+    ):
+        load(moved_bank)
+    assert load(moved_bank, method_settings={"encoder": "mini"}).bank.encoder["name"] == "gone/encoder"
+    other = str(save_tiny_dinov2(tmp_path / "dinov2"))
+    with pytest.raises(DatasetError, match=r"features of gone/encoder at 64.*--set encoder=FOLDER"):
+        load(moved_bank, method_settings={"encoder": other})
+
+
+def test_background_can_be_set_by_name_from_the_command_line(moved_bank):
+    model = load(moved_bank, method_settings=parse_changes(["encoder=mini", "background=negatives"]))
+    assert model.method.background == "negatives"
+    with pytest.raises(VocabularyError, match='references of "background"'):
+        model.segment(np.zeros((64, 64, 3), np.uint8), "background, cat")

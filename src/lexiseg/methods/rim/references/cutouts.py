@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from jaxtyping import Bool, UInt8
+from PIL import Image, ImageOps
 
 from lexiseg.core.errors import DatasetError
 from lexiseg.core.file_names import class_key, name_key
@@ -88,15 +89,10 @@ class CutoutSource(ReferenceSource):
             if usable == count:
                 return
             try:
-                load_image(self.files[file])  # raises what is to be known about a damaged file
-                with Image.open(self.files[file]) as opened:
-                    cutout = opened.convert("RGBA")
+                image, mask = read_cutout(self.files[file])
             except DAMAGE as error:
                 yield damaged_image(file, error)
                 continue
-            mask = np.asarray(cutout)[..., 3] > 127
-            backdrop = Image.new("RGBA", cutout.size, (BACKDROP, BACKDROP, BACKDROP, 255))
-            image = np.array(Image.alpha_composite(backdrop, cutout).convert("RGB"))
             problem = coverage_problem(mask)
             if problem:
                 yield RejectedImage(origin=file, reason=problem)
@@ -123,3 +119,17 @@ class CutoutSource(ReferenceSource):
             for row in rows
             if len(row) > 1 and name_key(row[0]) in self.files
         ]
+
+
+def read_cutout(path: Path) -> tuple[UInt8[np.ndarray, "H W 3"], Bool[np.ndarray, "H W"]]:
+    """Return an image laid on grey, upright, and where its mask channel (alpha) is at least half opaque.
+
+    Raises:
+        ImageError: It cannot be read.
+    """
+    load_image(path)  # raises what is to be known about a damaged file
+    with Image.open(path) as opened:
+        cutout = ImageOps.exif_transpose(opened).convert("RGBA")
+    backdrop = Image.new("RGBA", cutout.size, (BACKDROP, BACKDROP, BACKDROP, 255))
+    image = np.array(Image.alpha_composite(backdrop, cutout).convert("RGB"))
+    return image, np.asarray(cutout)[..., 3] > 127

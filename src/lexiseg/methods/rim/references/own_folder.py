@@ -14,6 +14,7 @@ from lexiseg.core.file_names import class_key, is_clutter, name_key
 from lexiseg.data.folder_lists import first_of
 from lexiseg.data.image_files import PassedOver, class_folders, is_image_name, list_images
 from lexiseg.data.images import load_image
+from lexiseg.methods.rim.references.cutouts import read_cutout
 from lexiseg.methods.rim.references.sources import (
     DAMAGE,
     Drawn,
@@ -36,9 +37,10 @@ _BLURRING = ("JPEG", "MPO", "WEBP", "AVIF", "JPEG2000")
 class FolderSource(ReferenceSource):
     """``FOLDER/<class name>/*.jpg`` and its subfolders, in the order of their paths.
 
-    A mask is ``masks/<same stem>.png`` beside the image, white or any value above 0 where the object is. A mask
-    that was saved as JPEG or the like, which blurs it, is the object where it is brighter than half. Where there is no mask
-    the object is found.
+    A mask is ``masks/<same stem>.png`` beside the image, white or any value above 0 where the object is, or its
+    mask channel (alpha) where it has one that is not the same everywhere. A mask that was saved as JPEG or the
+    like, which blurs it, is the object where it is brighter than half. Without such a file the image's own mask
+    channel will do: what is see-through is not the object. Without that the object is found.
 
     Args:
         folder: Holds a folder for each class; a space in a name may be an underscore.
@@ -108,9 +110,15 @@ class FolderSource(ReferenceSource):
                 return
             origin = file.relative_to(self.folder).as_posix()
             given = self._mask_of(file)
+            has_own = given is None and _has_mask_channel(file)
+            mask = None
             try:
-                image = load_image(file)
-                mask = None if given is None else self._read_mask(given, image)
+                if has_own:
+                    image, mask = read_cutout(file)
+                else:
+                    image = load_image(file)
+                if given is not None:
+                    mask = self._read_mask(given, image)
             except DAMAGE as error:
                 yield damaged_image(origin, error)
                 continue
@@ -120,7 +128,14 @@ class FolderSource(ReferenceSource):
                 yield RejectedImage(origin=origin, reason=problem)
                 continue
             usable += 1
-            yield ReferenceImage(image=image, mask=mask, origin=origin, mask_is_given=given is not None)
+            # What is see-through shows grey, not a scene.
+            yield ReferenceImage(
+                image=image,
+                mask=mask,
+                origin=origin,
+                mask_is_given=given is not None or has_own,
+                has_scene=not has_own,
+            )
 
     def _files(self, class_name: str) -> list[Path]:
         key = class_key(class_name)
@@ -165,13 +180,17 @@ class FolderSource(ReferenceSource):
     def _read_mask(self, path: Path, image: UInt8[np.ndarray, "H W 3"]) -> Bool[np.ndarray, "H W"]:
         try:
             with Image.open(path) as opened:
-                is_blurred = opened.format in _BLURRING
+                is_blurred, channels = opened.format in _BLURRING, opened.getbands()
                 mask = np.asarray(opened)
         except (OSError, SyntaxError, ValueError) as error:
             raise _mask_error(
                 path, f"a damaged or unknown file ({error})", "a mask", "Save it again as PNG."
             ) from error
-        mask = mask if mask.ndim == 2 else mask[..., :3].max(-1)
+        if mask.ndim == 3:
+            alpha = mask[..., -1] if channels[-1] == "A" else mask[:1, :1, 0]
+            # A mask drawn as a cut-out has the object in its alpha; one saved with an opaque alpha, in its colours.
+            mask = alpha if np.ptp(alpha) else mask[..., : 3 if len(channels) > 2 else 1].max(-1)
+            is_blurred |= bool(np.ptp(alpha))
         if mask.shape != image.shape[:2]:
             raise _mask_error(
                 path,
@@ -194,3 +213,14 @@ class FolderSource(ReferenceSource):
 
 def _mask_error(path: Path, found: str, expected: str, fix: str) -> DatasetError:
     return DatasetError(doing=f"reading the mask {path}", found=found, expected=expected, fix=fix)
+
+
+def _has_mask_channel(file: Path) -> bool:
+    """Return whether some of an image is see-through; a file that cannot be read is left to its reader."""
+    try:
+        with Image.open(file) as opened:
+            if not opened.has_transparency_data:
+                return False
+            return bool(np.asarray(opened.convert("RGBA"))[..., 3].min() <= _HALF)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return False
