@@ -262,7 +262,7 @@ def build_rim(references: str | os.PathLike[str], method: RIMSettings | None = N
     model = RIM(
         bank,
         encoder,
-        load_proposer(method.proposer, encoder),
+        load_proposer(method.proposer, encoder, settings=method.mask_generator),
         encoder_fingerprint=fingerprint(encoder),
         proposer_facts={"name": method.proposer},
         settings=InferenceSettings(

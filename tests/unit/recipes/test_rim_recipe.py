@@ -1,3 +1,4 @@
+import dataclasses
 import importlib.util
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from lexiseg.core.interfaces import ImageEncoder
 from lexiseg.methods.rim.references.bank import ReferenceBank, save_bank
 from lexiseg.methods.rim.references.generated import ImageGenerator, PointSegmenter
 from lexiseg.methods.rim.references.sources import ReferenceImage, RejectedImage
+from lexiseg.methods.rim.settings import RIMSettings
+from lexiseg.models.mask_generator import MaskGeneratorSettings
 from lexiseg.recipes.rim import (
     build_source,
     load_prompted,
@@ -24,7 +27,7 @@ from lexiseg.recipes.rim import (
     object_at_salient_points,
 )
 from lexiseg.runs.load import load
-from lexiseg.runs.method_settings import parse_changes
+from lexiseg.runs.method_settings import change_settings, list_settings, parse_changes
 from tiny_bank import save_tiny_bank
 from tiny_vision_checkpoints import save_tiny_dinov2, save_tiny_sam, save_tiny_stable_diffusion
 
@@ -81,6 +84,18 @@ def test_encoders_and_proposers_load_by_folder(tmp_path, sam):
     encoder, side = load_reference_encoder(str(save_tiny_dinov2(tmp_path / "dino")))
     assert side == 518
     assert load_proposer("classical", encoder).encoder is encoder
+
+
+def test_every_setting_of_sams_masks_is_reached_by_name(sam):
+    names = {setting.name for setting in list_settings(RIMSettings())}
+    assert {f"mask_generator.{field.name}" for field in dataclasses.fields(MaskGeneratorSettings)} <= names
+    changes = {"proposer": sam, "mask_generator.points_per_side": 3, "mask_generator.min_stability": 0.5}
+    settings = change_settings(RIMSettings(), changes, model="a.bank")
+    encoder, _ = load_reference_encoder("mini")
+    proposer = load_proposer(settings.proposer, encoder, settings=settings.mask_generator)
+    assert (proposer.settings.points_per_side, proposer.settings.min_stability) == (3, 0.5)
+    with pytest.raises(InputError, match="points_per_side = 0; expected a number from 1"):
+        change_settings(RIMSettings(), {"mask_generator.points_per_side": 0}, model="a.bank")
 
 
 def test_dinov2_small_is_an_encoder_and_a_proposer_by_name(tmp_path, monkeypatch):

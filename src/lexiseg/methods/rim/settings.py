@@ -1,10 +1,11 @@
 """RIMSettings: every choice between regions and their labels."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Literal, get_args, get_origin
 
 from lexiseg.core.errors import InputError
 from lexiseg.core.setting_ranges import Range, check_ranges
+from lexiseg.models.mask_generator import MaskGeneratorSettings
 
 #: The proposer that needs no weights.
 CLASSICAL_PROPOSER = "classical"
@@ -61,6 +62,7 @@ class RIMSettings:
         num_negatives: For ``background="negatives"``: references made of them.
         proposer: What cuts images into regions: ``classical`` (superpixels, no weights), ``dinov2-small`` (superpixels
             merged by its features), or the hub id or folder of a SAM or SAM 2 checkpoint.
+        mask_generator: Grid and filters of SAM's and SAM 2's automatic masks, where the proposer is one of them.
         encoder: Where the image encoder lies if not where it was when the bank was built (``recorded``): a name,
             hub id or folder. Its weights must be those of the bank.
         unknown: What is done about regions that are near no reference of the bank: ``note`` them (hatched in
@@ -86,6 +88,7 @@ class RIMSettings:
     background_words: tuple[str, ...] = BACKGROUND_WORDS
     num_negatives: int = 10
     proposer: str = CLASSICAL_PROPOSER
+    mask_generator: MaskGeneratorSettings = field(default_factory=MaskGeneratorSettings)
     encoder: str = RECORDED
     unknown: Literal["off", "note", "label"] = "off"
     unknown_share: float = 0.05
@@ -93,12 +96,12 @@ class RIMSettings:
 
     def __post_init__(self) -> None:
         check_ranges(self, _RANGES, method="RIM")
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if get_origin(field.type) is Literal and value not in get_args(field.type):
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if get_origin(each.type) is Literal and value not in get_args(each.type):
                 raise InputError(
                     doing="reading the settings of RIM",
-                    found=f"{field.name} = {value!r}",
-                    expected=f"one of: {', '.join(get_args(field.type))}",
+                    found=f"{each.name} = {value!r}",
+                    expected=f"one of: {', '.join(get_args(each.type))}",
                     fix="Correct it, or leave it out.",
                 )
