@@ -177,6 +177,14 @@ class Segmenter(nn.Module, ABC):
                 )
         return results if is_batch else results[0]
 
+    def full_vocabulary(self, words: Words, settings: InferenceSettings) -> Vocabulary:
+        """Return what label maps index: the words, and a background where the settings ask for one.
+
+        Raises:
+            VocabularyError: The words cannot be used.
+        """
+        return with_background(Vocabulary.parse(words), settings)
+
     def name_classes(self, words: Words, settings: InferenceSettings) -> ClassNames:
         """Build what ``decide`` decides between: competing names, owners and embeddings.
 
@@ -184,7 +192,7 @@ class Segmenter(nn.Module, ABC):
             VocabularyError: The words cannot be used, or not by this method, or it cannot tell two apart.
             InputError: Background goes by a threshold and there is none, or no class is left.
         """
-        vocabulary = with_background(Vocabulary.parse(words), settings)
+        vocabulary = self.full_vocabulary(words, settings)
         labels = competing_labels(vocabulary, settings)
         self.check_vocabulary(vocabulary.subset(labels))
         class_names = name_classes(vocabulary, labels, self.embed_texts, settings.prompts)
@@ -242,7 +250,7 @@ class Segmenter(nn.Module, ABC):
     def describe(self, words: Words, **changes: Any) -> dict[str, Any]:
         """Return the vocabulary and settings that ``segment`` would record for the same arguments."""
         settings = self._settings(changes)
-        vocabulary = with_background(Vocabulary.parse(words), settings)
+        vocabulary = self.full_vocabulary(words, settings)
         return {**vocabulary.to_json(), "settings": self._describe(settings)}
 
     def _apply(self, fn: Callable[[Tensor], Tensor], *arguments: Any, **keywords: Any) -> "Segmenter":

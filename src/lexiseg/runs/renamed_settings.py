@@ -1,4 +1,4 @@
-"""Settings that were called otherwise once: runs and command lines with the old names.
+"""Settings that were called otherwise once, or that came later: runs and command lines of earlier versions.
 
 A run that was trained under an old name loads and goes on as before. An old flag is refused with the new one.
 """
@@ -24,16 +24,24 @@ RENAMED = {
     "SimFormerSettings": {"literal": "student_within_image"},
 }
 
+#: Class of settings, by its name, to fields that came later, with the value that means what was before.
+ADDED: dict[str, dict[str, Any]] = {
+    "MaskFormerSettings": {"learned_start": False},
+    "SimFormerSettings": {"matching_classification": None},
+    "SimFormerRecipe": {"classifier": "masks"},
+}
+
 
 def with_new_names(kind: type, values: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields of one dataclass of settings with old names replaced by new ones.
+    """Return the fields of one dataclass of settings by their names of today, later ones added.
 
     Args:
         kind: The dataclass.
         values: Fields as JSON has them; what lies deeper is left as it is.
     """
     names = {old: new for each in kind.__mro__ for old, new in RENAMED.get(each.__name__, {}).items()}
-    return {names.get(name, name): value for name, value in values.items()}
+    added = {name: value for each in kind.__mro__ for name, value in ADDED.get(each.__name__, {}).items()}
+    return {**added, **{names.get(name, name): value for name, value in values.items()}}
 
 
 def with_new_names_like(settings: Any, values: Any) -> Any:

@@ -97,7 +97,8 @@ def retrain(
         LexisegError: As training says.
     """
     chosen = recipe or find_recipe(name)
-    if not isinstance(chosen, SimFormerRecipe) or chosen.data.all_masks or chosen.data.pseudo_masks:
+    is_first = isinstance(chosen, SimFormerRecipe) and chosen.classifier == "masks"
+    if not is_first or chosen.data.all_masks or chosen.data.pseudo_masks:
         raise InputError(
             doing=f"re-training by {name}",
             found="a recipe that leaves nothing to re-train",

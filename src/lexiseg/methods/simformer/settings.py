@@ -33,6 +33,9 @@ class SimFormerSettings:
         classification: Weight of the classification loss, 0 or more.
         focal: Weight of the focal loss in mask and complementary losses, 0 or more.
         dice: Weight of the dice loss in mask and complementary losses, 0 or more.
+        matching_classification: Weight of the class probability where proposals are matched with targets, 0 or
+            more; None matches with the weight of the loss, as published. A large one lets classes decide
+            while masks are poor.
         no_object: Weight of proposals without a target in the classification loss, 0 or more.
         complementary: Weight of the complementary loss, 0 or more.
         similarity: Weight of SimNet's similarity loss, 0 or more.
@@ -55,6 +58,7 @@ class SimFormerSettings:
     classification: float = 1.0
     focal: float = 20.0
     dice: float = 1.0
+    matching_classification: float | None = None
     no_object: float = 0.1
     complementary: float = 0.15
     similarity: float = 1.0
