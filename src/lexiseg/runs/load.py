@@ -24,6 +24,7 @@ from lexiseg.models.hub_files import how_to_get
 from lexiseg.models.pip_weights import PipWeights
 from lexiseg.recipes.dense_similarity import build_dense_similarity
 from lexiseg.recipes.groupvit import build_groupvit
+from lexiseg.recipes.maskformer import build_maskformer
 from lexiseg.recipes.mini import MINI_WEIGHTS, build_mini
 from lexiseg.recipes.rim import build_rim
 from lexiseg.runs.folder import is_run_folder, load_run, read_recipe
@@ -72,6 +73,10 @@ CHECKPOINTS: dict[str, RegisteredModel] = {
         build=build_groupvit,
         settings=SegmentSettings,
         summary="groups patches into eight segments and names them; trained on captions",
+    ),
+    "maskformer": RegisteredModel(
+        build=lambda name, _: build_maskformer(name),
+        summary="its own classes, learnt from masks; needs no words",
     ),
     "siglip": _DENSE_SIMILARITY,
     "siglip2": _DENSE_SIMILARITY,
@@ -199,7 +204,8 @@ def load(
 
     Args:
         name: ``mini``, a bank of reference images, the folder of a run of ``lexiseg train``, or the hub id or
-            local folder of a CLIP, SigLIP, SigLIP 2 or GroupViT checkpoint such as ``openai/clip-vit-base-patch16``.
+            local folder of a CLIP, SigLIP, SigLIP 2, GroupViT or MaskFormer checkpoint such as
+            ``openai/clip-vit-base-patch16``.
         device: ``cpu``, ``cuda``, …; ``auto`` takes a GPU when there is one.
         method_settings: Fields of the method's settings to change, by name; those of a part by a dotted name,
             such as ``{"masks.closing": 5}``. ``lexiseg models NAME`` lists them. Changed or not, all are recorded
