@@ -58,7 +58,8 @@ def _sizes(folder: Path) -> tuple[int, int]:
     """Read short and long side of ``preprocessor_config.json``, in either way that transformers wrote them."""
     file = folder / "preprocessor_config.json"
     settings: dict[str, Any] = read_json(folder, file.name) if file.exists() else {}
-    size, longest = settings.get("size"), settings.get("max_size")
+    size: Any = settings.get("size")
+    longest: Any = settings.get("max_size")
     if isinstance(size, dict):
         size, longest = size.get("shortest_edge"), size.get("longest_edge", longest)
     usable = [side if isinstance(side, int) and side > 0 else None for side in (size, longest)]

@@ -29,6 +29,7 @@ from lexiseg.recipes.mini import MINI_WEIGHTS, build_mini
 from lexiseg.recipes.rim import build_rim
 from lexiseg.runs.folder import is_run_folder, load_run, read_recipe
 from lexiseg.runs.method_settings import NoSettings, change_settings
+from lexiseg.runs.retraining_folder import FIRST, SECOND
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,13 +225,20 @@ def load(
         if argument not in _RETIRED:
             raise TypeError(f"load() got an unexpected keyword argument {argument!r}")
         raise _retired(argument, "the argument")
-    name = _text(name)
+    name = second_run(_text(name))
     place = choose_device(device)
     kind = find_kind(name)
     settings = change_settings(
         kind.settings(name), method_settings or {}, model=name, trained=kind.is_trained
     )
     return kind.build(name, settings).to(place).eval().requires_grad_(False)
+
+
+def second_run(name: str) -> str:
+    """Return the second run of a re-training where a string names its folder, and the string itself elsewhere."""
+    folder = Path(os.path.expanduser(name))
+    is_retraining = is_run_folder(str(folder / FIRST)) and is_run_folder(str(folder / SECOND))
+    return str(Path(name) / SECOND) if is_retraining and not is_run_folder(name) else name
 
 
 def find_kind(name: str) -> ModelKind:

@@ -4,7 +4,22 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lexiseg.core.errors import InputError
+from lexiseg.core.setting_ranges import Range, check_ranges
 from lexiseg.losses.complementary import GATE
+
+#: A weight beyond this leaves nothing of the others in single precision.
+_WEIGHT = Range(least=0, most=1e6)
+_RANGES = {
+    "num_points": Range(least=1),
+    "classification": _WEIGHT,
+    "focal": _WEIGHT,
+    "dice": _WEIGHT,
+    "no_object": _WEIGHT,
+    "complementary": _WEIGHT,
+    "similarity": _WEIGHT,
+    "distillation": _WEIGHT,
+    "backbone_lr_factor": Range(least=0, most=1e6),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,20 +81,9 @@ class SimFormerSettings:
     backbone_lr_factor: float = 0.1
 
     def __post_init__(self) -> None:
-        if self.num_points < 1:
-            raise _unusable(f"num_points = {self.num_points}", "a whole number above 0")
-        weights = (
-            "classification",
-            "focal",
-            "dice",
-            "no_object",
-            "complementary",
-            "similarity",
-            "distillation",
-        )
-        for name in weights:
-            if getattr(self, name) < 0:
-                raise _unusable(f"{name} = {getattr(self, name)}", "a weight of 0 or more")
+        check_ranges(self, _RANGES, method="SimFormer")
+        if self.matching_classification is not None:
+            check_ranges(self, {"matching_classification": _WEIGHT}, method="SimFormer")
         if self.gate is None and self.gate_learnable:
             raise _unusable("gate_learnable without a gate", "a gate to learn")
 
