@@ -112,7 +112,7 @@ def rows() -> list[Row]:
 
 def build(row: Row) -> Segmenter:
     """Build the variant."""
-    model = build_mini(row.method)
+    model = build_mini(row.method)  # none of these rows has the head: mini_head.py measures it
     if row.dilated_stride != 32:
         model = ConSE(
             load_efficientnet_lite0(stride=row.dilated_stride),

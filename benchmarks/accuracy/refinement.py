@@ -148,7 +148,9 @@ def main() -> None:
     default = Path(__file__).parents[2].parent / "shared" / "data"
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else default
     coco, clothing = (FolderDataset(folder / name, labels="only") for name in ("coco-free", "clothing"))
-    model = lexiseg.load("mini")
+    model = lexiseg.load(
+        "mini", method_settings={"head": "none"}
+    )  # no head: it was trained on photographs measured here
     rows = {}
     for name, dataset, indices in (("coco-free", coco, range(len(coco))), ("clothing", clothing, CLOTHING)):
         names = dataset.vocabulary.names

@@ -33,10 +33,11 @@ from lexiseg.core.interfaces import ImageEncoder, MaskProposer
 from lexiseg.data.folder import FolderDataset
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.inference.settings import InferenceSettings
-from lexiseg.methods.rim.references.bank import ReferenceBank, inter_class_scores, save_bank
+from lexiseg.methods.rim.references.bank import ReferenceBank, save_bank
 from lexiseg.methods.rim.references.build import BuildSettings, build_bank
 from lexiseg.methods.rim.references.cutouts import CutoutSource
 from lexiseg.methods.rim.references.own_folder import FolderSource
+from lexiseg.methods.rim.references.profiles import inter_class_scores
 from lexiseg.methods.rim.segmenter import RIM
 from lexiseg.methods.rim.settings import RIMSettings
 from lexiseg.metrics.confusion import ConfusionMatrix
@@ -51,6 +52,8 @@ from lexiseg.recipes.rim import load_reference_encoder
 from lexiseg.runs.load import load
 
 SEEDS = (0, 1, 2)
+#: What this page was made with: standardised over all classes asked for, which are all of the bank.
+BEFORE = {"standardise": "bank", "temperature": 0.1, "unknown": "off"}
 #: A class's part of a photograph below this share is no reference of it.
 MIN_SHARE = 0.01
 
@@ -76,7 +79,7 @@ def make_rim(world: World, bank: ReferenceBank, method: dict[str, Any], proposer
         encoder_fingerprint=world.facts["fingerprint"],
         proposer_facts={},
         settings=InferenceSettings(short_side=448, max_long_side=1344, refine="none"),
-        method=RIMSettings(missing_words="leave_out", **method),
+        method=RIMSettings(**{"missing_words": "leave_out", **BEFORE, **method}),
     ).eval()
 
 

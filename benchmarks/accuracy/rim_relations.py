@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from lexiseg.methods.rim.references.bank import inter_class_scores
+from lexiseg.methods.rim.references.profiles import inter_class_scores
 from lexiseg.metrics.confusion import ConfusionMatrix
 from lexiseg.metrics.iou import compute_scores
 from lexiseg.ops.painting import paint_regions

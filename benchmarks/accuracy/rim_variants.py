@@ -27,7 +27,7 @@ def variants() -> list[Variant]:
         Variant(name="rim (Plackett-Luce, m 5, temperature 0.1, J 5)"),
         Variant(name="cosine only", method={"ranking": "cosine"}),
         Variant(name="top-one", method={"ranking": "top_one"}),
-        Variant(name="scores not standardised", method={"standardise": False}),
+        Variant(name="scores not standardised", method={"standardise": "none"}),
         Variant(name="reverse KL", method={"divergence": "reverse_kl"}),
         Variant(name="Jensen-Shannon", method={"divergence": "jensen_shannon"}),
     ]

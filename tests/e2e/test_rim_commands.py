@@ -67,7 +67,7 @@ def test_a_image_is_segmented_and_explained(bank, photo, tmp_path, capsys):
     facts = json.loads((tmp_path / "out" / "photo.json").read_text())
     assert facts["settings"]["method"]["ranking"] == "plackett_luce"
     sheet = (tmp_path / "out" / "photo.explain.html").read_text()
-    assert "<section>" in sheet
+    assert "<section id=" in sheet
     assert "reference image of" in sheet
     assert run(*arguments, "--explain", "--out", tmp_path / "out") == 0
     assert "1 already there" in capsys.readouterr().out

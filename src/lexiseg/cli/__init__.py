@@ -115,8 +115,11 @@ def _main(arguments: Sequence[str]) -> int | None:
 
         print(f"lexiseg {version('lexiseg')}")
         return None
+    from lexiseg.cli.warning_notes import warnings_as_notes
+
     try:
-        return _run(arguments[0], arguments[1:])
+        with warnings_as_notes():
+            return _run(arguments[0], [_with_home(argument) for argument in arguments[1:]])
     except LexisegError as error:
         _explain(error)
         return CANNOT_RUN
@@ -138,15 +141,25 @@ def _run(name: str, arguments: Sequence[str]) -> int:
 
     import tyro
 
+    from lexiseg.cli.repeated_options import refuse_repeated
     from lexiseg.cli.retired_options import refuse_retired
 
     refuse_retired(name, arguments)
+    refuse_repeated(arguments)
     module, _, attribute = COMMANDS[name][0].partition(":")
     command = getattr(import_module(f"lexiseg.cli.{module}"), attribute)
     if hasattr(command, "from_arguments"):  # its options depend on what its first argument names
         return int(command.from_arguments(arguments).run())
     settings = (tyro.conf.OmitArgPrefixes,)
     return int(tyro.cli(command, prog=f"lexiseg {name}", args=arguments, config=settings).run())
+
+
+def _with_home(argument: str) -> str:
+    """Put the user's folder for ``~/``, which shells leave alone in ``--out=~/results`` and in quotes."""
+    name, equals, value = argument.partition("=")
+    if equals and name.startswith("--") and value.startswith("~/"):
+        return f"{name}={os.path.expanduser(value)}"
+    return os.path.expanduser(argument) if argument.startswith("~/") else argument
 
 
 def _help() -> str:

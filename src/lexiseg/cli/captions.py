@@ -40,12 +40,15 @@ class CaptionOptions:
     )
 
     def open(self, paths: tuple[str, ...]) -> "CaptionSource":
-        """Open the records."""
+        """Open the records, and print what a person should know of them."""
         from lexiseg.data.captions.opening import open_caption_source
         from lexiseg.data.captions.records import CaptionColumns
 
         columns = CaptionColumns(image=self.image, caption=self.caption)
-        return open_caption_source(paths, columns=columns, split=self.split)
+        source = open_caption_source(paths, columns=columns, split=self.split)
+        for note in source.notes:
+            print(f"note: {note}", file=sys.stderr)
+        return source
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,6 +33,7 @@ class Classify:
     def run(self) -> int:
         """Score and print; return the exit code."""
         import json
+        import sys
 
         from rich.console import Console
         from rich.table import Table
@@ -42,13 +43,17 @@ class Classify:
 
         if self.json is not None:
             refuse_unwritable(self.json)
+        notes: list[str] = []
         found = classify_folders(
             load_segmenter(self.model, self.device, self.set_),
             self.images,
             train=self.train,
             prompts=self.prompts,
             views=self.views,
+            notes=notes,
         )
+        for note in notes:
+            print(f"note: {note}", file=sys.stderr)
         table = Table("", "top-1", "top-5", highlight=False)
         for heading, row in found.items():
             table.add_row(heading, *(f"{100 * value:.1f}" for value in row.values()))

@@ -1,13 +1,14 @@
 """Which labelled images a command works on."""
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from lexiseg.cli.options import option
+from lexiseg.cli.options import ValueRangeText, option
 
 if TYPE_CHECKING:
     from lexiseg.data.labelled_dataset import LabelledDataset
@@ -47,8 +48,10 @@ class DataOptions:
         tyro.conf.FlagCreatePairsOff,
     ] = False
 
+    value_range: ValueRangeText = None
+
     def open(self, *, needs_labels: bool) -> "LabelledDataset":
-        """Open the data set; a folder may have images without labels unless they are needed.
+        """Open the data set and print what makes it doubtful; a folder may lack labels unless they are needed.
 
         Raises:
             DatasetError: The copy is incomplete or of another kind.
@@ -57,20 +60,35 @@ class DataOptions:
         from lexiseg.core.errors import InputError
         from lexiseg.data.datasets import FOLDER, open_dataset
         from lexiseg.data.folder import FolderDataset
+        from lexiseg.data.plausibility import data_warnings
 
         if self.dataset != FOLDER:
-            if self.labelled_only or self.reduce_zero:
+            if self.labelled_only or self.reduce_zero or self.value_range is not None:
                 raise InputError(
                     doing=f"opening {self.dataset} in {self.data}",
-                    found="--labelled-only or --reduce-zero",
-                    expected="neither: the labels of a published data set are read by its own rule",
+                    found="--labelled-only, --reduce-zero or --value-range",
+                    expected="none of them: a published data set is read by its own rules",
                     fix="Leave them out, or use --dataset folder.",
                 )
-            return open_dataset(self.dataset, self.data, self.split)
+            dataset = open_dataset(self.dataset, self.data, self.split)
+            _print_notes(data_warnings(dataset))
+            return dataset
         labels = "only" if self.labelled_only else "required" if needs_labels else "optional"
-        folder = FolderDataset(self.data, self.split, labels=labels, reduce_zero=self.reduce_zero)  # type: ignore[arg-type]
+        folder = FolderDataset(
+            self.data,
+            self.split,
+            labels=labels,  # type: ignore[arg-type]
+            reduce_zero=self.reduce_zero,
+            value_range=self.value_range,
+        )
         if self.labelled_only and folder.num_unlabelled:
             print(
                 f"note: {folder.num_unlabelled:,} images without a label file are left out", file=sys.stderr
             )
+        _print_notes(data_warnings(folder))
         return folder
+
+
+def _print_notes(notes: Sequence[str]) -> None:
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)

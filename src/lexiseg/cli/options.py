@@ -36,6 +36,14 @@ MethodChanges = Annotated[
         help_behavior_hint="",
     ),
 ]
+ValueRangeText = Annotated[
+    str | None,
+    option(
+        "LOW..HIGH|percentile",
+        "Black and white of 16- and 32-bit grey images, such as 0..4095 for 12 bits; percentile takes each image's "
+        "1st and 99th. All of 16 bits if left out.",
+    ),
+]
 Device = Annotated[
     str,
     tyro.conf.arg(metavar="DEVICE", help="cpu, cuda, cuda:1, …; auto takes a GPU when there is one."),

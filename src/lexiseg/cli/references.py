@@ -1,9 +1,10 @@
 """``lexiseg references``: build, look at and merge banks of reference images."""
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -113,9 +114,12 @@ class Build:
                 encoder,
                 self.out,
                 encoder_facts=facts,
+                synonyms=vocabulary.synonyms,
                 settings=settings,
                 advance=advance,
             )
+        for note in source.notes():
+            print(f"note: {note}", file=sys.stderr)
         print(f"{len(built.made)} classes built, {len(built.kept)} already there; {self.out}")
         for name, reasons in built.rejected.items():
             print(f"  no reference for {name}: {rejection_text(reasons)}", file=sys.stderr)
@@ -126,7 +130,7 @@ class Build:
 
 @dataclass(frozen=True, kw_only=True)
 class Show:
-    """List the classes of a bank: images, references, how many images were rejected and why."""
+    """List the classes of a bank: images, where their masks came from, references, rejected images and why."""
 
     bank: tyro.conf.Positional[Annotated[Path, _BANK]]
 
@@ -140,7 +144,7 @@ class Show:
 
         bank = ReferenceBank(self.bank)
         table = Table(highlight=False)
-        for heading in ("class", "source", "images", "references", "rejected"):
+        for heading in ("class", "source", "images", "masks", "references", "rejected"):
             table.add_column(heading)
         for row in bank.manifest["classes"]:
             facts = row["facts"]
@@ -149,16 +153,27 @@ class Show:
                 escape(row["name"]),
                 facts["source"],
                 str(len(row["origins"])),
+                _masks_text(facts),
                 str(stop - first),
                 rejection_text(facts),
             )
         for name, facts in bank.rejected.items():
-            table.add_row(escape(name), facts["source"], "0", "0", rejection_text(facts))
+            table.add_row(escape(name), facts["source"], "0", "", "0", rejection_text(facts))
         console = Console()
         console.print(table)
         size = self.bank.stat().st_size / 1e6
         console.print(f"{len(bank)} classes, {size:.1f} MB; image encoder {describe_encoder(bank.encoder)}")
         return 0
+
+
+def _masks_text(facts: Mapping[str, Any]) -> str:
+    """Say how many masks came with the images, and what found the others; banks of earlier versions do not tell."""
+    masks = facts.get("masks")
+    if masks is None:
+        return "not recorded"
+    by = f" by {facts['object_without_mask']}" if "object_without_mask" in facts else ""
+    parts = {"given": masks["given"], f"found{by}": masks["found"]}
+    return ", ".join(f"{count} {origin}" for origin, count in parts.items() if count)
 
 
 @dataclass(frozen=True, kw_only=True)

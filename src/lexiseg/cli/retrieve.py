@@ -1,5 +1,6 @@
 """``lexiseg retrieve``: find captions by images and images by captions."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -41,6 +42,8 @@ class Retrieve:
         from lexiseg.scoring.image_text import as_image_text_model, embed_pairs
 
         source = open_caption_source(self.captions, split=self.split)
+        for note in source.notes:
+            print(f"note: {note}", file=sys.stderr)
         if self.json is not None:
             refuse_unwritable(self.json)
         model = as_image_text_model(load_segmenter(self.model, self.device, self.set_))

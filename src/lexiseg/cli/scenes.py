@@ -63,7 +63,7 @@ class SceneOptions:
         Raises:
             InputError: Options contradict each other or are out of range.
         """
-        from lexiseg.core.vocabulary import split_words
+        from lexiseg.core.word_lists import split_words
         from lexiseg.data.scenes.settings import PasteSettings, SceneSettings, find_preset
 
         given: dict[str, Any] = {

@@ -1,7 +1,8 @@
 """``lexiseg segment``: images and words in, label maps out."""
 
 import errno
-from dataclasses import dataclass, field
+import sys
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,7 @@ from lexiseg.cli.options import (
     Device,
     MethodChanges,
     ModelName,
+    ValueRangeText,
     load_segmenter,
     option,
     read_vocabulary,
@@ -82,6 +84,7 @@ class Segment:
         ),
         tyro.conf.FlagCreatePairsOff,
     ] = False
+    value_range: ValueRangeText = None
     inference: InferenceOptions = field(default_factory=InferenceOptions)
 
     def run(self) -> int:
@@ -91,10 +94,14 @@ class Segment:
         from rich.console import Console
 
         from lexiseg.core.interfaces import ExplainingModel
+        from lexiseg.data.image_files import PassedOver
+        from lexiseg.data.images import ImageSource, ValueRange, load_image
 
+        value_range = None if self.value_range is None else ValueRange.parse(self.value_range)
         has_words = self.words is not None or self.classes_file is not None
         asked = read_vocabulary(self.words, self.classes_file) if has_words else None
-        jobs = plan_jobs(self.paths, self.out)
+        passed_over = PassedOver()
+        jobs = plan_jobs(self.paths, self.out, passed_over)
         segmenter = load_segmenter(self.model, self.device, self.set_)
         vocabulary = segmenter.own_words() if asked is None else asked
         if self.explain and not isinstance(segmenter, ExplainingModel):
@@ -104,8 +111,17 @@ class Segment:
                 expected="a model that can say why: a bank of reference images",
                 fix="Leave --explain out, or give a bank with --model BANK.",
             )
+        if self.explain and value_range is not None:
+            raise InputError(
+                doing="reading the options",
+                found="--explain with --value-range",
+                expected="one of them: the page is made from the image file as it is",
+                fix="Leave one out, or save the images with 8 bits first.",
+            )
         changes = self.inference.changes()
         request = segmenter.describe(vocabulary, **changes)
+        if value_range is not None:
+            request["settings"]["value_range"] = self.value_range
         console = Console()
         totals: dict[str, list[float]] = {}
         failed: list[tuple[Path, LexisegError]] = []
@@ -119,15 +135,19 @@ class Segment:
         ):
             writing: tuple[Path, Future[dict[str, Path]]] | None = None
             for path, stem in jobs:
-                image = image_facts(path)  # before it is read: a later change makes it new
+                photo = image_facts(path)  # before it is read: a later change makes it new
                 sheet = self.out / f"{stem}.explain.html"
                 is_explained = not self.explain or sheet.is_file()
-                if not self.overwrite and is_explained and is_done(self.out, stem, image, request):
+                if not self.overwrite and is_explained and is_done(self.out, stem, photo, request):
                     skipped += 1
                     advance()
                     continue
                 try:
-                    segmentation = segmenter.segment(path, vocabulary, **changes)
+                    image: ImageSource = path if value_range is None else load_image(path, value_range)
+                    segmentation = segmenter.segment(image, vocabulary, **changes)
+                    if value_range is not None:
+                        settings = {**segmentation.settings, "value_range": self.value_range}
+                        segmentation = replace(segmentation, source=path, settings=settings)
                     if self.explain and isinstance(segmenter, ExplainingModel):
                         segmenter.write_explanation(path, vocabulary, sheet)
                 except ImageError as error:
@@ -136,7 +156,7 @@ class Segment:
                     continue
                 if writing is not None:  # at most one image waits
                     _finish(*writing, failed)
-                writing = path, writer.submit(segmentation.save, self.out, stem, image=image)
+                writing = path, writer.submit(segmentation.save, self.out, stem, image=photo)
                 for share in segmentation.shares():
                     totals.setdefault(share.name, []).append(share.share)
                 if len(jobs) <= MAX_TABLES:
@@ -153,6 +173,8 @@ class Segment:
         console.print(f"{finished} segmented{kept}, {len(failed)} failed; results in {self.out}", **plain)
         if self.overwrite and (others := count_other_results(self.out, request)):
             console.print(f"note: {others} results of other words or settings are still there", **plain)
+        if passed_over:
+            print(f"note: not looked at: {passed_over.text()}", file=sys.stderr)
         for path, problem in failed:
             console.print(f"  failed: {path}: {problem.found}. {problem.fix}", style="red", **plain)
         return 1 if failed else 0
@@ -185,6 +207,10 @@ def print_shares(console: "Console", segmentation: "Segmentation", path: Path) -
     table.add_column("mean score", justify="right")
     for share in segmentation.shares():
         table.add_row(escape(share.name), f"{share.share:.1%}", f"{share.mean_score:.3f}")
+    if segmentation.unknown_share:
+        table.add_row(
+            "unknown: no reference is near", f"{segmentation.unknown_share:.1%}", "", style="yellow"
+        )
     console.print(table)
 
 

@@ -28,11 +28,11 @@ class RunLengths(TypedDict):
 
     Attributes:
         size: ``[height, width]``.
-        counts: Compressed run lengths.
+        counts: Compressed run lengths; read as bytes too, which pycocotools gives.
     """
 
     size: list[int]
-    counts: str
+    counts: str | bytes
 
 
 def encode(mask: Bool[np.ndarray, "H W"]) -> RunLengths:
@@ -143,10 +143,13 @@ def area(run_lengths: RunLengths) -> int:
 
 def _checked_counts(run_lengths: RunLengths) -> list[int]:
     height, width = run_lengths["size"]
+    written = run_lengths["counts"]
+    if isinstance(written, bytes):  # as pycocotools gives it
+        written = written.decode("ascii", "replace")
     counts: list[int] = []
     value = shift = 0
     damaged = False
-    for character in run_lengths["counts"]:
+    for character in written:
         group = ord(character) - 48
         damaged |= not 0 <= group < 64
         value |= (group & 31) << shift

@@ -1,13 +1,23 @@
 """Colours for classes, and a label map laid over its image."""
 
 import colorsys
+import warnings
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
-from jaxtyping import UInt8, UInt16
+from jaxtyping import Bool, UInt8, UInt16
 from PIL import Image, ImageDraw, ImageFont
 
+from lexiseg.core.fonts import Font, draw_runs, romanised, text_runs
+
 VOID_COLOUR = (128, 128, 128)
+_PROBE_SIZE = 24
+
+#: Label of a legend entry for what is hatched.
+UNKNOWN = -1
+#: Pixels from one stripe to the next, and across a stripe.
+_HATCH, _STRIPE = 10, 3
 
 
 # Told apart at a glance, also when mixed with an image; the first are the furthest apart.
@@ -48,6 +58,7 @@ def draw_overlay(
     entries: Sequence[tuple[int, str]],
     *,
     opacity: float,
+    hatched: Bool[np.ndarray, "H W"] | None = None,
 ) -> Image.Image:
     """Lay the label map over its image, with white borders between labels and a legend below.
 
@@ -57,14 +68,25 @@ def draw_overlay(
         num_classes: Size of the vocabulary, which fixes the colours.
         entries: ``(label, text)`` of the legend in order; empty for no legend.
         opacity: Weight of the colour, in [0, 1].
+        hatched: Pixels to lay dark and light stripes over.
     """
     colours = colour_map(label_map, num_classes)
     blended = image + (colours.astype(np.int16) - image) * np.float32(opacity)
     photo = blended.astype(np.uint8)
+    if hatched is not None and hatched.any():
+        _hatch(photo, hatched)
     photo[_borders(label_map)] = 255
     if not entries:
         return Image.fromarray(photo)
     return _with_legend(photo, entries, class_colours(num_classes))
+
+
+def _hatch(image: UInt8[np.ndarray, "H W 3"], where: Bool[np.ndarray, "H W"]) -> None:
+    """Draw diagonal stripes, half dark and half light, so that they show on every colour."""
+    rows, columns = np.ogrid[: where.shape[0], : where.shape[1]]
+    phase = (rows + columns) % _HATCH
+    image[where & (phase < _STRIPE)] = 40
+    image[where & (phase >= _STRIPE) & (phase < 2 * _STRIPE)] = 230
 
 
 def _borders(label_map: UInt16[np.ndarray, "H W"]) -> np.ndarray:
@@ -79,16 +101,15 @@ def _with_legend(
 ) -> Image.Image:
     height, width = image.shape[:2]
     text_size = max(11, min(height, width) // 26)
-    font = ImageFont.load_default(size=text_size)
     gap, swatch = text_size // 2, text_size
-    rows, x = [[]], gap  # type: list[list[tuple[int, int, str]]], int
+    rows, x = [[]], gap  # type: list[list[tuple[int, int, list[tuple[Font, str]]]]], int
     for label, text in entries:
-        text = _shortened(text, font, max(text_size * 4, width - swatch - 3 * gap))
-        advance = swatch + gap // 2 + int(font.getlength(text)) + 2 * gap
+        runs = _shortened(_drawable(label, text), text_size, max(text_size * 4, width - swatch - 3 * gap))
+        advance = swatch + gap // 2 + int(_length(runs)) + 2 * gap
         if rows[-1] and x + advance > width:
             rows.append([])
             x = gap
-        rows[-1].append((x, label, text))
+        rows[-1].append((x, label, runs))
         x += advance
     line = text_size + gap
     sheet = Image.new("RGB", (width, height + line * len(rows) + gap), "white")
@@ -96,17 +117,58 @@ def _with_legend(
     draw = ImageDraw.Draw(sheet)
     for row, cells in enumerate(rows):
         top = height + gap + row * line
-        for left, label, text in cells:
-            colour = tuple(int(c) for c in colours[label]) if label < len(colours) else VOID_COLOUR
+        for left, label, runs in cells:
+            known = 0 <= label < len(colours)
+            colour = tuple(int(c) for c in colours[label]) if known else VOID_COLOUR
             draw.rectangle((left, top, left + swatch, top + swatch - 1), fill=colour)
-            draw.text((left + swatch + gap // 2, top - text_size // 8), text, fill="black", font=font)
+            if label == UNKNOWN:
+                stripes = np.full((swatch, swatch + 1, 3), VOID_COLOUR, np.uint8)
+                _hatch(stripes, np.ones(stripes.shape[:2], bool))
+                sheet.paste(Image.fromarray(stripes), (left, top))
+            corner = left + swatch + gap // 2, top - text_size // 8
+            draw_runs(draw, corner, runs, size=text_size, fill="black")
     return sheet
 
 
-def _shortened(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, room: int) -> str:
-    if font.getlength(text) <= room:
+def _length(runs: Sequence[tuple[Font, str]]) -> float:
+    return sum(font.getlength(piece) for font, piece in runs)
+
+
+def _drawable(label: int, text: str) -> str:
+    """Return a text, or where no font has its letters the class's number with what ASCII has of them."""
+    if text_runs(text, _PROBE_SIZE) is not None:
         return text
     name, space, share = text.rpartition("  ")
-    while len(name) > 1 and font.getlength(f"{name}…{space}{share}") > room:
+    _warn_of_missing_fonts()
+    return f"{label} {romanised(name)}".strip() + space + share
+
+
+@cache
+def _warn_of_missing_fonts() -> None:
+    """Say it once a process."""
+    warnings.warn(
+        "the legend has no font for some class names and shows the classes' numbers instead:"
+        " pip install 'lexiseg[fonts]', or install Noto fonts in the system",
+        stacklevel=4,
+    )
+
+
+def _shortened(text: str, size: int, room: int) -> list[tuple[Font, str]]:
+    runs = _runs(text, size)
+    if _length(runs) <= room:
+        return runs
+    name, space, share = text.rpartition("  ")
+    while len(name) > 1 and _length(runs := _runs(f"{name}…{space}{share}", size)) > room:
         name = name[:-1]
-    return f"{name}…{space}{share}"
+    return runs
+
+
+def _runs(text: str, size: int) -> list[tuple[Font, str]]:
+    """Divide a legend text by fonts; its share is a piece of its own, or names from right to left would turn it."""
+    if text.isascii():
+        return text_runs(text, size) or []
+    name, space, share = text.rpartition("  ")
+    runs = text_runs(name, size) if space else None
+    if runs is not None:
+        return [*runs, *(text_runs(space + share, size) or [])]
+    return text_runs(text, size) or [(ImageFont.load_default(size=size), text.replace("…", "..."))]

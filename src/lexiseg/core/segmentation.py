@@ -14,7 +14,7 @@ from PIL import Image
 from lexiseg.core.atomic_write import atomic_path
 from lexiseg.core.coco_rle import annotate
 from lexiseg.core.constants import IGNORE_INDEX
-from lexiseg.core.drawing import draw_overlay
+from lexiseg.core.drawing import UNKNOWN, draw_overlay
 from lexiseg.core.errors import InputError
 from lexiseg.core.result_files import file_digest, image_facts, result_paths
 from lexiseg.core.vocabulary import Vocabulary
@@ -51,6 +51,8 @@ class Segmentation:
         image: The image, RGB, 0..255.
         source: File the image came from, if any.
         settings: Model and every inference setting that made it.
+        unknown: Pixels that resemble nothing the model knows, whatever their label (void, or the nearest
+            class all the same); None for a model that cannot tell.
     """
 
     label_map: UInt16[np.ndarray, "H W"]
@@ -59,13 +61,20 @@ class Segmentation:
     image: UInt8[np.ndarray, "H W 3"]
     source: Path | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    unknown: Bool[np.ndarray, "H W"] | None = None
 
     def __repr__(self) -> str:
         height, width = self.label_map.shape
         shares = self.shares()
         classes = ", ".join(f"{share.name} {share.share:.1%}" for share in shares[:MAX_REPR_CLASSES])
         more = f", {len(shares) - MAX_REPR_CLASSES} more" if len(shares) > MAX_REPR_CLASSES else ""
+        more += f", unknown {self.unknown_share:.1%}" if self.unknown_share else ""
         return f"<Segmentation of {self.source or 'an image'}, {height}×{width}: {classes or 'void'}{more}>"
+
+    @property
+    def unknown_share(self) -> float:
+        """Return the part of the image's pixels that resemble nothing the model knows; 0 where it cannot tell."""
+        return 0.0 if self.unknown is None else float(self.unknown.mean())
 
     def shares(self) -> list[ClassShare]:
         """List the classes that occur, the largest first."""
@@ -91,7 +100,7 @@ class Segmentation:
         return {share.name: self.label_map == share.label for share in self.shares()}
 
     def overlay(self, *, opacity: float = 0.55, legend: bool = True) -> Image.Image:
-        """Draw the label map over the image.
+        """Draw the label map over the image; what is unknown is hatched.
 
         Args:
             opacity: Weight of the colours, in [0, 1].
@@ -112,7 +121,11 @@ class Segmentation:
         if len(shares) > MAX_LEGEND_ENTRIES:
             rest = sum(share.share for share in shares[MAX_LEGEND_ENTRIES:])
             entries.append((IGNORE_INDEX, f"{len(shares) - MAX_LEGEND_ENTRIES} more  {rest:.1%}"))
-        return draw_overlay(self.image, self.label_map, len(self.vocabulary), entries, opacity=opacity)
+        if legend and self.unknown_share:
+            entries.append((UNKNOWN, f"unknown  {self.unknown_share:.1%}"))
+        return draw_overlay(
+            self.image, self.label_map, len(self.vocabulary), entries, opacity=opacity, hatched=self.unknown
+        )
 
     def to_coco_rle(self) -> list[dict[str, Any]]:
         """Return one COCO annotation per class that occurs, the largest first.
@@ -176,6 +189,7 @@ class Segmentation:
             "image": image_facts(self.source) if image is None else dict(image),
             "size": {"height": height, "width": width},
             "classes": [asdict(share) for share in self.shares()],
+            **({} if self.unknown is None else {"unknown_share": self.unknown_share}),
             **self.vocabulary.to_json(),
             "settings": dict(self.settings),
         }

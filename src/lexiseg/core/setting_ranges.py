@@ -22,7 +22,7 @@ class Range:
     above: bool = False
 
     def holds(self, value: float | int) -> bool:
-        """Tell whether a number lies in the range; NaN never does."""
+        """Return whether a number lies in the range; NaN never does."""
         low = value > self.least if self.above else value >= self.least
         return low and (self.most is None or value <= self.most)
 
@@ -32,14 +32,15 @@ class Range:
 
 
 def check_ranges(settings: Any, ranges: Mapping[str, Range], *, method: str) -> None:
-    """Check fields of a dataclass; of a tuple, every item.
+    """Check fields of a dataclass; of a tuple, every item; None is left to its meaning.
 
     Raises:
         InputError: A number lies outside its range.
     """
     for name, allowed in ranges.items():
         value = getattr(settings, name)
-        if not all(map(allowed.holds, value if isinstance(value, tuple) else (value,))):
+        values = value if isinstance(value, tuple) else () if value is None else (value,)
+        if not all(map(allowed.holds, values)):
             raise InputError(
                 doing=f"reading the settings of {method}",
                 found=f"{name} = {value!r}",

@@ -1,75 +1,15 @@
 """Vocabulary: the ordered class names a segmentation indexes, and class names as people write them on one line."""
 
-import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from lexiseg.core.class_list_files import class_list_entries
 from lexiseg.core.constants import MAX_CLASSES
 from lexiseg.core.errors import VocabularyError
-
-# A quoted name (a doubled quote inside stands for one), or anything up to the next comma.
-_WORD = re.compile(r'\s*(?:"((?:[^"]+|"")*+)"\s*|((?!\s*")[^,]*))(?=,|\Z)')
-_LINE_BREAK = re.compile("\r\n|\r|\n")
-
-
-def split_words(line: str) -> list[str]:
-    """Split a line at its commas; double quotes around a whole name protect the commas in it.
-
-    Raises:
-        VocabularyError: It is several lines, or a quotation does not close where a name ends.
-    """
-    line = line.strip()
-    if not line:
-        return []
-    num_lines = len(_LINE_BREAK.split(line))
-    if num_lines > 1:
-        raise VocabularyError(
-            doing=f"reading the words {shortened(line)}",
-            found=f"{num_lines} lines",
-            expected="one line of names separated by commas",
-            fix="Put the names into a file, one a line, and give it with --classes-file (Vocabulary.from_file in Python).",
-        )
-    words, start = [], 0
-    while start <= len(line):
-        match = _WORD.match(line, start)
-        if match is None:
-            raise _unquotable(line, line[start:].lstrip())
-        words.append(match[2] if match[1] is None else match[1].replace('""', '"'))
-        start = match.end() + 1
-    return words
-
-
-def quoted(word: str) -> str:
-    """Write a word so that ``split_words`` gives it back."""
-    return '"' + word.replace('"', '""') + '"' if set(word) & {",", '"'} else word
-
-
-def shortened(text: str) -> str:
-    """Return the beginning of a text as it can stand in a message."""
-    return repr(text if len(text) <= 40 else text[:40] + "…")
-
-
-def _unquotable(line: str, rest: str) -> VocabularyError:
-    closed = re.match(r'"(?:[^"]+|"")*+"', rest)
-    if closed is None:
-        found, fix = (
-            f"a quotation that does not close: {shortened(rest)}",
-            "Close it, or leave the quotes away.",
-        )
-    else:
-        after = rest[closed.end() :].partition(",")[0].strip()
-        found = f"{shortened(after)} after the quotation {shortened(closed[0])}, before the next comma"
-        fix = "Put a comma between the two names, or the quotes around the whole name."
-    return VocabularyError(
-        doing=f"reading the words {shortened(line)}",
-        found=found,
-        expected='names separated by commas, with double quotes only around a whole name: "salt, pepper", cat',
-        fix=fix,
-    )
-
+from lexiseg.core.word_lists import quoted, shortened, split_words
 
 MAX_NAME_LENGTH = 200
 
@@ -191,13 +131,15 @@ class Vocabulary:
     def from_file(cls, path: Path) -> "Vocabulary":
         """Read a classes file: one class a line in label order; synonyms after a tab, comma-separated.
 
-        A synonym that is another class's name is left out: the word means the class of that name.
+        Lines numbered 0, 1, …, a table with a header, JSON (a list, ``id2label``) and labelme's list are read as
+        well. A synonym that is another class's name is left out: the word means the class of that name.
 
         Raises:
-            VocabularyError: The file cannot be read as UTF-8 text, or a line cannot be used.
+            VocabularyError: The file cannot be read as UTF-8 text, its form is not certain, or a line cannot
+                be used.
         """
         try:
-            lines = path.read_text(encoding="utf-8-sig").split("\n")  # splitlines would cut at form feeds too
+            text = path.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise VocabularyError(
                 doing=f"reading the classes file {path}",
@@ -205,15 +147,9 @@ class Vocabulary:
                 expected="a UTF-8 text file with one class name a line",
                 fix="Check the path and save the file as UTF-8.",
             ) from error
-        while lines and not lines[-1].strip():
-            lines.pop()
-        names: list[str] = []
-        synonyms: list[tuple[str, ...]] = []
         try:
-            for line in lines:  # an empty line in between is refused below: it would shift every label
-                name, _, rest = line.partition("\t")
-                names.append(name)
-                synonyms.append(tuple(split_words(rest)))
+            entries = class_list_entries(text)
+            names, synonyms = [name for name, _ in entries], [more for _, more in entries]
             return cls(names=tuple(names), synonyms=without_names_of_others(names, synonyms))
         except VocabularyError as error:
             raise VocabularyError(
@@ -348,5 +284,24 @@ Words: TypeAlias = str | Sequence[str] | Mapping[str, Sequence[str]] | Vocabular
 
 def as_lines(vocabulary: Vocabulary) -> Iterable[str]:
     """Return the lines of a classes file for ``vocabulary``: the inverse of ``Vocabulary.from_file``."""
-    for name, more in zip(vocabulary.names, vocabulary.synonyms, strict=True):
-        yield name if not more else f"{name}\t{', '.join(quoted(word) for word in more)}"
+    lines = [_line(name, more) for name, more in zip(vocabulary.names, vocabulary.synonyms, strict=True)]
+    try:
+        if class_list_entries("\n".join(lines)) == list(
+            zip(vocabulary.names, vocabulary.synonyms, strict=True)
+        ):
+            return lines
+    except VocabularyError:
+        pass
+    pairs = zip(
+        vocabulary.names, vocabulary.synonyms, strict=True
+    )  # names that look like another form of list
+    return [_line(name, more, always_quoted=True) for name, more in pairs]
+
+
+def _line(name: str, synonyms: Sequence[str], *, always_quoted: bool = False) -> str:
+    name, *more = [_as_quoted(word) if always_quoted else quoted(word) for word in (name, *synonyms)]
+    return name if not more else f"{name}\t{', '.join(more)}"
+
+
+def _as_quoted(word: str) -> str:
+    return '"' + word.replace('"', '""') + '"'

@@ -4,7 +4,7 @@
 
     mydata/
       classes.txt           one class a line, in label order; synonyms after a tab, comma-separated
-      images/               jpg, png, webp
+      images/               jpg, png, webp, …; subfolders are a part of the stem
       labels/               index PNG, 8 or 16 bit, same stem; 255 or 65535 = void      optional
       tags.tsv              image stem <tab> class, class, …                            optional
       captions.tsv          image stem <tab> caption (several lines an image allowed)   optional
@@ -18,7 +18,11 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+from jaxtyping import UInt16
+
 from lexiseg.core.batch import Sample
+from lexiseg.core.file_names import name_key
 from lexiseg.data.folder_lists import (
     first_of,
     folder_error,
@@ -26,8 +30,10 @@ from lexiseg.data.folder_lists import (
     read_split,
     read_tags,
     read_vocabulary,
+    stem_of,
 )
-from lexiseg.data.images import IMAGE_SUFFIXES, load_image
+from lexiseg.data.image_files import PassedOver, list_images, walk_files
+from lexiseg.data.images import ValueRange, load_image
 from lexiseg.data.label_files import check_labels, read_label_map, reduce_zero_label
 from lexiseg.data.labelled_dataset import LabelledDataset, add_to_digest, refuse_other_size
 
@@ -46,11 +52,13 @@ class FolderDataset(LabelledDataset):
         labels: ``optional`` gives a sample without label map where there is no label file;
             ``required`` refuses such images; ``only`` leaves them out.
         reduce_zero: Label files say 0 for "none of the classes" and ``k + 1`` for class ``k``.
+        value_range: Black and white of 16- and 32-bit images: ``0..4095`` or ``percentile``; None for all of 16 bits.
 
     Attributes:
         vocabulary: From classes.txt, with ``seen`` from seen.txt.
         stems: One a sample, sorted.
         num_unlabelled: Images of the split without a label file (left out where ``labels="only"``).
+        notes: What in images/ and labels/ is not looked at, a sentence each.
 
     Raises:
         DatasetError: Something is missing or contradicts itself; the message names it.
@@ -63,11 +71,15 @@ class FolderDataset(LabelledDataset):
         *,
         labels: Literal["optional", "required", "only"] = "optional",
         reduce_zero: bool = False,
+        value_range: str | None = None,
     ) -> None:
         self.path = Path(path)
         self.split = split
         self.labels = labels
         self.reduce_zero = reduce_zero
+        self.value_range = value_range
+        self._value_range = None if value_range is None else ValueRange.parse(value_range)
+        self.notes: list[str] = []
         self.vocabulary = read_vocabulary(self.path)
         self._image_paths = self._find_images()
         self._label_paths = self._find_labels()
@@ -107,13 +119,10 @@ class FolderDataset(LabelledDataset):
                 labels out of range.
         """
         stem = self.stems[index]
-        image = load_image(self._image_paths[stem])
-        label_map = None
-        if stem in self._label_paths:
+        image = load_image(self._image_paths[stem], self._value_range)
+        label_map = self._read_labels(stem)
+        if label_map is not None:
             label_path = self._label_paths[stem]
-            label_map = read_label_map(label_path, len(self.vocabulary))
-            if self.reduce_zero:
-                label_map = reduce_zero_label(label_map)
             refuse_other_size(self._image_paths[stem], image.shape[:2], label_path, label_map.shape, _TURNED)
             check_labels(label_map, len(self.vocabulary), label_path)
         return Sample(
@@ -124,9 +133,32 @@ class FolderDataset(LabelledDataset):
             captions=self._captions.get(stem, ()),
         )
 
+    def read_label_map(self, index: int) -> UInt16[np.ndarray, "H W"] | None:
+        """Read the label map of one sample; None where there is none.
+
+        Raises:
+            DatasetError: The label file cannot be read, or holds labels out of range.
+        """
+        stem = self.stems[index]
+        label_map = self._read_labels(stem)
+        if label_map is not None:
+            check_labels(label_map, len(self.vocabulary), self._label_paths[stem])
+        return label_map
+
+    def _read_labels(self, stem: str) -> UInt16[np.ndarray, "H W"] | None:
+        if stem not in self._label_paths:
+            return None
+        label_map = read_label_map(self._label_paths[stem], len(self.vocabulary))
+        return reduce_zero_label(label_map) if self.reduce_zero else label_map
+
+    def turned_images(self) -> list[Path]:
+        """Return the images with labels: all are turned upright when read."""
+        return [self._image_paths[stem] for stem in self.stems if stem in self._label_paths]
+
     def opened_with(self) -> dict[str, Any]:
-        """Return the rules that label files were read by."""
-        return {"dataset": "folder", "labels": self.labels, "reduce_zero": self.reduce_zero}
+        """Return the rules that label files and images were read by."""
+        rules = {"dataset": "folder", "labels": self.labels, "reduce_zero": self.reduce_zero}
+        return rules if self.value_range is None else {**rules, "value_range": self.value_range}
 
     def fingerprint(self) -> str:
         """Hash what scores depend on: lists, stems, label files (content), images (name and size).
@@ -139,9 +171,12 @@ class FolderDataset(LabelledDataset):
             file = self.path / name
             add_to_digest(digest, name.encode(), file.read_bytes() if file.is_file() else b"")
         add_to_digest(digest, b"reduce_zero", str(self.reduce_zero).encode())
+        if self.value_range is not None:
+            add_to_digest(digest, b"value_range", self.value_range.encode())
         for stem in self.stems:
             image = self._image_paths[stem]
-            add_to_digest(digest, image.name.encode(), str(image.stat().st_size).encode())
+            name = name_key(image.relative_to(self.path / "images").as_posix())
+            add_to_digest(digest, name.encode("utf-8", "surrogateescape"), str(image.stat().st_size).encode())
             if stem in self._label_paths:
                 add_to_digest(digest, b"label", self._label_paths[stem].read_bytes())
         return digest.hexdigest()
@@ -151,15 +186,15 @@ class FolderDataset(LabelledDataset):
         if not folder.is_dir():
             fix = "Put the images there (jpg, png or webp)."
             raise folder_error(self.path, "no folder images/", "images in images/", fix)
-        files = _visible_files(folder)
+        passed_over = PassedOver()
         by_stem: dict[str, list[Path]] = defaultdict(list)
-        for file in files:
-            if file.suffix.lower() in IMAGE_SUFFIXES:
-                by_stem[file.stem].append(file)
+        for file in list_images(folder, passed_over):
+            by_stem[stem_of(file, folder)].append(file)
         if not by_stem:
-            others = f" ({len(files)} other files: {first_of([f.name for f in files])})" if files else ""
+            others = f" ({passed_over.text()})" if passed_over else ""
             found, expected = f"no image in images/{others}", "one or more images (jpg, png, webp)"
             raise folder_error(self.path, found, expected, "Put the images there.")
+        self._note(passed_over, "images/")
         for stem, same in by_stem.items():
             if len(same) > 1:
                 raise folder_error(
@@ -170,20 +205,30 @@ class FolderDataset(LabelledDataset):
                 )
         return {stem: same[0] for stem, same in by_stem.items()}
 
+    def _note(self, passed_over: PassedOver, where: str) -> None:
+        if note := passed_over.note(where):
+            self.notes.append(note)
+
     def _find_labels(self) -> dict[str, Path]:
         folder = self.path / "labels"
         if not folder.is_dir():
             return {}
         paths: dict[str, Path] = {}
-        for file in _visible_files(folder):
+        passed_over = PassedOver()
+        for relative in walk_files(folder, passed_over):
+            file = folder / relative
+            stem = stem_of(file, folder)
             if file.suffix.lower() == ".png":
-                if file.stem in paths:
-                    found = f"2 label files of the stem {file.stem!r}: {paths[file.stem].name}, {file.name}"
+                if stem in paths:
+                    found = f"2 label files of the stem {stem!r}: {paths[stem].name}, {file.name}"
                     raise folder_error(self.path, found, "one a stem", "Remove one of them.")
-                paths[file.stem] = file
-            elif file.stem in self._image_paths:
+                paths[stem] = file
+            elif stem in self._image_paths:
                 fix = "Write the labels again as PNG, 8 or 16 bit."
-                raise folder_error(self.path, f"the label file labels/{file.name}", "index PNGs", fix)
+                raise folder_error(self.path, f"the label file labels/{relative}", "index PNGs", fix)
+            else:
+                passed_over.add_suffix(relative)
+        self._note(passed_over, "labels/")
         lonely = sorted(set(paths) - set(self._image_paths))
         if lonely:
             raise folder_error(
@@ -204,7 +249,3 @@ class FolderDataset(LabelledDataset):
                 "file names in images/ without their suffix",
                 "Leave out .jpg or .png." if with_suffix else "Add the images or remove the lines.",
             )
-
-
-def _visible_files(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))

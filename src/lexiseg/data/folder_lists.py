@@ -8,7 +8,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lexiseg.core.errors import DatasetError, VocabularyError
+from lexiseg.core.file_names import name_key
 from lexiseg.core.vocabulary import Vocabulary
+from lexiseg.data.image_files import PassedOver, class_folders, list_images
 
 _LISTS_OF_CLASSES = ("classes", "seen")
 
@@ -53,7 +55,7 @@ def read_split(folder: Path, split: str) -> list[str]:
             if split in _LISTS_OF_CLASSES
             else f"Write {split}.txt, or leave the split out to take all images.",
         )
-    stems = {line.strip() for line in _lines(folder, f"{split}.txt") if line.strip()}
+    stems = {name_key(line.strip()) for line in _lines(folder, f"{split}.txt") if line.strip()}
     if not stems:
         fix = "List the images of the split."
         raise folder_error(folder, f"no stem in {split}.txt", "one image stem a line", fix)
@@ -89,6 +91,11 @@ def read_captions(folder: Path) -> dict[str, tuple[str, ...]]:
     return {stem: tuple(texts) for stem, texts in captions.items()}
 
 
+def stem_of(file: Path, folder: Path) -> str:
+    """Return what joins an image with its labels, tags and captions: its path below ``folder`` without suffix."""
+    return name_key(file.relative_to(folder).with_suffix("").as_posix())
+
+
 def folder_error(folder: Path, found: str, expected: str, fix: str) -> DatasetError:
     """Build the error of a folder that cannot be used."""
     return DatasetError(doing=f"reading the data set {folder}", found=found, expected=expected, fix=fix)
@@ -109,7 +116,7 @@ def _pairs(folder: Path, name: str) -> Iterator[tuple[str, str]]:
             raise folder_error(
                 folder, found, "image stem, tab, text", "Put a tab (not spaces) after the stem."
             )
-        yield stem.strip(), text
+        yield name_key(stem.strip()), text
 
 
 def _lines(folder: Path, name: str) -> list[str]:
@@ -154,14 +161,14 @@ def read_lines(path: Path) -> list[str]:
     return [line.strip() for line in lines if line.strip()]
 
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
-
-
-def read_class_folders(path: Path) -> tuple[tuple[str, ...], list[tuple[Path, int]]]:
+def read_class_folders(
+    path: Path, passed_over: PassedOver | None = None
+) -> tuple[tuple[str, ...], list[tuple[Path, int]]]:
     """List the images of ``path/CLASS/…`` in order of their names.
 
     Args:
         path: Holds one folder a class; underscores in its name stand for spaces.
+        passed_over: Counts what is not looked at, also what lies beside the folders.
 
     Returns:
         Class names in order, and each image with the index of its class.
@@ -169,11 +176,9 @@ def read_class_folders(path: Path) -> tuple[tuple[str, ...], list[tuple[Path, in
     Raises:
         DatasetError: There is no folder with images.
     """
-    folders = sorted(entry for entry in path.iterdir() if entry.is_dir()) if path.is_dir() else []
-    found = {
-        folder: sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
-        for folder in folders
-    }
+    passed_over = PassedOver() if passed_over is None else passed_over
+    folders = class_folders(path, passed_over)
+    found = {folder: _images_of_class(folder, passed_over) for folder in folders}
     filled = [folder for folder in folders if found[folder]]
     if not filled:
         raise DatasetError(
@@ -182,5 +187,13 @@ def read_class_folders(path: Path) -> tuple[tuple[str, ...], list[tuple[Path, in
             expected=f"one folder a class: {path.name}/cat/1.jpg, {path.name}/dog/2.jpg",
             fix="Give the folder above the folders of the classes.",
         )
-    names = tuple(folder.name.replace("_", " ") for folder in filled)
+    names = tuple(name_key(folder.name.replace("_", " ")) for folder in filled)
     return names, [(file, label) for label, folder in enumerate(filled) for file in found[folder]]
+
+
+def _images_of_class(folder: Path, passed_over: PassedOver) -> list[Path]:
+    """List the images of one class sorted by path, and count the rest by paths that begin with the class."""
+    inner = PassedOver()
+    files = sorted(list_images(folder, inner))
+    passed_over.add_below(folder.name, inner)
+    return files

@@ -1,32 +1,105 @@
 """Read any image a person has as upright 8-bit RGB."""
 
+import math
 import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
-from PIL import Image, ImageOps, UnidentifiedImageError
+from jaxtyping import Num, UInt8
+from PIL import Image, ImageOps, UnidentifiedImageError, features
 
-from lexiseg.core.errors import ImageError
+from lexiseg.core.errors import ImageError, InputError
 
 #: What a person may give as an image. Arrays are ``H W 3`` (or ``H W`` grey) uint8 RGB; tensors
 #: are ``3 H W``, uint8 or floating point in [0, 1].
 ImageSource: TypeAlias = str | Path | Image.Image | np.ndarray | torch.Tensor
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
+#: Suffixes of image files by the feature of Pillow that reads them; None is always there.
+_SUFFIXES_BY_FEATURE = {
+    None: ".jpg .jpeg .jpe .jfif .mpo .png .apng .bmp .dib .tif .tiff .gif .ppm .pgm .pbm .pnm .tga .qoi",
+    "webp": ".webp",
+    "avif": ".avif .avifs",
+    "jpg_2000": ".jp2 .j2k .j2c .jpc .jpf .jpx",
+}
+#: Suffixes of the image files that can be read here, in lower case: the one list, for every command.
+IMAGE_SUFFIXES = frozenset(
+    suffix
+    for feature, suffixes in _SUFFIXES_BY_FEATURE.items()
+    if feature is None or features.check(feature)
+    for suffix in suffixes.split()
+)
+_EXIF_ORIENTATION = 0x0112
 _READABLE = "an image file (jpg, png, webp, bmp, tif, gif)"
 
 
-def load_image(source: ImageSource) -> UInt8[np.ndarray, "H W 3"]:
+class ImageWarning(UserWarning):
+    """An image that is read, but perhaps not as it was meant.
+
+    Attributes:
+        kind: What is the same for all images with this trouble.
+    """
+
+    def __init__(self, message: str, kind: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+@dataclass(frozen=True)
+class ValueRange:
+    """Which values of a 16- or 32-bit grey image are black and white.
+
+    Attributes:
+        limits: Black and white; None for the 1st and 99th percentile of each image.
+    """
+
+    limits: tuple[float, float] | None
+
+    @classmethod
+    def parse(cls, text: str) -> "ValueRange":
+        """Read ``0..4095`` or ``percentile``.
+
+        Raises:
+            InputError: It is neither, or black is not below white.
+        """
+        if text == "percentile":
+            return cls(None)
+        low, _, high = text.partition("..")
+        try:
+            limits = float(low), float(high)
+        except ValueError:
+            limits = math.nan, math.nan
+        if not -math.inf < limits[0] < limits[1] < math.inf:
+            raise InputError(
+                doing="reading the value range of images",
+                found=repr(text),
+                expected="LOW..HIGH with LOW below HIGH, or percentile",
+                fix="Give 0..4095 for 12-bit images, or percentile.",
+            )
+        return cls(limits)
+
+    def apply(self, grey: Num[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W"]:
+        """Scale values to 0..255; what is outside becomes black or white."""
+        values = np.nan_to_num(grey.astype(np.float64))
+        low, high = np.percentile(values, (1, 99)) if self.limits is None else self.limits
+        return np.clip((values - low) / max(high - low, 1e-12) * 255 + 0.5, 0, 255).astype(np.uint8)
+
+
+def load_image(source: ImageSource, value_range: ValueRange | None = None) -> UInt8[np.ndarray, "H W 3"]:
     """Read an image as RGB, ``H W 3``, 0..255, turned upright by its EXIF orientation.
 
     Grey is repeated into three channels, 16-bit grey is divided by 257, CMYK is converted,
     transparency is laid over white, and of an animation the first frame is taken (with a warning).
+
+    Args:
+        source: The image.
+        value_range: Black and white of 16- and 32-bit grey files and PIL images; None takes all of 16 bits, with a
+            warning where an image uses less than half of them.
 
     Raises:
         ImageError: The image cannot be read, is not one, or is too large to decode safely.
@@ -39,9 +112,9 @@ def load_image(source: ImageSource) -> UInt8[np.ndarray, "H W 3"]:
         case Image.Image():
             name = f"the {source.mode} image of {source.size[0]}×{source.size[1]}"
             with _decoding(name, "Read it again from its source, and leave its file open until it is used."):
-                return _from_pil(source, name)
+                return _from_pil(source, name, value_range)
         case str() | Path():
-            return _from_file(source)
+            return _from_file(source, value_range)
     raise ImageError(
         doing="reading an image",
         found=f"a {type(source).__name__}",
@@ -50,7 +123,7 @@ def load_image(source: ImageSource) -> UInt8[np.ndarray, "H W 3"]:
     )
 
 
-def _from_file(source: str | Path) -> UInt8[np.ndarray, "H W 3"]:
+def _from_file(source: str | Path, value_range: ValueRange | None) -> UInt8[np.ndarray, "H W 3"]:
     doing = f"reading {source}"
     if str(source).startswith(("http://", "https://")):
         raise ImageError(
@@ -69,7 +142,7 @@ def _from_file(source: str | Path) -> UInt8[np.ndarray, "H W 3"]:
                 fix="Copy it again from its source.",
             )
         with Image.open(source) as image:
-            return _from_pil(image, str(source))
+            return _from_pil(image, str(source), value_range)
 
 
 @contextmanager
@@ -108,24 +181,80 @@ def _decoding(name: str, fix: str) -> Iterator[None]:
         ) from error  # fmt: skip
 
 
-def _from_pil(image: Image.Image, name: str) -> UInt8[np.ndarray, "H W 3"]:
-    if getattr(image, "n_frames", 1) > 1:
-        warnings.warn(f"{name} has {image.n_frames} frames; only the first is segmented", stacklevel=2)  # type: ignore[attr-defined]
+def _from_pil(image: Image.Image, name: str, value_range: ValueRange | None) -> UInt8[np.ndarray, "H W 3"]:
+    if 0 in image.size:
+        raise ImageError(
+            doing=f"reading {name}", found="no pixels", expected="a width and a height of at least 1",
+            fix="Check how it was cut or resized.",
+        )  # fmt: skip
+    # The further images of an MPO file, which phones write under the name .jpg, are previews of the first.
+    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
+        num_frames = image.n_frames  # type: ignore[attr-defined]
+        warnings.warn(
+            ImageWarning(f"{name} has {num_frames} frames; only the first is segmented", "several frames"),
+            stacklevel=2,
+        )
         image.seek(0)
-    if image.mode in ("I", "F"):
+    if image.mode in ("I", "F") and value_range is None:
         raise ImageError(
             doing=f"reading {name}", found=f"32-bit pixels (mode {image.mode}) whose black and white are not stated",
-            expected="8 or 16 bits a channel", fix="Scale it to 8 bits first, with the black and white that you mean.",
+            expected="8 or 16 bits a channel",
+            fix="State them with --value-range LOW..HIGH (or percentile), or scale it to 8 bits first.",
         )  # fmt: skip
-    if image.mode.startswith("I;16"):
-        grey = np.asarray(ImageOps.exif_transpose(image)).astype(np.uint32)
-        return _from_array(((grey + 128) // 257).astype(np.uint8))
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        grey = np.asarray(ImageOps.exif_transpose(image))
+        if value_range is not None:
+            return _from_array(value_range.apply(grey))
+        _warn_of_dark(int(grey.max()), name)
+        return _from_array(((grey.astype(np.uint32) + 128) // 257).astype(np.uint8))
+    is_16_bit = _is_16_bit_colour(image)
+    if is_16_bit and value_range is not None:
+        raise ImageError(
+            doing=f"reading {name}", found="16-bit colour with a value range", expected="a range only for grey images",
+            fix="Scale its colours to 8 bits first: of 16-bit colour only the upper 8 bits can be read here.",
+        )  # fmt: skip
     image.load()
     upright = ImageOps.exif_transpose(image)
+    if is_16_bit:
+        _warn_of_dark(256 * max(high for _, high in upright.convert("RGB").getextrema()), name)  # type: ignore[misc]
     if upright.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in upright.info:
         white = Image.new("RGBA", upright.size, "white")
         upright = Image.alpha_composite(white, upright.convert("RGBA"))
     return np.array(upright.convert("RGB"))  # a copy: the image's own buffer may be read-only
+
+
+def _is_16_bit_colour(image: Image.Image) -> bool:
+    """Return whether a file has 16 bits a channel, of which Pillow keeps the upper 8."""
+    raw_modes = [str(part.args) for part in getattr(image, "tile", [])]
+    return image.mode in ("RGB", "RGBA") and any(";16" in mode for mode in raw_modes)
+
+
+def _warn_of_dark(highest: int, name: str) -> None:
+    """Warn of a 16-bit image that uses less than half of its range: 12-bit data in 16 bits turns black."""
+    if highest < 1 << 15:
+        bits = max(1, highest.bit_length())
+        warnings.warn(
+            ImageWarning(
+                f"{name} is a 16-bit image without a value above {highest:,} of 65,535 and is read dark or black;"
+                f" state its range with --value-range 0..{(1 << bits) - 1} ({bits} bits) or percentile",
+                "16-bit image that uses a part of its range",
+            ),
+            stacklevel=3,
+        )
+
+
+def exif_orientation(path: Path) -> int:
+    """Return the EXIF orientation of an image file, 1 for as stored; also where the file cannot be read.
+
+    Whoever needs the pixels says what is wrong with them.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of sizes and damaged EXIF data
+            with Image.open(path) as image:
+                return int(image.getexif().get(_EXIF_ORIENTATION, 1))
+    except (OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError):
+        return 1
 
 
 def _from_array(array: np.ndarray) -> UInt8[np.ndarray, "H W 3"]:

@@ -5,6 +5,7 @@ ways (a palette is applied, 2- and 4-bit greys are stretched to 0..255); none of
 """
 
 import functools
+import math
 import struct
 import zlib
 from pathlib import Path
@@ -20,6 +21,9 @@ from lexiseg.core.errors import DatasetError
 _EXPECTED = "an index PNG: one channel (grey or palette), 8 or 16 bits"
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _BIT_DEPTH_AT = 24  # after signature, chunk head, width and height
+
+#: Values that all are multiples of such a number are steps of grey, not class indices.
+LEAST_GREY_STEP = 10
 
 LabelArray = TypeVar("LabelArray", UInt8[np.ndarray, "H W"], UInt16[np.ndarray, "H W"])
 
@@ -86,12 +90,22 @@ def check_labels(labels: UInt16[np.ndarray, "H W"], num_classes: int, path: str 
         )
     elif values == [254]:
         fix = "254 is what subtracting one makes of void (255): use reduce_zero_label, which keeps void."
+    elif _are_grey_steps(np.unique(labels).tolist()):
+        fix = (
+            "The values look like steps of grey or a mask saved black and white: write 0, 1, 2, … in the order of"
+            " classes.txt instead."
+        )
     raise DatasetError(
         doing=f"reading the label file {path}",
         found=f"{wrong.size:,} pixels with label {shown}",
         expected=f"0 to {num_classes - 1} for {num_classes} classes, or void (255 in 8 bits, 65535 in 16)",
         fix=fix,
     )
+
+
+def _are_grey_steps(values: list[int]) -> bool:
+    values = [IGNORE_INDEX_8BIT if value == IGNORE_INDEX else value for value in values]
+    return len(values) > 1 and math.gcd(*values) >= LEAST_GREY_STEP
 
 
 def reduce_zero_label(labels: LabelArray) -> LabelArray:

@@ -6,6 +6,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jaxtyping import UInt16
+
 from lexiseg.core.batch import Sample
 from lexiseg.core.errors import DatasetError
 from lexiseg.core.vocabulary import Vocabulary
@@ -19,12 +22,14 @@ class LabelledDataset(ABC):
         split: Name of the part of the data set, or None for all of it.
         vocabulary: The classes that label maps index.
         stems: The name of each sample, without folder of the split and without suffix.
+        notes: What in the copy is not looked at, a sentence each.
     """
 
     path: Path
     split: str | None
     vocabulary: Vocabulary
     stems: list[str]
+    notes: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.stems)
@@ -36,6 +41,14 @@ class LabelledDataset(ABC):
     def image_path(self, index: int) -> Path | None:
         """Return the file of one image without reading it; None where it is in none."""
         return None
+
+    def read_label_map(self, index: int) -> UInt16[np.ndarray, "H W"] | None:
+        """Read the label map of one sample, where it can be had without its image; None where there is none."""
+        return self[index].label_map
+
+    def turned_images(self) -> list[Path]:
+        """Return the image files with labels that are turned upright by their EXIF data when read."""
+        return []
 
     def opened_with(self) -> dict[str, Any]:
         """Return what ``data.datasets.reopen_dataset`` needs to read labels in the same way; empty if it cannot."""

@@ -4,6 +4,9 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+from jaxtyping import UInt16
+
 from lexiseg.core.batch import Sample
 from lexiseg.core.vocabulary import Vocabulary
 from lexiseg.data.labelled_dataset import LabelledDataset, add_to_digest
@@ -32,6 +35,7 @@ class Subset(LabelledDataset):
         self.vocabulary = vocabulary or dataset.vocabulary
         assert self.vocabulary.names == dataset.vocabulary.names, "other classes than the data set's"
         self.path, self.split = dataset.path, split or dataset.split
+        self.notes = dataset.notes
         self.stems = [dataset.stems[index] for index in self.indices]
 
     def image_path(self, index: int) -> Path | None:
@@ -41,6 +45,14 @@ class Subset(LabelledDataset):
     def __getitem__(self, index: int) -> Sample:
         """Read one sample."""
         return self.dataset[self.indices[index]]
+
+    def read_label_map(self, index: int) -> UInt16[np.ndarray, "H W"] | None:
+        """Read the label map of one sample; None where there is none."""
+        return self.dataset.read_label_map(self.indices[index])
+
+    def turned_images(self) -> list[Path]:
+        """Return those of the whole data set."""
+        return self.dataset.turned_images()
 
     def fingerprint(self) -> str:
         """Hash the data set, which samples these are, and which classes are seen: 64 hexadecimal digits."""

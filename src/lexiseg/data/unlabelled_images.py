@@ -5,8 +5,11 @@ from pathlib import Path
 
 from lexiseg.core.batch import Sample
 from lexiseg.core.errors import DatasetError
+from lexiseg.core.file_names import name_key
 from lexiseg.core.vocabulary import Vocabulary
-from lexiseg.data.images import IMAGE_SUFFIXES, load_image
+from lexiseg.data.folder_lists import stem_of
+from lexiseg.data.image_files import PassedOver, list_images
+from lexiseg.data.images import load_image
 from lexiseg.data.labelled_dataset import LabelledDataset, add_to_digest
 
 #: No label map indexes it.
@@ -14,7 +17,7 @@ _NO_CLASSES = Vocabulary(names=("anything",))
 
 
 class UnlabelledImages(LabelledDataset):
-    """The images of a folder, or of ``images/`` in it, in the order of their names; no labels, no tags.
+    """The images of a folder, or of ``images/`` in it, with its subfolders, in the order of their paths; no labels, no tags.
 
     Args:
         folder: Holds jpg, png or webp files.
@@ -27,20 +30,20 @@ class UnlabelledImages(LabelledDataset):
         inner = folder / "images"
         self.path, self.split, self.vocabulary = folder, None, _NO_CLASSES
         place = inner if inner.is_dir() else folder
-        files = sorted(place.iterdir()) if place.is_dir() else []
-        self._files = [
-            file for file in files if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
-        ]
+        passed_over = PassedOver()
+        self._files = sorted(list_images(place, passed_over)) if place.is_dir() else []
         if not self._files:
             raise DatasetError(
                 doing=f"reading the images of {folder}",
                 found="no such folder"
                 if not folder.is_dir()
-                else f"no image among {len(files)} files in {place}",
+                else f"no image in {place} ({passed_over.text() or 'empty'})",
                 expected="jpg, png or webp files, there or in images/",
                 fix="Check the path.",
             )
-        self.stems = [file.stem for file in self._files]
+        self.notes = [note] if (note := passed_over.note(place)) else []
+        self._place = place
+        self.stems = [stem_of(file, place) for file in self._files]
 
     def __getitem__(self, index: int) -> Sample:
         """Read one image.
@@ -54,5 +57,6 @@ class UnlabelledImages(LabelledDataset):
         """Hash names and sizes of the files: 64 hexadecimal digits."""
         digest = hashlib.sha256()
         for file in self._files:
-            add_to_digest(digest, file.name.encode(), str(file.stat().st_size).encode())
+            name = name_key(file.relative_to(self._place).as_posix())
+            add_to_digest(digest, name.encode("utf-8", "surrogateescape"), str(file.stat().st_size).encode())
         return digest.hexdigest()

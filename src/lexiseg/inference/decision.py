@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 import numpy as np
-from jaxtyping import Float, Float32, UInt16
+from jaxtyping import Bool, Float, Float32, UInt16
 from torch import Tensor
 
 from lexiseg.inference.class_names import ClassNames
@@ -22,6 +22,7 @@ class Decision:
     Attributes:
         labels: Labels of the vocabulary, at the image's own size.
         scores: Score of that class there, on the method's own scale: what a threshold is compared with.
+        unknown: Pixels that resemble nothing the method knows, whatever their label; None where it cannot tell.
         grid_scores: Computes the scores of the competing classes on the encoder's grid, in the order of
             ``ClassNames.labels``, where upsampling them and taking the best is all that decided. None
             where something else did: regions, scores of the whole image, borders moved to edges.
@@ -29,6 +30,7 @@ class Decision:
 
     labels: UInt16[np.ndarray, "H W"]
     scores: Float32[np.ndarray, "H W"]
+    unknown: Bool[np.ndarray, "H W"] | None = None
     grid_scores: Callable[[], Float[Tensor, "C h w"]] | None = field(default=None, repr=False)
 
     def label_map(self, class_names: ClassNames, settings: InferenceSettings) -> UInt16[np.ndarray, "H W"]:

@@ -177,6 +177,7 @@ class Segmenter(nn.Module, ABC):
                         image=encoded.image,
                         source=encoded.source,
                         settings=self._describe(used),
+                        unknown=decision.unknown,
                     )
                 )
         return results if is_batch else results[0]

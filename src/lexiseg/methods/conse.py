@@ -19,12 +19,16 @@ Differences from the paper:
 * Two priors, stated because they are not learnt. Where the classifier is in doubt even about the
   kind, colour, texture and height vote for nine sorts of stuff (``ops.scene_prior``). Names whose
   photographs usually show a person wearing or using the thing also count for "person".
+* Names that were seen with masks, if there is a head for them (``models.name_head``), are added to the thousand: their
+  posterior, times their match from ``min_head_similarity`` on. That threshold is high, so that the head
+  speaks only for words that name the same thing: "person" is a little like "shirt", and would drown it.
 
 The plain recipe (top ten names, every similarity, no kinds, no priors, one size) is ``PLAIN``.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Literal
 
 import torch
 from einops import rearrange
@@ -40,6 +44,8 @@ from lexiseg.data.class_lists import imagenet_classes
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.inference.text_embeddings import embed_names
+from lexiseg.models.efficientnet_lite import EfficientNetLite0
+from lexiseg.models.name_head import NameHead, NetworkMaps
 from lexiseg.ops.scene_prior import SCENE_NAMES, appearance, scene_prior
 from lexiseg.ops.similarity import similarity_map
 
@@ -55,6 +61,8 @@ _RANGES = {
     "min_scene_similarity": Range(least=-1, most=0.99),
     "scene_weight": Range(least=0, most=1),
     "person_weight": Range(least=0),
+    "head_weight": Range(least=0),
+    "min_head_similarity": Range(least=-1, most=0.99),
     "stride": Range(least=1),
 }
 
@@ -80,6 +88,9 @@ class ConSESettings:
         scene_weight: Share of the classifier's doubt that colour, texture and height may fill, 0..1.
         person_weight: Weight of names that are shown with people, for words like "person".
         stride: Pixels per patch of the grid; the network's own grid is interpolated to it.
+        head: Whether names that were seen with masks take part, or none: ImageNet's names and the priors alone.
+        head_weight: Weight of the head's posterior beside that over the thousand names.
+        min_head_similarity: Smallest cosine at which a name of the head matches a word.
     """
 
     sizes: tuple[float, ...] = (1.0, 9 / 14)
@@ -92,6 +103,9 @@ class ConSESettings:
     scene_weight: float = 1.0
     person_weight: float = 1.0
     stride: int = 16
+    head: Literal["masks", "none"] = "none"
+    head_weight: float = 1.0
+    min_head_similarity: float = 0.75
 
     def __post_init__(self) -> None:
         check_ranges(self, _RANGES, method="ConSE")
@@ -119,7 +133,7 @@ PLAIN = ConSESettings(
 
 
 class ConSE(Segmenter):
-    """Score words by the ImageNet names a patch resembles. Scores lie in [0, 2], mostly below 1.
+    """Score words by the names a patch resembles. Scores lie in [0, 3], mostly below 1.
 
     Args:
         image_encoder: Its tokens are logits of the classes of ``data.class_lists``.
@@ -129,6 +143,7 @@ class ConSE(Segmenter):
         method: How images are read and words are matched.
         fingerprints: Content hashes of the weights, for the record.
         notice: What a person must know before trusting results.
+        head: Knows more names; wants an ``EfficientNetLite0``. Given if ``method.head`` is not none.
     """
 
     shown_with_people: Tensor
@@ -144,8 +159,11 @@ class ConSE(Segmenter):
         method: ConSESettings,
         fingerprints: Mapping[str, str],
         notice: str | None = None,
+        head: NameHead | None = None,
     ) -> None:
         super().__init__()
+        assert (head is None) == (method.head == "none"), "a head where the settings ask for one"
+        self.head = head
         self.image_encoder = image_encoder
         self.text_encoder = text_encoder
         self.name = name
@@ -172,12 +190,14 @@ class ConSE(Segmenter):
         With sliding windows, "height in the image" is height in the window.
 
         Returns:
-            Tokens ``B N 1010``: the posterior over the thousand names, evidence for each of
-            ``SCENE_NAMES``, evidence for a person. All are in [0, 1] but the last, which
-            ``person_weight`` scales. The global token is their mean, made unit length.
+            Tokens ``B N D`` with 1010 numbers and as many more as the head knows names: the posterior
+            over the thousand names, evidence for each of ``SCENE_NAMES``, evidence for a person,
+            the head's posterior. All are in [0, 1] but the last two, which ``person_weight`` and
+            ``head_weight`` scale. The global token is their mean, made unit length.
         """
         grid = (images.shape[2] // self.stride, images.shape[3] // self.stride)
-        read = [self._read(images, size, grid) for size in self.method.sizes]
+        first, maps = self._read_with_maps(images, grid)
+        read = [first, *(self._read(images, size, grid) for size in self.method.sizes[1:])]
         patch_logits = torch.stack([patches for patches, _ in read]).mean(0)
         image_logits = torch.stack([image for _, image in read]).mean(0)
         logits = patch_logits + self.method.image_weight * image_logits[:, None]
@@ -190,6 +210,9 @@ class ConSE(Segmenter):
         person = self.method.person_weight * (posterior @ self.shown_with_people)[..., None]
         names = (1 - for_scene) * _keep_most_probable(posterior, self.method.num_names)
         tokens = torch.cat([names, scene, person], dim=-1)
+        if self.head is not None and maps is not None:
+            known = self.method.head_weight * self.head(images, maps, grid)
+            tokens = torch.cat([tokens, known], dim=-1)
         whole = normalize(tokens.mean(dim=1), dim=-1)
         return PatchFeatures(tokens=tokens, grid=grid, stride=self.stride, global_token=whole)
 
@@ -198,7 +221,7 @@ class ConSE(Segmenter):
         """Side of the square images that are embedded whole."""
         return _WHOLE_SIDE
 
-    def embed_sentences(self, sentences: Sequence[str]) -> Float[Tensor, "T 1010"]:
+    def embed_sentences(self, sentences: Sequence[str]) -> Float[Tensor, "T D"]:
         """Match sentences as they are with what images resemble, as unit rows; zero where nothing matches.
 
         Raises:
@@ -207,8 +230,8 @@ class ConSE(Segmenter):
         words = normalize(self.text_encoder(list(sentences)), dim=-1).to(self.kind_of_name.device)
         return normalize(self._match_all(words, "single"), dim=-1)
 
-    def embed_texts(self, names: Sequence[str], prompts: str) -> Float[Tensor, "S 1010"]:
-        """Match words with the thousand names, the kinds of stuff, and "person"; all in [0, 1].
+    def embed_texts(self, names: Sequence[str], prompts: str) -> Float[Tensor, "S D"]:
+        """Match words with all that ``encode_images`` gives evidence for; all in [0, 1].
 
         The word "background" matches every kind of stuff fully.
         """
@@ -227,13 +250,17 @@ class ConSE(Segmenter):
     def _embed(self, names: Sequence[str], prompts: str) -> Float[Tensor, "S D"]:
         return embed_names(self.text_encoder, names, prompts).to(self.kind_of_name.device)
 
-    def _match_all(self, words: Float[Tensor, "S D"], prompts: str) -> Float[Tensor, "S 1010"]:
-        """Match embedded words with the names, the kinds of stuff and "person", put into prompts, block by block."""
+    def _match_all(self, words: Float[Tensor, "S E"], prompts: str) -> Float[Tensor, "S D"]:
+        """Match embedded words with all names, put into prompts, block by block."""
         known = self._embed([each.name for each in imagenet_classes()], prompts)
         kinds = self._embed(self.kinds, prompts)
         priors = self._embed([*SCENE_NAMES, _PERSON], prompts)
+        of_head = None if self.head is None else self._embed(self.head.names, prompts)
         blocks = [words[start : start + WORDS_PER_BLOCK] for start in range(0, len(words), WORDS_PER_BLOCK)]
-        return torch.cat([self._match_words(block, known, kinds, priors) for block in blocks])
+        matches = torch.cat([self._match_words(block, known, kinds, priors) for block in blocks])
+        if of_head is None:
+            return matches
+        return torch.cat([matches, _match(words @ of_head.T, self.method.min_head_similarity)], dim=-1)
 
     def _match_words(
         self,
@@ -248,20 +275,39 @@ class ConSE(Segmenter):
         matches = _match(similarity, self.method.min_similarity)
         return torch.cat([matches, _match(words @ priors.T, self.method.min_scene_similarity)], dim=-1)
 
+    def _read_with_maps(
+        self, images: Float[Tensor, "B 3 H W"], grid: tuple[int, int]
+    ) -> tuple[tuple[Float[Tensor, "B N 1000"], Float[Tensor, "B 1000"]], NetworkMaps | None]:
+        """Read the images at the first size; give the network's maps too where there is a head that reads them."""
+        size = self.method.sizes[0]
+        if self.head is None:
+            return self._read(images, size, grid), None
+        assert isinstance(self.image_encoder, EfficientNetLite0), "the head reads its maps"
+        features, middle, last = self.image_encoder.encode_with_maps(self._at_size(images, size))
+        return _logits(features, grid), NetworkMaps(middle=middle, last=last)
+
     def _read(
         self, images: Float[Tensor, "B 3 H W"], size: float, grid: tuple[int, int]
     ) -> tuple[Float[Tensor, "B N 1000"], Float[Tensor, "B 1000"]]:
         """Give the logits of each patch of ``grid``, and of the image, read at a multiple of its size."""
+        return _logits(self.image_encoder(self._at_size(images, size)), grid)
+
+    def _at_size(self, images: Float[Tensor, "B 3 H W"], size: float) -> Float[Tensor, "B 3 _ _"]:
         step = self.image_encoder.stride
         wanted = [max(1, round(side * size / step)) * step for side in images.shape[2:]]
-        if wanted != list(images.shape[2:]):
-            images = interpolate(images, size=wanted, mode="bilinear", antialias=True)
-        features = self.image_encoder(images)
-        assert features.global_token is not None
-        maps = features.as_map()
-        if features.grid != grid:
-            maps = interpolate(maps, size=grid, mode="bilinear")
-        return rearrange(maps, "b d h w -> b (h w) d"), features.global_token
+        if wanted == list(images.shape[2:]):
+            return images
+        return interpolate(images, size=wanted, mode="bilinear", antialias=True)
+
+
+def _logits(
+    features: PatchFeatures, grid: tuple[int, int]
+) -> tuple[Float[Tensor, "B N 1000"], Float[Tensor, "B 1000"]]:
+    assert features.global_token is not None
+    maps = features.as_map()
+    if features.grid != grid:
+        maps = interpolate(maps, size=grid, mode="bilinear")
+    return rearrange(maps, "b d h w -> b (h w) d"), features.global_token
 
 
 def _match(similarity: Float[Tensor, "S D"], smallest: float) -> Float[Tensor, "S D"]:

@@ -63,6 +63,7 @@ _STAGES = (
     _Stage(4, 5, 2, 6, 192),
     _Stage(1, 3, 1, 6, 320),
 )
+_MIDDLE_BLOCKS = sum(stage.repeats for stage in _STAGES[:5])
 _HEAD_CHANNELS = 1280
 _NUM_NAMES = 1000
 _BATCH_NORM_EPS = 1e-3  # TensorFlow's, not torch's 1e-5
@@ -114,16 +115,23 @@ class EfficientNetLite0(ImageEncoder):
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> PatchFeatures:
         """Encode RGB images with values in [0, 1]; ``H`` and ``W`` are multiples of ``stride``."""
+        return self.encode_with_maps(images)[0]
+
+    def encode_with_maps(
+        self, images: Float[Tensor, "B 3 H W"]
+    ) -> tuple[PatchFeatures, Float[Tensor, "B 112 g k"], Float[Tensor, "B 1280 h w"]]:
+        """Encode images, and give the map after the fifth stage and the one that the classifier reads too."""
         pixels = ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-        maps = F.relu6(self.stem(pixels), inplace=True)
-        maps = F.relu6(self.head(self.blocks(maps)), inplace=True)
+        middle = self.blocks[:_MIDDLE_BLOCKS](F.relu6(self.stem(pixels), inplace=True))
+        maps = F.relu6(self.head(self.blocks[_MIDDLE_BLOCKS:](middle)), inplace=True)
         tokens = self.classifier(rearrange(maps, "b d h w -> b (h w) d"))
-        return PatchFeatures(
+        features = PatchFeatures(
             tokens=tokens,
             grid=(maps.shape[2], maps.shape[3]),
             stride=self.stride,
             global_token=reduce(tokens, "b n d -> b d", "mean"),
         )
+        return features, middle, maps
 
     def load_published(self, state: Mapping[str, Tensor]) -> None:
         """Fill the network from the published state dict, then fold the normalisations.

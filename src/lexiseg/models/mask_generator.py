@@ -19,8 +19,17 @@ from torch import Tensor
 
 from lexiseg.core.interfaces import MaskProposer
 from lexiseg.core.masks import Masks
+from lexiseg.core.setting_ranges import Range, check_ranges
 from lexiseg.models.prompted_masks import ImageEmbeddings, PromptedMasks
 from lexiseg.ops.box_suppression import suppress_boxes
+
+_RANGES = {
+    "points_per_side": Range(least=1),
+    "points_per_batch": Range(least=1),
+    "stability_offset": Range(least=0),
+    "max_box_iou": Range(least=0, most=1),
+    "upsample_bytes": Range(least=1),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +54,9 @@ class MaskGeneratorSettings:
     stability_offset: float = 1.0
     max_box_iou: float = 0.7
     upsample_bytes: int = 256 * 2**20
+
+    def __post_init__(self) -> None:
+        check_ranges(self, _RANGES, method="the mask generator")
 
 
 @dataclass(frozen=True, kw_only=True)

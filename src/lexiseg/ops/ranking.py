@@ -21,12 +21,21 @@ Divergence = Literal["kl", "reverse_kl", "jensen_shannon"]
 MAX_RANKED = 7
 
 
-def standardise(scores: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch K"]:
-    """Shift and scale every score vector to mean 0 and deviation 1; a constant one becomes zeros."""
-    centred = scores - scores.mean(dim=-1, keepdim=True)
-    deviation = centred.square().mean(dim=-1, keepdim=True).sqrt()
-    tiny = 1e-6 * scores.abs().amax(dim=-1, keepdim=True).clamp(min=1e-30)  # rounding, not spread
-    return torch.where(deviation > tiny, centred / deviation.clamp(min=1e-30), 0.0)
+def standardise(
+    scores: Float[Tensor, "*batch K"], over: Float[Tensor, "*batch C"] | None = None
+) -> Float[Tensor, "*batch K"]:
+    """Return every score vector shifted and scaled to mean 0 and deviation 1.
+
+    Args:
+        scores: Score vectors in the last dimension.
+        over: Vectors whose mean and deviation are taken instead, such as the scores of more classes than those
+            that are compared. Where one of these is constant the result is zeros.
+    """
+    over = scores if over is None else over
+    mean = over.mean(dim=-1, keepdim=True)
+    deviation = (over - mean).square().mean(dim=-1, keepdim=True).sqrt()
+    tiny = 1e-6 * over.abs().amax(dim=-1, keepdim=True).clamp(min=1e-30)  # rounding, not spread
+    return torch.where(deviation > tiny, (scores - mean) / deviation.clamp(min=1e-30), 0.0)
 
 
 def ranking_log_probabilities(
@@ -104,5 +113,6 @@ def _check_temperature(temperature: float) -> None:
             doing="turning scores into a ranking",
             found=f"a temperature of {temperature}",
             expected="a number above zero",
-            fix="0.1 suits cosines; smaller values leave only the order, larger ones flatten it.",
+            fix="Near the spread of the scores (cosines 0.1, standardised ones 1) is a start: smaller values leave "
+            "only the order, larger ones flatten it.",
         )

@@ -21,6 +21,7 @@ from lexiseg.ops.ranking import (
     Divergence,
     divergence,
     ranking_log_probabilities,
+    standardise,
     top_one_log_probabilities,
 )
 
@@ -88,8 +89,12 @@ def match_regions(
     num_candidates: int | None = 5,
     kind: Divergence = "kl",
     over_references: Reduction = "nearest",
+    standardise_candidates: bool = False,
 ) -> RegionMatch:
     """Assign every region the class whose references rank the classes as the region does.
+
+    A label depends on the scores of the candidates alone: a class that is no candidate of a region may be
+    added to the others or taken away.
 
     Args:
         region_scores: Score of every class for every region, from ``reference_scores``.
@@ -102,6 +107,9 @@ def match_regions(
             each other; None for all (``top_one`` and ``cosine`` only, or few classes).
         kind: How two distributions are compared.
         over_references: A class is as far as its nearest reference, or as the mean of them.
+        standardise_candidates: Bring the candidates' scores to mean 0 and deviation 1 first, those of the region
+            and those of every reference. Of two candidates only the order is left then, so that with two
+            (or two classes in all) the result is that of ``cosine`` wherever references rank their own class first.
 
     Raises:
         InputError: No class, too many candidates for full orders, or a temperature that is not above zero.
@@ -122,7 +130,7 @@ def match_regions(
     own = region_scores.gather(1, candidates)
     if ranking == "cosine":
         divergences = own[:, :1] - own
-    elif ranking == "top_one" and num_candidates == num_classes:
+    elif ranking == "top_one" and num_candidates == num_classes and not standardise_candidates:
         per_reference = _top_one_of_all(own, candidates, class_profiles, temperature, kind)
         divergences = _over_references(per_reference, over_references)
     else:
@@ -131,9 +139,11 @@ def match_regions(
         )
         # For every candidate and each of its references, the scores of all candidates.
         profiles = class_profiles[candidates[:, :, None], :, candidates[:, None, :]]
-        profiles = log_probabilities(rearrange(profiles, "q m n r -> q m r n"), temperature)
+        profiles = rearrange(profiles, "q m n r -> q m r n")
+        if standardise_candidates:
+            own, profiles = standardise(own), standardise(profiles)
         regions = log_probabilities(own, temperature)[:, None, None, :]
-        per_reference = divergence(regions, profiles, kind)
+        per_reference = divergence(regions, log_probabilities(profiles, temperature), kind)
         divergences = _over_references(per_reference, over_references)
     # The nearest class wins.
     winner = divergences.argmin(dim=1, keepdim=True)

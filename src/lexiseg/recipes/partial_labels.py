@@ -1,6 +1,7 @@
 """Where weak-shot training data come from, and what they are scored on."""
 
 import dataclasses
+import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from lexiseg.data.partial_labels.distillation_batches import WholeImages
 from lexiseg.data.partial_labels.masked_labels import MaskedLabels
 from lexiseg.data.partial_labels.pseudo_masks import PseudoMaskedDataset, WithPseudoMasks
 from lexiseg.data.partial_labels.seen_only import SeenOnly
+from lexiseg.data.plausibility import data_warnings
 from lexiseg.data.published.clothing import clothing_vocabulary, held_out
 from lexiseg.data.scenes import SceneDataset, SceneSettings, scene_vocabulary
 from lexiseg.data.scenes.settings import weak_shot_scenes, zero_shot_scenes
@@ -109,6 +111,14 @@ class PartlyLabelledSource(ABC):
         return Subset(images, vocabulary=self.vocabulary())
 
     def _training_images(self, seed: int) -> LabelledDataset:
+        """Open the training images, with a warning where their labels are doubtful."""
+        images = self._open_training_images(seed)
+        if self.dataset != SCENES:
+            for warning in data_warnings(images):
+                warnings.warn(warning, stacklevel=2)
+        return images
+
+    def _open_training_images(self, seed: int) -> LabelledDataset:
         if self.dataset == SCENES:
             return SceneDataset(self.scenes, self.num_scenes, seed=1 + seed)
         if self.dataset == CLOTHING:

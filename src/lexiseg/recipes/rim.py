@@ -17,13 +17,13 @@ from lexiseg.core.errors import InputError, MissingWeightsError, UnknownNameErro
 from lexiseg.core.interfaces import ImageEncoder, MaskProposer
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.inference.settings import InferenceSettings
-from lexiseg.methods.rim.references.bank import ReferenceBank
+from lexiseg.methods.rim.references.bank import ReferenceBank, describe_encoder
 from lexiseg.methods.rim.references.cutouts import CutoutSource
 from lexiseg.methods.rim.references.generated import GeneratedSource
 from lexiseg.methods.rim.references.own_folder import FolderSource
 from lexiseg.methods.rim.references.sources import ReferenceSource
 from lexiseg.methods.rim.segmenter import RIM
-from lexiseg.methods.rim.settings import CLASSICAL_PROPOSER, RIMSettings
+from lexiseg.methods.rim.settings import CLASSICAL_PROPOSER, RECORDED, RIMSettings
 from lexiseg.models.checkpoint import fingerprint, read_config
 from lexiseg.models.dinov2_small import NAME as DINOV2_SMALL
 from lexiseg.models.efficientnet_lite import load_efficientnet_lite0
@@ -244,16 +244,25 @@ def build_rim(references: str | os.PathLike[str], method: RIMSettings | None = N
 
     Raises:
         DatasetError: The bank is absent, half-written or built with another encoder.
-        MissingWeightsError: Weights are not here.
+        MissingWeightsError: Weights are not here; for the encoder, with what the bank knows of it.
     """
     method = method or RIMSettings()
     bank = ReferenceBank(Path(references).expanduser())
-    name = bank.encoder["name"]
-    encoder, _ = load_reference_encoder(name)
+    name = method.encoder if method.encoder != RECORDED else bank.encoder["name"]
+    try:
+        encoder, _ = load_reference_encoder(name)
+    except MissingWeightsError as error:
+        raise MissingWeightsError(
+            doing=f"loading the image encoder of the bank {references}: {error.doing}",
+            found=error.found,
+            expected=f"the encoder it was built with: {describe_encoder(bank.encoder)}",
+            fix=f"Say where it lies now: --set encoder=FOLDER (any name or folder whose weights have the fingerprint "
+            f"{bank.encoder['fingerprint'][:12]}). {error.fix}",
+        ) from error
     model = RIM(
         bank,
         encoder,
-        load_proposer(method.proposer, encoder),
+        load_proposer(method.proposer, encoder, settings=method.mask_generator),
         encoder_fingerprint=fingerprint(encoder),
         proposer_facts={"name": method.proposer},
         settings=InferenceSettings(

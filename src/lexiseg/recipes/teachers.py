@@ -15,6 +15,7 @@ from lexiseg.data.scenes.teacher import SceneTeacher, SceneTeacherSettings, embe
 from lexiseg.data.teacher_features import TeacherFeatures
 from lexiseg.inference.text_embeddings import embed_names
 from lexiseg.methods.clip_to_seg.teacher import SegmenterTeacher, Teacher, TextSpace, shorten
+from lexiseg.methods.conse import ConSESettings
 from lexiseg.methods.dense_similarity import DenseSimilarity
 from lexiseg.models.checkpoint import fingerprint
 from lexiseg.recipes.dense_similarity import build_dense_similarity
@@ -22,6 +23,8 @@ from lexiseg.recipes.mini import build_mini
 
 #: Teachers that are no checkpoints: the made-up one of scenes, and the embedded model.
 SCENE_TEACHER, MINI = "scenes", "mini"
+#: As a teacher mini goes without the names it learnt from masks: a student has masks of its own.
+MINI_OF_NAMES = ConSESettings()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +66,7 @@ def open_teacher(settings: TeacherSettings) -> Teacher:
             expected="whole synthetic scenes, of which it knows the truth",
             fix="Use it with data.dataset = scenes and without data.crop, or give another teacher.",
         )
-    segmenter = build_mini() if settings.name == MINI else build_dense_similarity(settings.name)
+    segmenter = build_mini(MINI_OF_NAMES) if settings.name == MINI else build_dense_similarity(settings.name)
     return SegmenterTeacher(
         segmenter,
         fingerprint(segmenter, settings.name, repr(dict(segmenter.method_settings))),
@@ -87,7 +90,7 @@ def open_text_space(settings: TeacherSettings, world: WorldSettings) -> TextSpac
 
         return of_scenes
     if settings.name == MINI:
-        embed = build_mini().embed_texts
+        embed = build_mini(MINI_OF_NAMES).embed_texts
     else:
         segmenter = build_dense_similarity(settings.name)
         assert isinstance(segmenter, DenseSimilarity)

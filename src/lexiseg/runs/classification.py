@@ -24,6 +24,7 @@ from lexiseg.core.interfaces import ImageTextModel, ParameterGroup
 from lexiseg.data.augmentation.random_crop import RandomCropSettings, draw_crop, resize_crop
 from lexiseg.data.augmentation.seeding import sample_rng
 from lexiseg.data.folder_lists import read_class_folders
+from lexiseg.data.image_files import PassedOver
 from lexiseg.data.images import load_image
 from lexiseg.engine.optim import build_optimizer, lr_factor, set_lr
 from lexiseg.engine.settings import OptimSettings
@@ -129,6 +130,7 @@ def classify_folders(
     prompts: str | None = None,
     views: int = 4,
     probe: ProbeSettings | None = None,
+    notes: list[str] | None = None,
 ) -> dict[str, dict[int, float]]:
     """Score a model by top-1 and top-5 accuracy on images in one folder a class.
 
@@ -139,6 +141,7 @@ def classify_folders(
         prompts: Prompt set for the names; the model's own by default.
         views: Random crops of each training image.
         probe: How the probe is trained.
+        notes: Gets a sentence about each folder in which something is not looked at.
 
     Returns:
         ``zero-shot``, and ``linear probe`` where there are images to train on; accuracy by k.
@@ -148,7 +151,7 @@ def classify_folders(
         InputError: The model has no vectors of whole images.
     """
     model = as_image_text_model(segmenter)
-    names, files = read_class_folders(images)
+    names, files = _class_folders(images, notes)
     labels = torch.tensor([label for _, label in files])
     vectors = embed_images(model, _read([file for file, _ in files]))
     chosen = prompts or segmenter.settings.prompts
@@ -159,7 +162,7 @@ def classify_folders(
     found = {"zero-shot": top_k_accuracy(scores.numpy(), labels.numpy(), ks)}
     if train is None:
         return found
-    train_names, train_files = read_class_folders(train)
+    train_names, train_files = _class_folders(train, notes)
     if train_names != names:
         raise DatasetError(
             doing=f"training a linear probe on {train}",
@@ -175,6 +178,14 @@ def classify_folders(
         num_classes=len(names),
         settings=probe,
     )
+    return found
+
+
+def _class_folders(path: Path, notes: list[str] | None) -> tuple[tuple[str, ...], list[tuple[Path, int]]]:
+    passed_over = PassedOver()
+    found = read_class_folders(path, passed_over)
+    if notes is not None and passed_over:
+        notes.append(passed_over.note(path))
     return found
 
 

@@ -1,6 +1,7 @@
-"""Settings that were called otherwise once, or that came later: runs and command lines of earlier versions.
+"""Settings that were called otherwise once, or not there yet: runs and command lines of earlier versions.
 
-A run that was trained under an old name loads and goes on as before. An old flag is refused with the new one.
+A run that was trained under an old name, or before a setting was added, loads and goes on as before. An old flag is
+refused with the new one.
 """
 
 from collections.abc import Sequence
@@ -24,16 +25,18 @@ RENAMED = {
     "SimFormerSettings": {"literal": "student_within_image"},
 }
 
-#: Class of settings, by its name, to fields that came later, with the value that means what was before.
+#: Class of settings, by its name, to fields that were added later, with the value that does what was done before.
 ADDED: dict[str, dict[str, Any]] = {
+    "OptimSettings": {"warmup_multiplies": False},
+    "SimFormerRecipe": {"backbone_weights": "trained", "classifier": "masks"},
     "MaskFormerSettings": {"learned_start": False},
     "SimFormerSettings": {"matching_classification": None},
-    "SimFormerRecipe": {"classifier": "masks"},
+    "LabelledCropSettings": {"position_step": 1},
 }
 
 
 def with_new_names(kind: type, values: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields of one dataclass of settings by their names of today, later ones added.
+    """Return the fields of one dataclass of settings with new names for old ones, and what was added since.
 
     Args:
         kind: The dataclass.
@@ -41,7 +44,7 @@ def with_new_names(kind: type, values: dict[str, Any]) -> dict[str, Any]:
     """
     names = {old: new for each in kind.__mro__ for old, new in RENAMED.get(each.__name__, {}).items()}
     added = {name: value for each in kind.__mro__ for name, value in ADDED.get(each.__name__, {}).items()}
-    return {**added, **{names.get(name, name): value for name, value in values.items()}}
+    return added | {names.get(name, name): value for name, value in values.items()}
 
 
 def with_new_names_like(settings: Any, values: Any) -> Any:

@@ -1,5 +1,6 @@
 """Score a segmenter on a labelled data set: predict into memory, then score as any store."""
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from lexiseg.core.errors import DatasetError
 from lexiseg.data.folder import FolderDataset
 from lexiseg.data.labelled_dataset import LabelledDataset
+from lexiseg.data.plausibility import data_warnings
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.scoring.published import find_protocol
 from lexiseg.scoring.report import Report
@@ -53,6 +55,8 @@ def evaluate(
     """
     if isinstance(dataset, str | Path):
         dataset = FolderDataset(dataset, labels="required")
+        for warning in data_warnings(dataset):
+            warnings.warn(warning, stacklevel=2)
     store = predict_in_memory(segmenter, dataset, advance=advance, **changes)
     _refuse_failed(store, partial=partial)
     counter = StoreCounter(store)

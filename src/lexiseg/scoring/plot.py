@@ -2,9 +2,10 @@
 
 import math
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from lexiseg.core.drawing import class_colours
+from lexiseg.core.fonts import draw_text, text_length
 from lexiseg.scoring.report import worst_confusions
 from lexiseg.scoring.score import ProtocolScores
 from lexiseg.scoring.tables import percent
@@ -14,15 +15,12 @@ _TEXT, _LINE, _GAP = 15, 24, 24
 _NAMES, _BARS, _NUMBERS = 180, 360, 60
 _INK, _FAINT, _WHISKER = (30, 30, 30), (225, 225, 230), (60, 60, 60)
 
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
-
 
 def draw_scores(result: ProtocolScores) -> Image.Image:
     """Draw bars with 95 % whiskers, best first, and the worst confusions beside them.
 
     Of more than 30 classes the 15 best and the 15 worst are drawn.
     """
-    font = ImageFont.load_default(size=_TEXT)
     order = [label for label, iou in enumerate(result.scores.iou) if not math.isnan(iou)]
     order.sort(key=lambda label: -result.scores.iou[label])
     hidden = max(0, len(order) - MAX_BARS)
@@ -39,15 +37,16 @@ def draw_scores(result: ProtocolScores) -> Image.Image:
         f"{result.protocol.name}:  {percent(result.headline)} % {result.metric.title} of {result.num_averaged} classes,"
         f"  95 % over {result.num_images:,} images: {percent(low)} to {percent(high)}"
     )
-    draw.text((_GAP, _GAP // 2), _fit(title, font, width - 2 * _GAP), fill=_INK, font=font)
+    draw_text(draw, (_GAP, _GAP // 2), _fit(title, width - 2 * _GAP), fill=_INK, size=_TEXT)
     top = _GAP + _LINE
-    draw.text((_GAP, top), "IoU of classes, %", fill=_INK, font=font)
+    draw_text(draw, (_GAP, top), "IoU of classes, %", fill=_INK, size=_TEXT)
     right = _GAP + left_width + 2 * _GAP
-    draw.text(
+    draw_text(
+        draw,
         (right, top),
         "classes that were called something else: share of their pixels, %",
         fill=_INK,
-        font=font,
+        size=_TEXT,
     )
     top += _LINE + 4
     colours = class_colours(len(result.names))
@@ -55,24 +54,23 @@ def draw_scores(result: ProtocolScores) -> Image.Image:
         y = top + (line + (1 if hidden and line >= MAX_BARS // 2 else 0)) * _LINE
         ends = float(result.class_intervals.low[label]), float(result.class_intervals.high[label])
         colour = (int(colours[label][0]), int(colours[label][1]), int(colours[label][2]))
-        _bar(draw, font, (_GAP, y), result.names[label], float(result.scores.iou[label]), ends, colour)
+        _bar(draw, (_GAP, y), result.names[label], float(result.scores.iou[label]), ends, colour)
     if hidden:
         y = top + MAX_BARS // 2 * _LINE
-        draw.text((_GAP + _NAMES, y), f"… {hidden} more classes …", fill=_WHISKER, font=font)
+        draw_text(draw, (_GAP + _NAMES, y), f"… {hidden} more classes …", fill=_WHISKER, size=_TEXT)
     for line, (true, called, _, share) in enumerate(pairs):
         y = top + line * _LINE
-        draw.text((right, y), _fit(true, font, _NAMES - 8), fill=_INK, font=font)
-        draw.text((right + _NAMES, y), _fit(f"as {called}", font, _NAMES + 32), fill=_INK, font=font)
+        draw_text(draw, (right, y), _fit(true, _NAMES - 8), fill=_INK, size=_TEXT)
+        draw_text(draw, (right + _NAMES, y), _fit(f"as {called}", _NAMES + 32), fill=_INK, size=_TEXT)
         x = right + 2 * _NAMES + 40
         draw.rectangle((x, y + 2, x + _BARS // 2, y + _LINE - 5), fill=_FAINT)
         draw.rectangle((x, y + 2, x + round(share * _BARS / 2), y + _LINE - 5), fill=(200, 60, 60))
-        draw.text((x + _BARS // 2 + 8, y), f"{100 * share:.1f}", fill=_INK, font=font)
+        draw_text(draw, (x + _BARS // 2 + 8, y), f"{100 * share:.1f}", fill=_INK, size=_TEXT)
     return sheet
 
 
 def _bar(
     draw: ImageDraw.ImageDraw,
-    font: Font,
     corner: tuple[int, int],
     name: str,
     value: float,
@@ -81,7 +79,7 @@ def _bar(
 ) -> None:
     """Draw name, bar, whisker and number of one class."""
     x, y = corner
-    draw.text((x, y), _fit(name, font, _NAMES - 8), fill=_INK, font=font)
+    draw_text(draw, (x, y), _fit(name, _NAMES - 8), fill=_INK, size=_TEXT)
     x += _NAMES
     draw.rectangle((x, y + 2, x + _BARS, y + _LINE - 5), fill=_FAINT)
     draw.rectangle((x, y + 2, x + round(value * _BARS), y + _LINE - 5), fill=colour)
@@ -91,13 +89,13 @@ def _bar(
         draw.line((start, middle, stop, middle), fill=_WHISKER, width=2)
         for end in (start, stop):
             draw.line((end, middle - 4, end, middle + 4), fill=_WHISKER, width=2)
-    draw.text((x + _BARS + 8, y), f"{100 * value:.1f}", fill=_INK, font=font)
+    draw_text(draw, (x + _BARS + 8, y), f"{100 * value:.1f}", fill=_INK, size=_TEXT)
 
 
-def _fit(text: str, font: Font, room: int) -> str:
+def _fit(text: str, room: int) -> str:
     """Shorten a text to the room it has."""
-    if font.getlength(text) <= room:
+    if text_length(text, _TEXT) <= room:
         return text
-    while len(text) > 1 and font.getlength(text + "…") > room:
+    while len(text) > 1 and text_length(text + "…", _TEXT) > room:
         text = text[:-1]
     return text + "…"

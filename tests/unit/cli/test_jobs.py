@@ -89,7 +89,10 @@ def test_links_in_a_circle_do_not_end_the_search():
 
 def test_nothing_found_says_what_would_be():
     touch("p/notes.txt")
-    with pytest.raises(InputError, match=r"looking for images in p: found none; expected files ending in"):
+    with pytest.raises(
+        InputError,
+        match=r"looking for images in p: found none; 1 .txt \(notes.txt\); expected files ending in",
+    ):
         plan_jobs(("p",), Path("out"))
 
 

@@ -17,3 +17,13 @@ def test_the_cache_folder_follows_the_environment(monkeypatch):
     assert default_cache() == Path("/xdg/lexiseg")
     monkeypatch.setenv("LEXISEG_CACHE", "/mine")
     assert default_cache() == Path("/mine")
+
+
+@pytest.mark.parametrize("name", ["LEXISEG_CACHE", "XDG_CACHE_HOME"])
+def test_a_tilde_is_the_users_folder(monkeypatch, tmp_path, name):
+    for other in ("LEXISEG_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(other, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setenv(name, "~/x")
+    assert default_cache() == tmp_path / ("x" if name == "LEXISEG_CACHE" else "x/lexiseg")

@@ -76,3 +76,14 @@ def test_damaged_counts_are_refused_with_what_is_wrong(counts, found):
         with pytest.raises(InputError, match=found) as caught:
             function({"size": [4, 2], "counts": counts})
         assert "whole string" in str(caught.value)
+
+
+def test_counts_are_read_as_bytes_too_as_pycocotools_gives_them():
+    mask = np.zeros((9, 7), bool)
+    mask[2:6, 1:5] = True
+    theirs = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
+    assert isinstance(theirs["counts"], bytes)
+    assert (decode(theirs) == mask).all()
+    assert area(theirs) == mask.sum()
+    with pytest.raises(InputError, match="a damaged counts string"):
+        decode({"size": [9, 7], "counts": b"\xff\xfe"})

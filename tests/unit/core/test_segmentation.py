@@ -182,3 +182,23 @@ def test_an_opacity_out_of_range_is_refused(opacity):
 
 def test_a_class_that_won_nothing_has_no_mask():
     assert segmentation(HALVES).masks().get("sky") is None
+
+
+@pytest.mark.parametrize("label", [0, VOID])
+def test_what_is_unknown_is_hatched_listed_and_counted_whatever_its_label(label):
+    labels = np.full((64, 64), 2)
+    labels[:, 48:] = label
+    plain = segmentation(labels)
+    found = segmentation(labels, unknown=labels != 2)
+    assert (plain.unknown_share, found.unknown_share) == (0, 0.25)
+    assert "unknown_share" not in plain.to_json()
+    assert found.to_json()["unknown_share"] == 0.25
+    assert "unknown 25.0%" in repr(found)
+    before, after = (np.asarray(each.overlay(legend=False)) for each in (plain, found))
+    assert (before[:, :48] == after[:, :48]).all()
+    stripes = after[:, 49:]
+    assert {40, 230} <= set(np.unique(stripes).tolist())
+    assert (stripes != before[:, 49:]).any(-1).mean() > 0.4
+    # One more entry of the legend, with the stripes as its swatch.
+    with_legend = np.asarray(found.overlay())
+    assert (with_legend[64:] == 40).all(-1).sum() > (np.asarray(plain.overlay())[64:] == 40).all(-1).sum()

@@ -122,7 +122,7 @@ def test_a_folder_without_images_says_what_is_there_instead(folder):
     (folder / "images").mkdir()
     refused(folder, "found no image in images/;")
     (folder / "images" / "a.psd").write_text("")
-    refused(folder, "found no image in images/ (1 other files: a.psd)")
+    refused(folder, "found no image in images/ (1 .psd (a.psd))")
 
 
 def test_two_images_of_one_stem_are_refused(folder):

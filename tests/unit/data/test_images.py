@@ -130,7 +130,7 @@ def float_image(path: Path) -> Path:
         (truncated, "damaged or incomplete", "Copy it again"),
         (zero_bytes, "an empty file (0 bytes)", "Copy it again"),
         (no_image, "no image decoder recognises", "save it again as PNG"),
-        (float_image, "32-bit pixels (mode F)", "Scale it to 8 bits"),
+        (float_image, "32-bit pixels (mode F)", "scale it to 8 bits"),
         (lambda path: path, "no file there", "Check the path"),
         (lambda path: "x" * 300, "no file there", "Check the path"),
         (lambda path: "a\0b.jpg", "no file there", "Check the path"),

@@ -29,5 +29,5 @@ def test_nothing_to_read_is_refused(tmp_path):
     with pytest.raises(DatasetError, match="no such folder"):
         UnlabelledImages(tmp_path / "nowhere")
     (tmp_path / "notes.txt").write_text("not an image")
-    with pytest.raises(DatasetError, match="no image among 1 files"):
+    with pytest.raises(DatasetError, match="no image in "):
         UnlabelledImages(tmp_path)

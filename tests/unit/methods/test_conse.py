@@ -13,6 +13,8 @@ from lexiseg.data.class_lists import imagenet_classes
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.inference.text_embeddings import embed_names
 from lexiseg.methods.conse import PLAIN, ConSE, ConSESettings
+from lexiseg.models.efficientnet_lite import EfficientNetLite0
+from lexiseg.models.name_head import NameHead
 from lexiseg.ops.scene_prior import SCENE_NAMES
 
 NAMES = [known.name for known in imagenet_classes()]
@@ -20,7 +22,7 @@ TABBY, JERSEY = NAMES.index("tabby cat"), NAMES.index("T-shirt")
 
 
 class RedIsCat(ImageEncoder):
-    """Sees a tabby cat where it is red, a T-shirt where it is green, and doubts where it is neither."""
+    """Sees a tabby cat where it is red, a T-shirt where it is green, and warnings where it is neither."""
 
     stride = 32
 
@@ -215,3 +217,60 @@ def test_words_compared_in_blocks_equal_words_compared_at_once(monkeypatch):
     at_once = model.embed_texts(words, "single")
     monkeypatch.setattr("lexiseg.methods.conse.WORDS_PER_BLOCK", 2)
     torch.testing.assert_close(model.embed_texts(words, "single"), at_once)
+
+
+HEAD_NAMES = ["tabby cat", "kerb", "lamp post"]
+
+
+def with_head(method: ConSESettings) -> ConSE:
+    """A network with weights of no meaning, and a head that sees nothing but its second name."""
+    torch.manual_seed(0)
+    network = EfficientNetLite0().eval()
+    network.fold_normalisations()
+    weight = torch.zeros(112 + 1280 + 5 + 4, len(HEAD_NAMES))
+    weight[-1, 1] = 1.0  # by the constant
+    head = NameHead(HEAD_NAMES, weight, temperature=0.1, none_score=0.4)
+    return ConSE(
+        network,
+        HashedTexts(),
+        name="toy",
+        settings=InferenceSettings(short_side=64, prompts="single", refine="none"),
+        method=method,
+        fingerprints={},
+        head=None if method.head == "none" else head,
+    )
+
+
+@pytest.mark.parametrize("sizes", [(1.0, 9 / 14), (1.0,)])
+def test_words_that_the_head_has_no_name_for_keep_their_scores_bit_for_bit(sizes):
+    images, words = torch.rand(1, 3, 64, 96), ["cat", "kerb", "lamp post", "horse", "background"]
+    scores = []
+    for model in (with_head(ConSESettings(sizes=sizes)), with_head(ConSESettings(sizes=sizes, head="masks"))):
+        features = model.encode_images(images)
+        scores.append(model.class_scores(features, model.embed_texts(words, "single")))
+        scores.append(features.tokens[..., :1010])
+    assert torch.equal(scores[1], scores[3])
+    assert torch.equal(scores[0][:, 3:], scores[2][:, 3:])
+    gained = scores[2] - scores[0]
+    assert gained[:, 1].min() > 0.9  # kerb
+    assert gained[:, 2].max() < 0.01  # lamp post, which the head knows and does not see
+
+
+def test_a_word_that_is_only_a_little_like_a_known_name_hears_nothing_of_the_head():
+    embeddings = {
+        least: with_head(ConSESettings(head="masks", min_head_similarity=least)).embed_texts(
+            ["cat"], "single"
+        )
+        for least in (0.5, 0.75)
+    }
+    assert embeddings[0.5][0, 1010] > 0.2  # "cat" is at 0.71 to "tabby cat"
+    assert embeddings[0.75][0, 1010] == 0
+
+
+def test_the_weight_of_the_head_scales_its_evidence():
+    images = torch.rand(1, 3, 64, 64)
+    once, twice = (
+        with_head(ConSESettings(head="masks", head_weight=weight)).encode_images(images).tokens[..., 1010:]
+        for weight in (1.0, 2.0)
+    )
+    torch.testing.assert_close(twice, 2 * once)

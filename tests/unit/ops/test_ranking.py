@@ -239,3 +239,29 @@ def test_too_many_candidates_and_a_temperature_of_zero_are_refused_with_the_numb
         ranking_log_probabilities(torch.zeros(8), 0.1)
     with pytest.raises(InputError, match=r"found a temperature of 0.0; expected a number above zero"):
         match_regions(REGION, PROFILES, temperature=0.0)
+
+
+def test_scores_can_be_standardised_over_others_and_constant_ones_give_zeros():
+    over = torch.tensor([[0.0, 2.0], [3.0, 3.0]])
+    found = standardise(torch.tensor([[3.0], [4.0]]), over=over)
+    torch.testing.assert_close(found, torch.tensor([[2.0], [0.0]]))
+
+
+@pytest.mark.parametrize("ranking", ["plackett_luce", "top_one"])
+@pytest.mark.parametrize("num_candidates", [2, 3, 5])
+def test_standardised_candidates_do_not_mind_shift_or_scale_and_two_of_them_are_cosine(
+    ranking, num_candidates
+):
+    generator = torch.Generator().manual_seed(0)
+    scores, profiles = (torch.rand(*size, generator=generator) for size in ((40, 6), (6, 2, 6)))
+    profiles = profiles.masked_fill(torch.eye(6, dtype=torch.bool)[:, None], 1.0)
+    how = {
+        "ranking": ranking,
+        "temperature": 1.0,
+        "num_candidates": num_candidates,
+        "standardise_candidates": True,
+    }
+    found = match_regions(scores, profiles, **how)
+    moved = match_regions(0.3 * scores + 5, 0.1 * profiles - 2, **how)
+    torch.testing.assert_close(found.divergences, moved.divergences, atol=1e-4, rtol=1e-3)
+    assert torch.equal(found.labels, found.best_by_score) == (num_candidates == 2)

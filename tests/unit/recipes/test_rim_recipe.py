@@ -1,3 +1,4 @@
+import dataclasses
 import importlib.util
 from pathlib import Path
 
@@ -5,10 +6,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lexiseg.core.errors import DatasetError, InputError, MissingWeightsError, UnknownNameError
+from lexiseg.core.errors import (
+    DatasetError,
+    InputError,
+    MissingWeightsError,
+    UnknownNameError,
+    VocabularyError,
+)
 from lexiseg.core.interfaces import ImageEncoder
+from lexiseg.methods.rim.references.bank import ReferenceBank, save_bank
 from lexiseg.methods.rim.references.generated import ImageGenerator, PointSegmenter
 from lexiseg.methods.rim.references.sources import ReferenceImage, RejectedImage
+from lexiseg.methods.rim.settings import RIMSettings
+from lexiseg.models.mask_generator import MaskGeneratorSettings
 from lexiseg.recipes.rim import (
     build_source,
     load_prompted,
@@ -16,6 +26,9 @@ from lexiseg.recipes.rim import (
     load_reference_encoder,
     object_at_salient_points,
 )
+from lexiseg.runs.load import load
+from lexiseg.runs.method_settings import change_settings, list_settings, parse_changes
+from tiny_bank import save_tiny_bank
 from tiny_vision_checkpoints import save_tiny_dinov2, save_tiny_sam, save_tiny_stable_diffusion
 
 
@@ -73,6 +86,18 @@ def test_encoders_and_proposers_load_by_folder(tmp_path, sam):
     assert load_proposer("classical", encoder).encoder is encoder
 
 
+def test_every_setting_of_sams_masks_is_reached_by_name(sam):
+    names = {setting.name for setting in list_settings(RIMSettings())}
+    assert {f"mask_generator.{field.name}" for field in dataclasses.fields(MaskGeneratorSettings)} <= names
+    changes = {"proposer": sam, "mask_generator.points_per_side": 3, "mask_generator.min_stability": 0.5}
+    settings = change_settings(RIMSettings(), changes, model="a.bank")
+    encoder, _ = load_reference_encoder("mini")
+    proposer = load_proposer(settings.proposer, encoder, settings=settings.mask_generator)
+    assert (proposer.settings.points_per_side, proposer.settings.min_stability) == (3, 0.5)
+    with pytest.raises(InputError, match="points_per_side = 0; expected a number from 1"):
+        change_settings(RIMSettings(), {"mask_generator.points_per_side": 0}, model="a.bank")
+
+
 def test_dinov2_small_is_an_encoder_and_a_proposer_by_name(tmp_path, monkeypatch):
     from lexiseg.models import dinov2_small
     from lexiseg.models.region_proposer import DINOV2_REGIONS, RegionProposer
@@ -117,3 +142,31 @@ def test_generating_without_a_usable_image_is_an_error_that_counts(tmp_path):
             encoder_facts=FACTS,
             settings=BuildSettings(),
         )
+
+
+@pytest.fixture(scope="module")
+def moved_bank(tmp_path_factory):
+    """A bank whose encoder is recorded at a place that is gone."""
+    folder = tmp_path_factory.mktemp("moved")
+    bank = ReferenceBank(save_tiny_bank(folder / "here.bank", ["cat", "dog"]))
+    classes = [bank.read_class(name) for name in bank.names]
+    save_bank(folder / "a.bank", classes, encoder={**bank.encoder, "name": "gone/encoder"})
+    return folder / "a.bank"
+
+
+def test_a_bank_moves_with_its_encoder_which_is_checked_by_fingerprint(moved_bank, tmp_path):
+    with pytest.raises(
+        MissingWeightsError, match=r"built with: gone/encoder at 64 pixels.*--set encoder=FOLDER"
+    ):
+        load(moved_bank)
+    assert load(moved_bank, method_settings={"encoder": "mini"}).bank.encoder["name"] == "gone/encoder"
+    other = str(save_tiny_dinov2(tmp_path / "dinov2"))
+    with pytest.raises(DatasetError, match=r"features of gone/encoder at 64.*--set encoder=FOLDER"):
+        load(moved_bank, method_settings={"encoder": other})
+
+
+def test_background_can_be_set_by_name_from_the_command_line(moved_bank):
+    model = load(moved_bank, method_settings=parse_changes(["encoder=mini", "background=negatives"]))
+    assert model.method.background == "negatives"
+    with pytest.raises(VocabularyError, match='references of "background"'):
+        model.segment(np.zeros((64, 64, 3), np.uint8), "background, cat")

@@ -376,3 +376,13 @@ def test_numbers_that_no_network_can_be_built_with_are_refused_by_the_name_of_th
 def test_sizes_that_do_not_divide_are_refused(change):
     with pytest.raises(InputError, match=r"multiple of|num_heads = 0"):
         MaskFormerSettings(**change)
+
+
+def test_training_on_masks_saved_black_and_white_is_warned_of(tmp_path: Path):
+    recipe = own_folder(tmp_path / "data")
+    (tmp_path / "data" / "tags.tsv").write_text("p0\tsky\n")
+    for file in (tmp_path / "data" / "labels").glob("*.png"):
+        labels = np.asarray(Image.open(file))
+        Image.fromarray(np.where(labels == labels.min(), 0, 255).astype(np.uint8)).save(file)
+    with pytest.warns(UserWarning, match="masks saved black and white"):
+        recipe.data.training_data(batch_size=2, seed=0)

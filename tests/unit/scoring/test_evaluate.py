@@ -114,3 +114,12 @@ def test_a_label_map_of_another_size_than_its_image_is_refused(tmp_path):
     Image.new("L", (5, 5)).save(tmp_path / "d/labels/0.png")
     with pytest.raises(DatasetError, match="5×5"):
         evaluate(ColourSegmenter(), dataset)
+
+
+def test_masks_saved_black_and_white_are_warned_of(tmp_path):
+    make_data(tmp_path)
+    for file in (tmp_path / "labels").glob("*.png"):
+        labels = np.asarray(Image.open(file))
+        Image.fromarray(np.where(labels == labels.min(), 0, 255).astype(np.uint8)).save(file)
+    with pytest.warns(UserWarning, match="masks saved black and white"):
+        evaluate(ColourSegmenter(), tmp_path)

@@ -4,10 +4,11 @@ import hashlib
 from collections import defaultdict
 from pathlib import Path
 
+from lexiseg.core.file_names import name_key
 from lexiseg.data.captions.decoding import CaptionError, clean_captions
 from lexiseg.data.captions.records import CaptionSource, InvalidReason, InvalidRecord, RawRecord
-from lexiseg.data.folder_lists import folder_error, read_split
-from lexiseg.data.images import IMAGE_SUFFIXES
+from lexiseg.data.folder_lists import folder_error, read_split, stem_of
+from lexiseg.data.image_files import PassedOver, list_images
 from lexiseg.data.labelled_dataset import add_to_digest
 
 _IMAGES, _LIST = "images", "captions.tsv"
@@ -33,6 +34,7 @@ class FolderSource(CaptionSource):
         self.path = str(path)
         self.window = 1_000_000  # every image is a file of its own: no order reads better than another
         self._invalid: list[InvalidRecord] = []
+        self.notes = []
         captions = self._read_list(path)
         images, doubled = self._find_images(path)
         captions = {stem: texts for stem, texts in captions.items() if stem not in doubled}
@@ -79,9 +81,11 @@ class FolderSource(CaptionSource):
             fix = "Put the images there (jpg, png or webp)."
             raise folder_error(path, "no folder images/", "images in images/", fix)
         by_stem: dict[str, list[Path]] = defaultdict(list)
-        for file in sorted(folder.iterdir()):
-            if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith("."):
-                by_stem[file.stem].append(file)
+        passed_over = PassedOver()
+        for file in list_images(folder, passed_over):
+            by_stem[stem_of(file, folder)].append(file)
+        if note := passed_over.note(f"{_IMAGES}/"):
+            self.notes.append(note)
         for stem, same in by_stem.items():
             if len(same) > 1:
                 names = ", ".join(file.name for file in same)
@@ -102,7 +106,7 @@ class FolderSource(CaptionSource):
             if not line.strip():
                 continue
             stem, tab, text = line.partition(b"\t")
-            name = stem.decode("utf-8", "replace").strip()
+            name = name_key(stem.decode("utf-8", "replace").strip())
             if not tab:
                 self._mark(_LIST, [f"line {number}"], InvalidReason.NO_CAPTION, f"no tab in {name[:60]!r}")
                 continue

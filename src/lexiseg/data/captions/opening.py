@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
@@ -16,6 +17,7 @@ from lexiseg.data.augmentation.word_corruption import WordCorruption
 from lexiseg.data.captions.caption_data import CaptionBatchSettings, CaptionData
 from lexiseg.data.captions.decoding import UnreadableImageError, decode_image, refuse_empty
 from lexiseg.data.captions.folder_source import FolderSource, is_caption_folder
+from lexiseg.data.captions.img2dataset import download_notes, metadata_tables, refuse_loose_download
 from lexiseg.data.captions.invalid_records import InvalidRecordLog
 from lexiseg.data.captions.parquet_source import ParquetSource
 from lexiseg.data.captions.records import CaptionColumns, CaptionSource, InvalidRecord, RawRecord
@@ -84,6 +86,8 @@ def open_captions(
     """
     _check(batch_size=batch_size, size=size, seed=seed, max_invalid=max_invalid, window=window)
     source = open_caption_source(path, columns=columns, split=split, cache=cache)
+    for note in source.notes:
+        warnings.warn(note, stacklevel=2)
     refuse_empty(len(source), len(source.invalid), source.path)
     settings = CaptionBatchSettings(
         batch_size=batch_size,
@@ -133,13 +137,21 @@ def open_caption_source(
         found = f"the split {split!r} for files"
         raise _error(name, found, "a split only for a folder with images/", "Leave it out.")
     files = [file for one in paths for file in _find_files(str(one))]
+    notes: list[str] = []
+    if tables := metadata_tables(files):
+        files = [file for file in files if file not in tables]
+        notes = download_notes(tables)
+    elif not any(file.suffix.lower() == ".tar" for file in files):
+        refuse_loose_download(files, columns)
     suffixes = {file.suffix.lower() for file in files}
     if len(suffixes) > 1:
         found = f"files of two kinds: {', '.join(sorted(suffixes))}"
         raise _error(name, found, "tar files or Parquet files", "Open them one by one.")
     if suffixes == {".parquet"}:
         return ParquetSource(name, files, columns)
-    return TarSource(name, files, columns, default_cache() if cache == "default" else cache)
+    source = TarSource(name, files, columns, default_cache() if cache == "default" else cache)
+    source.notes = notes + source.notes
+    return source
 
 
 def read_samples(source: CaptionSource, invalid_log: Path | None = None) -> Iterator[Sample]:

@@ -58,6 +58,7 @@ class ParquetSource(CaptionSource):
         self.path = path
         self.files = list(files)
         self.invalid: list[InvalidRecord] = []
+        self.notes = []
         self._groups: list[tuple[int, int, int]] = []  # file, row group, first row in the file
         self.sizes: list[int] = []
         self._image = self._caption = ""

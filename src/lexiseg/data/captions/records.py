@@ -21,6 +21,7 @@ class InvalidReason(StrEnum):
     IMAGE = "unreadable image"
     SIZE = "image size"
     TWICE = "two files for one record"
+    DOTTED = "dot in the name"
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ class CaptionSource(ABC):
             a tar file, a row group, a folder.
         window: Records over which an epoch is shuffled at once: a good trade of mixing for locality.
         invalid: What was found broken on opening; these are not counted in ``sizes``.
+        notes: What was not looked at, and what the data says of itself, a sentence each.
     """
 
     kind: str
@@ -100,6 +102,7 @@ class CaptionSource(ABC):
     sizes: Sequence[int]
     window: int
     invalid: Sequence[InvalidRecord]
+    notes: list[str]
 
     def __len__(self) -> int:
         return sum(self.sizes)

@@ -11,13 +11,14 @@ neither can be read from the middle.
 import hashlib
 import json
 import os
+import posixpath
 import re
 import tarfile
 import threading
 import warnings
 from bisect import bisect_right
 from collections import Counter, OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
@@ -28,6 +29,7 @@ from jaxtyping import Int64, UInt8
 
 from lexiseg.core.atomic_write import atomic_path
 from lexiseg.core.errors import OutputError
+from lexiseg.core.file_names import is_clutter, is_system_file
 from lexiseg.data.captions.decoding import CaptionError, parse_json, parse_text
 from lexiseg.data.captions.records import (
     CaptionColumns,
@@ -36,12 +38,18 @@ from lexiseg.data.captions.records import (
     InvalidRecord,
     RawRecord,
 )
+from lexiseg.data.images import IMAGE_SUFFIXES
 from lexiseg.data.labelled_dataset import add_to_digest
 
-IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff")
+#: The usual ones first: where a record has several images, the first of these is taken.
+IMAGE_EXTENSIONS = tuple(
+    dict.fromkeys(
+        ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", *sorted(s[1:] for s in IMAGE_SUFFIXES)]
+    )
+)
 #: In the order in which they are preferred where a record has several.
 CAPTION_EXTENSIONS = ("txt", "caption", "text", "json")
-_FORMAT = 1  # of the remembered index: another number is never read
+_FORMAT = 2  # of the remembered index: another number is never read
 _KEY = re.compile(r"^((?:.*/|)[^.]+)[.]([^/]*)$", re.DOTALL)  # webdataset's base_plus_ext
 _META = re.compile(r"__[^/]*__($|/)")  # webdataset's skip_meta
 
@@ -55,12 +63,14 @@ class TarIndex:
         is_json: 1 where the caption is JSON.
         keys: Names of the records, joined by zero bytes.
         invalid: What cannot be used, with an empty shard name.
+        passed_over: Number of members that belong to no record, by suffix or kind.
     """
 
     places: Int64[np.ndarray, "N 4"]
     is_json: UInt8[np.ndarray, " N"]
     keys: tuple[str, ...]
     invalid: tuple[InvalidRecord, ...]
+    passed_over: Mapping[str, int]
 
 
 def index_tar(path: Path, cache: Path | None) -> TarIndex:
@@ -127,11 +137,20 @@ class _Builder:
         self.parts: dict[str, tuple[int, int]] = {}
         self.doubled = ""
         self.num_members = 0
+        self.passed_over: Counter[str] = Counter()
 
     def add(self, member: tarfile.TarInfo) -> None:
         self.num_members += 1
         match = _KEY.match(member.name)
-        if not member.isreg() or match is None or _META.match(member.name):
+        if member.isdir() or _META.match(member.name):
+            return
+        folders, name = posixpath.split(member.name)
+        if is_clutter(name) or any(is_clutter(part) for part in folders.split("/") if part[:1] != "."):
+            if not is_system_file(name):
+                self.passed_over["hidden or left by a program"] += 1
+            return
+        if not member.isreg() or match is None:
+            self.passed_over["without suffix" if member.isreg() else "links and special files"] += 1
             return
         key, extension = match[1], match[2].lower()
         if key != self.key:
@@ -147,7 +166,19 @@ class _Builder:
         self.key, self.parts, self.doubled = None, {}, ""
         image = next((parts[name] for name in IMAGE_EXTENSIONS if name in parts), None)
         caption = next((name for name in CAPTION_EXTENSIONS if name in parts), None)
-        if key is None or (image is None and caption is None):
+        if key is None:
+            return
+        dotted = [name for name in parts if self._is_lost(name, parts, has_image=image is not None)]
+        for name in dotted:  # webdataset splits a name at its first dot, so such an image pairs with nothing
+            detail = (
+                f"{key.rpartition('/')[2]}.{name}: the key ends at the first dot, so no caption belongs to it"
+            )
+            self.invalid.append(
+                InvalidRecord("", f"{key}.{name.rpartition('.')[0]}", InvalidReason.DOTTED, detail)
+            )
+        if image is None and caption is None:
+            rest = [name for name in parts if name not in dotted and not self._belongs(name, dotted)]
+            self.passed_over.update(f".{name}" for name in rest)
             return
         if doubled:
             self.invalid.append(InvalidRecord("", key, InvalidReason.TWICE, f"two .{doubled}"))
@@ -159,6 +190,19 @@ class _Builder:
             self.places.append((*image, *parts[caption]))
             self.is_json.append(caption == "json")
             self.keys.append(key)
+
+    @staticmethod
+    def _is_lost(name: str, parts: Mapping[str, object], *, has_image: bool) -> bool:
+        """Return whether an extension is an image whose own name holds a dot, not a further part such as seg.png."""
+        before, dot, last = name.rpartition(".")
+        if not dot or last not in IMAGE_EXTENSIONS:
+            return False
+        return not has_image or any(f"{before}.{caption}" in parts for caption in CAPTION_EXTENSIONS)
+
+    @staticmethod
+    def _belongs(name: str, dotted: list[str]) -> bool:
+        """Return whether a member is the caption of an image with a dot in its name, which is counted already."""
+        return name.rpartition(".")[0] in {image.rpartition(".")[0] for image in dotted}
 
     def finish(self, error: Exception | None) -> TarIndex:
         """Close the last record; where the file ends with an error, that record is not to be trusted."""
@@ -175,6 +219,7 @@ class _Builder:
             np.array(self.is_json, np.uint8),
             keys,
             tuple(self.invalid),
+            dict(self.passed_over),
         )
 
     def _distinct(self, counts: Counter[str]) -> list[str]:
@@ -200,6 +245,7 @@ def _save(index: TarIndex, target: object) -> None:
         is_json=index.is_json,
         keys=np.frombuffer("\0".join(index.keys).encode("utf-8", "surrogateescape"), np.uint8),
         invalid=np.frombuffer(json.dumps(invalid).encode(), np.uint8),
+        passed_over=np.frombuffer(json.dumps(dict(index.passed_over)).encode(), np.uint8),
     )
 
 
@@ -210,14 +256,14 @@ def _load(file: Path) -> TarIndex | None:
             places, is_json = content["places"], content["is_json"]
             text = content["keys"].tobytes().decode("utf-8", "surrogateescape")
             invalid = json.loads(content["invalid"].tobytes())
+            passed_over = json.loads(content["passed_over"].tobytes())
     except Exception:  # a damaged file is as good as none
         return None
     keys = tuple(text.split("\0")) if len(places) else ()
     if len(keys) != len(places):
         return None
-    return TarIndex(
-        places, is_json, keys, tuple(InvalidRecord("", k, InvalidReason(r), d) for k, r, d in invalid)
-    )
+    records = tuple(InvalidRecord("", k, InvalidReason(r), d) for k, r, d in invalid)
+    return TarIndex(places, is_json, keys, records, passed_over)
 
 
 _MAX_OPEN = 64
@@ -300,6 +346,9 @@ class TarSource(CaptionSource):
             for record in with_shard(index.invalid, name)
         ]
         self._files = ShardFiles(files)
+        passed_over = sum((Counter(index.passed_over) for index in self.indices), Counter())
+        counts = ", ".join(f"{count:,} {kind}" for kind, count in passed_over.most_common())
+        self.notes = [f"members of tar files that belong to no record: {counts}"] if counts else []
 
     def read(self, index: int) -> RawRecord | InvalidRecord:
         """Read image and caption, in one piece where they are neighbours."""

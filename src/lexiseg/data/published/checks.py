@@ -15,11 +15,13 @@ from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.errors import DatasetError, LexisegError, UnknownNameError
 from lexiseg.data.folder import FolderDataset
 from lexiseg.data.folder_lists import first_of, read_lines, read_split
+from lexiseg.data.plausibility import doubtful_labels, turned_in_place
 from lexiseg.data.published.dataset_facts import DatasetFacts
 from lexiseg.data.published.label_file_checks import (
     CheckReport,
     add_up,
     check_file,
+    class_counts,
     report_classes,
     report_errors,
     report_unseen,
@@ -103,6 +105,7 @@ def _check_split(
     total = add_up(results)
     is_whole = len(there) in facts.splits[split] and len(there) == len(pairs)
     report_values(report, layout, mapping, split, total, results, is_whole=is_whole)
+    _report_doubts(report, split, class_counts(total, mapping), len(vocabulary))
     report_classes(report, split, mapping, vocabulary, total, is_reported=split == facts.default_split)
     if class_split is not None and _is_training(split):
         report_unseen(report, facts, split, class_split, mapping, results)
@@ -161,6 +164,8 @@ def check_folder(path: Path, *, advance: Callable[[], None] = lambda: None) -> C
         report.error("", f"{error.found}; expected {error.expected}", error.fix)
         return report
     counts = np.zeros(IGNORE_INDEX + 1, np.int64)
+    for note in dataset.notes:
+        report.info("", note)
     for index, stem in enumerate(dataset.stems):
         try:
             label_map = dataset[index].label_map
@@ -180,9 +185,20 @@ def check_folder(path: Path, *, advance: Callable[[], None] = lambda: None) -> C
         absent = [name for label, name in enumerate(names) if not counts[label]]
         if absent:
             report.info("", f"{len(absent)} of {len(names)} classes never occur ({first_of(absent)})")
+    _report_doubts(report, "", counts, len(dataset.vocabulary))
+    if turned := turned_in_place(dataset.turned_images()):
+        report.warning(
+            "", turned, "Turn the label files of these images if they are not, or save the images turned."
+        )
     if (path / "train.txt").is_file() and (path / "val.txt").is_file():
         both = sorted(set(read_split(path, "train")) & set(read_split(path, "val")))
         if both:
             found = f"{len(both):,} images of val.txt are in train.txt as well: {first_of(both)}"
             report.error("train", found, "Remove them from train.txt.")
     return report
+
+
+def _report_doubts(report: CheckReport, split: str, counts: np.ndarray, num_classes: int) -> None:
+    if counts.any() and (doubt := doubtful_labels(np.flatnonzero(counts).tolist(), num_classes)):
+        what, _, fix = doubt.partition(". ")
+        report.warning(split, what, (fix or "Use label files with class indices") + ".")

@@ -80,7 +80,10 @@ class CheckReport:
                 text.append("      to do: " + finding.fix.replace("\n", "\n             "))
         num_errors = sum(finding.level == "error" for finding in self.findings)
         read = f"{self.num_label_files:,} label files read"
+        num_warnings = sum(finding.level == "warning" for finding in self.findings)
         verdict = f"{num_errors} thing{'s' if num_errors != 1 else ''} to mend" if num_errors else "good"
+        if num_warnings:
+            verdict += f", {num_warnings} warning{'s' if num_warnings != 1 else ''}"
         return [*text, f"{self.name} at {self.path}: {verdict} ({read})"]
 
 
@@ -211,7 +214,7 @@ def report_classes(
     """Note the share of void and, on the reported split, the classes that never occur."""
     if not total.any():
         return
-    counts = _class_counts(total, mapping)
+    counts = class_counts(total, mapping)
     report.info(split, f"void: {counts[IGNORE_INDEX] / total.sum():.1%} of pixels")
     absent = [name for label, name in enumerate(vocabulary.names) if not counts[label]]
     if absent and is_reported:
@@ -234,7 +237,7 @@ def report_unseen(
     unseen = sorted(class_split.unseen)
     leaking = [result for result in results if np.isin(mapping.table[result.values], unseen).any()]
     if leaking:
-        total = _class_counts(add_up(leaking), mapping)
+        total = class_counts(add_up(leaking), mapping)
         names = [class_split.names[label] for label in unseen if total[label]]
         report.error(
             split,
@@ -253,7 +256,7 @@ def add_up(results: list[FileCheck]) -> np.ndarray:
     return total
 
 
-def _class_counts(counts: np.ndarray, mapping: LabelMapping) -> np.ndarray:
+def class_counts(counts: np.ndarray, mapping: LabelMapping) -> np.ndarray:
     """Add up pixels by class index; void at 65535, unknown values dropped."""
     known = np.flatnonzero(counts)
     known = known[mapping.table[known] >= 0]

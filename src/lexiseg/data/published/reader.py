@@ -1,7 +1,6 @@
 """PublishedDataset: samples of a benchmark, read from the layout a person has."""
 
 import hashlib
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,12 @@ from PIL import Image
 from lexiseg.core.batch import Sample
 from lexiseg.core.errors import DatasetError
 from lexiseg.data.folder_lists import first_of, folder_error
-from lexiseg.data.images import load_image
+from lexiseg.data.images import exif_orientation, load_image
 from lexiseg.data.labelled_dataset import LabelledDataset, add_to_digest, refuse_other_size
 from lexiseg.data.published.dataset_facts import DatasetFacts
 from lexiseg.data.published.label_encodings import read_values
 from lexiseg.data.published.layouts import Pair
 
-_EXIF_ORIENTATION = 0x0112
 #: What to do where height and width of a label file are swapped.
 TURNED = "The sides are swapped: images of published sets are read as stored, so turn the label file."
 
@@ -97,6 +95,10 @@ class PublishedDataset(LabelledDataset):
             image, label_map = shrink(image, label_map, self.layout.shrink_to)
         return Sample(image=image, source=pair.image, label_map=label_map)
 
+    def read_label_map(self, index: int) -> UInt16[np.ndarray, "H W"] | None:
+        """Read the label map of one sample as class indices, at the size of the file."""
+        return self.read_labels(self.pairs[index])
+
     def read_labels(self, pair: Pair) -> UInt16[np.ndarray, "H W"]:
         """Read the label map of one image as class indices, at the size of the file.
 
@@ -168,13 +170,7 @@ def load_as_stored(path: Path) -> UInt8[np.ndarray, "H W 3"]:
 
 def is_turned(path: Path) -> bool:
     """Return whether the EXIF data of an image asks for a turn; False where the file cannot be read."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                return bool(image.getexif().get(_EXIF_ORIENTATION, 1) != 1)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        return False  # whoever needs the pixels says what is wrong with them
+    return exif_orientation(path) != 1
 
 
 def shrink(

@@ -10,9 +10,10 @@ from jaxtyping import Int64, UInt8
 from PIL import Image
 
 from lexiseg.core.errors import DatasetError
+from lexiseg.core.file_names import class_key, is_clutter
 from lexiseg.core.vocabulary import without_names_of_others
 from lexiseg.data.folder_lists import read_lines
-from lexiseg.data.images import IMAGE_SUFFIXES
+from lexiseg.data.image_files import is_image_name, list_images
 from lexiseg.data.scenes.settings import PasteSettings
 
 _TABLE = "names.tsv"
@@ -82,7 +83,7 @@ def _listed(folder: Path) -> list[_Entry]:
         raise _error(folder, "no image", "Put them there as NAME.png, or as NAME/anything.png.")
     first: dict[str, _Entry] = {}
     for entry in entries:
-        earlier = first.setdefault(_key(entry.name), entry)
+        earlier = first.setdefault(class_key(entry.name), entry)
         if earlier is not entry:
             found = f"two classes of the name {entry.name!r}: {earlier.files[0]} and {entry.files[0]}"
             fix = f"Rename one, or put all images of the class into one folder {entry.name}/."
@@ -99,7 +100,7 @@ def _from_table(folder: Path) -> list[_Entry]:
     entries: dict[str, _Entry] = {}
     for number, line in enumerate(read_lines(folder / _TABLE), 1):
         file, *words = (part.strip() for part in line.split("\t"))
-        if number == 1 and words and Path(file).suffix.lower() not in IMAGE_SUFFIXES:
+        if number == 1 and words and not is_image_name(file):
             continue  # a header
         if not words or not words[0]:
             found = f"no name in line {number} of {_TABLE}: {line[:60]!r}"
@@ -109,7 +110,7 @@ def _from_table(folder: Path) -> list[_Entry]:
             raise _error(folder, found, "Add the image or remove the line.")
         name = words[0]
         further = [word.strip() for word in (words[1].split(",") if len(words) > 1 else [])]
-        further = [word for word in dict.fromkeys(further) if word and _key(word) != _key(name)]
+        further = [word for word in dict.fromkeys(further) if word and class_key(word) != class_key(name)]
         before = entries.get(name, _Entry(name=name, further=(), files=()))
         entries[name] = _Entry(
             name=name,
@@ -122,15 +123,15 @@ def _from_table(folder: Path) -> list[_Entry]:
 def _from_files(folder: Path) -> list[_Entry]:
     entries = []
     for path in sorted(folder.iterdir()):
-        if path.name.startswith("."):
+        if is_clutter(path.name):
             continue
         name = (path.name if path.is_dir() else path.stem).replace("_", " ")
         if path.is_dir():
-            files = sorted(f for f in path.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES)
+            files = list_images(path)
             if not files:
                 raise _error(path, "no image", "Put images of the class there, or remove the folder.")
             entries.append(_Entry(name=name, further=(), files=tuple(files)))
-        elif path.suffix.lower() in IMAGE_SUFFIXES:
+        elif is_image_name(path.name):
             entries.append(_Entry(name=name, further=(), files=(path,)))
     return entries
 
@@ -138,15 +139,15 @@ def _from_files(folder: Path) -> list[_Entry]:
 def _chosen(settings: PasteSettings, entries: list[_Entry]) -> list[_Entry]:
     if not settings.names:
         return entries
-    by_name = {_key(entry.name): entry for entry in entries}
-    missing = [name for name in settings.names if _key(name) not in by_name]
+    by_name = {class_key(entry.name): entry for entry in entries}
+    missing = [name for name in settings.names if class_key(name) not in by_name]
     if missing:
         raise settings.refuse(
             f"the name {missing[0]!r}" + (f" and {len(missing) - 1} more" if len(missing) > 1 else ""),
             f"names among the {len(entries)} of {settings.folder}",
             "Check the spelling, or leave names out to use all.",
         )
-    return [by_name[_key(name)] for name in dict.fromkeys(settings.names)]
+    return [by_name[class_key(name)] for name in dict.fromkeys(settings.names)]
 
 
 def _read(file: Path, side: int) -> UInt8[np.ndarray, "S S 4"]:
@@ -172,10 +173,6 @@ def _read(file: Path, side: int) -> UInt8[np.ndarray, "S S 4"]:
     # Colours multiplied by alpha while the size changes: what is see-through has no colour to bleed.
     small = cropped.convert("RGBa").resize((side, side), Image.Resampling.BILINEAR)
     return np.array(small)
-
-
-def _key(name: str) -> str:
-    return " ".join(name.split()).casefold()
 
 
 def _error(path: Path, found: str, fix: str, expected: str = _EXPECTED) -> DatasetError:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt16
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from lexiseg.core.atomic_write import atomic_path
 from lexiseg.core.batch import Sample
@@ -17,7 +17,9 @@ from lexiseg.core.constants import IGNORE_INDEX, IGNORE_INDEX_8BIT
 from lexiseg.core.drawing import class_colours, colour_map
 from lexiseg.core.errors import DatasetError, InputError
 from lexiseg.core.folder_lock import writing_alone
-from lexiseg.core.vocabulary import Vocabulary, as_lines, quoted
+from lexiseg.core.fonts import draw_text, text_length
+from lexiseg.core.vocabulary import Vocabulary, as_lines
+from lexiseg.core.word_lists import quoted
 from lexiseg.data.scenes.draw import FIRST_EVALUATION_SEED, WORLD_VERSION, draw_scene
 from lexiseg.data.scenes.settings import PasteSettings, WorldSettings
 from lexiseg.data.scenes.world import World, world_of
@@ -212,10 +214,9 @@ def draw_sheet(samples: Sequence[Sample], vocabulary: Vocabulary, *, columns: in
 
 def _draw_cell(sample: Sample, vocabulary: Vocabulary) -> Image.Image:
     assert sample.label_map is not None
-    font = ImageFont.load_default(size=_TEXT)
     colours = class_colours(len(vocabulary))
     width = 2 * _SIDE + 4
-    legend = _legend_lines(np.unique(sample.label_map).tolist(), vocabulary, font, width)
+    legend = _legend_lines(np.unique(sample.label_map).tolist(), vocabulary, width)
     texts = [line for text in sample.captions for line in textwrap.wrap(f"“{text}”", 58)]
     cell = Image.new("RGB", (width, _SIDE + 8 + _LINE * (len(legend) + len(texts))), "white")
     labels = colour_map(sample.label_map, len(vocabulary))
@@ -228,11 +229,11 @@ def _draw_cell(sample: Sample, vocabulary: Vocabulary) -> Image.Image:
         for label, name, advance in entries:
             box = (left, top + 2, left + _TEXT, top + 2 + _TEXT)
             draw.rectangle(box, fill=tuple(int(part) for part in colours[label]))
-            draw.text((left + _TEXT + 4, top), name, fill="black", font=font)
+            draw_text(draw, (left + _TEXT + 4, top), name, fill="black", size=_TEXT)
             left += advance
         top += _LINE
     for text in texts:
-        draw.text((0, top), text, fill=(90, 90, 90), font=font)
+        draw_text(draw, (0, top), text, fill=(90, 90, 90), size=_TEXT)
         top += _LINE
     return cell
 
@@ -240,7 +241,6 @@ def _draw_cell(sample: Sample, vocabulary: Vocabulary) -> Image.Image:
 def _legend_lines(
     labels: Sequence[int],
     vocabulary: Vocabulary,
-    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
     width: int,
 ) -> list[list[tuple[int, str, int]]]:
     lines: list[list[tuple[int, str, int]]] = [[]]
@@ -250,7 +250,7 @@ def _legend_lines(
             continue
         is_unseen = vocabulary.seen is not None and label not in vocabulary.seen
         name = vocabulary.names[label] + (" (unseen)" if is_unseen else "")
-        advance = _TEXT + 18 + int(font.getlength(name))
+        advance = _TEXT + 18 + int(text_length(name, _TEXT))
         if lines[-1] and used + advance > width:
             lines.append([])
             used = 0

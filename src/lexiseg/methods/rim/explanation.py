@@ -21,8 +21,8 @@ from lexiseg.inference.predict import EncodedImage
 from lexiseg.methods.rim.segmenter import RIM
 from lexiseg.methods.rim.vocabulary_references import BACKGROUND
 
-#: Reference images shown for a region.
-NUM_NEAREST = 3
+#: Reference images shown for a region: of the class that won, and of the others.
+NUM_NEAREST, NUM_OTHERS = 3, 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +34,10 @@ class NearReference:
         origin: The file or seed it came from.
         cosine: Cosine of its feature with the region's.
         thumbnail: A small JPEG file.
+        number: Row of the image in the bank.
     """
 
+    number: int
     class_name: str
     origin: str
     cosine: float
@@ -65,13 +67,27 @@ class RegionExplanation:
         mask: The region.
         ranking: Candidate classes, the winner first, then the runner-up.
         best_by_cosine: The class that would have won without relations.
-        nearest: The nearest reference images of the vocabulary.
+        nearest: The nearest reference images of the winner, then of the other classes of the vocabulary.
+        nearness: Largest cosine with all references of the bank, asked for or not.
+        near_from: A region of a lower one is unknown.
     """
 
     mask: Bool[np.ndarray, "H W"]
     ranking: tuple[RankedClass, ...]
     best_by_cosine: str
     nearest: tuple[NearReference, ...]
+    nearness: float
+    near_from: float
+
+    @property
+    def is_unknown(self) -> bool:
+        """Return whether no reference is near."""
+        return self.nearness < self.near_from
+
+    @property
+    def margin(self) -> float | None:
+        """Return by how much the divergence of the runner-up is larger than the winner's; None without one."""
+        return self.ranking[1].divergence - self.ranking[0].divergence if len(self.ranking) > 1 else None
 
     @property
     def label(self) -> str:
@@ -116,6 +132,8 @@ def explain(model: RIM, image: ImageSource | EncodedImage, words: Words) -> Expl
     names = ["background" if row == BACKGROUND else model.bank.names[row] for row in chosen.bank_rows]
     known = torch.isin(model.bank.image_classes, torch.tensor(chosen.bank_rows)).nonzero()[:, 0]
     likeness = features @ model.bank.features[known].float().T
+    nearness = model.nearness(features)
+    competitors = torch.tensor(chosen.bank_rows)
     order = np.argsort([-np.count_nonzero(mask) for mask in regions], kind="stable")
     found = []
     for region in order.tolist():
@@ -128,16 +146,27 @@ def explain(model: RIM, image: ImageSource | EncodedImage, words: Words) -> Expl
             )
             for place in apart.argsort(stable=True).tolist()
         )
-        top = likeness[region].topk(min(NUM_NEAREST, len(known)))
-        photos = known[top.indices].tolist()
+        # The winner's own images first: they are why; then what else is near.
+        own = torch.isin(
+            model.bank.image_classes[known],
+            competitors[chosen.labels == chosen.labels[matched.labels[region]]],
+        )
+        order_of = torch.where(own, 2.0, 0.0) + likeness[region]
+        of_winner = order_of.topk(min(NUM_NEAREST, int(own.sum()))).indices
+        of_others = torch.where(own, -2.0, likeness[region]).topk(min(NUM_OTHERS, int((~own).sum()))).indices
+        shown = torch.cat([of_winner, of_others])
+        photos = known[shown].tolist()
         found.append(
             RegionExplanation(
                 mask=regions[region],
                 ranking=ranking,
                 best_by_cosine=names[int(matched.best_by_score[region])],
                 nearest=tuple(
-                    _near(model, photo, float(c)) for photo, c in zip(photos, top.values, strict=True)
+                    _near(model, photo, float(likeness[region, place]))
+                    for photo, place in zip(photos, shown.tolist(), strict=True)
                 ),
+                nearness=float(nearness[region]),
+                near_from=model.near_from,
             )
         )
     return Explanation(image=encoded.image, regions=tuple(found))
@@ -146,6 +175,7 @@ def explain(model: RIM, image: ImageSource | EncodedImage, words: Words) -> Expl
 def _near(model: RIM, image: int, cosine: float) -> NearReference:
     bank = model.bank
     return NearReference(
+        number=image,
         class_name=bank.names[int(bank.image_classes[image])],
         origin=bank.origins[image],
         cosine=cosine,
@@ -159,7 +189,9 @@ _STYLE = """
 body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:70rem;padding:0 1rem;color:#1a1a1a;background:#fff}
 h1{font-size:1.3rem} h2{font-size:1.05rem;margin:0 0 .3rem} section{display:grid;grid-template-columns:250px 1fr 1fr;
 gap:1.2rem;padding:1rem 0;border-top:1px solid #ccc} img{max-width:100%} table{border-collapse:collapse}
+.verdict{font-size:1.05rem} .unknown{background:#fff3cd;padding:.2rem .4rem}
 td,th{text-align:left;padding:.1rem .8rem .1rem 0;font-variant-numeric:tabular-nums} .near{display:flex;gap:.8rem}
+.wrap{flex-wrap:wrap}
 figure{margin:0;width:6rem} figcaption{font-size:.8rem;overflow-wrap:anywhere} .note{color:#555}
 @media(max-width:50rem){section{grid-template-columns:1fr}}
 """
@@ -172,9 +204,12 @@ def save_explanation(explanation: Explanation, path: Path, title: str) -> None:
         OutputError: It cannot be written.
     """
     count = len(explanation.regions)
-    blocks = "".join(_block(explanation, region) for region in explanation.regions)
+    blocks = "".join(
+        _block(explanation, region, number) for number, region in enumerate(explanation.regions, start=1)
+    )
     if not blocks:
         blocks = "<p>No region was found: every pixel was labelled by its own patch.</p>"
+    blocks += _gallery(explanation)
     text = (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
         f"<style>{_STYLE}</style><h1>{escape(title)}: why {count} regions got their labels</h1>"
@@ -186,35 +221,78 @@ def save_explanation(explanation: Explanation, path: Path, title: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def _block(explanation: Explanation, region: RegionExplanation) -> str:
+def verdict(region: RegionExplanation) -> str:
+    """Return in two or three sentences what a region is called and what that rests on."""
+    same = region.best_by_cosine == region.label
+    parts = [
+        f"{region.label}.",
+        "Cosine alone says the same." if same else f"Cosine alone would have said {region.best_by_cosine}.",
+    ]
+    if region.margin is not None:
+        parts.append(f"Margin to {region.runner_up}: {region.margin:.3f} of divergence.")
+    else:
+        parts.append("No other class was compared.")
+    if region.is_unknown:
+        parts.insert(
+            0,
+            f"Unknown: no reference is near (cosine {region.nearness:.2f}, known things have {region.near_from:.2f} "
+            "or more). The nearest class is",
+        )
+    return " ".join(parts)
+
+
+def _gallery(explanation: Explanation) -> str:
+    """List the reference images that stand beside regions, each with the regions it is near to."""
+    users: dict[int, list[int]] = {}
+    images: dict[int, NearReference] = {}
+    for number, region in enumerate(explanation.regions, start=1):
+        for each in region.nearest:
+            images[each.number] = each
+            users.setdefault(each.number, []).append(number)
+    if not images:
+        return ""
+    figures = "".join(
+        f'<figure id="reference-{number}">{_image(each)}<figcaption>{escape(each.class_name)}<br>'
+        f"{escape(each.origin)}<br>"
+        + ", ".join(f'<a href="#region-{region}">region {region}</a>' for region in users[number])
+        + "</figcaption></figure>"
+        for number, each in sorted(images.items())
+    )
+    return f'<h2>Reference images</h2><div class="near wrap">{figures}</div>'
+
+
+def _image(each: NearReference) -> str:
+    return (
+        f'<img alt="reference image of {escape(each.class_name)}" '
+        f'src="data:image/jpeg;base64,{base64.b64encode(each.thumbnail).decode()}">'
+    )
+
+
+def _block(explanation: Explanation, region: RegionExplanation, number: int) -> str:
     share = float(region.mask.mean())
     rows = "".join(
         f"<tr><td>{escape(each.name)}</td><td>{each.divergence:.3f}</td><td>{each.cosine:.3f}</td></tr>"
         for each in region.ranking
     )
-    second = f", then {escape(region.runner_up)}" if region.runner_up else ""
-    plain = (
-        ""
-        if region.best_by_cosine == region.label
-        else f'<p class="note">By cosine alone: {escape(region.best_by_cosine)}</p>'
-    )
     near = "".join(
-        f'<figure><img alt="reference image of {escape(each.class_name)}" '
-        f'src="data:image/jpeg;base64,{base64.b64encode(each.thumbnail).decode()}">'
+        f'<figure><a href="#reference-{each.number}">{_image(each)}</a>'
         f"<figcaption>{escape(each.class_name)} {each.cosine:.3f}<br>{escape(each.origin)}</figcaption></figure>"
         for each in region.nearest
     )
+    heading = "unknown" if region.is_unknown else escape(region.label)
+    kind = "verdict unknown" if region.is_unknown else "verdict"
     return (
-        f'<section><img alt="the region labelled {escape(region.label)}" '
-        f'src="data:image/jpeg;base64,{_image(explanation, region)}">'
-        f"<div><h2>{escape(region.label)}{second}</h2><p>{share:.1%} of the image</p>"
-        f"<table><tr><th>class</th><th>divergence</th><th>cosine</th></tr>{rows}</table>{plain}</div>"
-        f'<div><p>Nearest references</p><div class="near">{near}</div></div></section>'
+        f'<section id="region-{number}"><img alt="the region labelled {escape(region.label)}" '
+        f'src="data:image/jpeg;base64,{_region_image(explanation, region)}">'
+        f'<div><h2>{heading}</h2><p class="{kind}">{escape(verdict(region))}</p>'
+        f'<p class="note">Region {number}, {share:.1%} of the image</p>'
+        f"<table><tr><th>class</th><th>divergence</th><th>cosine</th></tr>{rows}</table></div>"
+        f'<div><p>Nearest references, of {escape(region.label)} first</p><div class="near">{near}</div></div></section>'
     )
 
 
-def _image(explanation: Explanation, region: RegionExplanation) -> str:
-    """Pale everything but the region, shrink, and give a JPEG in base64."""
+def _region_image(explanation: Explanation, region: RegionExplanation) -> str:
+    """Pale everything but the region, shrink, and encode as JPEG in base64."""
     pixels = explanation.image.copy()
     pixels[~region.mask] = 192 + pixels[~region.mask] // 4
     small = Image.fromarray(np.ascontiguousarray(pixels))

@@ -27,6 +27,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.errors import DatasetError, VocabularyError
 from lexiseg.core.features import PatchFeatures
 from lexiseg.core.interfaces import ImageEncoder, MaskProposer
@@ -37,17 +38,19 @@ from lexiseg.inference.predict import EncodedImage, best_classes
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.methods.rim.references.bank import ReferenceBank, describe_encoder
+from lexiseg.methods.rim.references.bank_checks import class_key
 from lexiseg.methods.rim.settings import RIMSettings
 from lexiseg.methods.rim.vocabulary_references import (
     BACKGROUND,
     MISSING,
     VocabularyReferences,
+    background_rows,
+    match_features,
     select_references,
 )
 from lexiseg.ops.mask_fusing import fuse_masks
 from lexiseg.ops.painting import paint_regions
-from lexiseg.ops.ranking import standardise
-from lexiseg.ops.region_matching import RegionMatch, match_regions, reference_scores
+from lexiseg.ops.region_matching import RegionMatch, reference_scores
 from lexiseg.ops.region_pooling import pool_regions
 
 _BACKGROUND_WORD = "background"
@@ -96,8 +99,8 @@ class RIM(Segmenter):
                 doing=f"opening the reference bank {bank.path}",
                 found=f"features of {describe_encoder(bank.encoder)}",
                 expected=f"features of the image encoder in use ({encoder_fingerprint[:12]})",
-                fix="Build the bank again with this encoder: lexiseg references build. "
-                "Features of two encoders cannot be compared.",
+                fix="Give the bank's own encoder with --set encoder=FOLDER, or build the bank again with this one: "
+                "lexiseg references build. Features of two encoders cannot be compared.",
             )
         self.bank = bank
         self.image_encoder = image_encoder
@@ -112,7 +115,14 @@ class RIM(Segmenter):
             "classes": len(bank),
             "class_keys": {name: (bank.key(name) or "")[:16] for name in bank.names},
         }
-        self._row_of = {_key(name): row for row, name in enumerate(bank.names)}
+        further = {
+            class_key(word): row for row, name in enumerate(bank.names) for word in bank.synonyms(name)
+        }
+        self._row_of = {**further, **{class_key(name): row for row, name in enumerate(bank.names)}}
+        #: A region whose largest cosine with all references is below this resembles none of them.
+        self.near_from = (
+            _NEVER if self.method.unknown == "off" else bank.nearness_quantile(self.method.unknown_share)
+        )
         self._chosen: dict[tuple[tuple[int, ...], tuple[int, ...]], VocabularyReferences] = {}
         self._regions: WeakKeyDictionary[EncodedImage, Bool[np.ndarray, "Q H W"]] = WeakKeyDictionary()
 
@@ -129,8 +139,8 @@ class RIM(Segmenter):
         """Give the bank's row of each name, -1 for a name it does not have, -2 for "background"."""
         rows = [
             BACKGROUND
-            if _key(name) == _BACKGROUND_WORD and _key(name) not in self._row_of
-            else self._row_of.get(_key(name), MISSING)
+            if class_key(name) == _BACKGROUND_WORD and class_key(name) not in self._row_of
+            else self._row_of.get(class_key(name), MISSING)
             for name in names
         ]
         return torch.tensor(rows, dtype=torch.float32)[:, None]
@@ -161,7 +171,9 @@ class RIM(Segmenter):
         missing = [
             names[0]
             for names in vocabulary.all_names()
-            if not any(_key(name) in self._row_of or _key(name) == _BACKGROUND_WORD for name in names)
+            if not any(
+                class_key(name) in self._row_of or class_key(name) == _BACKGROUND_WORD for name in names
+            )
         ]
         if len(missing) == len(vocabulary) or (missing and self.method.missing_words == "refuse"):
             shown = ", ".join(missing[:8]) + (f" and {len(missing) - 8} more" if len(missing) > 8 else "")
@@ -173,6 +185,30 @@ class RIM(Segmenter):
                 fix=f'Add them: lexiseg references build --words "{", ".join(missing[:8])}" --out '
                 f"{self.bank.path} --source …, or leave them out with --set missing_words=leave_out.",
             )
+        if self.method.missing_words == "refuse" and self._asks_for_background(vocabulary):
+            self._refuse_empty_background()
+
+    def _asks_for_background(self, vocabulary: Vocabulary) -> bool:
+        words = [class_key(name) for names in vocabulary.all_names() for name in names]
+        return _BACKGROUND_WORD in words and _BACKGROUND_WORD not in self._row_of
+
+    def _refuse_empty_background(self) -> None:
+        """Refuse the word "background" where the bank has nothing that it could stand for."""
+        if background_rows(self.bank, self.method):
+            return
+        words = ", ".join(self.method.background_words[:6])
+        wanted = (
+            f"stuff words ({words}, …) or surroundings of the objects in its images"
+            if self.method.background == "words"
+            else "surroundings of the objects in its images"
+        )
+        raise VocabularyError(
+            doing=f'looking for references of "background" in {self.bank.path}',
+            found=f"no such references, among {len(self.bank)} classes made from images without a scene",
+            expected=wanted,
+            fix=f'Build some: lexiseg references build --words "{words}" --out {self.bank.path} --source …, or go by '
+            "a threshold instead of the word: --background threshold --threshold 0.3.",
+        )
 
     def regions(self, encoded: EncodedImage) -> Bool[np.ndarray, "Q H W"]:
         """Propose regions of an image and fuse them; remembered while ``encoded`` is."""
@@ -208,18 +244,12 @@ class RIM(Segmenter):
     def match(
         self, features: Float[Tensor, "Q D"], chosen: VocabularyReferences
     ) -> tuple[RegionMatch, Float[Tensor, "Q K"]]:
-        """Match regions with competitors; give the match and the cosines it was made from."""
-        cosines = reference_scores(features, chosen.references, over_references=self.method.over_references)
-        matched = match_regions(
-            standardise(cosines) if self.method.standardise else cosines,
-            chosen.profiles,
-            ranking=self.method.ranking,
-            temperature=self.method.temperature,
-            num_candidates=self.method.num_candidates,
-            kind=self.method.divergence,
-            over_references=self.method.over_references,
-        )
-        return matched, cosines
+        """Return how regions match the competitors, and the cosines that this was made from."""
+        return match_features(features, chosen, self.method)
+
+    def nearness(self, features: Float[Tensor, "Q D"]) -> Float[Tensor, " Q"]:
+        """Return the largest cosine of each region with all references of the bank, asked for or not."""
+        return (features @ normalize(self.bank.references, dim=-1).T).amax(1)
 
     def competitors(self, names_of_classes: Sequence[Sequence[str]]) -> VocabularyReferences:
         """Take the references of a vocabulary's classes out of the bank."""
@@ -259,13 +289,18 @@ class RIM(Segmenter):
         regions = self.regions(encoded)
         painted = np.full(size, -1, np.int32)
         scores = np.full(size, _NEVER, np.float32)
+        unknown = np.zeros(size, bool)
         if len(regions) and len(chosen.labels):
-            matched, cosines = self.match(self.region_features(encoded), chosen)
+            features = self.region_features(encoded)
+            matched, cosines = self.match(features, chosen)
             winning = cosines.gather(1, matched.labels[:, None])[:, 0].numpy()
             region_of = paint_regions(regions)
             inside = region_of >= 0
             painted[inside] = chosen.labels[matched.labels].numpy()[region_of[inside]]
             scores[inside] = winning[region_of[inside]]
+            if self.method.unknown != "off":
+                is_unknown = (self.nearness(features) < self.near_from).numpy()
+                unknown[inside] = is_unknown[region_of[inside]]
         outside = painted < 0
         words = [owner[name] for name, row in enumerate(embeddings[:, 0].tolist()) if row == BACKGROUND]
         if words:
@@ -275,8 +310,9 @@ class RIM(Segmenter):
             painted[outside], scores[outside] = best.labels[outside], best.best[outside]
         else:
             painted[outside] = 0  # below every threshold: background
-        return Decision(labels=np.asarray(class_names.labels, np.uint16)[painted], scores=scores)
-
-
-def _key(name: str) -> str:
-    return " ".join(name.split()).casefold()
+        labels = np.asarray(class_names.labels, np.uint16)[painted]
+        if self.method.unknown == "label":
+            labels[unknown] = IGNORE_INDEX
+        return Decision(
+            labels=labels, scores=scores, unknown=None if self.method.unknown == "off" else unknown
+        )

@@ -1,13 +1,38 @@
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn.functional import normalize
 
+from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.errors import DatasetError, VocabularyError
-from lexiseg.methods.rim.explanation import explain, save_explanation
-from rim_toys import COLOURS, colour_bank, colour_rim, quadrants
+from lexiseg.methods.rim.explanation import (
+    RankedClass,
+    RegionExplanation,
+    explain,
+    save_explanation,
+    verdict,
+)
+from lexiseg.methods.rim.references.bank import ClassReferences, ReferenceBank, save_bank
+from lexiseg.methods.rim.references.build import build_bank
+from lexiseg.methods.rim.settings import RIMSettings
+from lexiseg.methods.rim.vocabulary_references import match_features, select_references
+from lexiseg.ops.spherical_kmeans import spherical_kmeans
+from rim_toys import (
+    COLOURS,
+    FACTS,
+    SETTINGS,
+    ColourEncoder,
+    ColourSource,
+    colour_bank,
+    colour_rim,
+    quadrants,
+)
 
 WORDS = ["red", "green", "blue"]
 
@@ -56,7 +81,9 @@ def test_pixels_outside_all_regions_take_their_own_patch_or_background(bank):
     image, masks = quadrants()
     plain = colour_rim(bank, masks[:1]).segment(image, WORDS)
     assert (plain.label_map[2:6, 10:14] == 1).all()
-    with_background = colour_rim(bank, masks[:1]).segment(image, WORDS, background="name")
+    with_background = colour_rim(bank, masks[:1], missing_words="leave_out").segment(
+        image, WORDS, background="name"
+    )
     assert (with_background.label_map[masks[0]] == 0).all()
     assert (with_background.label_map[~masks[0]] == 3).all()
     cut = colour_rim(bank, masks[:1]).segment(image, WORDS, background="threshold", threshold=0.5)
@@ -125,27 +152,186 @@ def test_a_region_is_explained_by_its_ranking_and_the_nearest_references(bank, t
     first = explanation.regions[0]
     assert first.label == "red"
     assert first.runner_up != "red"
-    assert [each.class_name for each in first.nearest] == ["red"] * 3
+    assert [each.class_name for each in first.nearest][:3] == ["red"] * 3
+    assert "red" not in [each.class_name for each in first.nearest][3:]
     assert first.nearest[0].cosine >= first.nearest[1].cosine
     divergences = [each.divergence for each in first.ranking]
     assert divergences == sorted(divergences)
     save_explanation(explanation, tmp_path / "a.html", "<a> & b")
     text = (tmp_path / "a.html").read_text()
     assert "&lt;a&gt; &amp; b" in text
-    assert text.count("<section>") == 4
-    assert text.count("<figure>") == 12
+    assert text.count('<section id="region-') == 4
+    assert text.count("<figure>") == 4 * 5
     assert "http" not in text
+    # From a region to its reference image, and back.
+    for number, region in enumerate(explanation.regions, start=1):
+        for each in region.nearest:
+            assert f'href="#reference-{each.number}"' in text
+            assert f'id="reference-{each.number}"' in text
+        assert f'href="#region-{number}"' in text
 
 
 def test_a_reference_may_count_as_full_for_its_own_class(bank):
     image, masks = quadrants()
-    model = colour_rim(bank, masks, own_score="itself", standardise=False)
+    model = colour_rim(bank, masks, own_score="itself", standardise="none")
     chosen = model.competitors([[word] for word in WORDS])
     assert [float(chosen.profiles[k, 0, k]) for k in range(3)] == [1.0] * 3
     result = model.segment(image, WORDS)
     assert [result.label_map[mask][0] for mask in masks[:3]] == [0, 1, 2]
     matched, _ = model.match(chosen.references[1, :1], chosen)
     assert int(matched.labels[0]) == 1
+
+
+@pytest.mark.parametrize(
+    ("best_by_cosine", "divergences", "nearness", "starts", "holds"),
+    [
+        ("cat", (0.1, 0.35), 0.9, "cat. Cosine alone says the same.", "Margin to dog: 0.250 of divergence."),
+        ("dog", (0.1, 0.35), 0.9, "cat. Cosine alone would have said dog.", "Margin to dog: 0.250"),
+        ("cat", (0.1,), 0.9, "cat. Cosine alone says the same.", "No other class was compared."),
+        (
+            "cat",
+            (0.1, 0.2),
+            0.3,
+            "Unknown: no reference is near (cosine 0.30, known things have 0.50 or more). The nearest class is cat.",
+            "Cosine alone says the same.",
+        ),
+    ],
+)
+def test_the_verdict_stands_first(best_by_cosine, divergences, nearness, starts, holds):
+    ranking = tuple(
+        RankedClass(name=name, cosine=0.5, divergence=apart)
+        for name, apart in zip(("cat", "dog"), divergences, strict=False)
+    )
+    region = RegionExplanation(
+        mask=np.ones((2, 2), bool),
+        ranking=ranking,
+        best_by_cosine=best_by_cosine,
+        nearest=(),
+        nearness=nearness,
+        near_from=0.5,
+    )
+    assert verdict(region).startswith(starts)
+    assert holds in verdict(region)
+
+
+@pytest.mark.parametrize("unknown", ["off", "note", "label"])
+def test_a_region_near_no_reference_is_unknown_in_every_place(bank_without_grey, tmp_path, unknown):
+    image, masks = quadrants()
+    model = colour_rim(bank_without_grey, masks, unknown=unknown)
+    result = model.segment(image, WORDS)
+    if unknown == "off":
+        assert result.unknown is None
+        assert result.unknown_share == 0
+        return
+    assert (result.unknown == masks[3]).all()
+    assert (result.label_map[masks[3]] == IGNORE_INDEX).all() == (unknown == "label")
+    assert [result.label_map[mask][0] for mask in masks[:3]] == [0, 1, 2]
+    assert result.to_json()["unknown_share"] == 0.25
+    assert "unknown 25.0%" in repr(result)
+    plain = replace(result, unknown=None).overlay()
+    assert plain.size[1] <= result.overlay().size[1]
+    changed = (np.asarray(plain)[:16] != np.asarray(result.overlay())[:16]).any(-1)
+    assert changed[masks[3]].any()
+    assert not changed[~masks[3]].any()
+    (region,) = [each for each in explain(model, image, WORDS).regions if each.is_unknown]
+    assert (region.mask == masks[3]).all()
+    save_explanation(explain(model, image, WORDS), tmp_path / "a.html", "a")
+    assert "<h2>unknown</h2>" in (tmp_path / "a.html").read_text()
+
+
+def test_a_bank_of_single_images_calls_nothing_unknown(tmp_path):
+    build_bank(
+        WORDS,
+        ColourSource(),
+        ColourEncoder(),
+        tmp_path / "a.bank",
+        encoder_facts=FACTS,
+        settings=replace(SETTINGS, images=1),
+    )
+    image, masks = quadrants()
+    result = colour_rim(ReferenceBank(tmp_path / "a.bank"), masks, unknown="note").segment(image, WORDS)
+    assert not result.unknown.any()
+
+
+@pytest.mark.parametrize("background", ["words", "negatives"])
+def test_background_is_negatives_where_the_bank_has_no_stuff_words_or_is_refused(tmp_path, background):
+    image, masks = quadrants()
+    image[masks[3]] = 250
+    scenic = colour_bank(tmp_path / "a.bank", WORDS, has_scene=True)
+    result = colour_rim(scenic, masks, background=background).segment(image, ["background", *WORDS])
+    assert [result.label_map[mask][0] for mask in masks] == [1, 2, 3, 0]
+    bare = colour_bank(tmp_path / "b.bank", WORDS)
+    model = colour_rim(bare, masks, background=background)
+    with pytest.raises(
+        VocabularyError, match=r'references of "background".*--words "sky, wall, tree.*threshold'
+    ):
+        model.segment(image, ["background", *WORDS])
+    model.segment(image, WORDS)
+    colour_rim(bare, masks, missing_words="leave_out").segment(image, ["background", *WORDS])
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    seed=st.integers(0, 2**20),
+    how=st.sampled_from(["bank", "candidates", "none"]),
+    ranking=st.sampled_from(["plackett_luce", "top_one", "cosine"]),
+    over=st.sampled_from(["nearest", "mean"]),
+    own=st.sampled_from(["itself", "leave_one_out"]),
+)
+def test_classes_that_a_region_never_ranks_do_not_change_its_label(
+    random_bank, seed, how, ranking, over, own
+):
+    generator = torch.Generator().manual_seed(seed)
+    features = normalize(torch.randn(5, 16, generator=generator), dim=-1)
+    method = RIMSettings(
+        standardise=how,
+        ranking=ranking,
+        over_references=over,
+        own_score=own,
+        num_candidates=3,
+        temperature=1.0 if how != "none" else 0.1,
+    )
+    rows = range(len(random_bank))
+    chosen = select_references(random_bank, rows, rows, method)
+    everything, _ = match_features(features, chosen, method)
+    for feature, label, ranked in zip(features, everything.labels, everything.candidates, strict=True):
+        others = [row for row in rows if row not in ranked.tolist()]
+        kept = torch.randperm(len(others), generator=generator)[: seed % (len(others) + 1)]
+        fewer = sorted([*ranked.tolist(), *(others[place] for place in kept.tolist())])
+        found, _ = match_features(feature[None], select_references(random_bank, fewer, fewer, method), method)
+        assert fewer[int(found.labels[0])] == int(label)
+
+
+@pytest.fixture(scope="module")
+def random_bank(tmp_path_factory):
+    """Nine classes of random features, two to six images each, some with fewer references than others."""
+    generator = torch.Generator().manual_seed(0)
+    classes = []
+    for index in range(9):
+        count = 2 + index % 5
+        features = normalize(torch.randn(count, 16, generator=generator), dim=-1).half().float()
+        found = spherical_kmeans(features, min(1 + index % 3, count))
+        classes.append(
+            ClassReferences(
+                name=f"class {index}",
+                key="",
+                features=features,
+                clusters=found.assignment,
+                references=found.centroids,
+                negatives=features[:1],
+                thumbnails=(b"",) * count,
+                origins=("",) * count,
+                facts={"source": "random", "drawn": count, "rejected": {}},
+            )
+        )
+    path = tmp_path_factory.mktemp("random") / "a.bank"
+    save_bank(path, classes, encoder={"name": "none", "fingerprint": "", "short_side": 16})
+    return ReferenceBank(path)
+
+
+@pytest.fixture(scope="module")
+def bank_without_grey(tmp_path_factory):
+    return colour_bank(tmp_path_factory.mktemp("banks") / "b.bank", ["red", "green", "blue", "yellow"])
 
 
 def test_explaining_agrees_with_segmenting(bank):

@@ -2,9 +2,14 @@
 
 The file holds, for all classes one after the other, a unit feature an image, the unit features of
 sub-categories (the references), unit features of what surrounded the objects (negatives), thumbnails,
-and the score profile of every reference against every class: how the images behind a reference rank all
-classes, themselves left out. Its header carries a manifest in JSON: who made the features, and for each class
-its content key, where its rows lie, the origins of its images, and how many were rejected and why.
+the score profile of every reference against every class (how the images behind a reference rank all
+classes, themselves left out), and how near every image is to the references of the others. Its header carries
+a manifest in JSON: who made the features, and for each class its content key, its synonyms, where its rows lie,
+the origins of its images, and how many were rejected and why.
+
+Features come in half precision, rounded before anything is computed from them, so that a bank that was stopped,
+extended or merged is bit by bit the one that is made at once. A file is checked when it is opened
+(``bank_checks``) and trusted from then on.
 """
 
 import json
@@ -20,69 +25,17 @@ from jaxtyping import Float, Int, UInt8
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from lexiseg.core.atomic_write import atomic_path
 from lexiseg.core.errors import DatasetError
 from lexiseg.core.folder_lock import writing_alone
+from lexiseg.methods.rim.references.bank_checks import FORMAT, MAX_SUBCATEGORIES, check_bank, class_key
+from lexiseg.methods.rim.references.profiles import (
+    nearness_of_images,
+    profiles_of_references,
+    scores_of_images,
+)
 
-
-def inter_class_scores(
-    classes: Sequence[tuple[Float[Tensor, "_ D"], Int[Tensor, " _"], Float[Tensor, "_ D"]]],
-) -> Float[Tensor, "R C"]:
-    """Average, over the images of each sub-category, their score for every class.
-
-    The score of an image for a class is its largest cosine with the class's references. For its
-    own class an image is first taken out of its sub-category's mean (leave-one-out), so that the
-    entry does not stand for an image's likeness to itself. Of a class with one image nothing is
-    left then; it gets the mean own score of the classes that have one, or 1 where none has. Costs
-    one product of all images with all references.
-
-    Args:
-        classes: Unit features, sub-category of each, and unit references of each class.
-
-    Returns:
-        One row a reference, class after class; one column a class.
-    """
-    references = torch.cat([each[2] for each in classes])
-    counts = [len(each[2]) for each in classes]
-    starts = torch.tensor([0, *counts]).cumsum(0).tolist()
-    owner = torch.repeat_interleave(torch.arange(len(classes)), torch.tensor(counts))
-    rows: list[Tensor] = []
-    own_scores: list[Tensor] = []
-    for index, (features, clusters, own_references) in enumerate(classes):
-        cosines = features @ references.T
-        scores = cosines.new_full((len(features), len(classes)), -1.0)
-        scores.scatter_reduce_(1, owner.expand(len(features), -1), cosines, reduce="amax")
-        own = _leave_one_out(features, clusters, cosines[:, starts[index] : starts[index + 1]])
-        scores[:, index] = own
-        own_scores.append(own)
-        for cluster in range(len(own_references)):
-            members = clusters == cluster
-            # k-means leaves no cluster empty; a bank read back in half precision keeps that
-            rows.append(scores[members].nanmean(0) if members.any() else scores.nanmean(0))
-    profiles = torch.stack(rows)
-    known = torch.cat(own_scores)
-    known = known[~known.isnan()]
-    typical = float(known.mean()) if len(known) else 1.0
-    return profiles.nan_to_num(nan=typical)
-
-
-def _leave_one_out(
-    features: Float[Tensor, "K D"], clusters: Int[Tensor, " K"], cosines: Float[Tensor, "K J"]
-) -> Float[Tensor, " K"]:
-    """Score each image against its own class without itself; NaN where nothing is left."""
-    num_clusters = cosines.shape[1]
-    sums = features.new_zeros(num_clusters, features.shape[1]).index_add(0, clusters, features)
-    sizes = torch.bincount(clusters, minlength=num_clusters)
-    rest = normalize(sums[clusters] - features, dim=-1)
-    own = torch.where(sizes[clusters] > 1, (features * rest).sum(-1), -torch.inf)
-    others = cosines.scatter(1, clusters[:, None], -torch.inf).amax(1)
-    best = torch.maximum(own, others)
-    return torch.where(best.isinf(), torch.nan, best)
-
-
-FORMAT = "lexiseg-references-1"
 #: The format stands within so many bytes of the start: it opens the manifest, which opens the header.
 _HEADER_START = 4096
 
@@ -101,6 +54,7 @@ class ClassReferences:
         thumbnails: JPEG files, one an image.
         origins: Where each image came from.
         facts: ``drawn`` images, ``rejected`` ones by reason, and what the source says of itself.
+        synonyms: Further names that the class answers to.
     """
 
     name: str
@@ -112,6 +66,7 @@ class ClassReferences:
     thumbnails: tuple[bytes, ...]
     origins: tuple[str, ...]
     facts: Mapping[str, Any] = field(default_factory=dict)
+    synonyms: tuple[str, ...] = ()
 
 
 def save_bank(
@@ -125,7 +80,7 @@ def save_bank(
 
     Args:
         path: The file.
-        classes: One or more, names all different.
+        classes: One or more, names all different, features representable in half precision.
         encoder: ``name`` (what to load), ``fingerprint`` and ``short_side`` of the image encoder.
         rejected: Facts of classes that got no reference, by name.
 
@@ -133,12 +88,18 @@ def save_bank(
         OutputError: It cannot be written.
     """
     assert classes, "a bank has a class"
+    assert all(len(each.references) <= MAX_SUBCATEGORIES for each in classes), "sub-categories have 8 bits"
     rows: list[dict[str, Any]] = []
-    ends = {"pictures": 0, "references": 0, "negatives": 0}
+    ends = {"images": 0, "references": 0, "negatives": 0}
     for each in classes:
-        row: dict[str, Any] = {"name": each.name, "key": each.key, "origins": list(each.origins)}
+        row: dict[str, Any] = {
+            "name": each.name,
+            "key": each.key,
+            "synonyms": list(each.synonyms),
+            "origins": list(each.origins),
+        }
         for kind, tensor in (
-            ("pictures", each.features),
+            ("images", each.features),
             ("references", each.references),
             ("negatives", each.negatives),
         ):
@@ -147,14 +108,14 @@ def save_bank(
         rows.append({**row, "facts": dict(each.facts)})
     jpegs = [jpeg for each in classes for jpeg in each.thumbnails]
     starts = np.cumsum([0, *map(len, jpegs)])
+    scored = scores_of_images([(each.features.float(), each.clusters, each.references) for each in classes])
     tensors = {
         "features": torch.cat([each.features for each in classes]).half(),
         "clusters": torch.cat([each.clusters for each in classes]).to(torch.uint8),
         "references": torch.cat([each.references for each in classes]).float(),
         "negatives": torch.cat([each.negatives for each in classes]).half(),
-        "profiles": inter_class_scores(
-            [(each.features.float(), each.clusters, each.references.float()) for each in classes]
-        ),
+        "profiles": profiles_of_references(scored),
+        "nearness": nearness_of_images(scored),
         "thumbnails": torch.frombuffer(bytearray(b"".join(jpegs) or b"\0"), dtype=torch.uint8),
         "thumbnail_starts": torch.as_tensor(starts, dtype=torch.int64),
     }
@@ -162,20 +123,21 @@ def save_bank(
         "format": FORMAT,
         "encoder": dict(encoder),
         "classes": rows,
-        "rejected": {name: dict(facts) for name, facts in (rejected or {}).items()},
+        "rejected": {name: dict((rejected or {})[name]) for name in sorted(rejected or {})},
     }
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={"manifest": json.dumps(manifest, ensure_ascii=False)})
+        text = json.dumps(manifest, ensure_ascii=False)
+        save_file(tensors, temporary, metadata={"manifest": text})
 
 
 class ReferenceBank:
-    """A bank on disk. Opening reads the header; tensors are pages of the file until they are used.
+    """A bank on disk. Opening checks the file once; thumbnails stay in it until they are used.
 
     Args:
         path: The file.
 
     Raises:
-        DatasetError: It is absent, half-written or no bank.
+        DatasetError: It is absent, half-written, no bank, or one that contradicts itself.
     """
 
     def __init__(self, path: Path) -> None:
@@ -204,6 +166,7 @@ class ReferenceBank:
                 expected=f"a bank in the format {FORMAT}",
                 fix="Build it with this version: lexiseg references build.",
             )
+        check_bank(path, manifest, self._file)
         self.manifest: dict[str, Any] = manifest
         self.encoder: dict[str, Any] = manifest["encoder"]
         self.names: tuple[str, ...] = tuple(row["name"] for row in manifest["classes"])
@@ -231,6 +194,20 @@ class ReferenceBank:
     def profiles(self) -> Float[Tensor, "R C"]:
         """Score of each reference's images against each class, leave-one-out for its own."""
         return self._file.get_tensor("profiles")
+
+    @cached_property
+    def nearness(self) -> Float[Tensor, " P"]:
+        """Return the largest cosine of each image with any reference, itself left out; -1 where nothing is left."""
+        return self._file.get_tensor("nearness")
+
+    def nearness_quantile(self, share: float) -> float:
+        """Return the cosine that this share of the images stays below; -1 where no image has another beside it."""
+        known = self.nearness[self.nearness > -1]
+        return float(known.quantile(share)) if len(known) else -1.0
+
+    def synonyms(self, name: str) -> tuple[str, ...]:
+        """Return further names of a class."""
+        return tuple(self._rows[name]["synonyms"])
 
     @cached_property
     def negatives(self) -> Float[Tensor, "n D"]:
@@ -266,7 +243,7 @@ class ReferenceBank:
     def read_class(self, name: str) -> ClassReferences:
         """Read all of one class."""
         row = self._rows[name]
-        (first, stop) = row["pictures"]
+        (first, stop) = row["images"]
 
         def part(tensor: str, kind: str) -> Tensor:
             start, end = row[kind]
@@ -275,13 +252,14 @@ class ReferenceBank:
         return ClassReferences(
             name=name,
             key=row["key"],
-            features=part("features", "pictures").float(),
-            clusters=part("clusters", "pictures").long(),
+            features=part("features", "images").float(),
+            clusters=part("clusters", "images").long(),
             references=part("references", "references"),
             negatives=part("negatives", "negatives").float(),
             thumbnails=tuple(self.thumbnail(image) for image in range(first, stop)),
             origins=tuple(row["origins"]),
             facts=row["facts"],
+            synonyms=self.synonyms(name),
         )
 
 
@@ -294,10 +272,11 @@ def merge_banks(banks: Sequence[ReferenceBank], out: Path) -> int:
     """
     merged: dict[str, ClassReferences] = {}
     homes: dict[str, ReferenceBank] = {}
+    spelt: dict[str, str] = {}
     rejected: dict[str, Mapping[str, Any]] = {}
     first = banks[0]
     for bank in banks:
-        if bank.encoder != first.encoder:
+        if not same_encoder(bank.encoder, first.encoder):
             raise DatasetError(
                 doing=f"merging {bank.path} with {first.path}",
                 found=f"features of {describe_encoder(bank.encoder)} and of {describe_encoder(first.encoder)}",
@@ -307,6 +286,14 @@ def merge_banks(banks: Sequence[ReferenceBank], out: Path) -> int:
         rejected.update(bank.rejected)
         for name in bank.names:
             home = homes.setdefault(name, bank)
+            other = spelt.setdefault(class_key(name), name)
+            if other != name:
+                raise DatasetError(
+                    doing=f"merging {bank.path} with {homes[other].path}",
+                    found=f"the classes {other!r} and {name!r}, which differ by case or spaces only",
+                    expected="one spelling of a class",
+                    fix="Build one of the banks again with the other's spelling.",
+                )
             if home.key(name) != bank.key(name):
                 raise DatasetError(
                     doing=f"merging {bank.path} with {home.path}",
@@ -320,6 +307,11 @@ def merge_banks(banks: Sequence[ReferenceBank], out: Path) -> int:
     with writing_alone(parts_folder(out)):  # not under a build that adds to it
         save_bank(out, list(merged.values()), encoder=first.encoder, rejected=failed)
     return len(merged)
+
+
+def same_encoder(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Return whether two manifests mean one encoder at one size, wherever its files lie."""
+    return all(one[entry] == other[entry] for entry in ("fingerprint", "short_side"))
 
 
 def describe_encoder(encoder: Mapping[str, Any]) -> str:

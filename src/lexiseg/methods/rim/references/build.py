@@ -5,7 +5,7 @@ import io
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,16 @@ from lexiseg.methods.rim.references.bank import (
     ClassReferences,
     ReferenceBank,
     parts_folder,
+    same_encoder,
     save_bank,
 )
-from lexiseg.methods.rim.references.sources import ReferenceImage, ReferenceSource, RejectedImage
+from lexiseg.methods.rim.references.bank_checks import MAX_SUBCATEGORIES, class_key
+from lexiseg.methods.rim.references.sources import (
+    Drawn,
+    ReferenceImage,
+    ReferenceSource,
+    RejectedImage,
+)
 from lexiseg.ops.region_pooling import pool_regions
 from lexiseg.ops.spherical_kmeans import Clusters, spherical_kmeans
 
@@ -52,12 +59,13 @@ class BuildSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("images", "subcategories", "short_side"):
-            if getattr(self, name) < 1:
+        for name, most in (("images", None), ("subcategories", MAX_SUBCATEGORIES), ("short_side", None)):
+            value = getattr(self, name)
+            if value < 1 or (most is not None and value > most):
                 raise InputError(
                     doing="reading the settings of a reference bank",
-                    found=f"{name} = {getattr(self, name)}",
-                    expected="a positive number",
+                    found=f"{name} = {value}",
+                    expected="a positive number" + (f", {most} at most" if most else ""),
                     fix="Correct it, or leave it out.",
                 )
 
@@ -86,6 +94,7 @@ def build_bank(
     out: Path,
     *,
     encoder_facts: Mapping[str, Any],
+    synonyms: Sequence[Sequence[str]] | None = None,
     settings: BuildSettings | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> Built:
@@ -101,17 +110,20 @@ def build_bank(
         encoder: Gives features; never trained.
         out: The bank.
         encoder_facts: ``name`` and ``fingerprint`` of the encoder.
+        synonyms: Further names of each class. Where the images of its name are too few those of its synonyms
+            count, in order, and the class answers to them.
         settings: Numbers of images and sub-categories.
         advance: Called after each class.
 
     Raises:
         DatasetError: No class has a usable image, or the bank that is there has another encoder.
-        InputError: Another build writes this bank.
+        InputError: Another build writes this bank, or two classes, of the names or of the bank that is there,
+            differ by case or spaces only.
         OutputError: The bank cannot be written.
     """
     settings = settings or BuildSettings()
     with writing_alone(parts_folder(out)):  # what is kept there, and the bank, belong to one build at a time
-        return _build(names, source, encoder, out, encoder_facts, settings, advance)
+        return _build(names, source, encoder, out, encoder_facts, settings, advance, synonyms)
 
 
 def _build(
@@ -122,22 +134,25 @@ def _build(
     encoder_facts: Mapping[str, Any],
     settings: BuildSettings,
     advance: Callable[[], None],
+    synonyms: Sequence[Sequence[str]] | None,
 ) -> Built:
     facts = {**encoder_facts, "short_side": settings.short_side}
     old = ReferenceBank(out) if out.is_file() else None
-    if old is not None and old.encoder != facts:
+    _refuse_spellings([*(old.names if old else ()), *names], out)
+    if old is not None and not same_encoder(old.encoder, facts):
         raise DatasetError(
             doing=f"adding classes to the reference bank {out}",
             found=f"features of {old.encoder}",
             expected=f"features of {facts}",
             fix="Write to another file with --out, or delete the old bank.",
         )
+    facts = old.encoder if old is not None else facts
     parts = parts_folder(out)
     made, kept, done = [], [], []
     rejected: dict[str, Mapping[str, Any]] = dict(old.rejected) if old else {}
-    for name in names:
+    for name, further in zip(names, synonyms or [()] * len(names), strict=True):
         try:
-            key = content_key(name, source, facts, settings)
+            key = content_key(name, source, facts, settings, further)
         except OSError as error:  # an image that cannot be opened
             rejected[name] = _unreadable(source, error.strerror or str(error))
             advance()
@@ -151,7 +166,7 @@ def _build(
             done.append(ReferenceBank(part).read_class(name))
             kept.append(name)
         else:
-            built = _class_or_why_not(name, key, source, encoder, settings)
+            built = _class_or_why_not(name, key, source, encoder, settings, further)
             if isinstance(built, ClassReferences):
                 save_bank(part, [built], encoder=facts)
                 done.append(built)
@@ -161,8 +176,14 @@ def _build(
         advance()
     facts_of_classes = [each.facts for each in done] + [rejected[name] for name in names if name in rejected]
     damaged = {origin: why for each in facts_of_classes for origin, why in each.get("damaged", {}).items()}
-    if old is not None:
-        done = [old.read_class(name) for name in old.names if name not in names] + done
+    if old is not None:  # classes stay where they were, new ones come after them
+        new = {each.name: each for each in done}
+        kept_or_new = [
+            new.pop(name) if name in new else old.read_class(name)
+            for name in old.names
+            if name not in rejected
+        ]
+        done = [*kept_or_new, *new.values()]
     if not done:
         raise _nothing_usable(names, source, rejected)
     save_bank(out, done, encoder=facts, rejected=rejected)
@@ -176,11 +197,16 @@ def _build(
 
 
 def _class_or_why_not(
-    name: str, key: str, source: ReferenceSource, encoder: ImageEncoder, settings: BuildSettings
+    name: str,
+    key: str,
+    source: ReferenceSource,
+    encoder: ImageEncoder,
+    settings: BuildSettings,
+    synonyms: Sequence[str],
 ) -> ClassReferences | dict[str, Any]:
     """Build one class; what cannot be used of it must not cost the other classes."""
     try:
-        return build_class(name, key, source, encoder, settings)
+        return build_class(name, key, source, encoder, settings, synonyms)
     except OutputError:
         raise
     except LexisegError as error:
@@ -194,23 +220,49 @@ def _unreadable(source: ReferenceSource, reason: str) -> dict[str, Any]:
 
 
 def content_key(
-    name: str, source: ReferenceSource, encoder: Mapping[str, Any], settings: BuildSettings
+    name: str,
+    source: ReferenceSource,
+    encoder: Mapping[str, Any],
+    settings: BuildSettings,
+    synonyms: Sequence[str] = (),
 ) -> str:
-    """Hash everything that decides the references of a class."""
+    """Hash everything that decides the references of a class; where the encoder's files lie does not."""
     what = [name, source.name, dict(source.facts()), source.content(name, settings.images)]
-    text = json.dumps([*what, dict(encoder), asdict(settings)], sort_keys=True)
+    what += [[further, source.content(further, settings.images)] for further in synonyms]
+    seen = [encoder["fingerprint"], encoder["short_side"]]
+    text = json.dumps([*what, seen, asdict(settings)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _refuse_spellings(names: Sequence[str], out: Path) -> None:
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(class_key(name), name)
+        if other != name:
+            raise InputError(
+                doing=f"building the reference bank {out}",
+                found=f"the classes {other!r} and {name!r}, which differ by case or spaces only",
+                expected="one spelling of a class",
+                fix=f"Write {other!r} both times, or leave one out.",
+            )
 
 
 @torch.inference_mode()
 def build_class(
-    name: str, key: str, source: ReferenceSource, encoder: ImageEncoder, settings: BuildSettings
+    name: str,
+    key: str,
+    source: ReferenceSource,
+    encoder: ImageEncoder,
+    settings: BuildSettings,
+    synonyms: Sequence[str] = (),
 ) -> ClassReferences | dict[str, Any]:
-    """Encode the images of one class; give only the facts where every image is rejected."""
-    features, outside, thumbnails, origins = [], [], [], []
+    """Encode the images of one class; return only the facts where every image is rejected."""
+    features: list[Tensor] = []
+    outside, thumbnails, origins = [], [], []
+    masks = {"given": 0, "found": 0}
     reasons: Counter[str] = Counter()
     damaged: dict[str, str] = {}
-    for drawn in source.draw(name, settings.images):
+    for drawn in _draw_by_names([name, *synonyms], source, settings.images):
         if isinstance(drawn, RejectedImage):
             reasons[drawn.reason] += 1
             if drawn.is_damaged:
@@ -222,16 +274,18 @@ def build_class(
             outside.append(around)
         thumbnails.append(_thumbnail(drawn))
         origins.append(drawn.origin)
+        masks["given" if drawn.mask_is_given else "found"] += 1
     facts: dict[str, Any] = {
         "source": source.name,
         **source.facts(),
         "drawn": len(features) + reasons.total(),
         "rejected": dict(reasons),
         "damaged": damaged,
+        "masks": masks,
     }
     if not features:
         return facts
-    stacked = torch.stack(features)
+    stacked = torch.stack(features).half().float()  # as the bank keeps them: nothing is computed from more
     clustered = _cluster(stacked, settings)
     return ClassReferences(
         name=name,
@@ -239,11 +293,30 @@ def build_class(
         features=stacked,
         clusters=clustered.assignment,
         references=clustered.centroids,
-        negatives=_cluster(torch.stack(outside), settings).centroids if outside else stacked[:0],
+        negatives=_cluster(torch.stack(outside).half().float(), settings).centroids.half().float()
+        if outside
+        else stacked[:0],
         thumbnails=tuple(thumbnails),
         origins=tuple(origins),
         facts=facts,
+        synonyms=tuple(synonyms),
     )
+
+
+def _draw_by_names(names: Sequence[str], source: ReferenceSource, count: int) -> Iterator[Drawn]:
+    """Draw by one name after the other until there are enough; an image that goes by two of them counts once."""
+    usable = 0
+    met: set[str] = set()
+    for name in names:
+        if usable == count:
+            return
+        for drawn in source.draw(name, count):
+            if usable == count:
+                return
+            if drawn.origin not in met:
+                met.add(drawn.origin)
+                usable += isinstance(drawn, ReferenceImage)
+                yield drawn
 
 
 def _cluster(features: Float[Tensor, "K D"], settings: BuildSettings) -> Clusters:

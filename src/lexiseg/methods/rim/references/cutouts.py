@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from jaxtyping import Bool, UInt8
+from PIL import Image, ImageOps
 
 from lexiseg.core.errors import DatasetError
-from lexiseg.data.images import IMAGE_SUFFIXES, load_image
+from lexiseg.core.file_names import class_key, name_key
+from lexiseg.data.image_files import PassedOver, list_images
+from lexiseg.data.images import load_image
 from lexiseg.methods.rim.references.sources import (
     DAMAGE,
     Drawn,
@@ -45,8 +48,10 @@ class CutoutSource(ReferenceSource):
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         images = folder / "cutouts" if (folder / "cutouts").is_dir() else folder
-        files = sorted(images.iterdir()) if images.is_dir() else []
-        self.files = {file.name: file for file in files if file.suffix.lower() in IMAGE_SUFFIXES}
+        self.passed_over = PassedOver()
+        files = list_images(images, self.passed_over) if images.is_dir() else []
+        self.passed_over.forget(_TABLE)
+        self.files = {name_key(file.relative_to(images).as_posix()): file for file in files}
         if not self.files:
             raise DatasetError(
                 doing=f"looking for cut-out images in {folder}",
@@ -58,9 +63,13 @@ class CutoutSource(ReferenceSource):
         for first in (True, False):
             for file, own, further in self._table():
                 for word in [own] if first else further:
-                    listed = self.by_name.setdefault(_key(word), [])
+                    listed = self.by_name.setdefault(class_key(word), [])
                     if file not in listed:
                         listed.append(file)
+
+    def notes(self) -> list[str]:
+        """Return what in the folder is not looked at, other than the table."""
+        return [note] if (note := self.passed_over.note(self.folder)) else []
 
     def facts(self) -> Mapping[str, Any]:
         """Return the backdrop's grey."""
@@ -69,32 +78,27 @@ class CutoutSource(ReferenceSource):
     def content(self, class_name: str, count: int) -> str:
         """Hash the files that may be drawn."""
         digest = hashlib.sha256()
-        for file in self.by_name.get(_key(class_name), [])[: 2 * count]:
+        for file in self.by_name.get(class_key(class_name), [])[: 2 * count]:
             digest.update(file.encode() + b"\n" + self.files[file].read_bytes())
         return digest.hexdigest()
 
     def draw(self, class_name: str, count: int) -> Iterator[Drawn]:
         """Return the cut-outs of a class on grey; what is not see-through anywhere is rejected."""
         usable = 0
-        for file in self.by_name.get(_key(class_name), [])[: 2 * count]:
+        for file in self.by_name.get(class_key(class_name), [])[: 2 * count]:
             if usable == count:
                 return
             try:
-                load_image(self.files[file])  # raises what is to be known about a damaged file
-                with Image.open(self.files[file]) as opened:
-                    cutout = opened.convert("RGBA")
+                image, mask = read_cutout(self.files[file])
             except DAMAGE as error:
                 yield damaged_image(file, error)
                 continue
-            mask = np.asarray(cutout)[..., 3] > 127
-            backdrop = Image.new("RGBA", cutout.size, (BACKDROP, BACKDROP, BACKDROP, 255))
-            image = np.array(Image.alpha_composite(backdrop, cutout).convert("RGB"))
             problem = coverage_problem(mask)
             if problem:
                 yield RejectedImage(origin=file, reason=problem)
                 continue
             usable += 1
-            yield ReferenceImage(image=image, mask=mask, origin=file, has_scene=False)
+            yield ReferenceImage(image=image, mask=mask, origin=file, has_scene=False, mask_is_given=True)
 
     def _table(self) -> list[tuple[str, str, list[str]]]:
         table = self.folder / _TABLE
@@ -111,11 +115,21 @@ class CutoutSource(ReferenceSource):
             ) from error
         rows = [line.split("\t") for line in lines if line.strip()]
         return [
-            (row[0], row[1], row[2].split(",") if len(row) > 2 else [])
+            (name_key(row[0]), row[1], row[2].split(",") if len(row) > 2 else [])
             for row in rows
-            if len(row) > 1 and row[0] in self.files
+            if len(row) > 1 and name_key(row[0]) in self.files
         ]
 
 
-def _key(name: str) -> str:
-    return " ".join(name.split()).casefold()
+def read_cutout(path: Path) -> tuple[UInt8[np.ndarray, "H W 3"], Bool[np.ndarray, "H W"]]:
+    """Return an image laid on grey, upright, and where its mask channel (alpha) is at least half opaque.
+
+    Raises:
+        ImageError: It cannot be read.
+    """
+    load_image(path)  # raises what is to be known about a damaged file
+    with Image.open(path) as opened:
+        cutout = ImageOps.exif_transpose(opened).convert("RGBA")
+    backdrop = Image.new("RGBA", cutout.size, (BACKDROP, BACKDROP, BACKDROP, 255))
+    image = np.array(Image.alpha_composite(backdrop, cutout).convert("RGB"))
+    return image, np.asarray(cutout)[..., 3] > 127

@@ -23,12 +23,14 @@ class ReferenceImage:
         mask: The object.
         origin: Where it came from: a file's path below the source's folder, or a seed.
         has_scene: What is outside the mask is scenery, not an empty backdrop.
+        mask_is_given: The mask came with the image; otherwise the object was found.
     """
 
     image: UInt8[np.ndarray, "H W 3"]
     mask: Bool[np.ndarray, "H W"]
     origin: str
     has_scene: bool = True
+    mask_is_given: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +72,10 @@ class ReferenceSource(ABC):
     """
 
     name: str
+
+    def notes(self) -> list[str]:
+        """Return what was met so far that a person should know of, a sentence each."""
+        return []
 
     @abstractmethod
     def facts(self) -> Mapping[str, Any]:

@@ -1,14 +1,18 @@
 import json
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch.nn.functional import normalize
 
 from lexiseg.core.errors import DatasetError
-from lexiseg.methods.rim.references.bank import ReferenceBank, inter_class_scores, merge_banks, parts_folder
+from lexiseg.methods.rim.references.bank import ReferenceBank, merge_banks, parts_folder, save_bank
 from lexiseg.methods.rim.references.build import build_bank
+from lexiseg.methods.rim.references.profiles import inter_class_scores
 from rim_toys import FACTS, SETTINGS, ColourEncoder, ColourSource, colour_bank
 
 
@@ -106,8 +110,99 @@ def test_merging_equals_building_together(tmp_path):
     )
     assert merged.names == together.names
     assert merged.key("blue") == together.key("blue")
-    torch.testing.assert_close(merged.references, together.references)
-    torch.testing.assert_close(merged.profiles, together.profiles.float(), atol=2e-3, rtol=0)
+    assert (tmp_path / "both.bank").read_bytes() == (tmp_path / "all.bank").read_bytes()
+
+
+def test_merging_does_not_mind_where_an_encoder_lies_but_how_a_class_is_spelt(tmp_path):
+    first = colour_bank(tmp_path / "a.bank", ["red"])
+    moved = {**FACTS, "name": "elsewhere/colours"}
+    for word, out in (("blue", "b.bank"), ("red", "same.bank")):
+        build_bank(
+            [word], ColourSource(), ColourEncoder(), tmp_path / out, encoder_facts=moved, settings=SETTINGS
+        )
+    paths = ("b.bank", "same.bank")
+    assert merge_banks([first, *(ReferenceBank(tmp_path / path) for path in paths)], tmp_path / "c.bank") == 2
+    shouted = replace(first.read_class("red"), name="RED")
+    save_bank(tmp_path / "d.bank", [shouted], encoder=first.encoder)
+    with pytest.raises(DatasetError, match="the classes 'red' and 'RED', which differ by case"):
+        merge_banks([first, ReferenceBank(tmp_path / "d.bank")], tmp_path / "e.bank")
+
+
+def _entry(manifest, tensors, *, row=0, **changes):
+    manifest["classes"][row] |= changes
+
+
+def _tensor(name, change):
+    def spoil(manifest, tensors):
+        tensors[name] = change(tensors[name].clone())
+
+    return spoil
+
+
+@pytest.mark.parametrize(
+    ("spoil", "found"),
+    [
+        (_tensor("features", lambda t: t.index_fill_(0, torch.tensor([1]), torch.nan)), "not finite"),
+        (_tensor("profiles", lambda t: t.fill_(torch.inf)), "not finite"),
+        (_tensor("profiles", lambda t: t.fill_(1.5)), "outside of -1 to 1"),
+        (_tensor("nearness", lambda t: t.fill_(-2)), "outside of -1 to 1"),
+        (_tensor("references", lambda t: t * 2), "no unit length"),
+        (_tensor("references", lambda t: t[:-1]), "references of shape"),
+        (_tensor("features", lambda t: t[:, :2]), "features of shape"),
+        (_tensor("profiles", lambda t: t[:, :1]), "profiles of shape"),
+        (_tensor("features", lambda t: t.float()), "another type"),
+        (_tensor("clusters", lambda t: t.fill_(7)), "sub-category that is not there"),
+        (_tensor("thumbnail_starts", lambda t: t.flip(0)), "thumbnails"),
+        (_tensor("thumbnail_starts", lambda t: t + 1), "thumbnails"),
+        (lambda _, tensors: tensors.pop("nearness"), "no tensor nearness"),
+        (lambda manifest, _: manifest["classes"].clear(), "no class"),
+        (lambda manifest, _: manifest["classes"][0].pop("key"), "an entry that is missing"),
+        (lambda manifest, _: manifest["encoder"].update(short_side=0), "short side of 0"),
+        (partial(_entry, row=1, name="Red "), "differ by case or spaces"),
+        (partial(_entry, name=" "), "a class of the name ' '"),
+        (partial(_entry, references=[0, 3]), "references 2 to 4 of 'blue', where they begin at 3"),
+        (partial(_entry, references=[0, 0]), "0 references of 'red'"),
+        (partial(_entry, images=[-1, 6]), "images -1 to 6"),
+        (partial(_entry, origins=["a"]), "1 origins"),
+        (partial(_entry, facts={}), "an entry that is missing"),
+    ],
+)
+def test_a_bank_that_contradicts_itself_is_refused(tmp_path, sound_bank, spoil, found):
+    path = tmp_path / "spoilt.bank"
+    with safe_open(sound_bank, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dictionary
+        manifest = json.loads(file.metadata()["manifest"])
+    save_file(tensors, path, metadata={"manifest": json.dumps(manifest)})
+    ReferenceBank(path)  # as it is it can be opened
+    spoil(manifest, tensors)
+    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    save_file(tensors, path, metadata={"manifest": json.dumps(manifest)})
+    with pytest.raises(DatasetError, match=f"opening the reference bank.*{found}.*build again"):
+        ReferenceBank(path)
+
+
+@pytest.fixture(scope="module")
+def sound_bank(tmp_path_factory):
+    return colour_bank(tmp_path_factory.mktemp("sound") / "a.bank", ["red", "blue"]).path
+
+
+def test_nearness_leaves_each_image_out_and_does_not_count_single_ones(tmp_path):
+    bank = colour_bank(tmp_path / "a.bank", ["red", "blue"])
+    whole = (bank.features.float() @ bank.references.T).amax(1)
+    assert (bank.nearness <= whole + 1e-3).all()
+    assert (bank.nearness > 0.9).all()
+    assert bank.nearness_quantile(0.0) == float(bank.nearness.min())
+    build_bank(
+        ["red", "blue"],
+        ColourSource(),
+        ColourEncoder(),
+        tmp_path / "b.bank",
+        encoder_facts=FACTS,
+        settings=replace(SETTINGS, images=1),
+    )
+    single = ReferenceBank(tmp_path / "b.bank")
+    assert single.nearness.tolist() == [-1, -1]
+    assert single.nearness_quantile(0.5) == -1
 
 
 def test_merging_refuses_other_encoders_and_other_images_of_a_class(tmp_path):
@@ -118,8 +213,6 @@ def test_merging_refuses_other_encoders_and_other_images_of_a_class(tmp_path):
     )
     with pytest.raises(DatasetError, match=r"features of other at 16 pixels \(beef\) and of colours"):
         merge_banks([first, ReferenceBank(tmp_path / "b.bank")], tmp_path / "c.bank")
-    from dataclasses import replace
-
     fewer = replace(SETTINGS, images=3)
     build_bank(
         ["red"], ColourSource(), ColourEncoder(), tmp_path / "d.bank", encoder_facts=FACTS, settings=fewer

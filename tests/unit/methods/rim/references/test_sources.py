@@ -84,6 +84,37 @@ def test_own_images_use_their_mask_or_find_the_object(tmp_path):
     assert (second.mask & truth).sum() / (second.mask | truth).sum() > 0.9
 
 
+def test_the_mask_channel_of_an_own_image_is_enough(tmp_path):
+    save_cutout(tmp_path / "cat" / "a.png", (200, 10, 10))
+    source = FolderSource(tmp_path, lambda image: pytest.fail("there is a mask"), found_by="nothing")
+    (photo,) = source.draw("cat", 5)
+    assert photo.mask.sum() == 100
+    assert photo.image[0, 0].tolist() == [BACKDROP] * 3
+    assert not photo.has_scene
+
+
+@pytest.mark.parametrize(
+    ("mode", "objects", "rest"),
+    [
+        ("L", 255, 0),
+        ("RGB", (255, 0, 0), (0, 0, 0)),
+        ("RGBA", (0, 0, 0, 255), (0, 0, 0, 0)),
+        ("RGBA", (0, 255, 0, 255), (0, 0, 0, 255)),
+        ("LA", (0, 255), (0, 0)),
+        ("LA", (255, 255), (0, 255)),
+    ],
+)
+def test_a_mask_file_may_have_its_mask_in_any_channel(tmp_path, mode, objects, rest):
+    scene(tmp_path / "cat" / "a.png")
+    (tmp_path / "cat" / "masks").mkdir()
+    mask = Image.new(mode, (60, 40), rest)
+    mask.paste(objects, (0, 0, 20, 20))
+    mask.save(tmp_path / "cat" / "masks" / "a.png")
+    (image,) = FolderSource(tmp_path, salient_object, found_by="contrast").draw("cat", 1)
+    assert image.mask.sum() == 400
+    assert image.has_scene
+
+
 def test_a_mask_of_another_size_costs_only_its_image(tmp_path):
     scene(tmp_path / "cat" / "a.png", mask=np.full((4, 4), 255, np.uint8))
     scene(tmp_path / "cat" / "b.png")

@@ -1,0 +1,39 @@
+"""Names of files and classes as keys: two lists of names are joined by these, whoever wrote them.
+
+macOS and some archives write é as e and an accent (NFD), everything else as one letter (NFC). Both look
+the same, and a join of the raw strings loses them.
+"""
+
+import unicodedata
+
+#: Files and folders that a system or a program leaves beside a person's own, in lower case.
+_CLUTTER = frozenset(
+    {
+        "__macosx", "__pycache__", "@eadir", "$recycle.bin", "system volume information", "lost+found",
+        "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r",
+    }
+)  # fmt: skip
+_SYSTEM_FILES = frozenset({".ds_store", ".localized", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"})
+
+
+def name_key(name: str) -> str:
+    """Return a name as it is joined by: in Unicode's composed form (NFC)."""
+    return unicodedata.normalize("NFC", name)
+
+
+def class_key(name: str) -> str:
+    """Return a class name as it is joined by: composed, in any case of letters, white space made single."""
+    return " ".join(name_key(name).split()).casefold()
+
+
+def is_clutter(name: str) -> bool:
+    """Return whether a file or folder is nobody's data: hidden, or left there by a system or a program.
+
+    ``.ipynb_checkpoints``, ``__MACOSX``, ``.DS_Store``, ``._photo.jpg``, ``Thumbs.db`` and the like.
+    """
+    return name.startswith(".") or name.lower() in _CLUTTER
+
+
+def is_system_file(name: str) -> bool:
+    """Return whether clutter is a file that never holds anything of a person, so that nobody need be told."""
+    return name.lower() in _SYSTEM_FILES or name.startswith("._")
