@@ -23,6 +23,7 @@ from lexiseg.scoring.store.predict import predict_into
 from lexiseg.scoring.store.store import PredictionStore
 from tiny_bank import save_tiny_bank
 from tiny_checkpoints import save_tiny_clip, save_tiny_groupvit, save_tiny_siglip, save_tiny_siglip2
+from tiny_maskformers import save_tiny_maskformer
 
 WORDS = ["cat", "dining table", "sky"]
 SCENE_WORDS = [THINGS[0].name, THINGS[1].name, STUFFS[0].name]
@@ -35,6 +36,7 @@ def folders(tmp_path_factory):
     makers: dict[str, Callable] = {
         "clip": save_tiny_clip,
         "groupvit": save_tiny_groupvit,
+        "maskformer": lambda folder: save_tiny_maskformer(folder, "resnet", width=64),
         "siglip": save_tiny_siglip,
         "siglip2": save_tiny_siglip2,
     }

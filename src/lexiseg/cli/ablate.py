@@ -93,6 +93,12 @@ class Ablate:
         console.print(f"\n{ablation.title}\n")
         for measure in ablation.measures:
             console.print(markdown(ablation, measured, measure) + "\n", markup=False)
+        for one in found["learns"]:
+            share = "not measured" if one["share"] is None else f"{one['share']:.2f}"
+            console.print(
+                f"{' '.join(one['reaches'])} / {' '.join(one['of'])}: {share} ({one['measure']}, {one['wanted']:g} wanted)",
+                markup=False,
+            )
         for claim in found["claims"]:
             differences = ", ".join(f"{difference:+.3f}" for difference in claim["differences"])
             console.print(

@@ -56,7 +56,9 @@ class Segment:
     words: Annotated[
         str | None,
         option(
-            "WORDS", 'Class names separated by commas: "cat, grass, sky". Quote a name that holds a comma.'
+            "WORDS",
+            'Class names separated by commas: "cat, grass, sky". Quote a name that holds a comma. May be left out for '
+            "a model with classes of its own, which then labels with all of them.",
         ),
     ] = None
     classes_file: Annotated[
@@ -96,10 +98,12 @@ class Segment:
         from lexiseg.data.images import ImageSource, ValueRange, load_image
 
         value_range = None if self.value_range is None else ValueRange.parse(self.value_range)
-        vocabulary = read_vocabulary(self.words, self.classes_file)
+        has_words = self.words is not None or self.classes_file is not None
+        asked = read_vocabulary(self.words, self.classes_file) if has_words else None
         passed_over = PassedOver()
         jobs = plan_jobs(self.paths, self.out, passed_over)
         segmenter = load_segmenter(self.model, self.device, self.set_)
+        vocabulary = segmenter.own_words() if asked is None else asked
         if self.explain and not isinstance(segmenter, ExplainingModel):
             raise InputError(
                 doing="reading the options",

@@ -53,6 +53,7 @@ class Segmenter(nn.Module, ABC):
             be computed for a part of the vocabulary at a time.
         applies: Steps beyond the common path that the method takes itself, by their keys in the protocols
             that list them.
+        vocabulary: The classes of a model that has a fixed list of them; None for one that takes any words.
         notice: A sentence a person must know before trusting results, or None.
         method_settings: Settings of the method itself and fingerprints of its weights, for the
             record that goes with every result.
@@ -62,6 +63,7 @@ class Segmenter(nn.Module, ABC):
     settings: InferenceSettings
     independent_classes: bool = True
     applies: tuple[str, ...] = ()
+    vocabulary: Vocabulary | None = None
     notice: str | None = None
     method_settings: Mapping[str, Any] = MappingProxyType({})
 
@@ -117,15 +119,17 @@ class Segmenter(nn.Module, ABC):
         return self._encode([image], self._settings(changes))[0]
 
     @overload
-    def segment(self, image: ImageSource | EncodedImage, words: Words, **changes: Any) -> Segmentation: ...
+    def segment(
+        self, image: ImageSource | EncodedImage, words: Words | None = None, **changes: Any
+    ) -> Segmentation: ...
     @overload
     def segment(
-        self, image: Sequence[ImageSource | EncodedImage], words: Words, **changes: Any
+        self, image: Sequence[ImageSource | EncodedImage], words: Words | None = None, **changes: Any
     ) -> list[Segmentation]: ...
     def segment(
         self,
         image: ImageSource | EncodedImage | Sequence[ImageSource | EncodedImage],
-        words: Words,
+        words: Words | None = None,
         **changes: Any,
     ) -> Segmentation | list[Segmentation]:
         """Label every pixel of an image with one of the words.
@@ -134,7 +138,7 @@ class Segmenter(nn.Module, ABC):
             image: Path, PIL image, numpy ``H W 3`` uint8, tensor ``3 H W``, the result of
                 ``encode``, or a list of these, which are worked on a few at a time.
             words: ``"cat, grass"``, a list of names, a mapping from name to synonyms, or a
-                ``Vocabulary``.
+                ``Vocabulary``. None takes all classes of a model that has a fixed list of them.
             changes: Fields of ``InferenceSettings`` to change for this call, for example
                 ``background="threshold", threshold=0.2`` or ``refine="none"``. The size and windows
                 of an encoded image stay those it was encoded with.
@@ -145,8 +149,8 @@ class Segmenter(nn.Module, ABC):
         Raises:
             ImageError: An image cannot be read.
             VocabularyError: The words cannot be used.
-            InputError: A change cannot be used, would have no effect or comes too late for an encoded
-                image, or an image was encoded by another model.
+            InputError: There are no words and the model has none of its own. A change cannot be used, would have
+                no effect or comes too late for an encoded image, or an image was encoded by another model.
         """
         settings = self._settings(changes)
         is_batch = isinstance(image, Sequence) and not isinstance(image, str)
@@ -154,7 +158,7 @@ class Segmenter(nn.Module, ABC):
         for item in images:
             if isinstance(item, EncodedImage):
                 self._refuse_encoded_otherwise(item, changes)
-        class_names = self.name_classes(words, settings)
+        class_names = self.name_classes(self.own_words() if words is None else words, settings)
         results = []
         for start in range(0, len(images), ENCODE_BATCH):
             block = images[start : start + ENCODE_BATCH]
@@ -178,6 +182,29 @@ class Segmenter(nn.Module, ABC):
                 )
         return results if is_batch else results[0]
 
+    def own_words(self) -> Vocabulary:
+        """Return the classes that are labelled where no words are given.
+
+        Raises:
+            InputError: The model takes any words and has none of its own.
+        """
+        if self.vocabulary is None:
+            raise InputError(
+                doing=f"labelling with {self.name}",
+                found="no words",
+                expected="the classes to look for: this model takes any words and has no list of its own",
+                fix='Give --words "cat, grass, sky" or --classes-file FILE.',
+            )
+        return self.vocabulary
+
+    def full_vocabulary(self, words: Words, settings: InferenceSettings) -> Vocabulary:
+        """Return what label maps index: the words, and a background where the settings ask for one.
+
+        Raises:
+            VocabularyError: The words cannot be used.
+        """
+        return with_background(Vocabulary.parse(words), settings)
+
     def name_classes(self, words: Words, settings: InferenceSettings) -> ClassNames:
         """Build what ``decide`` decides between: competing names, owners and embeddings.
 
@@ -185,7 +212,7 @@ class Segmenter(nn.Module, ABC):
             VocabularyError: The words cannot be used, or not by this method, or it cannot tell two apart.
             InputError: Background goes by a threshold and there is none, or no class is left.
         """
-        vocabulary = with_background(Vocabulary.parse(words), settings)
+        vocabulary = self.full_vocabulary(words, settings)
         labels = competing_labels(vocabulary, settings)
         self.check_vocabulary(vocabulary.subset(labels))
         class_names = name_classes(vocabulary, labels, self.embed_texts, settings.prompts)
@@ -243,7 +270,7 @@ class Segmenter(nn.Module, ABC):
     def describe(self, words: Words, **changes: Any) -> dict[str, Any]:
         """Return the vocabulary and settings that ``segment`` would record for the same arguments."""
         settings = self._settings(changes)
-        vocabulary = with_background(Vocabulary.parse(words), settings)
+        vocabulary = self.full_vocabulary(words, settings)
         return {**vocabulary.to_json(), "settings": self._describe(settings)}
 
     def _apply(self, fn: Callable[[Tensor], Tensor], *arguments: Any, **keywords: Any) -> "Segmenter":

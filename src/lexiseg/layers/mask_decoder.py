@@ -14,8 +14,9 @@ from torch.nn.functional import dropout, relu, scaled_dot_product_attention
 class MaskDecoder(nn.Module):
     """Feature map to proposal embeddings, after every layer.
 
-    A query starts at zero; its learned embedding is its position and is added at every attention, to the
-    queries and, among themselves, to the keys. Where a feature is in the image is added to the keys only.
+    A query's learned embedding is its position and is added at every attention, to the queries and, among
+    themselves, to the keys. Where a feature is in the image is added to the keys only. A proposal starts at
+    zero, or at a learned embedding of its own: Mask2Former's query features (Cheng et al., CVPR 2022).
 
     Args:
         channels: Channels of the feature map; projected to ``width`` where they differ.
@@ -25,6 +26,7 @@ class MaskDecoder(nn.Module):
         num_heads: Divides ``width``.
         feedforward: Hidden units of each layer's two-layer network.
         dropout_rate: In training, on attention weights, hidden units and whatever is added.
+        learned_start: Start the proposals at learned embeddings instead of zero.
     """
 
     def __init__(
@@ -37,10 +39,12 @@ class MaskDecoder(nn.Module):
         num_heads: int = 8,
         feedforward: int = 2048,
         dropout_rate: float = 0.1,
+        learned_start: bool = False,
     ) -> None:
         super().__init__()
         self.project = nn.Conv2d(channels, width, 1) if channels != width else nn.Identity()
         self.queries = nn.Embedding(num_queries, width)
+        self.start = nn.Embedding(num_queries, width) if learned_start else None
         self.layers = nn.ModuleList(
             _DecoderLayer(width, num_heads, feedforward, dropout_rate) for _ in range(num_layers)
         )
@@ -58,7 +62,8 @@ class MaskDecoder(nn.Module):
         memory = rearrange(memory, "b d h w -> b (h w) d")
         placed = memory + places
         identities = self.queries.weight
-        proposals = torch.zeros_like(identities).expand(len(memory), -1, -1)
+        start = torch.zeros_like(identities) if self.start is None else self.start.weight
+        proposals = start.expand(len(memory), -1, -1)
         answers = []
         for layer in self.layers:
             proposals = layer(proposals, identities, memory, placed)

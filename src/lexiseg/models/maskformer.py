@@ -10,10 +10,15 @@ The backbone is passed in. Nothing here is compiled, and nothing depends on the 
 from dataclasses import dataclass
 
 import torch
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
+from lexiseg.core.errors import InputError
+from lexiseg.core.features import PatchFeatures
 from lexiseg.core.interfaces import ParameterGroup
+from lexiseg.core.setting_ranges import Range, check_ranges
 from lexiseg.layers.feature_pyramid import PyramidBackbone
 from lexiseg.layers.mask_decoder import MaskDecoder
 from lexiseg.layers.pixel_decoder import PixelDecoder
@@ -25,6 +30,16 @@ _NOT_DECAYED = (
     nn.modules.batchnorm._BatchNorm,
     nn.Embedding,
 )
+#: Numbers the sizes can have. The largest are far beyond any published network, and below what fails in torch.
+_RANGES = {
+    "num_queries": Range(least=1, most=10_000),
+    "width": Range(least=4, most=8192),
+    "num_layers": Range(least=1, most=100),
+    "num_heads": Range(least=1, most=8192),
+    "feedforward": Range(least=1, most=65_536),
+    "dropout": Range(least=0, most=0.999),
+    "norm_groups": Range(least=1, most=8192),
+}
 _POSITIONS = ("relative_position_bias_table", "position_embeddings")  # Swin's embeddings, bare parameters
 
 
@@ -41,6 +56,8 @@ class MaskFormerSettings:
         feedforward: Hidden units of the decoder's feed-forward networks.
         dropout: Dropout rate of the decoder in training, in [0, 1).
         norm_groups: Number of groups of the pixel decoder's group norms.
+        learned_start: Start the proposals of the decoder at learned embeddings, as Mask2Former does; False
+            starts them at zero, as MaskFormer does.
     """
 
     num_queries: int = 100
@@ -50,6 +67,20 @@ class MaskFormerSettings:
     feedforward: int = 2048
     dropout: float = 0.1
     norm_groups: int = 32
+    learned_start: bool = False
+
+    def __post_init__(self) -> None:
+        check_ranges(self, _RANGES, method="MaskFormer")
+        divisors = {"4": 4, "num_heads": self.num_heads, "norm_groups": self.norm_groups}
+        for name, divisor in divisors.items():
+            if self.width % divisor:
+                raise InputError(
+                    doing="reading the settings of MaskFormer",
+                    found=f"width = {self.width}" + ("" if name == "4" else f" and {name} = {divisor}"),
+                    expected=f"a width that is a multiple of {name}",
+                    fix=f"Take width {max(1, round(self.width / divisor)) * divisor}"
+                    + ("." if name == "4" else f", or another {name}."),
+                )
 
 
 #: For images of 64×64 and the ``TinyPyramid``: a step of 16 images takes about a tenth of a second.
@@ -103,6 +134,7 @@ class MaskFormer(nn.Module):
             num_heads=settings.num_heads,
             feedforward=settings.feedforward,
             dropout_rate=settings.dropout,
+            learned_start=settings.learned_start,
         )
         width = settings.width
         self.class_head = nn.Linear(width, num_classes + 1)
@@ -133,23 +165,59 @@ class MaskFormer(nn.Module):
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Return the parameters to train: the backbone at a tenth of the rate, norms and embeddings not decayed."""
-        exempt = {
-            f"{prefix}.{name}" if prefix else name
-            for prefix, module in self.named_modules()
-            for name, _ in module.named_parameters(recurse=False)
-            if isinstance(module, _NOT_DECAYED) or name in _POSITIONS
-        }
-        groups: dict[tuple[bool, bool], list[tuple[str, nn.Parameter]]] = {}
-        for name, parameter in self.named_parameters():
-            if parameter.requires_grad:
-                key = name.startswith("backbone."), name not in exempt
-                groups.setdefault(key, []).append((name, parameter))
-        return [
-            ParameterGroup(
-                parameters=parameters, lr_factor=_BACKBONE_LR_FACTOR if of_backbone else 1.0, decayed=decayed
-            )
-            for (of_backbone, decayed), parameters in groups.items()
-        ]
+        return parameter_groups(self)
+
+
+class PerPixelClassifier(nn.Module):
+    """Class logits of every pixel embedding: what MaskFormer is without proposals.
+
+    The per-pixel baseline of Cheng et al. (NeurIPS 2021): the same backbone and pixel decoder, and one
+    linear layer.
+
+    Args:
+        backbone: Gives the feature maps.
+        num_classes: Number of classes.
+        settings: Sizes of the rest; those of the decoder are not looked at.
+    """
+
+    def __init__(self, backbone: PyramidBackbone, num_classes: int, settings: MaskFormerSettings) -> None:
+        super().__init__()
+        self.num_classes, self.settings = num_classes, settings
+        self.stride, self.size_divisor = backbone.strides[0], backbone.strides[-1]
+        self.backbone = backbone
+        self.pixel_decoder = PixelDecoder(
+            backbone.channels, width=settings.width, norm_groups=settings.norm_groups
+        )
+        self.class_head = nn.Conv2d(settings.width, num_classes, 1)
+
+    def forward(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B K h w"]:
+        """Return the class logits of RGB images with values in [0, 1], at ``stride`` pixels each."""
+        return self.class_head(self.pixel_decoder(self.backbone(images)))
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Return the parameters to train, as those of MaskFormer."""
+        return parameter_groups(self)
+
+
+def parameter_groups(network: nn.Module) -> list[ParameterGroup]:
+    """Return the parameters to train: ``backbone`` at a tenth of the rate, norms and embeddings not decayed."""
+    exempt = {
+        f"{prefix}.{name}" if prefix else name
+        for prefix, module in network.named_modules()
+        for name, _ in module.named_parameters(recurse=False)
+        if isinstance(module, _NOT_DECAYED) or name in _POSITIONS
+    }
+    groups: dict[tuple[bool, bool], list[tuple[str, nn.Parameter]]] = {}
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            key = name.startswith("backbone."), name not in exempt
+            groups.setdefault(key, []).append((name, parameter))
+    return [
+        ParameterGroup(
+            parameters=parameters, lr_factor=_BACKBONE_LR_FACTOR if of_backbone else 1.0, decayed=decayed
+        )
+        for (of_backbone, decayed), parameters in groups.items()
+    ]
 
 
 def semantic_scores(
@@ -166,3 +234,32 @@ def semantic_scores(
     """
     classes = class_logits.softmax(dim=-1)[..., :-1]
     return torch.einsum("bqc,bqhw->bchw", classes, mask_logits.sigmoid())
+
+
+#: Colour of what is added beside an image, before normalisation: 128 of 255.
+PADDING = 128 / 255
+
+
+def padded(images: Float[Tensor, "B 3 H W"], divisor: int) -> Float[Tensor, "B 3 h w"]:
+    """Fill images up with grey, at the bottom and the right, to multiples of ``divisor``."""
+    height, width = images.shape[-2:]
+    return pad(images, (0, -width % divisor, 0, -height % divisor), value=PADDING)
+
+
+def semantic_features(network: MaskFormer, images: Float[Tensor, "B 3 H W"]) -> PatchFeatures:
+    """Score every class at every pixel of the mask logits; tokens ``B N K`` are 0 or more, no probabilities.
+
+    Args:
+        network: Images are filled up at the bottom and the right to what its backbone divides by.
+        images: RGB in [0, 1], sides at least a stride.
+    """
+    height, width = images.shape[-2:]
+    output = network(padded(images, network.size_divisor), last_only=True)
+    scores = semantic_scores(output.class_logits[-1], output.mask_logits[-1])
+    return on_grid(scores, (height // network.stride, width // network.stride), network.stride)
+
+
+def on_grid(scores: Float[Tensor, "B K h w"], grid: tuple[int, int], stride: int) -> PatchFeatures:
+    """Take scores for patch tokens, those of the padding left out."""
+    tokens = rearrange(scores[..., : grid[0], : grid[1]], "b c h w -> b (h w) c")
+    return PatchFeatures(tokens=tokens, grid=grid, stride=stride)

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import UInt8, UInt16
 
-from lexiseg.core.errors import InputError
+from lexiseg.core.errors import DatasetError, InputError
 from lexiseg.core.vocabulary import Vocabulary
 from lexiseg.data.augmentation.labelled_crop import LabelledCrop, LabelledCropSettings, crop_with_labels
 from lexiseg.data.datasets import open_dataset
@@ -44,7 +44,7 @@ class PartlyLabelledSource(ABC):
             published one.
         path: Folder of the copy; scenes need none.
         train_split: Split to train with; None for the usual one. For a folder that is train.txt, or all of
-            its images where there is no such list.
+            its images but those to score where there is no such list.
         scored_split: Split to evaluate on; None for the usual one. For a folder that is val.txt; without such
             a list nothing is evaluated.
         class_split: Name of the split of a published data set's classes into seen and unseen.
@@ -128,8 +128,34 @@ class PartlyLabelledSource(ABC):
             kept = [index for index, stem in enumerate(folder.stems) if stem not in left_out]
             return Subset(folder, kept, split="all but every fourth with masks")
         if self.dataset == FOLDER:
-            return FolderDataset(self._copy(), self.train_split or self._list_of_folder("train"))
+            return self._without_scored(
+                FolderDataset(self._copy(), self.train_split or self._list_of_folder("train"))
+            )
         return open_dataset(self.dataset, self._copy(), self.train_split or "train")
+
+    def _without_scored(self, folder: FolderDataset) -> LabelledDataset:
+        """Leave the images to score out of all of a folder; refuse lists that share one.
+
+        Raises:
+            DatasetError: An image is listed to train with and to score.
+        """
+        split = self.scored_split or self._list_of_folder("val")
+        if split is None:
+            return folder
+        scored = set(FolderDataset(self._copy(), split, labels="only").stems)
+        kept = [index for index, stem in enumerate(folder.stems) if stem not in scored]
+        if len(kept) == len(folder):
+            return folder
+        if folder.split is not None:
+            both = [stem for stem in folder.stems if stem in scored]
+            raise DatasetError(
+                doing=f"opening the images of {self._copy()} to train with",
+                found=f"{len(both)} images of {folder.split}.txt in {split}.txt too: {', '.join(both[:3])}"
+                + (", …" if len(both) > 3 else ""),
+                expected="no image that is trained with among those that are scored",
+                fix="Take them out of one of the lists, or name others with --data.train-split, --data.scored-split.",
+            )
+        return Subset(folder, kept, split=f"all but {split}")
 
     def _list_of_folder(self, name: str) -> str | None:
         return name if (self._copy() / f"{name}.txt").is_file() else None

@@ -19,6 +19,7 @@ from lexiseg.inference.feature_cache import CachedEncoder
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.layers.feature_pyramid import PyramidBackbone
 from lexiseg.methods.simformer.model import SimFormer
+from lexiseg.methods.simformer.per_pixel import PerPixelSegmenter
 from lexiseg.methods.simformer.settings import SimFormerSettings
 from lexiseg.metrics.iou import Scores
 from lexiseg.models.backbones import (
@@ -34,13 +35,16 @@ from lexiseg.models.backbones import (
 from lexiseg.models.checkpoint import read_config
 from lexiseg.models.dinov2_small import NAME as DINOV2_SMALL
 from lexiseg.models.hub import resolve_checkpoint
-from lexiseg.models.maskformer import TINY, MaskFormer, MaskFormerSettings
+from lexiseg.models.maskformer import TINY, MaskFormer, MaskFormerSettings, PerPixelClassifier
 from lexiseg.recipes.base import RebuildableRecipe
 from lexiseg.recipes.partial_labels import CLOTHING, FOLDER, WeakShotSource
 from lexiseg.scoring.evaluate import evaluate
 
 #: Backbones that are no checkpoints of the hub.
 TINY_BACKBONE, EFFICIENTNET = "tiny", "efficientnet-lite0"
+
+#: Weight of the class where short trainings match: proposals find their classes while masks are still poor.
+MATCHING = 20.0
 
 #: Those of the method's paper.
 RESNET50 = "microsoft/resnet-50"
@@ -58,6 +62,9 @@ class SimFormerRecipe(RebuildableRecipe):
             or folder of an ImageNet ResNet or Swin, or of a DINOv2.
         backbone_weights: ``trained`` with the rest; ``frozen``; or ``cached``: frozen, and the features of each image
             are computed once and kept on disk, which needs DINOv2 and images that come again as they are.
+        classifier: ``masks``: proposals with a mask and a class, which is the method. ``pixels``: a class for every
+            pixel, on the same backbone and pixel decoder, learnt from masks alone: what tables are read
+            beside, with ``data.all_masks``.
         short_side: Short side that an image is resized to at inference, in pixels.
         max_long_side: Largest long side at inference, in pixels.
     """
@@ -67,6 +74,7 @@ class SimFormerRecipe(RebuildableRecipe):
     network: MaskFormerSettings = field(default_factory=MaskFormerSettings)
     backbone: str = RESNET50
     backbone_weights: Literal["trained", "frozen", "cached"] = "trained"
+    classifier: Literal["masks", "pixels"] = "masks"
     short_side: int = 512
     max_long_side: int = 2048
 
@@ -107,7 +115,7 @@ class SimFormerRecipe(RebuildableRecipe):
 
     def describe_model(self, model: Trainable) -> dict[str, Any]:
         """Return the classes and what the backbone is, without its weights."""
-        assert isinstance(model, SimFormer)
+        assert isinstance(model, SimFormer | PerPixelSegmenter)
         vocabulary = model.vocabulary
         return {
             "names": list(vocabulary.names),
@@ -128,15 +136,18 @@ class SimFormerRecipe(RebuildableRecipe):
         )
         return self._built(build_backbone(described["backbone"]), vocabulary)
 
-    def _built(self, backbone: PyramidBackbone, vocabulary: Vocabulary) -> SimFormer:
-        return SimFormer(
-            MaskFormer(backbone, len(vocabulary), self.network),
-            vocabulary,
-            method=self.method,
-            settings=InferenceSettings(
-                short_side=self.short_side, max_long_side=self.max_long_side, refine="none"
-            ),
+    def _built(self, backbone: PyramidBackbone, vocabulary: Vocabulary) -> SimFormer | PerPixelSegmenter:
+        settings = InferenceSettings(
+            short_side=self.short_side,
+            max_long_side=self.max_long_side,
+            background="name",
+            refine="none",
         )
+        if self.classifier == "pixels":
+            classifier = PerPixelClassifier(backbone, len(vocabulary), self.network)
+            return PerPixelSegmenter(classifier, vocabulary, method=self.method, settings=settings)
+        network = MaskFormer(backbone, len(vocabulary), self.network)
+        return SimFormer(network, vocabulary, method=self.method, settings=settings)
 
     def build_data(self) -> TrainingData:
         """Open the training images; all are read once.
@@ -164,7 +175,7 @@ class SimFormerRecipe(RebuildableRecipe):
         The others average over classes that occur or are predicted, as ``Scores`` says. Left out is
         what nothing defines, such as the score of unseen classes in images without masks of them.
         """
-        assert isinstance(model, SimFormer)
+        assert isinstance(model, SimFormer | PerPixelSegmenter)
         images = self.data.scored_images()
         if images is None:
             return {}
@@ -199,8 +210,8 @@ def scenes() -> SimFormerRecipe:
     """Train a small SimFormer on synthetic scenes: 12 classes, 3 of them with tags only."""
     return SimFormerRecipe(
         data=WeakShotSource(num_scenes=2000, num_scored_scenes=200),
-        method=SimFormerSettings(num_points=32, backbone_lr_factor=1.0),
-        network=replace(TINY, width=64, feedforward=128),
+        method=SimFormerSettings(num_points=32, backbone_lr_factor=1.0, matching_classification=MATCHING),
+        network=replace(TINY, width=64, feedforward=128, learned_start=True),
         backbone=TINY_BACKBONE,
         short_side=64,
         optim=OptimSettings(lr=1e-3, weight_decay=1e-4, schedule="poly", clip_norm=1.0),
@@ -218,8 +229,10 @@ def clothing() -> SimFormerRecipe:
             dataset=CLOTHING,
             crop=LabelledCropSettings(size=256, min_scale=0.75, max_scale=1.5),
         ),
-        method=SimFormerSettings(),
-        network=MaskFormerSettings(width=128, num_queries=50, num_layers=3, feedforward=512),
+        method=SimFormerSettings(matching_classification=MATCHING),
+        network=MaskFormerSettings(
+            width=128, num_queries=50, num_layers=3, feedforward=512, learned_start=True
+        ),
         backbone=EFFICIENTNET,
         short_side=256,
         max_long_side=512,
@@ -258,6 +271,8 @@ def folder() -> SimFormerRecipe:
     """Train on your own folder: labels/ for the classes in seen.txt, tags.tsv for the others."""
     return SimFormerRecipe(
         data=WeakShotSource(dataset=FOLDER, unseen_masks="refuse", crop=LabelledCropSettings(size=512)),
+        method=SimFormerSettings(matching_classification=MATCHING),
+        network=MaskFormerSettings(learned_start=True),
         optim=_optim(1e-4),
         run=RunSettings(num_steps=20_000, batch_size=8),
     )

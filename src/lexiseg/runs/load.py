@@ -24,10 +24,12 @@ from lexiseg.models.hub_files import how_to_get
 from lexiseg.models.pip_weights import PipWeights
 from lexiseg.recipes.dense_similarity import build_dense_similarity
 from lexiseg.recipes.groupvit import build_groupvit
+from lexiseg.recipes.maskformer import build_maskformer
 from lexiseg.recipes.mini import MINI_WEIGHTS, build_mini
 from lexiseg.recipes.rim import build_rim
 from lexiseg.runs.folder import is_run_folder, load_run, read_recipe
 from lexiseg.runs.method_settings import NoSettings, change_settings
+from lexiseg.runs.retraining_folder import FIRST, SECOND
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +74,10 @@ CHECKPOINTS: dict[str, RegisteredModel] = {
         build=build_groupvit,
         settings=SegmentSettings,
         summary="groups patches into eight segments and names them; trained on captions",
+    ),
+    "maskformer": RegisteredModel(
+        build=lambda name, _: build_maskformer(name),
+        summary="its own classes, learnt from masks; needs no words",
     ),
     "siglip": _DENSE_SIMILARITY,
     "siglip2": _DENSE_SIMILARITY,
@@ -199,7 +205,8 @@ def load(
 
     Args:
         name: ``mini``, a bank of reference images, the folder of a run of ``lexiseg train``, or the hub id or
-            local folder of a CLIP, SigLIP, SigLIP 2 or GroupViT checkpoint such as ``openai/clip-vit-base-patch16``.
+            local folder of a CLIP, SigLIP, SigLIP 2, GroupViT or MaskFormer checkpoint such as
+            ``openai/clip-vit-base-patch16``.
         device: ``cpu``, ``cuda``, …; ``auto`` takes a GPU when there is one.
         method_settings: Fields of the method's settings to change, by name; those of a part by a dotted name,
             such as ``{"masks.closing": 5}``. ``lexiseg models NAME`` lists them. Changed or not, all are recorded
@@ -218,13 +225,20 @@ def load(
         if argument not in _RETIRED:
             raise TypeError(f"load() got an unexpected keyword argument {argument!r}")
         raise _retired(argument, "the argument")
-    name = _text(name)
+    name = second_run(_text(name))
     place = choose_device(device)
     kind = find_kind(name)
     settings = change_settings(
         kind.settings(name), method_settings or {}, model=name, trained=kind.is_trained
     )
     return kind.build(name, settings).to(place).eval().requires_grad_(False)
+
+
+def second_run(name: str) -> str:
+    """Return the second run of a re-training where a string names its folder, and the string itself elsewhere."""
+    folder = Path(os.path.expanduser(name))
+    is_retraining = is_run_folder(str(folder / FIRST)) and is_run_folder(str(folder / SECOND))
+    return str(Path(name) / SECOND) if is_retraining and not is_run_folder(name) else name
 
 
 def find_kind(name: str) -> ModelKind:

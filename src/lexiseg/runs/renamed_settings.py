@@ -28,7 +28,9 @@ RENAMED = {
 #: Class of settings, by its name, to fields that were added later, with the value that does what was done before.
 ADDED: dict[str, dict[str, Any]] = {
     "OptimSettings": {"warmup_multiplies": False},
-    "SimFormerRecipe": {"backbone_weights": "trained"},
+    "SimFormerRecipe": {"backbone_weights": "trained", "classifier": "masks"},
+    "MaskFormerSettings": {"learned_start": False},
+    "SimFormerSettings": {"matching_classification": None},
     "LabelledCropSettings": {"position_step": 1},
 }
 

@@ -8,8 +8,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
+from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.errors import InputError
 from lexiseg.core.folder_lock import writing_alone
+from lexiseg.data.label_files import read_label_map
 from lexiseg.data.partial_labels.masked_labels import MaskedLabels
 from lexiseg.data.partial_labels.pseudo_masks import pseudo_map, pseudo_mask_path, write_pseudo_mask
 from lexiseg.engine.devices import choose_device
@@ -19,6 +23,7 @@ from lexiseg.methods.simformer.settings import SimFormerSettings
 from lexiseg.recipes.base import Recipe, find_recipe
 from lexiseg.recipes.simformer import SimFormerRecipe
 from lexiseg.runs.folder import RECIPE
+from lexiseg.runs.retraining_folder import FIRST, PSEUDO_MASKS, SECOND
 from lexiseg.runs.train import train_recipe
 
 
@@ -62,8 +67,17 @@ def fully_supervised(method: SimFormerSettings) -> SimFormerSettings:
     return replace(method, pairs="none", complementary=0.0)
 
 
-#: Below the folder of a re-training.
-FIRST, PSEUDO_MASKS, SECOND = "first", "pseudo_masks", "second"
+def count_pseudo_pixels(masked_labels: MaskedLabels, folder: Path) -> dict[str, int]:
+    """Count the pixels that pseudo masks gave to each class that images have a tag for, by its name."""
+    pixels = np.zeros(len(masked_labels.vocabulary), np.int64)
+    tagged: set[int] = set()
+    for stem, known in zip(masked_labels.stems, masked_labels.known, strict=True):
+        label_map = read_label_map(pseudo_mask_path(folder, stem))
+        pixels += np.bincount(label_map.ravel(), minlength=IGNORE_INDEX + 1)[: len(pixels)]
+        tagged |= known.tags
+    names = masked_labels.vocabulary.names
+    unseen = sorted(masked_labels.unseen & tagged)
+    return {names[label]: int(pixels[label]) for label in unseen}
 
 
 def retrain(
@@ -97,7 +111,12 @@ def retrain(
         LexisegError: As training says.
     """
     chosen = recipe or find_recipe(name)
-    if not isinstance(chosen, SimFormerRecipe) or chosen.data.all_masks or chosen.data.pseudo_masks:
+    if (
+        not isinstance(chosen, SimFormerRecipe)
+        or chosen.classifier != "masks"
+        or chosen.data.all_masks
+        or chosen.data.pseudo_masks
+    ):
         raise InputError(
             doing=f"re-training by {name}",
             found="a recipe that leaves nothing to re-train",
@@ -124,6 +143,9 @@ def _retrain(
     masked_labels = chosen.data.masked_labels(chosen.run.seed)
     first.to(choose_device(chosen.run.device))
     write_pseudo_masks(first, masked_labels, out / PSEUDO_MASKS, advance=advance)
+    found = count_pseudo_pixels(masked_labels, out / PSEUDO_MASKS)
+    if not quiet:
+        print("pixels of pseudo masks: " + ", ".join(f"{name} {pixels:,}" for name, pixels in found.items()))
     again = dataclasses.replace(
         chosen,
         method=fully_supervised(chosen.method),

@@ -28,6 +28,20 @@ def test_proposals_differ_by_their_queries_alone():
     torch.testing.assert_close(decoder(maps), before.flip(2))
 
 
+def test_a_learned_start_is_where_proposals_begin_and_zero_is_the_default():
+    torch.manual_seed(0)
+    decoder, plain, maps = tiny(learned_start=True).eval(), tiny().eval(), torch.randn(1, 10, 4, 4)
+    assert plain.state_dict().keys() == decoder.state_dict().keys() - {"start.weight"}
+    plain.load_state_dict({name: v for name, v in decoder.state_dict().items() if name != "start.weight"})
+    begun = []
+    decoder.layers[0].register_forward_pre_hook(lambda _, given: begun.append(given[0]))
+    assert (decoder(maps) - plain(maps)).abs().max() > 0.1
+    assert torch.equal(begun[0][0], decoder.start.weight)
+    with torch.no_grad():
+        decoder.start.weight.zero_()
+    assert torch.equal(decoder(maps), plain(maps))
+
+
 def test_where_a_feature_is_matters():
     decoder = tiny().eval()
     maps = torch.randn(1, 10, 4, 4)

@@ -16,9 +16,12 @@ from lexiseg.data.augmentation.labelled_crop import LabelledCropSettings
 from lexiseg.data.label_files import read_label_map
 from lexiseg.data.partial_labels.batches import WeakShotBatches, WeakShotSettings
 from lexiseg.data.partial_labels.masked_labels import MaskedLabels
+from lexiseg.data.partial_labels.pseudo_masks import write_pseudo_mask
+from lexiseg.methods.simformer.settings import SimFormerSettings
 from lexiseg.metrics.confusion import ConfusionMatrix
 from lexiseg.metrics.iou import compute_scores
 from lexiseg.models.dinov2 import load_dinov2
+from lexiseg.models.maskformer import MaskFormerSettings
 from lexiseg.recipes import simformer as recipes
 from lexiseg.recipes.partial_labels import RandomSquare
 from lexiseg.recipes.simformer import (
@@ -32,7 +35,9 @@ from lexiseg.recipes.simformer import (
     tiny,
 )
 from lexiseg.runs.folder import load_run
-from lexiseg.runs.retrain import FIRST, PSEUDO_MASKS, SECOND, retrain
+from lexiseg.runs.load import second_run
+from lexiseg.runs.retrain import count_pseudo_pixels, retrain
+from lexiseg.runs.retraining_folder import FIRST, PSEUDO_MASKS, SECOND
 from lexiseg.runs.train import train_recipe
 from partial_label_toys import ToyDataset, toy_samples, with_labels_permuted
 from tiny_maskformers import save_tiny_classifier
@@ -319,6 +324,58 @@ def test_random_squares_do_not_depend_on_where_unseen_classes_are():
         one, other = ours(step, 0, 4), theirs(step, 0, 4)
         for name in ("images", "label_maps", "tags", "padding"):
             assert torch.equal(getattr(one, name), getattr(other, name)), name
+
+
+def test_images_to_score_are_not_trained_with(tmp_path: Path):
+    recipe = own_folder(tmp_path)
+    for name in ("train.txt", "val.txt"):
+        (tmp_path / name).unlink(missing_ok=True)
+    assert len(recipe.data._training_images(0)) == 6
+    (tmp_path / "val.txt").write_text("p1\np2\n")
+    assert recipe.data._training_images(0).stems == ["p0", "p3", "p4", "p5"]
+    assert recipe.data.scored_images().stems == ["p1", "p2"]
+    (tmp_path / "train.txt").write_text("p2\np3\n")
+    with pytest.raises(DatasetError, match=r"1 images of train\.txt in val\.txt too: p2"):
+        recipe.data._training_images(0)
+    (tmp_path / "train.txt").write_text("p3\np4\n")
+    assert recipe.data._training_images(0).stems == ["p3", "p4"]
+
+
+def test_pixels_of_pseudo_masks_are_counted_by_class(tmp_path: Path):
+    masked_labels = own_folder(tmp_path).data.masked_labels(0)
+    for stem in masked_labels.stems:
+        write_pseudo_mask(tmp_path / "pseudo", stem, np.zeros((4, 4), np.uint16))
+    assert count_pseudo_pixels(masked_labels, tmp_path / "pseudo") == {"cat": 0}
+    write_pseudo_mask(tmp_path / "pseudo", "p3", np.full((4, 4), 2, np.uint16))
+    assert count_pseudo_pixels(masked_labels, tmp_path / "pseudo") == {"cat": 16}
+
+
+def test_the_folder_of_a_retraining_names_its_second_run(tmp_path: Path):
+    for name in (FIRST, SECOND):
+        (tmp_path / name).mkdir()
+        assert second_run(str(tmp_path)) == str(tmp_path)
+        (tmp_path / name / "recipe.json").write_text("{}")
+    assert second_run(str(tmp_path)) == str(tmp_path / SECOND)
+    assert second_run(str(tmp_path / FIRST)) == str(tmp_path / FIRST)
+
+
+@pytest.mark.parametrize("kind", [MaskFormerSettings, SimFormerSettings])
+@pytest.mark.parametrize("value", [-1, 10**12, float("nan")])
+def test_numbers_that_no_network_can_be_built_with_are_refused_by_the_name_of_the_setting(kind, value):
+    """A table over every whole and real number of the settings: negative, huge, none at all."""
+    for field in dataclasses.fields(kind):
+        if field.type not in (int, float) or (field.name == "num_points" and value > 0):
+            continue
+        with pytest.raises(InputError, match=f"{field.name} = "):
+            kind(**{field.name: value})
+
+
+@pytest.mark.parametrize(
+    "change", [{"width": 30}, {"width": 32, "num_heads": 3, "norm_groups": 8}, {"num_heads": 0}]
+)
+def test_sizes_that_do_not_divide_are_refused(change):
+    with pytest.raises(InputError, match=r"multiple of|num_heads = 0"):
+        MaskFormerSettings(**change)
 
 
 def test_training_on_masks_saved_black_and_white_is_warned_of(tmp_path: Path):

@@ -8,25 +8,23 @@ from dataclasses import asdict
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from lexiseg.core.batch import Batch
-from lexiseg.core.errors import InputError, VocabularyError
+from lexiseg.core.errors import InputError
 from lexiseg.core.features import PatchFeatures
 from lexiseg.core.interfaces import ParameterGroup, Trainable
 from lexiseg.core.loss_terms import LossTerms
 from lexiseg.core.vocabulary import Vocabulary
-from lexiseg.inference.segmenter import Segmenter
+from lexiseg.inference.closed_vocabulary import ClosedVocabularySegmenter
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.losses.complementary import ComplementaryLoss
 from lexiseg.losses.set_prediction import SetTargets, SetWeights, match_layers, set_losses
 from lexiseg.methods.simformer.pair_losses import PairLosses
 from lexiseg.methods.simformer.settings import SimFormerSettings
-from lexiseg.models.maskformer import MaskFormer, MaskFormerOutput, semantic_scores
+from lexiseg.models.maskformer import MaskFormer, MaskFormerOutput, semantic_features
 from lexiseg.ops.matching import Assignment
-from lexiseg.ops.similarity import similarity_map
 
 
 def set_targets(batch: Batch, num_queries: int | None = None) -> list[SetTargets]:
@@ -66,11 +64,7 @@ def _targets(label_map: Int64[Tensor, "H W"], tags: Bool[Tensor, " K"]) -> SetTa
     )
 
 
-#: Colour of what is added beside an image, before normalisation: 128 of 255.
-PADDING = 128 / 255
-
-
-class SimFormer(Segmenter, Trainable):
+class SimFormer(ClosedVocabularySegmenter, Trainable):
     """A fixed vocabulary: words choose among the classes it was trained with.
 
     A patch is its scores for all classes, sums over proposals of class probability times mask
@@ -123,62 +117,19 @@ class SimFormer(Segmenter, Trainable):
 
         Images are filled up at the bottom and the right to what the backbone divides by.
         """
-        height, width = images.shape[-2:]
-        divisor = self.network.size_divisor
-        margins = (0, -width % divisor, 0, -height % divisor)
-        output = self.network(F.pad(images, margins, value=PADDING), last_only=True)
-        scores = semantic_scores(output.class_logits[-1], output.mask_logits[-1])
-        grid = (height // self.stride, width // self.stride)
-        tokens = rearrange(scores[..., : grid[0], : grid[1]], "b c h w -> b (h w) c")
-        return PatchFeatures(tokens=tokens, grid=grid, stride=self.stride)
-
-    def embed_texts(self, names: Sequence[str], prompts: str) -> Float[Tensor, "S K"]:
-        """Give each name the column of its class: a row with a single 1; zeros for an unknown synonym."""
-        columns = [self._column(name) for name in names]
-        embeddings = torch.zeros(len(names), len(self.vocabulary))
-        for row, column in enumerate(columns):
-            if column is not None:
-                embeddings[row, column] = 1
-        return embeddings.to(next(self.parameters()).device)
-
-    def class_scores(
-        self, features: PatchFeatures, embeddings: Float[Tensor, "S D"]
-    ) -> Float[Tensor, "B S h w"]:
-        """Choose the columns of the scores."""
-        return similarity_map(features.tokens, embeddings, features.grid)
-
-    def check_vocabulary(self, vocabulary: Vocabulary) -> None:
-        """Refuse classes that the model was not trained with, by their name or a synonym.
-
-        Raises:
-            VocabularyError: A class is unknown, or two classes are one of the model's.
-        """
-        owners: dict[int, str] = {}
-        for words in vocabulary.all_names():
-            column = next((found for word in words if (found := self._column(word)) is not None), None)
-            if column is None:
-                known = self.vocabulary.names
-                raise VocabularyError(
-                    doing=f"labelling with {self.name}",
-                    found=f"the class {words[0]!r}, which it was not trained with",
-                    expected=f"some of its {len(known)} classes: {', '.join(known[:20])}{', …' if len(known) > 20 else ''}",
-                    fix="Use its own names, or a model that takes any words.",
-                )
-            earlier = owners.setdefault(column, words[0])
-            if earlier != words[0]:
-                raise VocabularyError(
-                    doing=f"labelling with {self.name}",
-                    found=f"{earlier!r} and {words[0]!r}, which are both its class {self.vocabulary.names[column]!r}",
-                    expected="every class of the model once",
-                    fix="Leave one out, or make it a synonym of the other.",
-                )
+        return semantic_features(self.network, images)
 
     def loss(self, batch: Batch) -> LossTerms:
         """Compute the losses of classes, masks, tags and pairs; rows ``2p`` and ``2p + 1`` are a pair."""
         output = self.network(batch.pixels())
         targets = set_targets(batch, self.network.settings.num_queries)
         method = self.method
-        weights = SetWeights(classification=method.classification, focal=method.focal, dice=method.dice)
+        by_class = method.matching_classification
+        weights = SetWeights(
+            classification=method.classification if by_class is None else by_class,
+            focal=method.focal,
+            dice=method.dice,
+        )
         assignments = match_layers(output.class_logits, output.mask_logits, targets, weights)
         losses = set_losses(
             output.class_logits, output.mask_logits, targets, assignments, no_object=method.no_object
@@ -237,12 +188,6 @@ class SimFormer(Segmenter, Trainable):
             trained = [output.mask_logits, *self.complementary.parameters()]
             return torch.stack([each.sum() * 0 for each in trained]).sum()
         return torch.stack(losses).mean()
-
-    def _column(self, name: str) -> int | None:
-        try:
-            return self.vocabulary.index(name)
-        except VocabularyError:
-            return None
 
 
 def _is_of_backbone(group: ParameterGroup) -> bool:

@@ -4,7 +4,22 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lexiseg.core.errors import InputError
+from lexiseg.core.setting_ranges import Range, check_ranges
 from lexiseg.losses.complementary import GATE
+
+#: A weight beyond this leaves nothing of the others in single precision.
+_WEIGHT = Range(least=0, most=1e6)
+_RANGES = {
+    "num_points": Range(least=1),
+    "classification": _WEIGHT,
+    "focal": _WEIGHT,
+    "dice": _WEIGHT,
+    "no_object": _WEIGHT,
+    "complementary": _WEIGHT,
+    "similarity": _WEIGHT,
+    "distillation": _WEIGHT,
+    "backbone_lr_factor": Range(least=0, most=1e6),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +48,9 @@ class SimFormerSettings:
         classification: Weight of the classification loss, 0 or more.
         focal: Weight of the focal loss in mask and complementary losses, 0 or more.
         dice: Weight of the dice loss in mask and complementary losses, 0 or more.
+        matching_classification: Weight of the class probability where proposals are matched with targets, 0 or
+            more; None matches with the weight of the loss, as published. A large one lets classes decide
+            while masks are poor.
         no_object: Weight of proposals without a target in the classification loss, 0 or more.
         complementary: Weight of the complementary loss, 0 or more.
         similarity: Weight of SimNet's similarity loss, 0 or more.
@@ -55,6 +73,7 @@ class SimFormerSettings:
     classification: float = 1.0
     focal: float = 20.0
     dice: float = 1.0
+    matching_classification: float | None = None
     no_object: float = 0.1
     complementary: float = 0.15
     similarity: float = 1.0
@@ -62,20 +81,9 @@ class SimFormerSettings:
     backbone_lr_factor: float = 0.1
 
     def __post_init__(self) -> None:
-        if self.num_points < 1:
-            raise _unusable(f"num_points = {self.num_points}", "a whole number above 0")
-        weights = (
-            "classification",
-            "focal",
-            "dice",
-            "no_object",
-            "complementary",
-            "similarity",
-            "distillation",
-        )
-        for name in weights:
-            if getattr(self, name) < 0:
-                raise _unusable(f"{name} = {getattr(self, name)}", "a weight of 0 or more")
+        check_ranges(self, _RANGES, method="SimFormer")
+        if self.matching_classification is not None:
+            check_ranges(self, {"matching_classification": _WEIGHT}, method="SimFormer")
         if self.gate is None and self.gate_learnable:
             raise _unusable("gate_learnable without a gate", "a gate to learn")
 

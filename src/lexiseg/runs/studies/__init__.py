@@ -13,6 +13,7 @@ ABLATIONS: dict[str, tuple[str, str]] = {
     "simseg/table12": ("simseg:table12", "top-k in training, 3 x 3 (the paper's Table 12)"),
     "simseg/common-class": ("simseg:common_class", "a class that is nearly always there (the paper's person)"),
     "simformer/pairs": ("simformer:pairs", "Basic, Self-Pair, Cross-Pair, shuffled and oracle teachers (Table 2)"),
+    "simformer/learning": ("simformer:learning", "whether proposals learn in a short training; beside a per-pixel classifier"),
     "simformer/points": ("simformer:points", "half, all and twice of the sampled points (Table 1)"),
     "simformer/splits": ("simformer:splits", "a growing share of unseen classes, re-training, the oracle (Table 3)"),
     "simformer/clothing": ("simformer:clothing", "photographs of dressed people, five garments with tags only; needs --data"),

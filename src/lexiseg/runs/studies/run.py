@@ -21,7 +21,8 @@ from lexiseg.engine.loop import WEIGHTS
 from lexiseg.recipes.base import Recipe, find_recipe
 from lexiseg.recipes.simformer import SimFormerRecipe
 from lexiseg.runs.folder import is_run_folder, load_run, read_recipe
-from lexiseg.runs.retrain import FIRST, SECOND, retrain
+from lexiseg.runs.retrain import retrain
+from lexiseg.runs.retraining_folder import FIRST, SECOND
 from lexiseg.runs.settings_json import settings_to_json
 from lexiseg.runs.studies import find_ablation
 from lexiseg.runs.studies.study import Ablation, Cell, with_changes

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from lexiseg.runs.studies.study import Ablation, Cell, Claim
+from lexiseg.runs.studies.study import Ablation, Cell, Claim, Learns
 
 _RECIPE = "simformer/scenes"
 #: Photographs at a size that two CPU cores train in minutes.
@@ -19,6 +19,11 @@ _SMALL_PHOTOGRAPHS = {
 }
 _MEASURES = ("unseen_mean_iou", "seen_mean_iou", "mean_iou")
 _BASIC = {"method.pairs": "none"}
+_ALL_MASKS: dict[str, Any] = {**_BASIC, "data.all_masks": True}
+#: In every table: all masks, and what the same backbone and pixel decoder learn from them without proposals.
+ALL_MASKS, PER_PIXEL = "all masks", "per-pixel classifier, all masks"
+_PER_PIXEL: dict[str, Any] = {**_ALL_MASKS, "classifier": "pixels"}
+_UPPER: dict[str, dict[str, Any]] = {ALL_MASKS: _ALL_MASKS, PER_PIXEL: _PER_PIXEL}
 #: Ten times the paper's weight: short training wants a louder teacher.
 _LOUDER: dict[str, Any] = {"method.distillation": 1.0}
 #: Shares of unseen classes for the splits; the sets are nested.
@@ -41,19 +46,24 @@ def pairs() -> Ablation:
         shuffled: {"method.teacher": "shuffled"},
         oracle: {"method.teacher": "oracle", "data.batches.truth": True},
         "no complementary loss": {**_BASIC, "method.complementary": 0.0},
-        "all masks": {**_BASIC, "data.all_masks": True},
+        **_UPPER,
     }
     few, many = _column(0.25), f"{_column(0.5)}, distillation 1"
     cells = [Cell(row=row, column=few, trained_with=change) for row, change in changes.items()]
     louder = _unseen(0.5) | _LOUDER
     cells += [
-        Cell(row=row, column=many, trained_with=_unseen(0.5) | _BASIC if row == rows[0] else louder | change)
+        Cell(
+            row=row,
+            column=many,
+            trained_with=_unseen(0.5) | change if row in (rows[0], *_UPPER) else louder | change,
+        )
         for row, change in changes.items()
-        if row in (*rows, masked, shuffled, oracle)
+        if row in (*rows, masked, shuffled, oracle, *_UPPER)
     ]
     seeds: dict[tuple[str, str], tuple[int, ...]] = {(row, few): (0, 1) for row in (masked, shuffled, oracle)}
-    seeds |= {(row, few): (0,) for row in ("no complementary loss", "all masks")}
+    seeds |= {(row, few): (0,) for row in ("no complementary loss", *_UPPER)}
     seeds |= {(oracle, many): (0, 1), (masked, many): (0,), (shuffled, many): (0,)}
+    seeds |= {(row, many): (0,) for row in _UPPER}
     claims = []
     for column in (few, many):
         basic, own, cross = ((row, column) for row in rows)
@@ -81,7 +91,7 @@ def pairs() -> Ablation:
         Claim(
             says="the complementary loss helps", better=(rows[0], few), worse=("no complementary loss", few)
         ),
-        Claim(says="all masks are the upper end", better=("all masks", few), worse=(rows[2], few)),
+        Claim(says="all masks are the upper end", better=(ALL_MASKS, few), worse=(rows[2], few)),
     ]
     published = {("Basic", few): 26.33, ("Self-Pair", few): 27.18, ("Cross-Pair", few): 29.53}
     return Ablation(
@@ -91,6 +101,7 @@ def pairs() -> Ablation:
         cells=tuple(replace(cell, seeds=seeds.get((cell.row, cell.column))) for cell in cells),
         measures=_MEASURES,
         claims=tuple(claims),
+        learns=(_learns(few), _learns(many)),
         published=published,
     )
 
@@ -102,6 +113,7 @@ def points() -> Ablation:
     """
     counts = 16, 32, 64
     cells = tuple(Cell(row=f"J = {count}", trained_with={"method.num_points": count}) for count in counts)
+    cells += tuple(Cell(row=row, trained_with=change) for row, change in _UPPER.items())
     claims = tuple(
         Claim(
             says=f"{more} points are close to {fewer} (published, 50 to 100 to 150: within 0.4)",
@@ -118,17 +130,18 @@ def points() -> Ablation:
         cells=cells,
         measures=_MEASURES,
         claims=claims,
+        learns=(_learns(""),),
     )
 
 
 def splits() -> Ablation:
     """Turn more and more classes unseen; train again on pseudo masks; compare with all masks."""
-    rows = "SimFormer", "SimFormer*", "all masks"
+    rows = "SimFormer", "SimFormer*", *_UPPER
     cells = tuple(
         Cell(
             row=row,
             column=_column(share),
-            trained_with=_unseen(share) | (_BASIC | {"data.all_masks": True} if row == rows[2] else _LOUDER),
+            trained_with=_unseen(share) | _UPPER.get(row, _LOUDER),
             retrained=row == rows[1],
         )
         for row in rows
@@ -163,6 +176,7 @@ def splits() -> Ablation:
         cells=cells,
         measures=_MEASURES,
         claims=tuple(claims),
+        learns=tuple(_learns(_column(share)) for share in _SHARES),
     )
 
 
@@ -173,7 +187,7 @@ def clothing() -> Ablation:
         ("Self-Pair", {"method.pairs": "self", **_LOUDER}),
         ("Cross-Pair", _LOUDER),
         ("Cross-Pair, re-trained", _LOUDER),
-        ("all masks", {**_BASIC, "data.all_masks": True}),
+        *_UPPER.items(),
     )
     cells = tuple(
         Cell(row=row, trained_with={**_SMALL_PHOTOGRAPHS, **change}, retrained=row.endswith("re-trained"))
@@ -192,10 +206,43 @@ def clothing() -> Ablation:
         recipe="simformer/clothing",
         cells=cells,
         measures=("unseen_mean_iou_present", "seen_mean_iou_present", "mean_iou"),
+        learns=(_learns(""),),
         claims=tuple(Claim(says=says, better=(more, ""), worse=(less, "")) for says, more, less in orderings),
         seeds=(0,),
         needs_data=True,
     )
+
+
+def learning() -> Ablation:
+    """Ask with all masks whether the recipe learns: proposals as published, and as the recipe has them.
+
+    No class is unseen here. Each of the two differences alone, both, and the per-pixel classifier.
+    """
+    zeros, by_loss = {"network.learned_start": False}, {"method.matching_classification": None}
+    rows: dict[str, dict[str, Any]] = {
+        "as published": {**_ALL_MASKS, **zeros, **by_loss},
+        "learned start": {**_ALL_MASKS, **by_loss},
+        "class cost 20": {**_ALL_MASKS, **zeros},
+        **_UPPER,
+    }
+    return Ablation(
+        name="simformer/learning",
+        title="Does the recipe learn what its features allow? All masks",
+        recipe=_RECIPE,
+        cells=tuple(Cell(row=row, trained_with=change) for row, change in rows.items()),
+        measures=("mean_iou",),
+        claims=(
+            Claim(
+                says="learned start and class cost help", better=(ALL_MASKS, ""), worse=("as published", "")
+            ),
+        ),
+        learns=(_learns(""),),
+        seeds=(0,),
+    )
+
+
+def _learns(column: str) -> Learns:
+    return Learns(reaches=(ALL_MASKS, column), of=(PER_PIXEL, column))
 
 
 def _column(share: float) -> str:

@@ -51,6 +51,23 @@ class Claim:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Learns:
+    """What has to hold before an ordering of rows says anything: the training has learnt what there is to learn.
+
+    Attributes:
+        reaches: Row and column of the cell with all that can be known.
+        of: Row and column of what it is measured by: a plain network on the same features, trained as long.
+        share: Least part of the second that the first has to reach.
+        measure: What is compared.
+    """
+
+    reaches: Place
+    of: Place
+    share: float = 0.9
+    measure: str = "mean_iou"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Ablation:
     """A table of a paper, made again at a size that this machine can train.
 
@@ -61,6 +78,7 @@ class Ablation:
         cells: In the order they are shown.
         measures: Numbers to show, as the recipe's ``evaluate`` names them; the first fills the table.
         claims: What is checked.
+        learns: What has to hold in a column before a claim about any cell of it is one.
         published: The paper's number of each cell, where it prints one.
         seeds: Seeds a run takes unless it is told otherwise.
         needs_data: The recipe reads a data set, whose folder the run is to be told (``data.path``).
@@ -72,6 +90,7 @@ class Ablation:
     cells: tuple[Cell, ...]
     measures: tuple[str, ...]
     claims: tuple[Claim, ...] = ()
+    learns: tuple[Learns, ...] = ()
     published: Mapping[Place, float] = field(default_factory=dict)
     seeds: tuple[int, ...] = (0, 1, 2)
     needs_data: bool = False
@@ -86,6 +105,9 @@ class Ablation:
         assert len(places) == len(set(places)), f"{self.name}: two cells in one place"
         for claim in self.claims:
             assert {claim.better, claim.worse} <= set(places), f"{self.name}: a claim about no cell: {claim}"
+        for learns in self.learns:
+            assert {learns.reaches, learns.of} <= set(places), f"{self.name}: measured by no cell: {learns}"
+            assert learns.reaches[1] == learns.of[1], f"{self.name}: of two columns: {learns}"
 
 
 def with_changes(settings: Settings, changes: Mapping[str, Any]) -> Settings:

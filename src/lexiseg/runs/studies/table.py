@@ -5,7 +5,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from lexiseg.runs.studies.run import Measured
-from lexiseg.runs.studies.study import Ablation, Claim, Place
+from lexiseg.runs.studies.study import Ablation, Claim, Learns, Place
 
 
 def to_json(ablation: Ablation, measured: Sequence[Measured]) -> dict[str, Any]:
@@ -29,6 +29,7 @@ def to_json(ablation: Ablation, measured: Sequence[Measured]) -> dict[str, Any]:
         "recipe": ablation.recipe,
         "measures": list(ablation.measures),
         "cells": cells,
+        "learns": [learnt(one, measured) for one in ablation.learns],
         "claims": [verdict(ablation, claim, measured) for claim in ablation.claims],
     }
 
@@ -38,9 +39,11 @@ def verdict(ablation: Ablation, claim: Claim, measured: Sequence[Measured]) -> d
 
     Returns:
         The claim, the differences of the seeds that both cells have, their mean, and ``holds``:
-        ``every seed``, ``on average`` or ``no``.
+        ``every seed``, ``on average`` or ``no``; ``not claimed``, with why, where the training of one of the
+        columns has not learnt what there is to learn, or nobody measured whether it has.
     """
     measure = claim.measure or ablation.measures[0]
+    why_not = _why_not(ablation, claim, measured)
     better, worse = (_by_seed(measured, place, measure) for place in (claim.better, claim.worse))
     seeds = sorted(better.keys() & worse.keys())
     differences = [better[seed] - worse[seed] for seed in seeds]
@@ -52,8 +55,45 @@ def verdict(ablation: Ablation, claim: Claim, measured: Sequence[Measured]) -> d
         "seeds": seeds,
         "differences": differences,
         "mean_difference": fmean(differences) if differences else None,
-        "holds": _holds(claim, differences),
+        "holds": _holds(claim, differences) if why_not is None else f"not claimed: {why_not}",
     }
+
+
+def learnt(learns: Learns, measured: Sequence[Measured]) -> dict[str, Any]:
+    """Compare the means over seeds of a cell and of what it is measured by.
+
+    Returns:
+        Both places, their means, the share that is reached (None where either was not measured) and wanted, and
+        whether it ``holds``.
+    """
+    means = [
+        fmean(values) if (values := _by_seed(measured, place, learns.measure).values()) else None
+        for place in (learns.reaches, learns.of)
+    ]
+    reached, whole = means
+    share = None if reached is None or whole is None or whole <= 0 else reached / whole
+    return {
+        "reaches": list(learns.reaches),
+        "of": list(learns.of),
+        "measure": learns.measure,
+        "means": means,
+        "share": share,
+        "wanted": learns.share,
+        "holds": share is not None and share >= learns.share,
+    }
+
+
+def _why_not(ablation: Ablation, claim: Claim, measured: Sequence[Measured]) -> str | None:
+    """Say what keeps an ordering from being claimed: the first column of it that did not learn."""
+    columns = {claim.better[1], claim.worse[1]}
+    for learns in ablation.learns:
+        found = learnt(learns, measured)
+        if learns.of[1] in columns and not found["holds"]:
+            of = f"{found['wanted']:g} × {learns.of[0]}{f' ({learns.of[1]})' if learns.of[1] else ''}"
+            if found["share"] is None:
+                return f"nobody measured whether {learns.reaches[0]} reach {of}"
+            return f"{learns.reaches[0]} reach {found['share']:.2f} of {learns.of[0]}, less than {of}"
+    return None
 
 
 def markdown(ablation: Ablation, measured: Sequence[Measured], measure: str) -> str:

@@ -9,7 +9,7 @@ from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.errors import InputError, VocabularyError
 from lexiseg.core.vocabulary import Vocabulary
 from lexiseg.inference.settings import InferenceSettings
-from lexiseg.losses.set_prediction import match_layers, set_losses
+from lexiseg.losses.set_prediction import SetWeights, match_layers, set_losses
 from lexiseg.methods.simformer.model import SimFormer, set_targets
 from lexiseg.methods.simformer.settings import SimFormerSettings
 from lexiseg.models.backbones import TinyPyramid
@@ -282,3 +282,33 @@ def test_inference_is_the_network_alone_at_the_cost_of_a_plain_maskformer():
         semantic_scores(output.class_logits[-1], output.mask_logits[-1])
 
     assert floating_point(lambda: full.encode_images(images)) == floating_point(maskformer)
+
+
+def test_the_matching_is_weighted_apart_from_the_loss():
+    """A class cost of its own changes who answers what, never the weight of a loss."""
+    seen = []
+
+    def noting(classes, masks, targets, weights):
+        seen.append(weights)
+        return match_layers(classes, masks, targets, weights)
+
+    for given, expected in ((None, 1.5), (20.0, 20.0), (0.0, 0.0)):
+        model = model_of(matching_classification=given, classification=1.5)
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr("lexiseg.methods.simformer.model.match_layers", noting)
+            terms = model(batch_of())
+        assert (seen[-1].classification, seen[-1].focal, seen[-1].dice) == (expected, 20.0, 1.0)
+        assert terms.weights["classification"] == 1.5
+
+
+def test_classes_decide_the_matching_where_they_weigh_much():
+    model, batch = model_of(), batch_of(tags=())
+    output = model.network(batch.pixels())
+    targets = set_targets(batch)
+    classes = torch.zeros_like(output.class_logits)
+    classes[:, :, 3, 0] = classes[:, :, 7, 2] = 1.0  # proposals 3 and 7 lean towards the classes with masks
+    by_masks = match_layers(classes, 30 * output.mask_logits, targets)
+    by_class = match_layers(classes, 30 * output.mask_logits, targets, SetWeights(classification=1000.0))
+    answers = {tuple(zip(q.tolist(), targets[0].labels[t].tolist(), strict=True)) for q, t in by_class[-1]}
+    assert answers == {((3, 0), (7, 2))}
+    assert any(set(q.tolist()) != {3, 7} for q, _ in by_masks[-1])

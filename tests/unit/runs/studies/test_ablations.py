@@ -10,8 +10,8 @@ from lexiseg.recipes.base import find_recipe
 from lexiseg.runs.studies import ABLATIONS, find_ablation
 from lexiseg.runs.studies import run as running
 from lexiseg.runs.studies.run import Measured, run_ablation
-from lexiseg.runs.studies.study import Ablation, Cell, Claim, with_changes
-from lexiseg.runs.studies.table import markdown, to_json, verdict
+from lexiseg.runs.studies.study import Ablation, Cell, Claim, Learns, with_changes
+from lexiseg.runs.studies.table import learnt, markdown, to_json, verdict
 from toy_ablation import retrained, toy
 
 SHORT = {"run.num_steps": 12}
@@ -164,3 +164,37 @@ def test_an_ablation_of_photographs_wants_their_folder_and_others_want_none(tmp_
         Ablate(name="simformer/clothing", out=tmp_path).run()
     with pytest.raises(InputError, match="makes its own data"):
         Ablate(name="simformer/pairs", out=tmp_path, data=tmp_path).run()
+
+
+@pytest.mark.parametrize("name", [name for name in sorted(ABLATIONS) if name.startswith("simformer/")])
+def test_every_column_of_simformer_has_all_masks_and_a_classifier_without_proposals_beside_it(name):
+    ablation = find_ablation(name)
+    columns = {cell.column for cell in ablation.cells}
+    assert {learns.of[1] for learns in ablation.learns} == columns
+    by_place = {(cell.row, cell.column): cell.trained_with for cell in ablation.cells}
+    for learns in ablation.learns:
+        assert learns.share == 0.9
+        all_masks, per_pixel = by_place[learns.reaches], by_place[learns.of]
+        assert per_pixel == {**all_masks, "classifier": "pixels"}
+        assert all_masks["data.all_masks"]
+
+
+@pytest.mark.parametrize(
+    ("all_masks", "holds"),
+    [
+        ((0.73,), "every seed"),
+        ((0.71,), "not claimed: all reach 0.89 of pixels, less than 0.9 × pixels"),
+        ((0.70, 0.76), "every seed"),  # means over seeds are compared
+        ((), "not claimed: nobody measured whether all reach 0.9 × pixels"),
+    ],
+)
+def test_no_ordering_is_claimed_unless_the_training_learns_what_its_features_allow(all_masks, holds):
+    learns = Learns(reaches=("all", ""), of=("pixels", ""), measure="accuracy")
+    ablation = replace(
+        pair(), cells=tuple(Cell(row=row) for row in ("a", "b", "all", "pixels")), learns=(learns,)
+    )
+    numbers = measured(a=(0.5, 0.6), b=(0.4, 0.5), all=all_masks, pixels=(0.8,))
+    found = verdict(ablation, ablation.claims[0], numbers)
+    assert found["holds"] == holds
+    assert found["differences"] == pytest.approx([0.1, 0.1])  # the numbers stay
+    assert learnt(learns, numbers)["holds"] == (holds == "every seed")

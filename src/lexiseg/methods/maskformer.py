@@ -1,0 +1,43 @@
+"""MaskFormerSegmenter: a published MaskFormer, asked with some or all of its own classes.
+
+Cheng, Schwing, Kirillov, "Per-Pixel Classification is Not All You Need for Semantic Segmentation", NeurIPS 2021.
+"""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from lexiseg.core.features import PatchFeatures
+from lexiseg.core.vocabulary import Vocabulary
+from lexiseg.inference.closed_vocabulary import ClosedVocabularySegmenter
+from lexiseg.inference.settings import InferenceSettings
+from lexiseg.models.checkpoint import fingerprint
+from lexiseg.models.maskformer import MaskFormer, semantic_features
+
+
+class MaskFormerSegmenter(ClosedVocabularySegmenter):
+    """Sums over proposals of class probability times mask probability.
+
+    Args:
+        network: With as many classes as the vocabulary.
+        vocabulary: Its classes.
+        settings: Inference defaults.
+        name: What the model is called.
+    """
+
+    def __init__(
+        self, network: MaskFormer, vocabulary: Vocabulary, *, settings: InferenceSettings, name: str
+    ) -> None:
+        super().__init__()
+        assert network.num_classes == len(vocabulary), "the network has other classes than the vocabulary"
+        self.network, self.vocabulary = network, vocabulary
+        self.settings, self.name = settings, name
+        self.method_settings = {"weights": fingerprint(network)}
+
+    @property
+    def stride(self) -> int:
+        """Pixels per patch: those of a pixel of the mask logits."""
+        return self.network.stride
+
+    def encode_images(self, images: Float[Tensor, "B 3 H W"]) -> PatchFeatures:
+        """Score every class at every patch; tokens ``B N K`` are scores of 0 or more, no probabilities."""
+        return semantic_features(self.network, images)
