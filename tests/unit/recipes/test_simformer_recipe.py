@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import math
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -366,8 +367,10 @@ def test_numbers_that_no_network_can_be_built_with_are_refused_by_the_name_of_th
     for field in dataclasses.fields(kind):
         if field.type not in (int, float) or (field.name == "num_points" and value > 0):
             continue
+        if field.type is int and math.isnan(value):
+            continue
         with pytest.raises(InputError, match=f"{field.name} = "):
-            kind(**{field.name: value})
+            kind(**{field.name: field.type(value)})
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Runs and command lines with settings that were called otherwise once."""
 
+import dataclasses
 import json
 from dataclasses import fields, replace
 
@@ -97,14 +98,24 @@ def test_an_old_flag_is_refused_with_its_new_spelling(argument, fix):
     refuse_old_flags(["--out", "naming", "--data.mention-rate", "0.5"])
 
 
-def test_settings_that_came_later_mean_in_earlier_runs_what_was_done_then():
-    recipe = find_recipe("simformer/ade20k")  # a published recipe: it takes none of them
+def parts_of(settings, written):
+    """Pair every dataclass of settings, at any depth, with what was written of it."""
+    if dataclasses.is_dataclass(settings):
+        yield settings, written
+        for field in dataclasses.fields(settings):
+            yield from parts_of(getattr(settings, field.name), written[field.name])
+
+
+@pytest.mark.parametrize("name", ["simformer/ade20k", "simseg/paper"])
+def test_settings_that_came_later_mean_in_earlier_runs_what_was_done_then(name):
+    recipe = find_recipe(name)  # a published recipe: it takes none of them
     written = settings_to_json(recipe)
-    for kind, values in ADDED.items():
-        part = {"MaskFormerSettings": written["network"], "SimFormerSettings": written["method"]}.get(
-            kind, written
-        )
-        for name, value in values.items():
-            assert part.pop(name) == value, name
+    missing = 0
+    for part, values in list(parts_of(recipe, written)):
+        for kind in type(part).__mro__:
+            for field, value in ADDED.get(kind.__name__, {}).items():
+                assert values.pop(field) == value, field
+                missing += 1
+    assert missing
     assert settings_from_json(type(recipe), written, source="earlier") == recipe
     assert with_new_names_like(recipe, written) == settings_to_json(recipe)
