@@ -7,6 +7,7 @@ one thread.
 
 import importlib.util
 import logging
+import os
 import multiprocessing
 import multiprocessing.context
 from collections.abc import Callable
@@ -168,6 +169,7 @@ def _do_by_ray(stage: ShardStage, pending: list[int], workers: Workers, advance:
     from lexiseg.core import errors
 
     if not ray.is_initialized():
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report its use to its makers
         address = workers.ray_address
         here: dict[str, Any] = {} if address else {"num_cpus": workers.count, "include_dashboard": False}
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **here)
