@@ -7,9 +7,9 @@ one thread.
 
 import importlib.util
 import logging
-import os
 import multiprocessing
 import multiprocessing.context
+import os
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
