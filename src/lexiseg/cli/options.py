@@ -23,7 +23,7 @@ ModelName = Annotated[
     tyro.conf.arg(
         metavar="MODEL",
         help="mini, a bank of reference images, the folder of a run, or the hub id or local folder of a checkpoint "
-        "such as openai/clip-vit-base-patch16.",
+        "such as openai/clip-vit-large-patch14.",
     ),
 ]
 MethodChanges = Annotated[

@@ -125,7 +125,7 @@ class SegformerPyramid(PyramidBackbone):
         self.strides = tuple(math.prod(strides[: stage + 1]) for stage in range(len(strides)))
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B _ _ _"]]:
-        """Give the maps of RGB images with values in [0, 1], fine to coarse."""
+        """Return the maps of RGB images with values in [0, 1], fine to coarse."""
         return list(self.network(self.normalisation(images), output_hidden_states=True).hidden_states)
 
 

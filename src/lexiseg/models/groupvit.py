@@ -140,7 +140,7 @@ class Stage(nn.Module):
     def forward(
         self, segments: Float[Tensor, "B N D"], before: Float[Tensor, "B S D"] | None
     ) -> tuple[Float[Tensor, "B G D"], Float[Tensor, "B T D"] | None, Float[Tensor, "B G N"] | None]:
-        """Give the groups, the group tokens as the blocks left them, and the assignment's logits."""
+        """Return the groups, the group tokens as the blocks left them, and the assignment's logits."""
         if self.num_tokens == 0:
             return self._blocks(segments), None, None
         tokens = self.group_token.expand(len(segments), -1, -1)
@@ -169,7 +169,7 @@ class PatchEmbeddings(nn.Module):
         self.projection = nn.Conv2d(3, shape.width, shape.patch, shape.patch)
 
     def forward(self, pixels: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D h w"]:
-        """Give one token a patch, laid out as the image."""
+        """Return one token a patch, laid out as the image."""
         return self.projection(pixels)
 
 
@@ -188,7 +188,7 @@ class ImageEmbeddings(nn.Module):
         self.layernorm = nn.LayerNorm(shape.width, eps=shape.norm_eps)
 
     def forward(self, pixels: Float[Tensor, "B 3 H W"]) -> tuple[Float[Tensor, "B N D"], tuple[int, int]]:
-        """Give the tokens in raster order, and their grid."""
+        """Return the tokens in raster order, and their grid."""
         feature_map = self.patch_embeddings(pixels)
         grid = (feature_map.shape[2], feature_map.shape[3])
         table = rearrange(self.position_embeddings, "1 (h w) d -> h w d", h=self.grid_side)
@@ -216,7 +216,7 @@ class ImageStages(nn.Module):
     def forward(
         self, segments: Float[Tensor, "B N D"]
     ) -> tuple[Float[Tensor, "B G D"], list[Float[Tensor, "B _ _"]]]:
-        """Give the last segments and the logits of each assignment."""
+        """Return the last segments and the logits of each assignment."""
         tokens, assignments = None, []
         for stage in self.stages:
             segments, tokens, logits = stage(segments, tokens)
@@ -241,7 +241,7 @@ class VisionModel(nn.Module):
     def forward(
         self, pixels: Float[Tensor, "B 3 H W"]
     ) -> tuple[Float[Tensor, "B G D"], list[Float[Tensor, "B _ _"]], tuple[int, int]]:
-        """Give the segments, the logits of each assignment, and the grid of patches."""
+        """Return the segments, the logits of each assignment, and the grid of patches."""
         tokens, grid = self.embeddings(pixels)
         segments, assignments = self.encoder(tokens)
         return self.layernorm(segments), assignments, grid

@@ -22,7 +22,7 @@ HEAD_FILE = Path(__file__).parents[1] / "models" / "trained" / "mini_head.safete
 
 NOTICE = (
     "mini is a floor: it sees things only through the thousand names of ImageNet and knows sky, wall or grass "
-    "by colour and position alone; a much stronger choice is --model openai/clip-vit-base-patch16."
+    "by colour and position alone; a much stronger choice is --model openai/clip-vit-large-patch14."
 )
 
 

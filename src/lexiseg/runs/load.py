@@ -206,7 +206,7 @@ def load(
     Args:
         name: ``mini``, a bank of reference images, the folder of a run of ``lexiseg train``, or the hub id or
             local folder of a CLIP, SigLIP, SigLIP 2, GroupViT or MaskFormer checkpoint such as
-            ``openai/clip-vit-base-patch16``.
+            ``openai/clip-vit-large-patch14``.
         device: ``cpu``, ``cuda``, …; ``auto`` takes a GPU when there is one.
         method_settings: Fields of the method's settings to change, by name; those of a part by a dotted name,
             such as ``{"masks.closing": 5}``. ``lexiseg models NAME`` lists them. Changed or not, all are recorded

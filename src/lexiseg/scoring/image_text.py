@@ -28,7 +28,7 @@ def as_image_text_model(model: object) -> ImageTextModel:
         doing=f"comparing images with sentences by {getattr(model, 'name', type(model).__name__)}",
         found="a model without one space for whole images and sentences",
         expected="a model of images and sentences: a CLIP or SigLIP checkpoint, or a run of SimSeg",
-        fix="Use --model openai/clip-vit-base-patch16, or train one: lexiseg train simseg/scenes --out RUN.",
+        fix="Use --model openai/clip-vit-large-patch14, or train one: lexiseg train simseg/scenes --out RUN.",
     )
 
 

@@ -54,7 +54,7 @@ def test_the_record_names_method_and_weights(mini):
 
 def test_people_are_told_that_it_is_a_floor_and_what_is_stronger(mini):
     assert mini.notice.startswith("mini is a floor")
-    assert "--model openai/clip-vit-base-patch16" in mini.notice
+    assert "--model openai/clip-vit-large-patch14" in mini.notice
 
 
 def test_the_head_is_asked_for_by_a_setting_and_recorded(mini, tmp_path, monkeypatch):
