@@ -53,7 +53,7 @@ class WorkerOptions:
     ] = None
 
     def chosen(self) -> "Workers":
-        """Give them as the stages take them."""
+        """Return them as the stages take them."""
         from lexiseg.runs.shard_workers import Workers
 
         return Workers(count=self.workers, ray=self.ray, ray_address=self.ray_address)
@@ -88,7 +88,7 @@ class SourceOptions:
     ] = 16_384
 
     def place(self) -> "CaptionPlace":
-        """Give where the captions lie."""
+        """Return where the captions lie."""
         from lexiseg.core.errors import InputError
         from lexiseg.data.captions.records import CaptionColumns
         from lexiseg.runs.curate import CaptionPlace
@@ -176,7 +176,7 @@ class EmbedCaptions(SourceOptions, WorkerOptions):
     redo: _Redo = False
 
     def run(self) -> int:
-        """Embed; give the exit code."""
+        """Embed; return the exit code."""
         from lexiseg.runs.curate import embed
 
         place = self.place()
@@ -204,7 +204,7 @@ class SearchNeighbours(SearchOptions, WorkerOptions):
     redo: _Redo = False
 
     def run(self) -> int:
-        """Search; give the exit code."""
+        """Search; return the exit code."""
         _redo(self.redo, self.folder, "search")
         _search(self, self.folder, self.device, self.chosen())
         return 0
@@ -219,7 +219,7 @@ class RankConcepts(RankOptions, WorkerOptions):
     redo: _Redo = False
 
     def run(self) -> int:
-        """Rank; give the exit code."""
+        """Rank; return the exit code."""
         _redo(self.redo, self.folder, "rank")
         _rank(self, self.folder, self.device, self.chosen())
         return 0
@@ -233,7 +233,7 @@ class ClusterConcepts(ClusterOptions, WorkerOptions):
     redo: _Redo = False
 
     def run(self) -> int:
-        """Cluster; give the exit code."""
+        """Cluster; return the exit code."""
         _redo(self.redo, self.folder, "cluster")
         _cluster(self, self.folder, self.chosen())
         return 0
@@ -247,7 +247,7 @@ class CurateAll(SourceOptions, SearchOptions, RankOptions, ClusterOptions, Worke
     redo: _Redo = False
 
     def run(self) -> int:
-        """Curate; give the exit code."""
+        """Curate; return the exit code."""
         from lexiseg.runs.curate import embed
 
         place, workers = self.place(), self.chosen()
@@ -280,7 +280,7 @@ class ShowImage:
     out: Annotated[Path, tyro.conf.arg(metavar="FILE", help="The HTML file to write.")] = Path("curated.html")
 
     def run(self) -> int:
-        """Write; give the exit code."""
+        """Write; return the exit code."""
         from lexiseg.runs.curate import show
 
         show(self.folder, self.image, self.out)
@@ -302,7 +302,7 @@ class Curate:
     )
 
     def run(self) -> int:
-        """Do it; give the exit code."""
+        """Do it; return the exit code."""
         return self.action.run()
 
 

@@ -48,7 +48,7 @@ class Distil:
     device: Device = "auto"
 
     def run(self) -> int:
-        """Train and compare; give the exit code."""
+        """Train and compare; return the exit code."""
         from lexiseg.runs.distil import compare_with_teacher, distil, distil_recipe
 
         recipe = distil_recipe(

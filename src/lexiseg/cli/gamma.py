@@ -32,7 +32,7 @@ class Gamma:
     device: Device = "auto"
 
     def run(self) -> int:
-        """Sweep and print; give the exit code."""
+        """Sweep and print; return the exit code."""
         import json
         from dataclasses import asdict
 

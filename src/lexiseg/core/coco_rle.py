@@ -94,7 +94,7 @@ class Annotation(TypedDict):
 
 
 def annotate(label_map: UInt16[np.ndarray, "H W"], names: Sequence[str]) -> Iterator[Annotation]:
-    """Give the annotation of every class that occurs, in label order.
+    """Return the annotation of every class that occurs, in label order.
 
     Args:
         label_map: Class index per pixel; 65535 = void, which gets no mask.

@@ -1,6 +1,8 @@
 """Colours for classes, and a label map laid over its image."""
 
+import base64
 import colorsys
+import io
 import warnings
 from collections.abc import Sequence
 from functools import cache
@@ -94,6 +96,23 @@ def _borders(label_map: UInt16[np.ndarray, "H W"]) -> np.ndarray:
     borders[:, 1:] = label_map[:, 1:] != label_map[:, :-1]
     borders[1:] |= label_map[1:] != label_map[:-1]
     return borders
+
+
+def region_thumbnail(image: UInt8[np.ndarray, "H W 3"], mask: Bool[np.ndarray, "H W"], side: int) -> str:
+    """Return a small JPEG in base64 of an image that is pale outside a region.
+
+    Args:
+        image: RGB, 0..255.
+        mask: The region.
+        side: Largest side of the JPEG in pixels.
+    """
+    pixels = image.copy()
+    pixels[~mask] = 192 + pixels[~mask] // 4
+    small = Image.fromarray(np.ascontiguousarray(pixels))
+    small.thumbnail((side, side))
+    held = io.BytesIO()
+    small.save(held, format="JPEG", quality=80)
+    return base64.b64encode(held.getvalue()).decode()
 
 
 def _with_legend(

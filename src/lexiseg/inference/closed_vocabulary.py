@@ -34,7 +34,7 @@ class ClosedVocabularySegmenter(Segmenter, ABC):
     vocabulary: Vocabulary
 
     def embed_texts(self, names: Sequence[str], prompts: str) -> Float[Tensor, "S K"]:
-        """Give each name the column of its class: a row with a single 1; zeros for an unknown synonym."""
+        """Assign each name the column of its class: a row with a single 1; zeros for an unknown synonym."""
         columns = [self._column(name) for name in names]
         embeddings = torch.zeros(len(names), len(self.vocabulary))
         for row, column in enumerate(columns):

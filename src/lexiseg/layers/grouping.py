@@ -20,7 +20,7 @@ from lexiseg.layers.encoder_layer import Attention, FeedForward
 
 
 def hard_assignment(logits: Float[Tensor, "B G N"]) -> Float[Tensor, "B G N"]:
-    """Give every token to its best group: exact zeros and ones, with the gradient of the softmax.
+    """Assign every token to its best group: exact zeros and ones, with the gradient of the softmax.
 
     Args:
         logits: How well each group takes each token; in training with ``gumbel_noise`` added.
@@ -95,7 +95,7 @@ class CrossAttentionBlock(nn.Module):
 
 
 class Assignment(nn.Module):
-    """Give every token to a group and average the groups' tokens. One head.
+    """Assign every token to a group and average the groups' tokens. One head.
 
     Args:
         width: Length of a token.
@@ -114,7 +114,7 @@ class Assignment(nn.Module):
     def forward(
         self, groups: Float[Tensor, "B G D"], tokens: Float[Tensor, "B N D"]
     ) -> tuple[Float[Tensor, "B G D"], Float[Tensor, "B G N"]]:
-        """Merge the tokens; give the merged groups and the assignment's logits, without noise."""
+        """Merge the tokens; return the merged groups and the assignment's logits, without noise."""
         # Scaling the smaller factor costs less than scaling every logit.
         query = self.q_proj(groups) * groups.shape[-1] ** -0.5
         logits = query @ rearrange(self.k_proj(tokens), "b n d -> b d n")

@@ -36,12 +36,12 @@ class LogitScale(nn.Module):
         self.highest = highest
 
     def forward(self) -> Float[Tensor, ""]:
-        """Give the scale as it is used."""
+        """Return the scale as it is used."""
         return capped_scale(self.log, self.highest)
 
 
 def capped_scale(log_scale: Float[Tensor, ""], highest: float = 100.0) -> Float[Tensor, ""]:
-    """Give the exponential of a learned logarithm, ``highest`` at most."""
+    """Return the exponential of a learned logarithm, ``highest`` at most."""
     return log_scale.exp().clamp(max=highest)
 
 

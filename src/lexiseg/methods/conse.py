@@ -278,7 +278,7 @@ class ConSE(Segmenter):
     def _read_with_maps(
         self, images: Float[Tensor, "B 3 H W"], grid: tuple[int, int]
     ) -> tuple[tuple[Float[Tensor, "B N 1000"], Float[Tensor, "B 1000"]], NetworkMaps | None]:
-        """Read the images at the first size; give the network's maps too where there is a head that reads them."""
+        """Read the images at the first size; return the network's maps too where there is a head that reads them."""
         size = self.method.sizes[0]
         if self.head is None:
             return self._read(images, size, grid), None
@@ -289,7 +289,7 @@ class ConSE(Segmenter):
     def _read(
         self, images: Float[Tensor, "B 3 H W"], size: float, grid: tuple[int, int]
     ) -> tuple[Float[Tensor, "B N 1000"], Float[Tensor, "B 1000"]]:
-        """Give the logits of each patch of ``grid``, and of the image, read at a multiple of its size."""
+        """Return the logits of each patch of ``grid``, and of the image, read at a multiple of its size."""
         return _logits(self.image_encoder(self._at_size(images, size)), grid)
 
     def _at_size(self, images: Float[Tensor, "B 3 H W"], size: float) -> Float[Tensor, "B 3 _ _"]:

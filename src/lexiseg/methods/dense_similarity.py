@@ -92,5 +92,5 @@ class DenseSimilarity(Segmenter):
     def class_scores(
         self, features: PatchFeatures, embeddings: Float[Tensor, "S D"]
     ) -> Float[Tensor, "B S h w"]:
-        """Give cosines: unit tokens against unit class embeddings."""
+        """Return cosines: unit tokens against unit class embeddings."""
         return similarity_map(features.tokens, embeddings, features.grid)

@@ -82,7 +82,7 @@ def _cluster(offsets, concepts, vectors, spherical, seed, restarts, rounds, clus
 @njit(cache=True, nogil=True)
 @no_type_check
 def _unit(state):
-    """Draw from [0, 1) by SplitMix64 (Steele et al., 2014); give the next state too."""
+    """Draw from [0, 1) by SplitMix64 (Steele et al., 2014); return the next state too."""
     state += np.uint64(0x9E3779B97F4A7C15)
     z = state
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -159,7 +159,7 @@ def _lloyd(products, chosen, spherical, rounds):
 @njit(cache=True, nogil=True)
 @no_type_check
 def _fill_empty(distances, assignment):
-    """Give each cluster without members the vector that lies worst, where one does not lie on its centroid."""
+    """Assign each cluster without members the vector that lies worst, where one does not lie on its centroid."""
     size, num = distances.shape
     counts = np.zeros(num, np.int64)
     for i in range(size):

@@ -83,7 +83,7 @@ def build_groupvit(name_or_path: str, segments: SegmentSettings | None = None) -
 
 
 def inference_settings(side: int, threshold: float = THRESHOLD) -> InferenceSettings:
-    """Give the published inference: windows of ``side`` pixels, half a window apart, averaged."""
+    """Return the published inference: windows of ``side`` pixels, half a window apart, averaged."""
     return InferenceSettings(
         short_side=side,
         max_long_side=max(2048, side),
@@ -211,7 +211,7 @@ class CaptionGroupViTRecipe(GroupViTRecipe):
 
 
 def named_scenes() -> SceneSettings:
-    """Give scenes of 12 things on 6 stuffs, all of them classes, of which captions name the most.
+    """Return scenes of 12 things on 6 stuffs, all of them classes, of which captions name the most.
 
     A segment is named by what captions say: pixels that no caption ever speaks of, as an unnamed background, would
     take the name of a thing.

@@ -47,7 +47,7 @@ class CaptionPlace:
     split: str | None = None
 
     def opener(self) -> Callable[[], CaptionSource]:
-        """Give what opens them in any process."""
+        """Return what opens them in any process."""
         return partial(open_caption_source, self.paths, columns=self.columns, split=self.split)
 
 

@@ -51,7 +51,7 @@ class Tagger(ABC):
 
     @abstractmethod
     def words(self, caption: str) -> list[str]:
-        """Give the words in their order; one that comes twice is given twice."""
+        """Return the words in their order; one that comes twice is given twice."""
 
     @abstractmethod
     def describe(self) -> str:
@@ -82,7 +82,7 @@ class NltkTagger(Tagger):
             )
 
     def words(self, caption: str) -> list[str]:
-        """Give the words whose tag is wanted, as written."""
+        """Return the words whose tag is wanted, as written."""
         nltk, tokenizer = _nltk()
         wanted = _NOUNS if self.tags == "nouns" else _NOUNS | _VERBS
         return [word for word, tag in nltk.pos_tag(tokenizer.tokenize(caption)) if tag in wanted]
@@ -111,7 +111,7 @@ class WordListTagger(Tagger):
         self._longest = min(_MAX_WORDS, max(word.count(" ") + 1 for word in self._known))
 
     def words(self, caption: str) -> list[str]:
-        """Give the phrases of the list from left to right; those found do not overlap."""
+        """Return the phrases of the list from left to right; those found do not overlap."""
         units = _WORD.findall(caption.casefold())
         found, place = [], 0
         while place < len(units):
@@ -126,7 +126,7 @@ class WordListTagger(Tagger):
         return found
 
     def describe(self) -> str:
-        """Give the number of words and a hash of them."""
+        """Return the number of words and a hash of them."""
         digest = hashlib.sha256("\n".join(sorted(self._known)).encode()).hexdigest()[:16]
         return f"list of {len(self._known)} words {digest}"
 
@@ -149,7 +149,7 @@ class WordPrompts:
     prompts: str = "imagenet80"
 
     def __call__(self, source: str, caption: str, rng: np.random.Generator) -> tuple[str, ...]:
-        """Give ``count`` sentences; ``source`` is not looked at."""
+        """Return ``count`` sentences; ``source`` is not looked at."""
         return prompted(self.tagger.words(caption), caption, rng, count=self.count, prompts=self.prompts)
 
     def describe(self) -> str:
@@ -178,7 +178,7 @@ def prompted(
 
 
 def nltk_is_ready() -> bool:
-    """Tell whether NLTK and the data of its English tagger are installed."""
+    """Return whether NLTK and the data of its English tagger are installed."""
     if importlib.util.find_spec("nltk") is None:
         return False
     import nltk

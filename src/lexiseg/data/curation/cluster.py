@@ -65,7 +65,7 @@ class ClusterShards(ShardStage):
         return self.num_shards
 
     def target(self, number: int) -> Path:
-        """Give the file of a shard's curated records."""
+        """Return the file of a shard's curated records."""
         return self.folder / "curated" / shard_name(number, ".parquet")
 
     def work(self, number: int) -> None:

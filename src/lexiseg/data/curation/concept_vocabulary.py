@@ -149,7 +149,7 @@ def _packaged_nouns() -> list[str]:
 
 
 def _class_lists() -> Mapping[str, Sequence[Sequence[str]]]:
-    """Give the class lists of the package, each class with its names as they are looked for."""
+    """Return the class lists of the package, each class with its names as they are looked for."""
     lists: dict[str, list[list[str]]] = {
         "imagenet1k": [[" ".join(words_of(each.name))] for each in imagenet_classes()]
     }

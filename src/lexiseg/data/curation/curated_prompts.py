@@ -38,7 +38,7 @@ class CuratedPrompts:
         self.sampling, self.count, self.prompts = sampling, count, prompts
 
     def __call__(self, source: str, caption: str, rng: np.random.Generator) -> tuple[str, ...]:
-        """Give ``count`` sentences.
+        """Return ``count`` sentences.
 
         Raises:
             DatasetError: The image is not among the curated ones.

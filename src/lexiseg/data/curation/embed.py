@@ -95,7 +95,7 @@ class EmbedShards(ShardStage):
         return math.ceil(len(self.source) / self.shard_records)
 
     def target(self, number: int) -> Path:
-        """Give the file of a shard's vectors, which is written last."""
+        """Return the file of a shard's vectors, which is written last."""
         return self.folder / "vectors" / shard_name(number, ".safetensors")
 
     def work(self, number: int) -> None:
@@ -218,7 +218,7 @@ class EmbeddedImages:
         return len(self._vectors)
 
     def shard(self, number: int) -> np.ndarray:
-        """Give the vectors of a shard, not read yet."""
+        """Return the vectors of a shard, not read yet."""
         return self._vectors[number]
 
     def names(self, number: int) -> Any:
@@ -247,7 +247,7 @@ class EmbeddedImages:
         return taken
 
     def names_of(self, rows: Int64[np.ndarray, " R"]) -> list[str]:
-        """Give ``shard#key`` of rows."""
+        """Return ``shard#key`` of rows."""
         distinct, places = np.unique(rows, return_inverse=True)
         owners = np.searchsorted(self.starts, distinct, side="right") - 1
         names: list[str] = []

@@ -32,7 +32,7 @@ _IMAGES = 512
 def begin_ranking(
     folder: Path, vocabulary: ConceptVocabulary, *, plurals: bool, ranking: Ranking
 ) -> dict[str, Any]:
-    """Write down what will be ranked; give what ``search`` was done with.
+    """Write down what will be ranked; return what ``search`` was done with.
 
     Raises:
         InputError: The folder holds another ranking.
@@ -51,7 +51,7 @@ def begin_ranking(
 
 
 def index_folder(folder: Path) -> Path:
-    """Give the folder of the index that ``search`` searched."""
+    """Return the folder of the index that ``search`` searched."""
     index = read_stage(folder, "search")["index"]
     return folder if index is None else folder / index
 
@@ -89,7 +89,7 @@ class FindConcepts(ShardStage):
         return self.index.num_shards
 
     def target(self, number: int) -> Path:
-        """Give the file of a shard's concepts."""
+        """Return the file of a shard's concepts."""
         return self.folder / "concepts" / shard_name(number, ".safetensors")
 
     def work(self, number: int) -> None:
@@ -198,7 +198,7 @@ class RankShards(ShardStage):
         return self.images.num_shards
 
     def target(self, number: int) -> Path:
-        """Give the file of a shard's ranked concepts."""
+        """Return the file of a shard's ranked concepts."""
         return self.folder / "ranked" / shard_name(number, ".parquet")
 
     def work(self, number: int) -> None:
@@ -245,7 +245,7 @@ class RankShards(ShardStage):
     def _in_caption(
         self, number: int, own: np.ndarray, concepts: np.ndarray, sizes: np.ndarray, words: Sequence[str]
     ) -> np.ndarray:
-        """Tell which concepts of each archive the image's own captions name."""
+        """Return which concepts of each archive the image's own captions name."""
         if len(own) and own[0] >= 0:
             lists = self.named[0]
             said = [lists[int(row)] for row in own]

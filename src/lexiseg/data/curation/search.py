@@ -92,7 +92,7 @@ class SearchShards(ShardStage):
 
     @property
     def is_own_index(self) -> bool:
-        """Tell whether the images are searched among themselves: row numbers are the same then."""
+        """Return whether the images are searched among themselves: row numbers are the same then."""
         return self.folder.resolve() == self.index_folder.resolve()
 
     def begin(self) -> tuple[int, float]:
@@ -152,7 +152,7 @@ class SearchShards(ShardStage):
         return self.images.num_shards
 
     def target(self, number: int) -> Path:
-        """Give the file of a shard's neighbours."""
+        """Return the file of a shard's neighbours."""
         return self.folder / "neighbours" / shard_name(number, ".safetensors")
 
     def work(self, number: int) -> None:

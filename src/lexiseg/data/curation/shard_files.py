@@ -23,7 +23,7 @@ _TYPES = {
 
 
 def shard_name(number: int, suffix: str) -> str:
-    """Give the name of a shard's file."""
+    """Return the name of a shard's file."""
     return f"{number:05d}{suffix}"
 
 

@@ -21,7 +21,7 @@ class ShardStage(ABC):
 
     @abstractmethod
     def target(self, number: int) -> Path:
-        """Give the file that is there when a shard is done."""
+        """Return the file that is there when a shard is done."""
 
     @abstractmethod
     def work(self, number: int) -> None:

@@ -53,7 +53,7 @@ class CocoCategories:
 
 
 def number_images(stems: Sequence[str]) -> dict[str, int]:
-    """Give every image of a data set a number: its own where all are named by different numbers.
+    """Assign every image of a data set a number: its own where all are named by different numbers.
 
     COCO's "000000000139" is 139. Where stems are other text, or two are one number ("1" and "01"), images are
     counted from 1 in the order of ``stems``, so a part of a data set must not be numbered by itself.
@@ -117,7 +117,7 @@ def _write_masks(
     *,
     is_dataset: bool,
 ) -> int:
-    """Write the list of masks and note each image's facts; give the number of masks."""
+    """Write the list of masks and note each image's facts; return the number of masks."""
     num_masks = 0
     for image in images:
         height, width = image.label_map.shape

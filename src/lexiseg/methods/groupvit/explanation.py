@@ -1,7 +1,5 @@
 """The segments of an image: where each is, and what it was called."""
 
-import base64
-import io
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -9,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Bool, UInt8
-from PIL import Image
 
 from lexiseg.core.atomic_write import atomic_path
+from lexiseg.core.drawing import region_thumbnail
 from lexiseg.core.vocabulary import Words
 from lexiseg.data.images import ImageSource
 from lexiseg.data.transforms import resize_image
@@ -175,18 +173,8 @@ def _figure(window: ExplainedWindow, segment: ExplainedSegment) -> str:
     )
     return (
         f'<figure><img alt="the segment called {escape(segment.label)}" '
-        f'src="data:image/jpeg;base64,{_thumbnail(window, segment)}"><figcaption><b>{escape(segment.label)}</b>, '
+        f'src="data:image/jpeg;base64,{region_thumbnail(window.pixels, segment.mask, _THUMBNAIL)}">'
+        f"<figcaption><b>{escape(segment.label)}</b>, "
         f"{segment.mask.mean():.1%} of the window<table><tr><td>class</td><td>affinity</td><td>cosine</td></tr>"
         f"{rows}</table></figcaption></figure>"
     )
-
-
-def _thumbnail(window: ExplainedWindow, segment: ExplainedSegment) -> str:
-    """Pale everything but the segment, shrink, and give a JPEG in base64."""
-    pixels = window.pixels.copy()
-    pixels[~segment.mask] = 192 + pixels[~segment.mask] // 4
-    small = Image.fromarray(np.ascontiguousarray(pixels))
-    small.thumbnail((_THUMBNAIL, _THUMBNAIL))
-    held = io.BytesIO()
-    small.save(held, format="JPEG", quality=80)
-    return base64.b64encode(held.getvalue()).decode()

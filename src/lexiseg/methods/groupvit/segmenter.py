@@ -149,7 +149,7 @@ class GroupViT(Segmenter, ContrastiveTrainable):
     def class_scores(
         self, features: PatchFeatures, embeddings: Float[Tensor, "S D"]
     ) -> Float[Tensor, "B S h w"]:
-        """Give every patch the affinities of its best segment; every name is a class of its own."""
+        """Assign every patch the affinities of its best segment; every name is a class of its own."""
         assert features.segments is not None
         affinity, _, _ = self._compare(features, embeddings, [1] * len(embeddings), "max")
         best = features.segments.shares.argmax(dim=2)
@@ -299,7 +299,7 @@ class GroupViT(Segmenter, ContrastiveTrainable):
         return self.contrast(gather_batch(images), gather_batch(texts))
 
     def parameter_groups(self) -> list[ParameterGroup]:
-        """Give matrices and tables, which decay, apart from vectors and numbers, which do not."""
+        """Return matrices and tables, which decay, apart from vectors and numbers, which do not."""
         trained = [(name, value) for name, value in self.named_parameters() if value.requires_grad]
         return [
             ParameterGroup(parameters=[pair for pair in trained if pair[1].ndim > 1]),

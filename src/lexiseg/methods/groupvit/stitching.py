@@ -30,13 +30,13 @@ class NamedSegments:
     scores: Float[Tensor, "G C"]
 
     def rows(self, start: int, stop: int) -> Float[Tensor, "C rows w"]:
-        """Give the scores of the window's pixels, some rows of it."""
+        """Return the scores of the window's pixels, some rows of it."""
         place = torch.from_numpy(self.segment_of[start:stop].astype(np.int64))
         return rearrange(self.scores[place], "y x c -> c y x")
 
 
 def segment_map(features: PatchFeatures, window: Window) -> UInt16[np.ndarray, "h w"]:
-    """Give every pixel of a window to its best segment: the patches' shares, resized bilinearly, then compared."""
+    """Assign every pixel of a window to its best segment: the patches' shares, resized bilinearly, then compared."""
     assert features.segments is not None, "an encoder without segments"
     shares = rearrange(features.segments.shares, "1 (h w) g -> g h w", h=features.grid[0])
     return resize_argmax(shares.cpu(), (window.height, window.width)).labels

@@ -4,7 +4,6 @@ Drawn as one HTML file that needs no other.
 """
 
 import base64
-import io
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -12,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Bool, UInt8
-from PIL import Image
 
 from lexiseg.core.atomic_write import atomic_path
+from lexiseg.core.drawing import region_thumbnail
 from lexiseg.core.vocabulary import Vocabulary, Words
 from lexiseg.data.images import ImageSource
 from lexiseg.inference.predict import EncodedImage
@@ -283,20 +282,9 @@ def _block(explanation: Explanation, region: RegionExplanation, number: int) -> 
     kind = "verdict unknown" if region.is_unknown else "verdict"
     return (
         f'<section id="region-{number}"><img alt="the region labelled {escape(region.label)}" '
-        f'src="data:image/jpeg;base64,{_region_image(explanation, region)}">'
+        f'src="data:image/jpeg;base64,{region_thumbnail(explanation.image, region.mask, _IMAGE_SIDE)}">'
         f'<div><h2>{heading}</h2><p class="{kind}">{escape(verdict(region))}</p>'
         f'<p class="note">Region {number}, {share:.1%} of the image</p>'
         f"<table><tr><th>class</th><th>divergence</th><th>cosine</th></tr>{rows}</table></div>"
         f'<div><p>Nearest references, of {escape(region.label)} first</p><div class="near">{near}</div></div></section>'
     )
-
-
-def _region_image(explanation: Explanation, region: RegionExplanation) -> str:
-    """Pale everything but the region, shrink, and encode as JPEG in base64."""
-    pixels = explanation.image.copy()
-    pixels[~region.mask] = 192 + pixels[~region.mask] // 4
-    small = Image.fromarray(np.ascontiguousarray(pixels))
-    small.thumbnail((_IMAGE_SIDE, _IMAGE_SIDE))
-    held = io.BytesIO()
-    small.save(held, format="JPEG", quality=80)
-    return base64.b64encode(held.getvalue()).decode()

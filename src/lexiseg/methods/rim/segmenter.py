@@ -30,6 +30,7 @@ from torch.nn.functional import normalize
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.errors import DatasetError, VocabularyError
 from lexiseg.core.features import PatchFeatures
+from lexiseg.core.file_names import class_key
 from lexiseg.core.interfaces import ImageEncoder, MaskProposer
 from lexiseg.core.vocabulary import Vocabulary
 from lexiseg.inference.class_names import ClassNames
@@ -38,7 +39,6 @@ from lexiseg.inference.predict import EncodedImage, best_classes
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.methods.rim.references.bank import ReferenceBank, describe_encoder
-from lexiseg.methods.rim.references.bank_checks import class_key
 from lexiseg.methods.rim.settings import RIMSettings
 from lexiseg.methods.rim.vocabulary_references import (
     BACKGROUND,
@@ -136,7 +136,7 @@ class RIM(Segmenter):
         return self.image_encoder(images)
 
     def embed_texts(self, names: Sequence[str], prompts: str) -> Float[Tensor, "S 1"]:
-        """Give the bank's row of each name, -1 for a name it does not have, -2 for "background"."""
+        """Return the bank's row of each name, -1 for a name it does not have, -2 for "background"."""
         rows = [
             BACKGROUND
             if class_key(name) == _BACKGROUND_WORD and class_key(name) not in self._row_of
@@ -146,13 +146,13 @@ class RIM(Segmenter):
         return torch.tensor(rows, dtype=torch.float32)[:, None]
 
     def is_missing(self, embeddings: Float[Tensor, "S 1"]) -> Bool[Tensor, " S"]:
-        """Tell which names the bank does not have; background is no row of it either."""
+        """Return which names the bank does not have; background is no row of it either."""
         return embeddings[:, 0] < 0
 
     def class_scores(
         self, features: PatchFeatures, embeddings: Float[Tensor, "S 1"]
     ) -> Float[Tensor, "B S h w"]:
-        """Give the cosine of every patch with the nearest reference of each name, -2 for missing names."""
+        """Return the cosine of every patch with the nearest reference of each name, -2 for missing names."""
         chosen = self._competitors(embeddings, range(len(embeddings)))
         tokens = features.tokens
         flat = rearrange(tokens, "b n d -> (b n) d").cpu()
@@ -227,7 +227,7 @@ class RIM(Segmenter):
 
     @torch.inference_mode()
     def region_features(self, encoded: EncodedImage) -> Float[Tensor, "Q D"]:
-        """Give the unit feature of each region; over windows, their mean by area."""
+        """Return the unit feature of each region; over windows, their mean by area."""
         regions = self.regions(encoded)
         height, width = regions.shape[1:]
         total: Tensor | float = 0.0

@@ -145,7 +145,7 @@ class SimFormer(ClosedVocabularySegmenter, Trainable):
         return LossTerms(terms=terms, weights={name: getattr(method, name) for name in terms})
 
     def parameter_groups(self) -> list[ParameterGroup]:
-        """Give the network's groups, with a slower backbone, and SimNet's."""
+        """Return the network's groups, with a slower backbone, and SimNet's."""
         groups = [
             ParameterGroup(
                 parameters=[(f"network.{name}", parameter) for name, parameter in group.parameters],

@@ -69,7 +69,7 @@ class PerPixelSegmenter(ClosedVocabularySegmenter, Trainable):
         return LossTerms(terms={"classification": total / labelled}, weights={"classification": 1.0})
 
     def parameter_groups(self) -> list[ParameterGroup]:
-        """Give the network's groups, with a slower backbone where the settings say so."""
+        """Return the network's groups, with a slower backbone where the settings say so."""
         return [
             replace(
                 group,

@@ -23,7 +23,7 @@ def coco_categories(manifest: Manifest) -> CocoCategories:
 
 
 def predicted_masks(store: Predictions) -> Iterator[CocoImage]:
-    """Give what was predicted, as labels of the data set's classes.
+    """Return what was predicted, as labels of the data set's classes.
 
     Names that stand for one class are joined; what stands for none of them gets no mask. A mask's score is the
     mean score of the grid points at which its class is the best one; 1 where the store keeps no scores.
@@ -43,7 +43,7 @@ def predicted_masks(store: Predictions) -> Iterator[CocoImage]:
 
 
 def true_masks(store: Predictions) -> Iterator[CocoImage]:
-    """Give the true label maps of the images that have one."""
+    """Return the true label maps of the images that have one."""
     numbers, file_names = number_images(store.manifest.stems), _file_names(store.manifest)
     for image in store:
         if image.true is not None:

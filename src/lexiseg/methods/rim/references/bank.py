@@ -28,8 +28,9 @@ from torch import Tensor
 
 from lexiseg.core.atomic_write import atomic_path
 from lexiseg.core.errors import DatasetError
+from lexiseg.core.file_names import class_key
 from lexiseg.core.folder_lock import writing_alone
-from lexiseg.methods.rim.references.bank_checks import FORMAT, MAX_SUBCATEGORIES, check_bank, class_key
+from lexiseg.methods.rim.references.bank_checks import FORMAT, MAX_SUBCATEGORIES, check_bank
 from lexiseg.methods.rim.references.profiles import (
     nearness_of_images,
     profiles_of_references,

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from lexiseg.core.errors import DatasetError
+from lexiseg.core.file_names import class_key
 
 FORMAT = "lexiseg-references-2"
 
@@ -32,11 +33,6 @@ _TENSORS: dict[str, tuple[torch.dtype, int]] = {
 }
 #: Unit features are rounded to half precision.
 _TOLERANCE = 0.01
-
-
-def class_key(name: str) -> str:
-    """Return what two spellings of one class name share: case and spaces do not count."""
-    return " ".join(name.split()).casefold()
 
 
 def check_bank(path: Path, manifest: Mapping[str, Any], file: Any) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from lexiseg.core.errors import DatasetError, InputError, LexisegError, OutputError
+from lexiseg.core.file_names import class_key
 from lexiseg.core.folder_lock import writing_alone
 from lexiseg.core.interfaces import ImageEncoder
 from lexiseg.data.transforms import fitted_size, resize_image
@@ -28,7 +29,7 @@ from lexiseg.methods.rim.references.bank import (
     same_encoder,
     save_bank,
 )
-from lexiseg.methods.rim.references.bank_checks import MAX_SUBCATEGORIES, class_key
+from lexiseg.methods.rim.references.bank_checks import MAX_SUBCATEGORIES
 from lexiseg.methods.rim.references.sources import (
     Drawn,
     ReferenceImage,
