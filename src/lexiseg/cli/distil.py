@@ -37,7 +37,7 @@ class Distil:
         str,
         option(
             "NAME|ID|FOLDER",
-            "efficientnet-lite0, or a SegFormer, ResNet or Swin checkpoint of the hub or a folder.",
+            "efficientnet-lite0, dinov2-small, or a SegFormer, ResNet, Swin or DINOv2 of the hub or a folder.",
         ),
     ] = "efficientnet-lite0"
     num_steps: Annotated[int, option("N", "Updates of the weights.")] = 4000
