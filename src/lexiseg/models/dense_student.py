@@ -133,5 +133,5 @@ def unpack_maps(
     widths = [width * ratio**2 for width, ratio in zip(channels, ratios, strict=True)]
     return [
         rearrange(part, "b (h w) (d y x) -> b d (h y) (w x)", h=packed.grid[0], y=ratio, x=ratio)
-        for part, ratio in zip(packed.tokens.split(widths, dim=2), ratios, strict=True)
+        for part, ratio in zip(torch.split(packed.tokens, widths, dim=2), ratios, strict=True)
     ]
