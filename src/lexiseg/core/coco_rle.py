@@ -14,8 +14,8 @@ from typing import TypedDict, no_type_check
 
 import numpy as np
 from jaxtyping import Bool, UInt16
-from numba import njit
 
+from lexiseg.core.compiled import njit
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.errors import InputError
 

@@ -9,8 +9,8 @@ from typing import NamedTuple, no_type_check
 
 import numpy as np
 from jaxtyping import UInt16
-from numba import njit
 
+from lexiseg.core.compiled import njit
 from lexiseg.core.errors import InputError
 
 _MAX_LENGTH = 65535
