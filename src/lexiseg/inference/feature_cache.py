@@ -23,7 +23,7 @@ from torch import Tensor
 
 from lexiseg.core.atomic_write import atomic_path
 from lexiseg.core.cache_folder import default_cache
-from lexiseg.core.errors import CheckpointError, OutputError
+from lexiseg.core.errors import CheckpointError
 from lexiseg.core.features import PatchFeatures
 from lexiseg.core.interfaces import ImageEncoder
 
@@ -130,16 +130,8 @@ class CachedEncoder(ImageEncoder):
                 )
             self.num_not_kept += 1
             return
-        with atomic_path(path) as temporary:
-            try:
-                save_file(row, temporary)
-            except SafetensorError as error:  # how the library says that the disk is full
-                raise OutputError(
-                    doing=f"writing {path}",
-                    found=str(error),
-                    expected="a folder with room for features",
-                    fix="Free some space, or set LEXISEG_CACHE to another folder; what is finished is kept.",
-                ) from error
+        with atomic_path(path, durable=False) as temporary:
+            save_file(row, temporary)
         self._num_bytes += size
 
     def _path(self, image: Float[Tensor, "3 H W"]) -> Path:
