@@ -12,12 +12,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from lexiseg.core.atomic_write import atomic_folder, to_disk
 from lexiseg.core.errors import CheckpointError, OutputError
+from lexiseg.core.tensor_digest import tensor_digest
 
 FOLDER, STATE = "checkpoints", "state.json"
 FORMAT = 1
@@ -90,8 +91,10 @@ def read_checkpoint(run: Path, step: int) -> tuple[dict[str, dict[str, Tensor]],
         state = json.loads((path / STATE).read_text(encoding="utf-8"))
         if state["format"] != FORMAT or state["step"] != step:
             raise ValueError(f"format {state['format']}, step {state['step']}")
-        files = {name: _with_new_names(load_file(path / f"{name}.safetensors")) for name in state["files"]}
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        files = {name: _load(path / f"{name}.safetensors") for name in state["files"]}
+        if not files.keys() >= {"model", "optimizer"}:
+            raise ValueError(f"files {', '.join(files) or 'of nothing'}")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
         raise CheckpointError(
             doing=f"reading the checkpoint {path}",
             found=f"{type(error).__name__}: {error}",
@@ -105,7 +108,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], **facts: object) ->
     """Write tensors with a few facts in the header; ``path`` is one of ``atomic_path`` or in an ``atomic_folder``."""
     values = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     # One entry: the header holds several in an order that changes, and equal runs write equal files.
-    save_file(values, path, metadata={"lexiseg": json.dumps(facts)})
+    save_file(values, path, metadata={"lexiseg": json.dumps({**facts, "sha256": tensor_digest(values)})})
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -115,14 +118,24 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         CheckpointError: The file is missing or damaged.
     """
     try:
-        return _with_new_names(load_file(path))
-    except (OSError, SafetensorError) as error:
+        return _load(path)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
         raise CheckpointError(
             doing=f"reading {path}",
             found=str(error),
             expected="weights that lexiseg train wrote",
             fix="Delete the file and go on with the run (--resume): it is written again from the last checkpoint.",
         ) from error
+
+
+def _load(path: Path) -> dict[str, Tensor]:
+    """Read tensors, under the names of today, and compare them with their hash; files of earlier versions have none."""
+    with safe_open(path, framework="pt") as opened:
+        facts = json.loads((opened.metadata() or {}).get("lexiseg", "{}"))
+        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    if facts.get("sha256", wanted := tensor_digest(tensors)) != wanted:
+        raise ValueError(f"numbers in {path.name} that are not those that were written")
+    return _with_new_names(tensors)
 
 
 def _with_new_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

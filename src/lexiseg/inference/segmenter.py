@@ -120,16 +120,19 @@ class Segmenter(nn.Module, ABC):
 
     @overload
     def segment(
-        self, image: ImageSource | EncodedImage, words: Words | None = None, **changes: Any
+        self, image: ImageSource | EncodedImage, words: Words | ClassNames | None = None, **changes: Any
     ) -> Segmentation: ...
     @overload
     def segment(
-        self, image: Sequence[ImageSource | EncodedImage], words: Words | None = None, **changes: Any
+        self,
+        image: Sequence[ImageSource | EncodedImage],
+        words: Words | ClassNames | None = None,
+        **changes: Any,
     ) -> list[Segmentation]: ...
     def segment(
         self,
         image: ImageSource | EncodedImage | Sequence[ImageSource | EncodedImage],
-        words: Words | None = None,
+        words: Words | ClassNames | None = None,
         **changes: Any,
     ) -> Segmentation | list[Segmentation]:
         """Label every pixel of an image with one of the words.
@@ -138,7 +141,9 @@ class Segmenter(nn.Module, ABC):
             image: Path, PIL image, numpy ``H W 3`` uint8, tensor ``3 H W``, the result of
                 ``encode``, or a list of these, which are worked on a few at a time.
             words: ``"cat, grass"``, a list of names, a mapping from name to synonyms, or a
-                ``Vocabulary``. None takes all classes of a model that has a fixed list of them.
+                ``Vocabulary``. None takes all classes of a model that has a fixed list of them. For many calls with
+                the same words, what ``name_classes`` gives for them and the same settings: they are read and
+                embedded once then.
             changes: Fields of ``InferenceSettings`` to change for this call, for example
                 ``background="threshold", threshold=0.2`` or ``refine="none"``. The size and windows
                 of an encoded image stay those it was encoded with.
@@ -158,7 +163,10 @@ class Segmenter(nn.Module, ABC):
         for item in images:
             if isinstance(item, EncodedImage):
                 self._refuse_encoded_otherwise(item, changes)
-        class_names = self.name_classes(self.own_words() if words is None else words, settings)
+        if isinstance(words, ClassNames):
+            class_names = words
+        else:
+            class_names = self.name_classes(self.own_words() if words is None else words, settings)
         results = []
         for start in range(0, len(images), ENCODE_BATCH):
             block = images[start : start + ENCODE_BATCH]
