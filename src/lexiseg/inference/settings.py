@@ -89,6 +89,8 @@ class InferenceSettings:
             InputError: A value cannot be used, or would be recorded without having been used: a
                 threshold where background does not go by one, a step of windows without windows.
         """
+        if "window" in changes and "window_stride" not in changes:
+            changes["window_stride"] = None  # that of another window would say nothing
         settings = replace(self, **changes)
         if changes.get("threshold") is not None and settings.background != "threshold":
             found = f"threshold = {settings.threshold!r} with background = {settings.background!r}"

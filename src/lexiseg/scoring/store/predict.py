@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -115,7 +114,7 @@ def _predict(
         names = names_for(protocol, classes)
     else:
         names = PromptedClasses(classes, tuple(range(len(classes))))
-    settings = replace(segmenter.settings, **changes)
+    settings = segmenter.settings.changed(**changes)
     segmenter.refuse_settings(settings)
     class_names = segmenter.name_classes(names.vocabulary, settings)
     asked = class_names.vocabulary
