@@ -106,8 +106,9 @@ def _predict(
     classes = dataset.vocabulary
     if protocol is not None:
         fixed = dict(protocol.inference)
-        if changes.get("background", "threshold") != "threshold":
-            fixed.pop("threshold", None)  # left without effect by the other background asked for
+        if changes.get("background", fixed.get("background")) != fixed.get("background"):
+            for name in ("threshold", "min_probability", "logit_scale"):
+                fixed.pop(name, None)  # left without effect by the other background asked for
         if "window" in changes and changes["window"] is None:
             fixed.pop("window_stride", None)
         changes = fixed | changes
