@@ -33,6 +33,7 @@ from lexiseg.inference.predict import (
     encode_images,
     grid_scores,
 )
+from lexiseg.inference.probability import decide_by_probability
 from lexiseg.inference.refine import refine_labels
 from lexiseg.inference.refine_crf import refine_labels_crf
 from lexiseg.inference.settings import ENCODING_FIELDS, InferenceSettings
@@ -51,6 +52,8 @@ class Segmenter(nn.Module, ABC):
         settings: Defaults of this model; ``segment`` takes any of their fields as keywords.
         independent_classes: A class's score does not depend on the other classes, so scores may
             be computed for a part of the vocabulary at a time.
+        has_probabilities: Labels come from the scores of all names at every pixel, which a softmax makes probabilities
+            of; a method that decides otherwise says no.
         applies: Steps beyond the common path that the method takes itself, by their keys in the protocols
             that list them.
         vocabulary: The classes of a model that has a fixed list of them; None for one that takes any words.
@@ -62,6 +65,7 @@ class Segmenter(nn.Module, ABC):
     name: str
     settings: InferenceSettings
     independent_classes: bool = True
+    has_probabilities: bool = True
     applies: tuple[str, ...] = ()
     vocabulary: Vocabulary | None = None
     notice: str | None = None
@@ -223,7 +227,10 @@ class Segmenter(nn.Module, ABC):
         vocabulary = self.full_vocabulary(words, settings)
         labels = competing_labels(vocabulary, settings)
         self.check_vocabulary(vocabulary.subset(labels))
-        class_names = name_classes(vocabulary, labels, self.embed_texts, settings.prompts)
+        by_words = settings.background == "words"
+        class_names = name_classes(
+            vocabulary, labels, self.embed_texts, settings.prompts, background_words=by_words
+        )
         refuse_alike(class_names, self.is_missing(class_names.embeddings))
         return class_names
 
@@ -239,6 +246,8 @@ class Segmenter(nn.Module, ABC):
             settings: The settings that apply to this image.
         """
         how: dict[str, Any] = {"settings": settings, "independent_classes": self.independent_classes}
+        if settings.is_by_probability or settings.min_area_share is not None:
+            return decide_by_probability(encoded, self.class_scores, class_names, **how)
         embeddings, counts = class_names.embeddings, class_names.counts
         labels = np.asarray(class_names.labels, np.uint16)
         best = best_classes(encoded, self.class_scores, embeddings, counts, **how)
@@ -257,9 +266,23 @@ class Segmenter(nn.Module, ABC):
     def refuse_settings(self, settings: InferenceSettings) -> None:
         """Refuse settings that the method cannot follow, before anything is encoded.
 
+        A method that overrides this asks this one too.
+
         Raises:
             InputError: It cannot; the message says what it can.
         """
+        asked = [
+            name for name in ("min_probability", "min_area_share") if getattr(settings, name) is not None
+        ]
+        if settings.background == "probability":
+            asked.insert(0, "background probability")
+        if asked and not self.has_probabilities:
+            raise InputError(
+                doing=f"labelling with {self.name}",
+                found=f"{', '.join(asked)}, which need the score of every name at every pixel",
+                expected="settings of a method that decides so: this one decides by regions or by the whole image",
+                fix="Leave it out; --background threshold or name may do.",
+            )
 
     def redecisions(self, settings: InferenceSettings) -> frozenset[Redecision]:
         """Return what may be decided again from the scores that a run with these settings keeps.
@@ -269,7 +292,9 @@ class Segmenter(nn.Module, ABC):
         which says nothing of a background that competed. Where scores depend on what else is asked for,
         nothing is known of a run without the background.
         """
-        if settings.background == "name" and not self.independent_classes:
+        if settings.is_by_probability or settings.min_area_share is not None:
+            return frozenset()  # kept scores are of the best few names, and of classes that were left out
+        if settings.background in ("name", "words") and not self.independent_classes:
             return frozenset()
         if settings.refine == "none" or settings.background == "threshold":
             return frozenset({"threshold", "drop_background"})

@@ -22,7 +22,7 @@ from lexiseg.models.checkpoint import fingerprint, read_config
 from lexiseg.models.hub import KNOWN_WEIGHTS, is_cached, resolve_checkpoint
 from lexiseg.models.hub_files import how_to_get
 from lexiseg.models.pip_weights import PipWeights
-from lexiseg.recipes.dense_similarity import build_dense_similarity
+from lexiseg.recipes.dense_similarity import DenseSettings, build_dense_similarity
 from lexiseg.recipes.groupvit import build_groupvit
 from lexiseg.recipes.maskformer import build_maskformer
 from lexiseg.recipes.mini import MINI_WEIGHTS, build_mini
@@ -63,7 +63,8 @@ MODELS: dict[str, RegisteredModel] = {
 }
 
 _DENSE_SIMILARITY = RegisteredModel(
-    build=lambda name, _: build_dense_similarity(name),
+    build=build_dense_similarity,
+    settings=DenseSettings,
     summary="dense similarity, from image-text pairs",
 )
 
