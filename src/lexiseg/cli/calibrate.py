@@ -1,5 +1,6 @@
 """``lexiseg calibrate``: choose the background threshold on a training split."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -36,7 +37,14 @@ class Calibrate:
         from lexiseg.scoring.published import find_protocol
         from lexiseg.scoring.store.store import PredictionStore
 
-        found = calibrate(PredictionStore(self.store), find_protocol(self.protocol), partial=self.partial)
+        store = PredictionStore(self.store)
+        found = calibrate(store, find_protocol(self.protocol), partial=self.partial)
+        if store.manifest.trained_on:
+            print(
+                f"note: the model was trained on {len(store.manifest.trained_on):,} of {len(store):,} images: it scores "
+                "them higher than new ones, and a threshold chosen there may be too high",
+                file=sys.stderr,
+            )
         table = Table(title=f"{found.num_images:,} images of {found.split}, {self.protocol}", highlight=False)
         table.add_column("threshold", justify="right")
         table.add_column("IoU %", justify="right")

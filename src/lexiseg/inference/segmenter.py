@@ -18,6 +18,7 @@ from lexiseg.core.features import PatchFeatures
 from lexiseg.core.segmentation import Segmentation
 from lexiseg.core.vocabulary import Vocabulary, Words
 from lexiseg.data.images import ImageSource, load_image
+from lexiseg.data.trained_on import TrainedOn
 from lexiseg.inference.class_names import (
     ClassNames,
     competing_labels,
@@ -54,6 +55,7 @@ class Segmenter(nn.Module, ABC):
         applies: Steps beyond the common path that the method takes itself, by their keys in the protocols
             that list them.
         vocabulary: The classes of a model that has a fixed list of them; None for one that takes any words.
+        trained_on: The files it was trained on; None where that is not known.
         notice: A sentence a person must know before trusting results, or None.
         method_settings: Settings of the method itself and fingerprints of its weights, for the
             record that goes with every result.
@@ -64,6 +66,7 @@ class Segmenter(nn.Module, ABC):
     independent_classes: bool = True
     applies: tuple[str, ...] = ()
     vocabulary: Vocabulary | None = None
+    trained_on: TrainedOn | None = None
     notice: str | None = None
     method_settings: Mapping[str, Any] = MappingProxyType({})
 

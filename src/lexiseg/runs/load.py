@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lexiseg.core.errors import InputError, UnknownNameError
+from lexiseg.data.trained_on import TrainedOn
 from lexiseg.engine.devices import choose_device as choose_device
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.methods.conse import ConSESettings
@@ -27,7 +28,7 @@ from lexiseg.recipes.groupvit import build_groupvit
 from lexiseg.recipes.maskformer import build_maskformer
 from lexiseg.recipes.mini import MINI_WEIGHTS, build_mini
 from lexiseg.recipes.rim import build_rim
-from lexiseg.runs.folder import is_run_folder, load_run, read_recipe
+from lexiseg.runs.folder import TRAINED_ON, is_run_folder, load_run, read_recipe
 from lexiseg.runs.method_settings import NoSettings, change_settings
 from lexiseg.runs.retraining_folder import FIRST, SECOND
 
@@ -128,6 +129,7 @@ def build_trained(name: str, method: Any = None) -> Segmenter:
             fix="Use lexiseg.runs.folder.load_run to get the model as it is.",
         )
     model.name = name
+    model.trained_on = TrainedOn.read(folder / TRAINED_ON)
     model.method_settings = {
         **model.method_settings,
         "recipe": read_recipe(folder)[0],
