@@ -9,7 +9,7 @@ from lexiseg.core.errors import InputError, UnknownNameError
 from lexiseg.ops.prompts import find_prompt_set
 
 #: Fields that decide what is encoded; the others can change without encoding again.
-ENCODING_FIELDS = ("short_side", "max_long_side", "keep_aspect", "window", "window_stride")
+ENCODING_FIELDS = ("short_side", "max_long_side", "keep_aspect", "window", "window_stride", "tiles")
 
 #: Fields that were renamed, and how each old spelling is written now.
 RENAMED = {"aspect": "keep_aspect=True for aspect='keep', keep_aspect=False for aspect='squash'"}
@@ -31,6 +31,8 @@ class InferenceSettings:
         window_stride: Step of the sliding window in the same pixels; half the window if left out.
         blend: Average of overlapping windows: mean weighs them alike, as mmsegmentation does; tent weighs less
             towards a window's edges.
+        tiles: Handling of an image whose sides are more than 1.5 times those it is resized to: auto sees it also in
+            windows of ``short_side`` at up to its own size; off sees only what ``short_side`` leaves of it.
         prompts: Name of the set of sentences that class names are put into, such as single, imagenet80 or vild14;
             a name that is none lists all.
         synonyms: Score of a class that has several names: the max over them, or that of their mean embedding.
@@ -41,6 +43,9 @@ class InferenceSettings:
             ``background`` threshold.
         refine: How label borders move to the edges in the image: guided (guided filter), crf (dense CRF), or
             none, which leaves the grid of the encoder.
+        none_of_these: Handling of images and pixels that score no higher than words which are not there, where that was
+            measured for the model: note says so of the image and hatches such pixels of it, label makes such pixels
+            void in every image, off does not look.
         memory_mb: Working memory for upsampled scores in megabytes; larger vocabularies are cut into chunks.
     """
 
@@ -50,11 +55,13 @@ class InferenceSettings:
     window: int | None = None
     window_stride: int | None = None
     blend: Literal["mean", "tent"] = "mean"
+    tiles: Literal["auto", "off"] = "auto"
     prompts: str = "single"
     synonyms: Literal["max", "mean"] = "max"
     background: Literal["none", "name", "threshold"] = "none"
     threshold: float | None = None
     refine: Literal["none", "guided", "crf"] = "guided"
+    none_of_these: Literal["note", "label", "off"] = "note"
     memory_mb: int = 64
 
     def __new__(cls, **values: Any) -> "InferenceSettings":
@@ -89,6 +96,8 @@ class InferenceSettings:
             InputError: A value cannot be used, or would be recorded without having been used: a
                 threshold where background does not go by one, a step of windows without windows.
         """
+        if changes.get("window") is not None:  # who states windows states how large images are seen
+            changes = {"tiles": "off", **changes}
         settings = replace(self, **changes)
         if changes.get("threshold") is not None and settings.background != "threshold":
             found = f"threshold = {settings.threshold!r} with background = {settings.background!r}"
@@ -124,6 +133,7 @@ def current_names(record: Mapping[str, Any]) -> dict[str, Any]:
     current = dict(record)
     if "aspect" in current:
         current.setdefault("keep_aspect", current.pop("aspect") == "keep")
+    current.setdefault("tiles", "off")  # until there were tiles, there were none
     return current
 
 

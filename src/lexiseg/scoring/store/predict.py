@@ -115,6 +115,8 @@ def _predict(
         names = names_for(protocol, classes)
     else:
         names = PromptedClasses(classes, tuple(range(len(classes))))
+    if changes.get("window") is not None:
+        changes = {"tiles": "off", **changes}
     settings = replace(segmenter.settings, **changes)
     segmenter.refuse_settings(settings)
     class_names = segmenter.name_classes(names.vocabulary, settings)
@@ -159,6 +161,7 @@ def _predict(
                     continue
                 if encoded is None:
                     raise _without_truth(sample)
+                encoded = segmenter.choose_views(encoded, class_names, settings)
                 decision = segmenter.decide(encoded, class_names, settings)
                 label_map = decision.label_map(class_names, settings)
                 writer.append(
