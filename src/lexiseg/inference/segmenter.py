@@ -13,11 +13,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.errors import InputError
 from lexiseg.core.features import PatchFeatures
-from lexiseg.core.segmentation import Segmentation
+from lexiseg.core.segmentation import DOUBTFUL_FROM, Segmentation
 from lexiseg.core.vocabulary import Vocabulary, Words
 from lexiseg.data.images import ImageSource, load_image
+from lexiseg.data.trained_on import TrainedOn
 from lexiseg.inference.class_names import (
     ClassNames,
     competing_labels,
@@ -26,10 +28,12 @@ from lexiseg.inference.class_names import (
     with_background,
 )
 from lexiseg.inference.decision import Decision, Redecision
+from lexiseg.inference.none_of_these import AbsentScores
 from lexiseg.inference.predict import (
     ENCODE_BATCH,
     EncodedImage,
     best_classes,
+    choose_views,
     encode_images,
     grid_scores,
 )
@@ -57,6 +61,8 @@ class Segmenter(nn.Module, ABC):
         applies: Steps beyond the common path that the method takes itself, by their keys in the protocols
             that list them.
         vocabulary: The classes of a model that has a fixed list of them; None for one that takes any words.
+        trained_on: The files it was trained on; None where that is not known.
+        absent_scores: What words score that are not there; None where that was not measured.
         notice: A sentence a person must know before trusting results, or None.
         method_settings: Settings of the method itself and fingerprints of its weights, for the
             record that goes with every result.
@@ -68,6 +74,8 @@ class Segmenter(nn.Module, ABC):
     has_probabilities: bool = True
     applies: tuple[str, ...] = ()
     vocabulary: Vocabulary | None = None
+    trained_on: TrainedOn | None = None
+    absent_scores: AbsentScores | None = None
     notice: str | None = None
     method_settings: Mapping[str, Any] = MappingProxyType({})
 
@@ -180,19 +188,54 @@ class Segmenter(nn.Module, ABC):
             for item in block:
                 encoded = item if isinstance(item, EncodedImage) else next(fresh)
                 used = as_encoded(settings, encoded)
+                encoded = self.choose_views(encoded, class_names, used)
                 decision = self.decide(encoded, class_names, used)
+                chance, unknown = self._judge(decision, class_names, used, encoded)
+                label_map = decision.label_map(class_names, used)
+                if used.none_of_these == "label" and unknown is not None:
+                    label_map = np.where(unknown, np.uint16(IGNORE_INDEX), label_map)
                 results.append(
                     Segmentation(
-                        label_map=decision.label_map(class_names, used),
+                        label_map=label_map,
                         score_map=decision.scores,
                         vocabulary=class_names.vocabulary,
                         image=encoded.image,
                         source=encoded.source,
                         settings=self._describe(used),
-                        unknown=decision.unknown,
+                        unknown=unknown,
+                        absent_chance=chance,
+                        tiling=encoded.tiling,
                     )
                 )
         return results if is_batch else results[0]
+
+    def _judge(
+        self, decision: Decision, class_names: ClassNames, settings: InferenceSettings, encoded: EncodedImage
+    ) -> tuple[float | None, Bool[np.ndarray, "H W"] | None]:
+        """Return the chance that an image scores so by absent words, and the pixels that are none of the words.
+
+        Raises:
+            InputError: These are to be labelled, and nothing tells them.
+        """
+        if settings.none_of_these == "off":
+            return None, None
+        measured = self.absent_scores
+        if measured is None or encoded.tiling is not None or not measured.fits(self, settings):
+            if settings.none_of_these == "label" and decision.unknown is None and encoded.tiling is None:
+                raise InputError(
+                    doing=f"labelling what is none of the words with {self.name}",
+                    found="a model whose scores of absent words were not measured with these settings",
+                    expected="that measure: without it no score says that a word is not there",
+                    fix=f"Run: lexiseg calibrate {self.name} --none PHOTOS; or leave out --unknown.",
+                )
+            return None, decision.unknown
+        count = len(class_names.counts)
+        chance = measured.image_chance(decision.scores, count)
+        # Single pixels score low where a word is there, too: they are pointed out where the whole image is doubtful.
+        if settings.none_of_these == "note" and chance <= DOUBTFUL_FROM:
+            return chance, decision.unknown
+        unknown = decision.scores <= measured.doubtful_score(count)
+        return chance, unknown if decision.unknown is None else unknown | decision.unknown
 
     def own_words(self) -> Vocabulary:
         """Return the classes that are labelled where no words are given.
@@ -233,6 +276,18 @@ class Segmenter(nn.Module, ABC):
         )
         refuse_alike(class_names, self.is_missing(class_names.embeddings))
         return class_names
+
+    def choose_views(
+        self, encoded: EncodedImage, class_names: ClassNames, settings: InferenceSettings
+    ) -> EncodedImage:
+        """Return what of a tiled image ``decide`` is given, by how well the words are found in it."""
+        return choose_views(
+            encoded,
+            self.class_scores,
+            class_names.embeddings,
+            settings=settings,
+            independent_classes=self.independent_classes,
+        )
 
     def decide(self, encoded: EncodedImage, class_names: ClassNames, settings: InferenceSettings) -> Decision:
         """Decide the label of every pixel: upsample the scores once, take the best, move borders to edges.

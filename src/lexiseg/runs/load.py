@@ -4,14 +4,19 @@
 ``MODEL_KINDS`` all that a string can name. ``lexiseg models``, ``doctor``, messages and contract tests read them.
 """
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, is_dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
+from lexiseg.core.cache_folder import default_cache
 from lexiseg.core.errors import InputError, UnknownNameError
+from lexiseg.data.trained_on import TrainedOn
 from lexiseg.engine.devices import choose_device as choose_device
+from lexiseg.inference.none_of_these import AbsentScores
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.methods.conse import ConSESettings
 from lexiseg.methods.groupvit.settings import SegmentSettings
@@ -27,7 +32,7 @@ from lexiseg.recipes.groupvit import build_groupvit
 from lexiseg.recipes.maskformer import build_maskformer
 from lexiseg.recipes.mini import MINI_WEIGHTS, build_mini
 from lexiseg.recipes.rim import build_rim
-from lexiseg.runs.folder import is_run_folder, load_run, read_recipe
+from lexiseg.runs.folder import TRAINED_ON, is_run_folder, load_run, read_recipe
 from lexiseg.runs.method_settings import NoSettings, change_settings
 from lexiseg.runs.retraining_folder import FIRST, SECOND
 
@@ -50,6 +55,9 @@ class RegisteredModel:
     weights: tuple[PipWeights, ...] = ()
     how_to_get: str = "pip install lexiseg"
 
+
+#: In the folder of a model, or beside its file.
+ABSENT_SCORES = "absent_scores.json"
 
 #: Models by the name we give them.
 MODELS: dict[str, RegisteredModel] = {
@@ -129,6 +137,7 @@ def build_trained(name: str, method: Any = None) -> Segmenter:
             fix="Use lexiseg.runs.folder.load_run to get the model as it is.",
         )
     model.name = name
+    model.trained_on = TrainedOn.read(folder / TRAINED_ON)
     model.method_settings = {
         **model.method_settings,
         "recipe": read_recipe(folder)[0],
@@ -232,7 +241,25 @@ def load(
     settings = change_settings(
         kind.settings(name), method_settings or {}, model=name, trained=kind.is_trained
     )
-    return kind.build(name, settings).to(place).eval().requires_grad_(False)
+    model = kind.build(name, settings).to(place).eval().requires_grad_(False)
+    model.absent_scores = next(filter(None, map(AbsentScores.load, _absent_scores_paths(name))), None)
+    return model
+
+
+def absent_scores_path(name: str) -> Path:
+    """Return where the scores of absent words of a model belong: in its folder, beside its file, else in the cache."""
+    place = Path(os.path.expanduser(name))
+    if name not in MODELS and place.is_dir():
+        return place / ABSENT_SCORES
+    if name not in MODELS and place.is_file():
+        return place.with_name(f"{place.name}.{ABSENT_SCORES}")
+    return default_cache() / "absent-scores" / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.json"
+
+
+def _absent_scores_paths(name: str) -> list[Path]:
+    """List where they may be: what a person has measured comes before what comes with the package."""
+    packaged = [Path(str(files("lexiseg.inference").joinpath(f"absent_scores/{name}.json")))]
+    return [absent_scores_path(name), *(packaged if name in MODELS else [])]
 
 
 def second_run(name: str) -> str:
