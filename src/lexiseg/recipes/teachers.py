@@ -24,7 +24,7 @@ from lexiseg.recipes.mini import build_mini
 #: Teachers that are no checkpoints: the made-up one of scenes, and the embedded model.
 SCENE_TEACHER, MINI = "scenes", "mini"
 #: As a teacher mini goes without the names it learnt from masks: a student has masks of its own.
-MINI_OF_NAMES = ConSESettings()
+MINI_OF_NAMES = ConSESettings(head="none")
 
 
 @dataclass(frozen=True, kw_only=True)
