@@ -10,6 +10,7 @@ from jaxtyping import Float64, Int64
 
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.errors import DatasetError, InputError
+from lexiseg.core.file_names import class_key
 from lexiseg.core.row_rle import encode_runs
 from lexiseg.data.labelled_dataset import LabelledDataset
 from lexiseg.data.trained_on import TrainedOn
@@ -80,9 +81,9 @@ def sweep_gamma(
         DatasetError: An image has no label map, or all classes or none had masks.
     """
     vocabulary = images.vocabulary
-    known = {name.casefold() for name in model.seen}
+    known = {class_key(name) for name in model.seen}
     sides = [
-        np.array([label for label, name in enumerate(vocabulary.names) if (name.casefold() in known) is seen])
+        np.array([label for label, name in enumerate(vocabulary.names) if (class_key(name) in known) is seen])
         for seen in (True, False)
     ]
     if not all(len(side) for side in sides):
