@@ -71,6 +71,22 @@ COMMANDS = {
     ),
 }
 
+_BEGINS_AGAIN = "Nothing of it is kept; the same command begins again."
+_GOES_ON = "What was finished is kept; the same command goes on from there."
+_WITH_RESUME = "What was finished is kept; the same command with --resume goes on from there."
+
+#: What Ctrl-C leaves, by command; actions that only show something have nothing to keep.
+AFTER_A_STOP = {
+    **dict.fromkeys(("segment", "predict", "ablate", "curate", "scenes", "references", "datasets"), _GOES_ON),
+    **dict.fromkeys(("train", "retrain", "distil"), _WITH_RESUME),
+    "evaluate": "Nothing of it is kept; lexiseg predict, then lexiseg score, goes on where it was stopped.",
+    **dict.fromkeys(
+        ("score", "calibrate", "protocols", "export", "gamma", "retrieve", "classify", "captions"),
+        _BEGINS_AGAIN,
+    ),
+    **dict.fromkeys(("models", "convert", "doctor"), _BEGINS_AGAIN),
+}
+
 FAILED = 1
 CANNOT_RUN = 2
 INTERRUPTED = 130
@@ -82,12 +98,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Exits with 0 when everything worked, 1 when some images failed or a check did, 2 when the
     command cannot run as given, 130 when stopped by Ctrl-C.
     """
+    given = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        code = _main(sys.argv[1:] if arguments is None else list(arguments))
+        code = _main(given)
         if sys.stdout is not None:
             sys.stdout.flush()
     except KeyboardInterrupt:
-        print("\nStopped. What was finished is kept; the same command goes on from there.", file=sys.stderr)
+        print(f"\nStopped. {AFTER_A_STOP.get(given[0] if given else '', _BEGINS_AGAIN)}", file=sys.stderr)
         code = INTERRUPTED
     except BrokenPipeError:  # what read our output has ended, as head does: nobody is left to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # no complaint at exit either
