@@ -27,31 +27,34 @@ OUT = Path("demo")
 
 
 def draw_sheet(
-    results: list[lexiseg.Segmentation], height: int = 250, gap: int = 12, per_row: int = 3
+    results: list[lexiseg.Segmentation], width: int = 1150, gap: int = 12, per_row: int = 3
 ) -> Image.Image:
-    """Put each photograph and its words over its result, all photographs at the same height."""
+    """Put each photograph and its words over its result; the photographs of a row are equally high and fill it."""
     font = ImageFont.load_default(size=17)
-    tiles = []
-    for result in results:
-        photograph = Image.fromarray(result.image)
-        overlay = result.overlay()
-        width = round(photograph.width * height / photograph.height)
-        tile = Image.new("RGB", (width, height * 2 + 70), "white")
-        tile.paste(photograph.resize((width, height)), (0, 0))
-        words = '"' + ", ".join(result.vocabulary.names) + '"'
-        ImageDraw.Draw(tile).text((2, height + 5), words, fill="black", font=font)
-        tile.paste(overlay.resize((width, round(overlay.height * width / overlay.width))), (0, height + 34))
-        tiles.append(tile)
-    rows = [tiles[start : start + per_row] for start in range(0, len(tiles), per_row)]
-    widths = [sum(tile.width + gap for tile in row) - gap for row in rows]
-    sheet = Image.new("RGB", (max(widths), sum(row[0].height + gap for row in rows) - gap), "white")
+    rows = []
+    for start in range(0, len(results), per_row):
+        tiles = [
+            (Image.fromarray(result.image), result.overlay(), ", ".join(result.vocabulary.names))
+            for result in results[start : start + per_row]
+        ]
+        aspects = sum(photograph.width / photograph.height for photograph, _, _ in tiles)
+        height = round((width - gap * (len(tiles) - 1)) / aspects)
+        row = Image.new("RGB", (width, height * 2 + 80), "white")
+        left = 0
+        for photograph, overlay, words in tiles:
+            across = round(photograph.width * height / photograph.height)
+            row.paste(photograph.resize((across, height)), (left, 0))
+            ImageDraw.Draw(row).text((left + 2, height + 5), f'"{words}"', fill="black", font=font)
+            row.paste(
+                overlay.resize((across, round(overlay.height * across / overlay.width))), (left, height + 34)
+            )
+            left += across + gap
+        rows.append(row)
+    sheet = Image.new("RGB", (width, sum(row.height for row in rows)), "white")
     top = 0
     for row in rows:
-        left = 0
-        for tile in row:
-            sheet.paste(tile, (left, top))
-            left += tile.width + gap
-        top += row[0].height + gap
+        sheet.paste(row, (0, top))
+        top += row.height
     return sheet
 
 

@@ -242,7 +242,9 @@ def with_head(method: ConSESettings) -> ConSE:
 
 
 @pytest.mark.parametrize("sizes", [(1.0, 9 / 14), (1.0,)])
-def test_words_that_the_head_has_no_name_for_keep_their_scores_and_the_best_of_the_others_keeps_its_own(sizes):
+def test_words_that_the_head_has_no_name_for_keep_their_scores_and_the_best_of_the_others_keeps_its_own(
+    sizes,
+):
     images, words = torch.rand(1, 3, 64, 96), ["cat", "kerb", "lamp post", "horse", "background"]
     scores = []
     for model in (
@@ -291,9 +293,7 @@ def test_sentences_and_whole_images_are_compared_without_the_head():
 
 def test_a_word_that_is_only_a_little_like_a_known_name_hears_nothing_of_the_head():
     embeddings = {
-        least: with_head(ConSESettings(min_head_similarity=least)).embed_texts(
-            ["cat"], "single"
-        )
+        least: with_head(ConSESettings(min_head_similarity=least)).embed_texts(["cat"], "single")
         for least in (0.5, 0.75)
     }
     assert embeddings[0.5][0, 1010] > 0.2  # "cat" is at 0.71 to "tabby cat"
