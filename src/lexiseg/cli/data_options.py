@@ -96,7 +96,6 @@ class DataOptions:
         _print_notes(data_warnings(folder))
         return folder
 
-
     def refuse_trained_on(self, segmenter: "Segmenter", dataset: "LabelledDataset") -> None:
         """Refuse to score images that the model was trained on, unless the person has chosen the split.
 
@@ -131,7 +130,10 @@ def refuse_trained_on(
     note = trained_on_note([files[place].stem for place in found], len(files))
     if not allowed:
         raise DatasetError(
-            doing=doing, found=note, expected="images that training has not seen (compared by content)", fix=fix
+            doing=doing,
+            found=note,
+            expected="images that training has not seen (compared by content)",
+            fix=fix,
         )
     _print_notes([note])
 

@@ -184,7 +184,8 @@ class Segment:
         console.print(f"{finished} segmented{kept}, {len(failed)} failed; results in {self.out}", **plain)
         if doubtful and len(jobs) > MAX_TABLES:
             console.print(
-                f"note: {doubtful:,} images perhaps show none of the words (absent_chance in their JSON)", **plain
+                f"note: {doubtful:,} images perhaps show none of the words (absent_chance in their JSON)",
+                **plain,
             )
         if self.overwrite and (others := count_other_results(self.out, request)):
             console.print(f"note: {others} results of other words or settings are still there", **plain)

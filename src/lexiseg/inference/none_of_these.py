@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Bool, Float32, Float64
 
 from lexiseg.core.atomic_write import atomic_path
 from lexiseg.core.errors import InputError
 from lexiseg.core.segmentation import DOUBTFUL_FROM
 from lexiseg.data.images import ImageSource
+from lexiseg.inference.decision import Decision
 from lexiseg.inference.settings import ENCODING_FIELDS, InferenceSettings
 
 if TYPE_CHECKING:
@@ -74,9 +75,7 @@ class AbsentScores:
         """Return the chance that the best of as many absent words scores as high in an image as these do."""
         return float(_chance(np.array([best_part(scores)]), self.image, num_words)[0])
 
-    def pixel_chances(
-        self, scores: Float32[np.ndarray, "*S"], num_words: int
-    ) -> Float64[np.ndarray, "*S"]:
+    def pixel_chances(self, scores: Float32[np.ndarray, "*S"], num_words: int) -> Float64[np.ndarray, "*S"]:
         """Return that chance for single pixels."""
         return _chance(scores, self.pixels, num_words)
 
@@ -106,6 +105,43 @@ class AbsentScores:
             return cls(**content)
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None
+
+
+def judge(
+    model: "Segmenter", decision: Decision, num_words: int, settings: InferenceSettings, *, is_tiled: bool
+) -> tuple[float | None, Bool[np.ndarray, "H W"] | None]:
+    """Return the chance that absent words score so in an image, and the pixels that are none of the words.
+
+    None for a chance that was not measured, and where no pixel is pointed out.
+
+    Args:
+        model: What decided.
+        decision: What it decided.
+        num_words: How many classes competed.
+        settings: Of this image.
+        is_tiled: Whether the image was seen in another way than those that were measured.
+
+    Raises:
+        InputError: Such pixels are to be labelled, and nothing tells them.
+    """
+    if settings.none_of_these == "off":
+        return None, None
+    measured = model.absent_scores
+    if measured is None or is_tiled or not measured.fits(model, settings):
+        if settings.none_of_these == "label" and decision.unknown is None and not is_tiled:
+            raise InputError(
+                doing=f"labelling what is none of the words with {model.name}",
+                found="a model whose scores of absent words were not measured with these settings",
+                expected="that measure: without it no score says that a word is not there",
+                fix=f"Run: lexiseg calibrate {model.name} --none PHOTOS; or leave out --unknown.",
+            )
+        return None, decision.unknown
+    chance = measured.image_chance(decision.scores, num_words)
+    # Single pixels score low where a word is there, too: they are pointed out where the whole image is doubtful.
+    if settings.none_of_these == "note" and chance <= DOUBTFUL_FROM:
+        return chance, decision.unknown
+    unknown = decision.scores <= measured.doubtful_score(num_words)
+    return chance, unknown if decision.unknown is None else unknown | decision.unknown
 
 
 def best_part(scores: Float32[np.ndarray, "H W"]) -> float:
@@ -156,7 +192,9 @@ def fit_absent_scores(
     if model.vocabulary is not None or len(words) < COMPETING:
         raise InputError(
             doing=f"measuring what absent words score with {model.name}",
-            found=f"{len(words)} words" if model.vocabulary is None else "a model with a fixed list of classes",
+            found=f"{len(words)} words"
+            if model.vocabulary is None
+            else "a model with a fixed list of classes",
             expected=f"at least {COMPETING} words, and a model that takes any",
             fix="Give more words, or another model.",
         )
@@ -188,9 +226,7 @@ def _quantiles(values: np.ndarray) -> tuple[float, ...]:
     return tuple(float(f"{value:.6g}") for value in np.quantile(values.astype(np.float64), _LEVELS))
 
 
-def _chance(
-    scores: np.ndarray, quantiles: Sequence[float], num_words: int
-) -> Float64[np.ndarray, "*S"]:
+def _chance(scores: np.ndarray, quantiles: Sequence[float], num_words: int) -> Float64[np.ndarray, "*S"]:
     """Return one minus the share of absent words' scores below, for the best of ``num_words``."""
     # How many quantiles are below, not up to: a score that many absent words have is no better than theirs.
     places = np.searchsorted(np.asarray(quantiles), scores, side="left")

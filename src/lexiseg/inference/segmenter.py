@@ -2,21 +2,23 @@
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, cast, overload
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Float32
 from torch import Tensor, nn
 
+from lexiseg.core.batch import Batch
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.errors import InputError
 from lexiseg.core.features import PatchFeatures
-from lexiseg.core.segmentation import DOUBTFUL_FROM, Segmentation
+from lexiseg.core.segmentation import Segmentation
 from lexiseg.core.vocabulary import Vocabulary, Words
 from lexiseg.data.images import ImageSource, load_image
 from lexiseg.data.trained_on import TrainedOn
@@ -28,18 +30,19 @@ from lexiseg.inference.class_names import (
     with_background,
 )
 from lexiseg.inference.decision import Decision, Redecision
-from lexiseg.inference.none_of_these import AbsentScores
+from lexiseg.inference.none_of_these import AbsentScores, judge
 from lexiseg.inference.predict import (
     ENCODE_BATCH,
     EncodedImage,
     best_classes,
-    choose_views,
     encode_images,
     grid_scores,
 )
 from lexiseg.inference.refine import refine_labels
 from lexiseg.inference.refine_crf import refine_labels_crf
-from lexiseg.inference.settings import ENCODING_FIELDS, InferenceSettings
+from lexiseg.inference.reuse import as_encoded, refuse_encoded_otherwise
+from lexiseg.inference.settings import InferenceSettings
+from lexiseg.inference.views import choose_views
 
 
 class Segmenter(nn.Module, ABC):
@@ -63,6 +66,7 @@ class Segmenter(nn.Module, ABC):
         notice: A sentence a person must know before trusting results, or None.
         method_settings: Settings of the method itself and fingerprints of its weights, for the
             record that goes with every result.
+        dtype: Precision in which images are encoded; everything else is computed in float32.
     """
 
     name: str
@@ -74,6 +78,7 @@ class Segmenter(nn.Module, ABC):
     absent_scores: AbsentScores | None = None
     notice: str | None = None
     method_settings: Mapping[str, Any] = MappingProxyType({})
+    dtype: torch.dtype = torch.float32
 
     @property
     @abstractmethod
@@ -117,7 +122,7 @@ class Segmenter(nn.Module, ABC):
         """Encode an image once, to ask ``segment`` for many vocabularies without doing it again.
 
         Args:
-            image: Path, PIL image, numpy ``H W 3`` uint8 or tensor ``3 H W``.
+            image: Path, PIL image, numpy ``H W 3`` uint8, tensor ``3 H W``, or the bytes of an image file.
             changes: Fields of ``InferenceSettings`` to change (size and windows matter here).
 
         Raises:
@@ -125,6 +130,12 @@ class Segmenter(nn.Module, ABC):
             InputError: A change cannot be used or would have no effect.
         """
         return self._encode([image], self._settings(changes))[0]
+
+    def forward(self, image: Any, words: Words | None = None, **changes: Any) -> Any:
+        """Segment, so that ``model(image, words)`` works; a batch of training goes to the method's loss."""
+        if isinstance(image, Batch):
+            return super().forward(image)  # type: ignore[misc]
+        return self.segment(image, words, **changes)
 
     @overload
     def segment(
@@ -134,25 +145,35 @@ class Segmenter(nn.Module, ABC):
     def segment(
         self, image: Sequence[ImageSource | EncodedImage], words: Words | None = None, **changes: Any
     ) -> list[Segmentation]: ...
+    @overload
+    def segment(
+        self, image: Iterator[ImageSource | EncodedImage], words: Words | None = None, **changes: Any
+    ) -> Iterator[Segmentation]: ...
     def segment(
         self,
-        image: ImageSource | EncodedImage | Sequence[ImageSource | EncodedImage],
+        image: ImageSource | EncodedImage | Sequence[Any] | Iterator[Any],
         words: Words | None = None,
+        *,
+        batch_size: int = ENCODE_BATCH,
+        all_scores: bool = False,
         **changes: Any,
-    ) -> Segmentation | list[Segmentation]:
+    ) -> Segmentation | list[Segmentation] | Iterator[Segmentation]:
         """Label every pixel of an image with one of the words.
 
         Args:
-            image: Path, PIL image, numpy ``H W 3`` uint8, tensor ``3 H W``, the result of
-                ``encode``, or a list of these, which are worked on a few at a time.
-            words: ``"cat, grass"``, a list of names, a mapping from name to synonyms, or a
-                ``Vocabulary``. None takes all classes of a model that has a fixed list of them.
+            image: Path, PIL image, numpy ``H W 3`` uint8, tensor ``3 H W``, the bytes of an image file or an open
+                one, the result of ``encode``, or a list or iterator of these.
+            words: ``"cat, grass"``, a list of names, a mapping from name to synonyms or from label to name
+                (``id2label``), or a ``Vocabulary``. None takes all classes of a model that has a fixed list of them.
+            batch_size: How many images of a list or iterator are encoded at a time.
+            all_scores: Keep the scores of all classes too, on the encoder's grid (``Segmentation.class_scores``).
             changes: Fields of ``InferenceSettings`` to change for this call, for example
                 ``background="threshold", threshold=0.2`` or ``refine="none"``. The size and windows
                 of an encoded image stay those it was encoded with.
 
         Returns:
-            One ``Segmentation`` at the image's original size; a list for a list.
+            One ``Segmentation`` at the image's original size; a list for a list; for an iterator, an iterator that
+            works on ``batch_size`` images when the next result is asked for.
 
         Raises:
             ImageError: An image cannot be read.
@@ -161,69 +182,76 @@ class Segmenter(nn.Module, ABC):
                 no effect or comes too late for an encoded image, or an image was encoded by another model.
         """
         settings = self._settings(changes)
-        is_batch = isinstance(image, Sequence) and not isinstance(image, str)
-        images = cast(list[ImageSource | EncodedImage], list(image) if is_batch else [image])  # type: ignore[arg-type]
-        for item in images:
-            if isinstance(item, EncodedImage):
-                self._refuse_encoded_otherwise(item, changes)
-        class_names = self.name_classes(self.own_words() if words is None else words, settings)
-        results = []
-        for start in range(0, len(images), ENCODE_BATCH):
-            block = images[start : start + ENCODE_BATCH]
-            fresh = iter(
-                self._encode([item for item in block if not isinstance(item, EncodedImage)], settings)
+        if batch_size < 1:
+            raise InputError(
+                doing="segmenting images",
+                found=f"batch_size = {batch_size}",
+                expected="1 or more",
+                fix="Leave it out for 8.",
             )
-            for item in block:
-                encoded = item if isinstance(item, EncodedImage) else next(fresh)
-                used = as_encoded(settings, encoded)
-                encoded = self.choose_views(encoded, class_names, used)
-                decision = self.decide(encoded, class_names, used)
-                chance, unknown = self._judge(decision, class_names, used, encoded)
-                label_map = decision.label_map(class_names, used)
-                if used.none_of_these == "label" and unknown is not None:
-                    label_map = np.where(unknown, np.uint16(IGNORE_INDEX), label_map)
-                results.append(
-                    Segmentation(
-                        label_map=label_map,
-                        score_map=decision.scores,
-                        vocabulary=class_names.vocabulary,
-                        image=encoded.image,
-                        source=encoded.source,
-                        settings=self._describe(used),
-                        unknown=unknown,
-                        absent_chance=chance,
-                        tiling=encoded.tiling,
-                    )
-                )
-        return results if is_batch else results[0]
+        is_sequence = isinstance(image, Sequence) and not isinstance(image, str | bytes)
+        # An open file is an iterator too, of lines: it is one image.
+        is_stream = isinstance(image, Iterator) and not hasattr(image, "read")
+        images: Iterable[Any] = cast(Iterable[Any], image) if is_sequence or is_stream else [image]
+        if not is_stream:  # wrong arguments are refused before the first image is worked on
+            for item in cast(Sequence[Any], images):
+                refuse_encoded_otherwise(item, self.name, changes)
+        class_names = self.name_classes(self.own_words() if words is None else words, settings)
+        results = (
+            result
+            for block in _blocks(images, batch_size)
+            for result in self._segment_block(block, class_names, settings, changes, all_scores)
+        )
+        if is_stream:
+            return results
+        found = list(results)
+        return found if is_sequence else found[0]
 
-    def _judge(
-        self, decision: Decision, class_names: ClassNames, settings: InferenceSettings, encoded: EncodedImage
-    ) -> tuple[float | None, Bool[np.ndarray, "H W"] | None]:
-        """Return the chance that an image scores so by absent words, and the pixels that are none of the words.
+    def _segment_block(
+        self,
+        block: list[Any],
+        class_names: ClassNames,
+        settings: InferenceSettings,
+        changes: Mapping[str, Any],
+        all_scores: bool,
+    ) -> Iterator[Segmentation]:
+        for item in block:
+            refuse_encoded_otherwise(item, self.name, changes)
+        fresh = iter(self._encode([item for item in block if not isinstance(item, EncodedImage)], settings))
+        for item in block:
+            encoded = item if isinstance(item, EncodedImage) else next(fresh)
+            used = as_encoded(settings, encoded)
+            encoded = self.choose_views(encoded, class_names, used)
+            decision = self.decide(encoded, class_names, used)
+            count, is_tiled = len(class_names.counts), encoded.tiling is not None
+            chance, unknown = judge(self, decision, count, used, is_tiled=is_tiled)
+            label_map = decision.label_map(class_names, used)
+            if used.none_of_these == "label" and unknown is not None:
+                label_map = np.where(unknown, np.uint16(IGNORE_INDEX), label_map)
+            yield Segmentation(
+                label_map=label_map,
+                score_map=decision.scores,
+                vocabulary=class_names.vocabulary,
+                image=encoded.image,
+                source=encoded.source,
+                settings=self._describe(used),
+                unknown=unknown,
+                absent_chance=chance,
+                tiling=encoded.tiling,
+                class_scores=self._scores_of_all(encoded, class_names, used) if all_scores else None,
+            )
 
-        Raises:
-            InputError: These are to be labelled, and nothing tells them.
-        """
-        if settings.none_of_these == "off":
-            return None, None
-        measured = self.absent_scores
-        if measured is None or encoded.tiling is not None or not measured.fits(self, settings):
-            if settings.none_of_these == "label" and decision.unknown is None and encoded.tiling is None:
-                raise InputError(
-                    doing=f"labelling what is none of the words with {self.name}",
-                    found="a model whose scores of absent words were not measured with these settings",
-                    expected="that measure: without it no score says that a word is not there",
-                    fix=f"Run: lexiseg calibrate {self.name} --none PHOTOS; or leave out --unknown.",
-                )
-            return None, decision.unknown
-        count = len(class_names.counts)
-        chance = measured.image_chance(decision.scores, count)
-        # Single pixels score low where a word is there, too: they are pointed out where the whole image is doubtful.
-        if settings.none_of_these == "note" and chance <= DOUBTFUL_FROM:
-            return chance, decision.unknown
-        unknown = decision.scores <= measured.doubtful_score(count)
-        return chance, unknown if decision.unknown is None else unknown | decision.unknown
+    def _scores_of_all(
+        self, encoded: EncodedImage, class_names: ClassNames, settings: InferenceSettings
+    ) -> Float32[np.ndarray, "K h w"]:
+        how = {"settings": settings, "independent_classes": self.independent_classes}
+        names, counts = class_names.embeddings, class_names.counts
+        scores = grid_scores(encoded, self.class_scores, names, counts, **how)  # type: ignore[arg-type]
+        shape = (len(class_names.vocabulary), *scores.shape[1:])
+        # A background that goes by a threshold is what scores below it.
+        found = np.full(shape, np.nan if settings.threshold is None else settings.threshold, np.float32)
+        found[list(class_names.labels)] = scores.float().cpu().numpy()
+        return found
 
     def own_words(self) -> Vocabulary:
         """Return the classes that are labelled where no words are given.
@@ -336,7 +364,7 @@ class Segmenter(nn.Module, ABC):
                 doing=f"changing the numbers of the model {self.name}",
                 found=f"{dtype}, as by .half(), .bfloat16() or .to({dtype})",
                 expected="float32, in which normalisation, comparison and upsampling are computed",
-                fix="Leave it out. On a GPU, torch.set_float32_matmul_precision('high') is faster.",
+                fix=f'Load it with lexiseg.load(…, dtype="{str(dtype).removeprefix("torch.")}"), which encodes images so.',
             )
         return super()._apply(fn, *arguments, **keywords)  # type: ignore[no-untyped-call]
 
@@ -347,6 +375,8 @@ class Segmenter(nn.Module, ABC):
 
     def _describe(self, settings: InferenceSettings) -> dict[str, Any]:
         facts = {"model": self.name, **asdict(settings), "method": dict(self.method_settings)}
+        if self.dtype is not torch.float32:
+            facts["dtype"] = str(self.dtype).removeprefix("torch.")
         if self.applies:
             facts["applies"] = self.applies
         return json.loads(json.dumps(facts))  # plain values, equal to what is read back from a file
@@ -360,27 +390,11 @@ class Segmenter(nn.Module, ABC):
             stride=self.stride,
             settings=settings,
             device=next(iter(self.parameters()), torch.empty(0)).device,
+            dtype=self.dtype,
         )
 
-    def _refuse_encoded_otherwise(self, encoded: EncodedImage, changes: Mapping[str, Any]) -> None:
-        if encoded.model != self.name:
-            raise _encoded_otherwise(f"features of {encoded.model}", f"features of {self.name}")
-        for name in ENCODING_FIELDS:
-            there = getattr(encoded.settings, name)
-            if name in changes and changes[name] != there:
-                found = f"{name} = {changes[name]!r} for an image encoded with {there!r}"
-                raise _encoded_otherwise(found, "the same, because size and windows are fixed by then")
 
-
-def as_encoded(settings: InferenceSettings, encoded: EncodedImage) -> InferenceSettings:
-    """Return the settings that really apply to an encoded image: its own size and windows."""
-    return replace(settings, **{name: getattr(encoded.settings, name) for name in ENCODING_FIELDS})
-
-
-def _encoded_otherwise(found: str, expected: str) -> InputError:
-    return InputError(
-        doing="segmenting an encoded image",
-        found=found,
-        expected=expected,
-        fix="Encode the image again, with this model and these settings, or give it without encoding.",
-    )
+def _blocks(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    waiting = iter(items)
+    while block := list(islice(waiting, size)):
+        yield block

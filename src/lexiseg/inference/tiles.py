@@ -106,5 +106,8 @@ def _grid(size: tuple[int, int], side: int, step: int) -> tuple[Window, ...]:
 
 def _even_starts(length: int, side: int, step: int) -> tuple[int, ...]:
     count = len(window_starts(length, side, step))
-    return tuple(round(index * (length - side) / max(1, count - 1)) for index in range(count)) if count > 1 else (0,)
-
+    return (
+        tuple(round(index * (length - side) / max(1, count - 1)) for index in range(count))
+        if count > 1
+        else (0,)
+    )

@@ -115,9 +115,9 @@ def stitch_band(
         inside = (top - window.top, bottom - window.top)
         columns = slice(window.left, window.left + window.width)
         values = resize_rows(window_scores, (window.height, window.width), inside)
-        weight = (
-            pixel_weights(weights[index], values) if weights else _weights(window, blend, values)
-        )[slice(*inside)]
+        weight = (pixel_weights(weights[index], values) if weights else _weights(window, blend, values))[
+            slice(*inside)
+        ]
         total = totals[top - start : bottom - start, columns]
         total += weight
         # A running mean, not a sum that is divided in the end: equal scores are then kept exactly.

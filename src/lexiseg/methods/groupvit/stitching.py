@@ -119,8 +119,7 @@ def thresholds(
     """
     steps = torch.unique(torch.cat(list(kept)))
     votes = [
-        replace(each, scores=(own[:, None] <= steps).float())
-        for each, own in zip(named, kept, strict=True)
+        replace(each, scores=(own[:, None] <= steps).float()) for each, own in zip(named, kept, strict=True)
     ]
     size = (best.shape[0], best.shape[1])
     found = np.ones(size, np.float32)
