@@ -38,7 +38,7 @@ def quietly() -> Iterator[None]:
     """Print nothing on standard output, and no notes on standard error, while the block runs."""
     before = sys.stderr
     with redirect_stdout(StringIO()):
-        sys.stderr = WithoutNotes(before)  # type: ignore[assignment]
+        sys.stderr = WithoutNotes(before)
         try:
             yield
         finally:

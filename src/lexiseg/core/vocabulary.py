@@ -126,7 +126,7 @@ class Vocabulary:
                     _listed(split_words(more) if isinstance(more, str) else more, f"the synonyms of {name!r}")
                     for name, more in words.items()
                 )
-                return cls(names=tuple(words), synonyms=synonyms)
+                return cls(names=tuple(words), synonyms=synonyms)  # type: ignore[arg-type]  # a wrong name is refused
             case _:
                 return cls(names=_listed(words, "words"))
 
@@ -142,7 +142,7 @@ class Vocabulary:
                 be used.
         """
         try:
-            text = path.read_text(encoding="utf-8-sig")
+            text = Path(path).read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise VocabularyError(
                 doing=f"reading the classes file {path}",

@@ -116,7 +116,7 @@ def load_image(source: ImageSource, value_range: ValueRange | None = None) -> UI
                 return _from_pil(source, name, value_range)
         case str() | Path():
             return _from_file(source, value_range)
-        case bytes() | bytearray() | memoryview():
+        case bytes():
             return _from_bytes(io.BytesIO(source), f"{len(source):,} bytes", value_range)
         case _ if hasattr(source, "read"):
             return _from_bytes(source, "an open file", value_range)

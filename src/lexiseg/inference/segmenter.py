@@ -131,11 +131,10 @@ class Segmenter(nn.Module, ABC):
         """
         return self._encode([image], self._settings(changes))[0]
 
-    def forward(self, image: Any, words: Words | None = None, **changes: Any) -> Any:
-        """Segment, so that ``model(image, words)`` works; a batch of training goes to the method's loss."""
-        if isinstance(image, Batch):
-            return super().forward(image)  # type: ignore[misc]
-        return self.segment(image, words, **changes)
+    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+        """Segment, as ``segment`` does; a batch of training goes to the method's loss."""
+        is_training = bool(arguments) and isinstance(arguments[0], Batch)
+        return super().__call__(*arguments) if is_training else self.segment(*arguments, **keywords)
 
     @overload
     def segment(
