@@ -21,7 +21,7 @@ from lexiseg.cli.options import (
 )
 from lexiseg.cli.progress import progress
 from lexiseg.cli.result_folder import claimed, count_other_results
-from lexiseg.core.errors import ImageError, InputError, LexisegError, OutputError
+from lexiseg.core.errors import ImageError, InputError, OutputError
 from lexiseg.core.result_files import image_facts
 
 if TYPE_CHECKING:
@@ -134,10 +134,11 @@ class Segment:
             request["settings"]["value_range"] = self.value_range
         console = Console()
         totals: dict[str, list[float]] = {}
-        failed: list[tuple[Path, LexisegError]] = []
+        # Texts: an error holds on to all that its frames held, words' embeddings too.
+        failed: list[tuple[Path, str]] = []
         skipped = doubtful = 0
         # Words that cannot be used must not claim the folder.
-        segmenter.name_classes(vocabulary, segmenter.settings.changed(**changes))
+        class_names = segmenter.name_classes(vocabulary, segmenter.settings.changed(**changes))
         with (
             claimed(self.out, request, [stem for _, stem in jobs], overwrite=self.overwrite),
             ThreadPoolExecutor(max_workers=1) as writer,
@@ -154,14 +155,14 @@ class Segment:
                     continue
                 try:
                     image: ImageSource = path if value_range is None else load_image(path, value_range)
-                    segmentation = segmenter.segment(image, vocabulary, **changes)
+                    segmentation = segmenter.segment(image, class_names, **changes)
                     if value_range is not None:
                         settings = {**segmentation.settings, "value_range": self.value_range}
                         segmentation = replace(segmentation, source=path, settings=settings)
                     if self.explain and isinstance(segmenter, ExplainingModel):
                         segmenter.write_explanation(path, vocabulary, sheet)
                 except ImageError as error:
-                    failed.append((path, error))
+                    failed.append((path, f"{error.found}. {error.fix}"))
                     advance()
                     continue
                 if writing is not None:  # at most one image waits
@@ -192,11 +193,11 @@ class Segment:
         if passed_over:
             print(f"note: not looked at: {passed_over.text()}", file=sys.stderr)
         for path, problem in failed:
-            console.print(f"  failed: {path}: {problem.found}. {problem.fix}", style="red", **plain)
+            console.print(f"  failed: {path}: {problem}", style="red", **plain)
         return 1 if failed else 0
 
 
-def _finish(path: Path, writing: "Future[dict[str, Path]]", failed: list[tuple[Path, LexisegError]]) -> None:
+def _finish(path: Path, writing: "Future[dict[str, Path]]", failed: list[tuple[Path, str]]) -> None:
     """Wait until an image's results are written; a full disk stops the run, a bad name does not."""
     try:
         writing.result()
@@ -205,9 +206,7 @@ def _finish(path: Path, writing: "Future[dict[str, Path]]", failed: list[tuple[P
         if not isinstance(cause, OSError) or cause.errno not in _BAD_NAME:
             raise
         fix = "Rename the image, or choose another folder with --out."
-        failed.append(
-            (path, OutputError(doing=error.doing, found=error.found, expected=error.expected, fix=fix))
-        )
+        failed.append((path, f"{error.found}. {fix}"))
 
 
 def print_shares(console: "Console", segmentation: "Segmentation", path: Path) -> None:

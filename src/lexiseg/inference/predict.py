@@ -156,14 +156,14 @@ def best_classes(
     """
     size = (encoded.image.shape[0], encoded.image.shape[1])
     best = RunningBest.empty(size)
-    joint = None if independent_classes else _window_scores(encoded, score, embeddings)
-    for classes, names in _chunks(names_per_class, names_per_chunk(encoded, settings)):
+    joint = None if independent_classes else window_scores(encoded, score, embeddings)
+    for classes, names in chunks(names_per_class, names_per_chunk(encoded, settings)):
         found = (
-            _window_scores(encoded, score, embeddings[names])
+            window_scores(encoded, score, embeddings[names])
             if joint is None
             else [scores[names] for scores in joint]
         )
-        found = [_over_names(scores, names_per_class[classes], settings.synonyms) for scores in found]
+        found = [over_names(scores, names_per_class[classes], settings.synonyms) for scores in found]
         if len(found) == 1:
             resize_argmax(found[0], size, class_offset=classes.start, into=best)
             continue
@@ -211,11 +211,11 @@ def grid_scores(
     starts = np.concatenate([[0], np.cumsum(names_per_class)])
     rows = torch.as_tensor(np.concatenate([np.arange(starts[k], starts[k + 1]) for k in classes]))
     if independent_classes:
-        found = _window_scores(encoded, score, embeddings[rows.to(embeddings.device)])
+        found = window_scores(encoded, score, embeddings[rows.to(embeddings.device)])
     else:
-        found = [scores[rows.to(scores.device)] for scores in _window_scores(encoded, score, embeddings)]
+        found = [scores[rows.to(scores.device)] for scores in window_scores(encoded, score, embeddings)]
     counts = [names_per_class[k] for k in classes]
-    found = [_over_names(scores, counts, settings.synonyms) for scores in found]
+    found = [over_names(scores, counts, settings.synonyms) for scores in found]
     if len(found) == 1:
         return found[0]
     stride = encoded.features[0].stride
@@ -260,13 +260,14 @@ def _layout(size: tuple[int, int], stride: int, settings: InferenceSettings) -> 
     return windows(size, settings.window, settings.window_stride or max(stride, settings.window // 2))
 
 
-def _window_scores(
+def window_scores(
     encoded: EncodedImage, score: Score, embeddings: Float[Tensor, "S D"]
 ) -> list[Float[Tensor, "S _ _"]]:
+    """Score names on the grid of every window."""
     return [score(features, embeddings)[0] for features in encoded.features]
 
 
-def _over_names(
+def over_names(
     scores: Float[Tensor, "S h w"], names_per_class: Sequence[int], reduction: str
 ) -> Float[Tensor, "K h w"]:
     """Reduce the scores of each class's names to one."""
@@ -285,7 +286,7 @@ def names_per_chunk(encoded: EncodedImage, settings: InferenceSettings) -> int:
     return max(1, settings.memory_mb * 2**20 // (4 * 3 * cells))  # scores, and copies on the way
 
 
-def _chunks(names_per_class: Sequence[int], max_names: int) -> Iterator[tuple[slice, slice]]:
+def chunks(names_per_class: Sequence[int], max_names: int) -> Iterator[tuple[slice, slice]]:
     """Cut the vocabulary into runs of classes with at most ``max_names`` names (one class at least)."""
     start_class = start_name = name = 0
     for label, count in enumerate(names_per_class):

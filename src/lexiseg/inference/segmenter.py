@@ -4,18 +4,16 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, cast, overload
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from lexiseg.core.batch import Batch
-from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.errors import InputError
 from lexiseg.core.features import PatchFeatures
 from lexiseg.core.segmentation import Segmentation
@@ -30,7 +28,7 @@ from lexiseg.inference.class_names import (
     with_background,
 )
 from lexiseg.inference.decision import Decision, Redecision
-from lexiseg.inference.none_of_these import AbsentScores, judge
+from lexiseg.inference.none_of_these import AbsentScores
 from lexiseg.inference.predict import (
     ENCODE_BATCH,
     EncodedImage,
@@ -38,9 +36,11 @@ from lexiseg.inference.predict import (
     encode_images,
     grid_scores,
 )
+from lexiseg.inference.probability import decide_by_probability
 from lexiseg.inference.refine import refine_labels
 from lexiseg.inference.refine_crf import refine_labels_crf
-from lexiseg.inference.reuse import as_encoded, refuse_encoded_otherwise
+from lexiseg.inference.results import blocks_of, segment_block
+from lexiseg.inference.reuse import refuse_encoded_otherwise
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.inference.views import choose_views
 
@@ -58,6 +58,8 @@ class Segmenter(nn.Module, ABC):
         settings: Defaults of this model; ``segment`` takes any of their fields as keywords.
         independent_classes: A class's score does not depend on the other classes, so scores may
             be computed for a part of the vocabulary at a time.
+        has_probabilities: Labels come from the scores of all names at every pixel, which a softmax makes probabilities
+            of; a method that decides otherwise says no.
         applies: Steps beyond the common path that the method takes itself, by their keys in the protocols
             that list them.
         vocabulary: The classes of a model that has a fixed list of them; None for one that takes any words.
@@ -72,6 +74,7 @@ class Segmenter(nn.Module, ABC):
     name: str
     settings: InferenceSettings
     independent_classes: bool = True
+    has_probabilities: bool = True
     applies: tuple[str, ...] = ()
     vocabulary: Vocabulary | None = None
     trained_on: TrainedOn | None = None
@@ -138,20 +141,26 @@ class Segmenter(nn.Module, ABC):
 
     @overload
     def segment(
-        self, image: ImageSource | EncodedImage, words: Words | None = None, **changes: Any
+        self, image: ImageSource | EncodedImage, words: Words | ClassNames | None = None, **changes: Any
     ) -> Segmentation: ...
     @overload
     def segment(
-        self, image: Sequence[ImageSource | EncodedImage], words: Words | None = None, **changes: Any
+        self,
+        image: Sequence[ImageSource | EncodedImage],
+        words: Words | ClassNames | None = None,
+        **changes: Any,
     ) -> list[Segmentation]: ...
     @overload
     def segment(
-        self, image: Iterator[ImageSource | EncodedImage], words: Words | None = None, **changes: Any
+        self,
+        image: Iterator[ImageSource | EncodedImage],
+        words: Words | ClassNames | None = None,
+        **changes: Any,
     ) -> Iterator[Segmentation]: ...
     def segment(
         self,
         image: ImageSource | EncodedImage | Sequence[Any] | Iterator[Any],
-        words: Words | None = None,
+        words: Words | ClassNames | None = None,
         *,
         batch_size: int = ENCODE_BATCH,
         all_scores: bool = False,
@@ -164,6 +173,7 @@ class Segmenter(nn.Module, ABC):
                 one, the result of ``encode``, or a list or iterator of these.
             words: ``"cat, grass"``, a list of names, a mapping from name to synonyms or from label to name
                 (``id2label``), or a ``Vocabulary``. None takes all classes of a model that has a fixed list of them.
+                For many calls with the same words, what ``name_classes`` gives for them and the same settings.
             batch_size: How many images of a list or iterator are encoded at a time.
             all_scores: Keep the scores of all classes too, on the encoder's grid (``Segmentation.class_scores``).
             changes: Fields of ``InferenceSettings`` to change for this call, for example
@@ -195,62 +205,19 @@ class Segmenter(nn.Module, ABC):
         if not is_stream:  # wrong arguments are refused before the first image is worked on
             for item in cast(Sequence[Any], images):
                 refuse_encoded_otherwise(item, self.name, changes)
-        class_names = self.name_classes(self.own_words() if words is None else words, settings)
+        if isinstance(words, ClassNames):
+            class_names = words
+        else:
+            class_names = self.name_classes(self.own_words() if words is None else words, settings)
         results = (
             result
-            for block in _blocks(images, batch_size)
-            for result in self._segment_block(block, class_names, settings, changes, all_scores)
+            for block in blocks_of(images, batch_size)
+            for result in segment_block(self, block, class_names, settings, changes, all_scores=all_scores)
         )
         if is_stream:
             return results
         found = list(results)
         return found if is_sequence else found[0]
-
-    def _segment_block(
-        self,
-        block: list[Any],
-        class_names: ClassNames,
-        settings: InferenceSettings,
-        changes: Mapping[str, Any],
-        all_scores: bool,
-    ) -> Iterator[Segmentation]:
-        for item in block:
-            refuse_encoded_otherwise(item, self.name, changes)
-        fresh = iter(self._encode([item for item in block if not isinstance(item, EncodedImage)], settings))
-        for item in block:
-            encoded = item if isinstance(item, EncodedImage) else next(fresh)
-            used = as_encoded(settings, encoded)
-            encoded = self.choose_views(encoded, class_names, used)
-            decision = self.decide(encoded, class_names, used)
-            count, is_tiled = len(class_names.counts), encoded.tiling is not None
-            chance, unknown = judge(self, decision, count, used, is_tiled=is_tiled)
-            label_map = decision.label_map(class_names, used)
-            if used.none_of_these == "label" and unknown is not None:
-                label_map = np.where(unknown, np.uint16(IGNORE_INDEX), label_map)
-            yield Segmentation(
-                label_map=label_map,
-                score_map=decision.scores,
-                vocabulary=class_names.vocabulary,
-                image=encoded.image,
-                source=encoded.source,
-                settings=self._describe(used),
-                unknown=unknown,
-                absent_chance=chance,
-                tiling=encoded.tiling,
-                class_scores=self._scores_of_all(encoded, class_names, used) if all_scores else None,
-            )
-
-    def _scores_of_all(
-        self, encoded: EncodedImage, class_names: ClassNames, settings: InferenceSettings
-    ) -> Float32[np.ndarray, "K h w"]:
-        how = {"settings": settings, "independent_classes": self.independent_classes}
-        names, counts = class_names.embeddings, class_names.counts
-        scores = grid_scores(encoded, self.class_scores, names, counts, **how)  # type: ignore[arg-type]
-        shape = (len(class_names.vocabulary), *scores.shape[1:])
-        # A background that goes by a threshold is what scores below it.
-        found = np.full(shape, np.nan if settings.threshold is None else settings.threshold, np.float32)
-        found[list(class_names.labels)] = scores.float().cpu().numpy()
-        return found
 
     def own_words(self) -> Vocabulary:
         """Return the classes that are labelled where no words are given.
@@ -285,7 +252,10 @@ class Segmenter(nn.Module, ABC):
         vocabulary = self.full_vocabulary(words, settings)
         labels = competing_labels(vocabulary, settings)
         self.check_vocabulary(vocabulary.subset(labels))
-        class_names = name_classes(vocabulary, labels, self.embed_texts, settings.prompts)
+        by_words = settings.background == "words"
+        class_names = name_classes(
+            vocabulary, labels, self.embed_texts, settings.prompts, background_words=by_words
+        )
         refuse_alike(class_names, self.is_missing(class_names.embeddings))
         return class_names
 
@@ -313,6 +283,8 @@ class Segmenter(nn.Module, ABC):
             settings: The settings that apply to this image.
         """
         how: dict[str, Any] = {"settings": settings, "independent_classes": self.independent_classes}
+        if settings.is_by_probability or settings.min_area_share is not None:
+            return decide_by_probability(encoded, self.class_scores, class_names, **how)
         embeddings, counts = class_names.embeddings, class_names.counts
         labels = np.asarray(class_names.labels, np.uint16)
         best = best_classes(encoded, self.class_scores, embeddings, counts, **how)
@@ -331,9 +303,23 @@ class Segmenter(nn.Module, ABC):
     def refuse_settings(self, settings: InferenceSettings) -> None:
         """Refuse settings that the method cannot follow, before anything is encoded.
 
+        A method that overrides this asks this one too.
+
         Raises:
             InputError: It cannot; the message says what it can.
         """
+        asked = [
+            name for name in ("min_probability", "min_area_share") if getattr(settings, name) is not None
+        ]
+        if settings.background == "probability":
+            asked.insert(0, "background probability")
+        if asked and not self.has_probabilities:
+            raise InputError(
+                doing=f"labelling with {self.name}",
+                found=f"{', '.join(asked)}, which need the score of every name at every pixel",
+                expected="settings of a method that decides so: this one decides by regions or by the whole image",
+                fix="Leave it out; --background threshold or name may do.",
+            )
 
     def redecisions(self, settings: InferenceSettings) -> frozenset[Redecision]:
         """Return what may be decided again from the scores that a run with these settings keeps.
@@ -343,7 +329,9 @@ class Segmenter(nn.Module, ABC):
         which says nothing of a background that competed. Where scores depend on what else is asked for,
         nothing is known of a run without the background.
         """
-        if settings.background == "name" and not self.independent_classes:
+        if settings.is_by_probability or settings.min_area_share is not None:
+            return frozenset()  # kept scores are of the best few names, and of classes that were left out
+        if settings.background in ("name", "words") and not self.independent_classes:
             return frozenset()
         if settings.refine == "none" or settings.background == "threshold":
             return frozenset({"threshold", "drop_background"})
@@ -391,9 +379,3 @@ class Segmenter(nn.Module, ABC):
             device=next(iter(self.parameters()), torch.empty(0)).device,
             dtype=self.dtype,
         )
-
-
-def _blocks(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    waiting = iter(items)
-    while block := list(islice(waiting, size)):
-        yield block

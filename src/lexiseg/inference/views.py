@@ -1,16 +1,21 @@
-"""Which views of a tiled image decide; see ``inference.tiles``."""
+"""What an encoded image says as a whole: which views of a tiled one decide, and the scores of all classes."""
 
 from dataclasses import replace
 from functools import reduce
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 from torch import Tensor
 
-from lexiseg.inference.predict import EncodedImage, Score, names_per_chunk
+from lexiseg.inference.class_names import ClassNames
+from lexiseg.inference.predict import EncodedImage, Score, grid_scores, names_per_chunk
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.inference.tiles import MUCH_HIGHER
+
+if TYPE_CHECKING:
+    from lexiseg.inference.segmenter import Segmenter
 
 
 @torch.inference_mode()
@@ -53,3 +58,21 @@ def choose_views(
         tiling={**facts, "views": "windows"},
         num_whole=0,
     )
+
+
+def scores_of_all(
+    model: "Segmenter", encoded: EncodedImage, class_names: ClassNames, settings: InferenceSettings
+) -> Float32[np.ndarray, "K h w"]:
+    """Score every class of the vocabulary on the encoder's grid; a background by a threshold scores the threshold."""
+    scores = grid_scores(
+        encoded,
+        model.class_scores,
+        class_names.embeddings,
+        class_names.counts,
+        settings=settings,
+        independent_classes=model.independent_classes,
+    )
+    shape = (len(class_names.vocabulary), *scores.shape[1:])
+    found = np.full(shape, np.nan if settings.threshold is None else settings.threshold, np.float32)
+    found[list(class_names.labels)] = scores.float().cpu().numpy()
+    return found

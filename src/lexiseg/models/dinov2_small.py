@@ -278,7 +278,8 @@ def _convert(onnx: Path, folder: Path) -> Path:
                 with atomic_path(fresh / file) as temporary:  # with the rights that files here usually have
                     save_file(tensors, temporary, metadata={"format": "pt"})
             for file, settings in _SETTINGS.items():
-                (fresh / file).write_text(json.dumps(settings, indent=2) + "\n")
+                with atomic_path(fresh / file) as temporary:
+                    temporary.write_text(json.dumps(settings, indent=2) + "\n")
             _check_converted(fresh)
             if folder.exists():  # altered, or another process was faster
                 folder.rename(Path(scratch, "before"))

@@ -1,7 +1,6 @@
 """Load a model from one string, with its method's settings changed by name.
 
-``MODELS`` has the names we give, ``CHECKPOINTS`` the families of published checkpoints, ``MODEL_KINDS`` all that a string
-can name. ``lexiseg models``, ``doctor``, messages and contract tests read them.
+``MODELS`` has the names we give, ``CHECKPOINTS`` the families of published checkpoints, ``MODEL_KINDS`` all kinds of names.
 """
 
 import os
@@ -25,7 +24,7 @@ from lexiseg.models.checkpoint import fingerprint, read_config
 from lexiseg.models.hub import KNOWN_WEIGHTS, is_cached, resolve_checkpoint
 from lexiseg.models.hub_files import how_to_get
 from lexiseg.models.pip_weights import PipWeights
-from lexiseg.recipes.dense_similarity import build_dense_similarity
+from lexiseg.recipes.dense_similarity import DenseSettings, build_dense_similarity
 from lexiseg.recipes.groupvit import build_groupvit
 from lexiseg.recipes.maskformer import build_maskformer
 from lexiseg.recipes.mini import MINI_WEIGHTS, build_mini
@@ -68,7 +67,8 @@ MODELS: dict[str, RegisteredModel] = {
 }
 
 _DENSE_SIMILARITY = RegisteredModel(
-    build=lambda name, _: build_dense_similarity(name),
+    build=build_dense_similarity,
+    settings=DenseSettings,
     summary="dense similarity, from image-text pairs",
 )
 
@@ -230,7 +230,7 @@ def load(
         retired: Arguments of earlier versions; refused with the new spelling.
 
     Raises:
-        UnknownNameError: It is none of these, or has no setting of that name.
+        UnknownNameError: It is none of these, or has no such setting.
         InputError: It is not a name at all, is a run of something that cannot segment, a setting cannot have
             that value or is fixed by trained weights, or the device cannot be used.
         MissingWeightsError: The weights are not on this machine and cannot be fetched.

@@ -79,6 +79,7 @@ class GroupViT(Segmenter, ContrastiveTrainable):
     """
 
     independent_classes = False
+    has_probabilities = False
 
     def __init__(
         self,
@@ -158,6 +159,7 @@ class GroupViT(Segmenter, ContrastiveTrainable):
 
     def refuse_settings(self, settings: InferenceSettings) -> None:
         """Refuse windows that are weighed by distance, and thresholds that no affinity reaches."""
+        super().refuse_settings(settings)
         if settings.window is not None and settings.blend != "mean":
             raise _refused(
                 f"blend = {settings.blend!r}",

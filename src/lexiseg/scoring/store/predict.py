@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -107,17 +106,16 @@ def _predict(
     classes = dataset.vocabulary
     if protocol is not None:
         fixed = dict(protocol.inference)
-        if changes.get("background", "threshold") != "threshold":
-            fixed.pop("threshold", None)  # left without effect by the other background asked for
+        if changes.get("background", fixed.get("background")) != fixed.get("background"):
+            for name in ("threshold", "min_probability", "logit_scale"):
+                fixed.pop(name, None)  # left without effect by the other background asked for
         if "window" in changes and changes["window"] is None:
             fixed.pop("window_stride", None)
         changes = fixed | changes
         names = names_for(protocol, classes)
     else:
         names = PromptedClasses(classes, tuple(range(len(classes))))
-    if changes.get("window") is not None:
-        changes = {"tiles": "off", **changes}
-    settings = replace(segmenter.settings, **changes)
+    settings = segmenter.settings.changed(**changes)
     segmenter.refuse_settings(settings)
     class_names = segmenter.name_classes(names.vocabulary, settings)
     asked = class_names.vocabulary
