@@ -2,8 +2,8 @@
 
     python benchmarks/accuracy/none_of_these.py ../shared/data
 
-Fits what absent words score on every third photograph of coco-things-free (labels unused), writes it into the package,
-and measures on coco-free and coco-free-2: lists of three words of the 129, with one that is there or with none. Intervals:
+Fits what absent words score on every fourth photograph of coco-things-free (labels unused), writes it into the package,
+and measures on every second photograph of coco-free and coco-free-2: lists of three words of the 129, with one that is there or with none. Intervals:
 2.5 to 97.5 % of 1,000 draws of photographs. Writes none_of_these.json beside this file.
 """
 
@@ -30,7 +30,7 @@ def measure(model, folders: list[Path]) -> dict:
     for folder in folders:
         dataset = FolderDataset(folder, labels="only")
         names = dataset.vocabulary.names
-        for sample in dataset:
+        for sample in (dataset[index] for index in range(0, len(dataset), 2)):
             encoded = model.encode(sample.image)
             shares = (
                 np.bincount(sample.label_map.ravel(), minlength=IGNORE_INDEX + 1)[: len(names)]
@@ -86,15 +86,16 @@ def summary(photographs: list[dict]) -> dict:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     data = Path(sys.argv[1] if len(sys.argv) > 1 else "../shared/data")
-    model = lexiseg.load("mini")
-    photos = sorted((data / "coco-things-free/images").iterdir())[::3]
+    # The head shares scores anew and leaves the winning one as high as it was: with or without, the measure is the same.
+    model = lexiseg.load("mini", method_settings={"head": "none"})
+    photos = sorted((data / "coco-things-free/images").iterdir())[::4]
     model.absent_scores = fit_absent_scores(model, photos, draws=4)
     model.absent_scores.save(PACKAGED)
     assert AbsentScores.load(PACKAGED) is not None
     found = measure(model, [data / "coco-free", data / "coco-free-2"])
     facts = {
         "fitted_on": len(photos),
-        "measured_on": "coco-free, coco-free-2",
+        "measured_on": "every second photograph of coco-free and coco-free-2",
         "lists": "3 words, 1 or none there",
         **found,
     }

@@ -153,7 +153,7 @@ def scale_of(model: "Segmenter", settings: InferenceSettings) -> dict[str, Any]:
     """Return what the scale of scores depends on, as plain values: the method, how images are seen, the sentences."""
     facts = {
         "method": hashlib.sha256(
-            json.dumps(dict(model.method_settings), sort_keys=True, default=str).encode()
+            json.dumps(dict(model.scale_settings), sort_keys=True, default=str).encode()
         ).hexdigest(),
         **{name: getattr(settings, name) for name in ENCODING_FIELDS if name != "tiles"},
         **{name: getattr(settings, name) for name in ("prompts", "synonyms", "refine")},

@@ -84,6 +84,11 @@ class Segmenter(nn.Module, ABC):
     dtype: torch.dtype = torch.float32
 
     @property
+    def scale_settings(self) -> Mapping[str, Any]:
+        """Return those of ``method_settings`` that the scale of winning scores depends on: all, unless a method says."""
+        return self.method_settings
+
+    @property
     @abstractmethod
     def stride(self) -> int:
         """Pixels per patch of the grid of ``encode_images``."""
