@@ -60,7 +60,9 @@ def here(tmp_path, monkeypatch):
     for stem in (*TRAINED, *NEW):
         pixels = rng.integers(0, 255, (16, 16, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / f"data/images/{stem}.png")
-        Image.fromarray(rng.integers(0, 2, (16, 16), dtype=np.uint8)).save(tmp_path / f"data/labels/{stem}.png")
+        Image.fromarray(rng.integers(0, 2, (16, 16), dtype=np.uint8)).save(
+            tmp_path / f"data/labels/{stem}.png"
+        )
     shutil.copy(tmp_path / "data/images/a.png", tmp_path / "classes/red/copy.png")
     shutil.copy(tmp_path / "data/images/c.png", tmp_path / "classes/blue/c.png")
     (tmp_path / "data/classes.txt").write_text("background\nred\n")
@@ -85,7 +87,8 @@ def run(*arguments):
 
 
 def make_store(split: str) -> None:
-    assert run("predict", "colours", "--data", "data", "--split", split, "--out", "store", "--background", "threshold", "--threshold", "-9") == 0  # fmt: skip
+    asked = ("--split", split, "--background", "threshold", "--threshold", "-9")
+    assert run("predict", "colours", "--data", "data", "--out", "store", *asked) == 0
 
 
 @pytest.mark.parametrize("command", SCORING)
@@ -101,7 +104,9 @@ def test_every_command_that_scores_says_what_was_trained_on(here, capsys, comman
 
 
 def test_every_command_is_in_the_table_or_scores_nothing():
-    scoring = {name for name, (_, line) in COMMANDS.items() if "core" in line.casefold() or "threshold" in line}
+    scoring = {
+        name for name, (_, line) in COMMANDS.items() if "core" in line.casefold() or "threshold" in line
+    }
     assert scoring - OTHERS - {"protocols"} <= set(SCORING), "a command that scores is in no table"
 
 

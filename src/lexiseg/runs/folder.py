@@ -1,8 +1,9 @@
 """The folder of a training run: what it says of itself, and the model in it.
 
 ``recipe.json`` name and resolved settings · ``data.json`` fingerprint and facts of the data · ``environment.json``
-versions, machine and command of each start · ``trained_on.tsv`` fingerprints of the images · ``model.json`` what a
-``RebuildableRecipe`` keeps · ``log.jsonl``, ``timing.jsonl``, ``tensorboard/``, ``checkpoints/`` · ``model.safetensors`` when it is finished.
+versions, machine and command of each start · ``trained_on.tsv`` fingerprints of the images ·
+``model.json`` what a ``RebuildableRecipe`` keeps ·
+``log.jsonl``, ``timing.jsonl``, ``tensorboard/``, ``checkpoints/`` · ``model.safetensors`` when it is finished.
 """
 
 import datetime
