@@ -5,12 +5,14 @@ there; the label map is never resized. Scores of the whole vocabulary at full si
 classes are taken in chunks and, with windows, rows in bands, so that memory does not grow with
 the vocabulary.
 
-An image seen whole is resized once, from the grid. Windows are resized to the image that the model
+An image seen whole is resized once, from the grid, unless the method has its own way from the grid to the pixels
+that the model saw (``Upsample``); these are then resized as windows are. Windows are resized to the image that the model
 saw, blended there, and resized again, as mmsegmentation does (which does it for one window too).
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 
@@ -21,11 +23,11 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from lexiseg.core.errors import InputError
-from lexiseg.core.features import PatchFeatures, Segments
+from lexiseg.core.features import PatchFeatures, Proposals, Segments
 from lexiseg.data.transforms import fitted_size, resize_image
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.ops.resize import RunningBest, resize_argmax, source_rows
-from lexiseg.ops.sliding_window import Window, stitch_band, windows
+from lexiseg.ops.sliding_window import Window, blend_band, stitch_band, windows
 
 #: Images encoded in one call; more gains nothing on a CPU and costs memory.
 ENCODE_BATCH = 8
@@ -35,6 +37,12 @@ MIN_BAND_ROWS = 64
 
 Encode = Callable[[Float[Tensor, "B 3 H W"]], PatchFeatures]
 Score = Callable[[PatchFeatures, Float[Tensor, "S D"]], Float[Tensor, "B S h w"]]
+
+#: Features of one window, one row of embeddings a name, size of the window in pixels, and rows of it: first, and the
+#: one after the last. Gives scores of these pixels where they are more than resized scores of the grid.
+Upsample = Callable[
+    [PatchFeatures, Float[Tensor, "S D"], tuple[int, int], tuple[int, int]], Float[Tensor, "S _ _"]
+]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -117,6 +125,7 @@ def best_classes(
     *,
     settings: InferenceSettings,
     independent_classes: bool = True,
+    upsample: Upsample | None = None,
 ) -> RunningBest:
     """Find the best class of every pixel at the image's original size.
 
@@ -127,9 +136,20 @@ def best_classes(
         names_per_class: How many rows each class has, in label order.
         settings: Blend, reduction over names, memory.
         independent_classes: Scores may be computed for a part of the names at a time.
+        upsample: The method's own way from features to scores of pixels, if it has one; ``score`` is not asked then.
     """
     size = (encoded.image.shape[0], encoded.image.shape[1])
     best = RunningBest.empty(size)
+    if upsample is not None:
+        assert independent_classes, "own upsampling is asked for some names at a time"
+        for classes, names in _chunks(names_per_class, _names_per_chunk(encoded, settings)):
+            band = partial(
+                _upsampled, encoded, upsample, embeddings[names], names_per_class[classes], settings
+            )
+            # Whatever is upsampled beside the names: as many maps as a token has numbers.
+            maps = names.stop - names.start + encoded.features[0].tokens.shape[2]
+            _best_in_bands(band, encoded, maps, settings, classes.start, best)
+        return best
     joint = None if independent_classes else _window_scores(encoded, score, embeddings)
     for classes, names in _chunks(names_per_class, _names_per_chunk(encoded, settings)):
         found = (
@@ -141,17 +161,61 @@ def best_classes(
         if len(found) == 1:
             resize_argmax(found[0], size, class_offset=classes.start, into=best)
             continue
-        for rows in _row_bands(encoded, found[0].shape[0], settings):
-            first, stop = source_rows(encoded.resized_size[0], size[0], rows)
-            stitched = stitch_band(
-                found, encoded.windows, encoded.resized_size, (first, stop), blend=settings.blend
-            )
-            view = RunningBest(labels=best.labels[slice(*rows)], best=best.best[slice(*rows)])
-            source = (first, encoded.resized_size[0])
-            resize_argmax(
-                stitched.cpu(), size, class_offset=classes.start, into=view, rows=rows, source=source
-            )
+        band = partial(
+            stitch_band, found, encoded.windows, encoded.resized_size, blend=settings.blend
+        )
+        _best_in_bands(band, encoded, found[0].shape[0], settings, classes.start, best)
     return best
+
+
+def _best_in_bands(
+    band: Callable[[tuple[int, int]], Float[Tensor, "C _ _"]],
+    encoded: EncodedImage,
+    num_maps: int,
+    settings: InferenceSettings,
+    class_offset: int,
+    best: RunningBest,
+) -> None:
+    """Resize scores of the image that the model saw to the original size, some rows at a time; take the best.
+
+    Args:
+        band: Gives the scores of some rows of the image that the model saw.
+        encoded: The image.
+        num_maps: Maps of those rows that are in memory at a time.
+        settings: Working memory.
+        class_offset: Label of the first class.
+        best: Is updated.
+    """
+    size = (encoded.image.shape[0], encoded.image.shape[1])
+    for rows in _row_bands(encoded, num_maps, settings):
+        first, stop = source_rows(encoded.resized_size[0], size[0], rows)
+        view = RunningBest(labels=best.labels[slice(*rows)], best=best.best[slice(*rows)])
+        resize_argmax(
+            band((first, stop)).cpu(),
+            size,
+            class_offset=class_offset,
+            into=view,
+            rows=rows,
+            source=(first, encoded.resized_size[0]),
+        )
+
+
+def _upsampled(
+    encoded: EncodedImage,
+    upsample: Upsample,
+    embeddings: Float[Tensor, "S D"],
+    names_per_class: Sequence[int],
+    settings: InferenceSettings,
+    rows: tuple[int, int],
+) -> Float[Tensor, "K _ _"]:
+    """Score classes at the pixels of some rows of the image that the model saw, windows blended."""
+
+    def of_window(index: int, inside: tuple[int, int]) -> Float[Tensor, "K _ _"]:
+        window = encoded.windows[index]
+        found = upsample(encoded.features[index], embeddings, (window.height, window.width), inside)
+        return _over_names(found, names_per_class, settings.synonyms)
+
+    return blend_band(of_window, encoded.windows, encoded.resized_size, rows, blend=settings.blend)
 
 
 @torch.inference_mode()
@@ -263,13 +327,13 @@ def _batches(crops: list[tuple[Tensor, int]], size: int) -> Iterator[list[tuple[
 def _unbatched(features: PatchFeatures) -> Iterator[PatchFeatures]:
     for index in range(features.tokens.shape[0]):
         one = slice(index, index + 1)
-        token, segments = features.global_token, features.segments
-        yield PatchFeatures(
+        token, segments, proposals = features.global_token, features.segments, features.proposals
+        yield replace(
+            features,
             tokens=features.tokens[one],
-            grid=features.grid,
-            stride=features.stride,
             global_token=None if token is None else token[one],
             segments=None
             if segments is None
             else Segments(shares=segments.shares[one], embeddings=segments.embeddings[one]),
+            proposals=None if proposals is None else Proposals(classes=proposals.classes[one]),
         )

@@ -8,13 +8,13 @@ from torch import Tensor
 
 from lexiseg.core.features import PatchFeatures
 from lexiseg.core.vocabulary import Vocabulary
-from lexiseg.inference.closed_vocabulary import ClosedVocabularySegmenter
+from lexiseg.inference.proposal_segmenter import ProposalSegmenter
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.models.checkpoint import fingerprint
-from lexiseg.models.maskformer import MaskFormer, semantic_features
+from lexiseg.models.maskformer import MaskFormer, proposal_features
 
 
-class MaskFormerSegmenter(ClosedVocabularySegmenter):
+class MaskFormerSegmenter(ProposalSegmenter):
     """Sums over proposals of class probability times mask probability.
 
     Args:
@@ -39,5 +39,5 @@ class MaskFormerSegmenter(ClosedVocabularySegmenter):
         return self.network.stride
 
     def encode_images(self, images: Float[Tensor, "B 3 H W"]) -> PatchFeatures:
-        """Score every class at every patch; tokens ``B N K`` are scores of 0 or more, no probabilities."""
-        return semantic_features(self.network, images)
+        """Return the mask logits of all proposals, ``B N Q``, with their class probabilities."""
+        return proposal_features(self.network, images)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from lexiseg.core.errors import InputError
-from lexiseg.core.features import PatchFeatures
+from lexiseg.core.features import PatchFeatures, Proposals
 from lexiseg.core.interfaces import ParameterGroup
 from lexiseg.core.setting_ranges import Range, check_ranges
 from lexiseg.layers.feature_pyramid import PyramidBackbone
@@ -220,22 +220,6 @@ def parameter_groups(network: nn.Module) -> list[ParameterGroup]:
     ]
 
 
-def semantic_scores(
-    class_logits: Float[Tensor, "B Q C1"], mask_logits: Float[Tensor, "B Q h w"]
-) -> Float[Tensor, "B C h w"]:
-    """Sum over proposals the probability of each class times the probability of the mask.
-
-    MaskFormer's semantic inference (Cheng et al., NeurIPS 2021). The last column, "no object", takes part
-    in the softmax and then drops out, so that unsure proposals count little. Values lie in [0, Q].
-
-    Args:
-        class_logits: The last column is "no object".
-        mask_logits: Any size.
-    """
-    classes = class_logits.softmax(dim=-1)[..., :-1]
-    return torch.einsum("bqc,bqhw->bchw", classes, mask_logits.sigmoid())
-
-
 #: Colour of what is added beside an image, before normalisation: 128 of 255.
 PADDING = 128 / 255
 
@@ -246,8 +230,8 @@ def padded(images: Float[Tensor, "B 3 H W"], divisor: int) -> Float[Tensor, "B 3
     return pad(images, (0, -width % divisor, 0, -height % divisor), value=PADDING)
 
 
-def semantic_features(network: MaskFormer, images: Float[Tensor, "B 3 H W"]) -> PatchFeatures:
-    """Score every class at every pixel of the mask logits; tokens ``B N K`` are 0 or more, no probabilities.
+def proposal_features(network: MaskFormer, images: Float[Tensor, "B 3 H W"]) -> PatchFeatures:
+    """Take mask logits for patch tokens ``B N Q``, with the class probabilities of their proposals.
 
     Args:
         network: Images are filled up at the bottom and the right to what its backbone divides by.
@@ -255,8 +239,24 @@ def semantic_features(network: MaskFormer, images: Float[Tensor, "B 3 H W"]) -> 
     """
     height, width = images.shape[-2:]
     output = network(padded(images, network.size_divisor), last_only=True)
-    scores = semantic_scores(output.class_logits[-1], output.mask_logits[-1])
-    return on_grid(scores, (height // network.stride, width // network.stride), network.stride)
+    return features_of(
+        output.class_logits[-1],
+        output.mask_logits[-1],
+        (height // network.stride, width // network.stride),
+        network.stride,
+    )
+
+
+def features_of(
+    class_logits: Float[Tensor, "B Q C1"],
+    mask_logits: Float[Tensor, "B Q h w"],
+    grid: tuple[int, int],
+    stride: int,
+) -> PatchFeatures:
+    """Write proposals as patch features, those of the padding left out; the last class is "no object"."""
+    tokens = rearrange(mask_logits[..., : grid[0], : grid[1]], "b q h w -> b (h w) q")
+    classes = class_logits.softmax(dim=-1)[..., :-1]
+    return PatchFeatures(tokens=tokens, grid=grid, stride=stride, proposals=Proposals(classes=classes))
 
 
 def on_grid(scores: Float[Tensor, "B K h w"], grid: tuple[int, int], stride: int) -> PatchFeatures:

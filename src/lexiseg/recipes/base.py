@@ -115,6 +115,10 @@ TRAINING_RECIPES: dict[str, tuple[str, str]] = {
         "simformer:folder",
         "Train on your own folder: labels/ for the classes in seen.txt, tags.tsv for the others.",
     ),
+    "simformer/folder-frozen": (
+        "simformer:folder_frozen",
+        "Train on your own folder above a frozen DINOv2 (dinov2-small), every image encoded once: minutes on a CPU.",
+    ),
     "simformer/scenes": (
         "simformer:scenes",
         "Train a small SimFormer on synthetic scenes: 12 classes, 3 of them with tags only.",

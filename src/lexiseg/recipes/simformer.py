@@ -278,6 +278,43 @@ def folder() -> SimFormerRecipe:
     )
 
 
+def folder_frozen() -> SimFormerRecipe:
+    """Train on your own folder above a frozen DINOv2 (dinov2-small), every image encoded once: minutes on a CPU.
+
+    An image is fitted into the square, and mirrored or not: two variants each.
+    """
+    return replace(
+        clothing_frozen(),
+        data=WeakShotSource(
+            dataset=FOLDER,
+            unseen_masks="refuse",
+            crop=LabelledCropSettings(
+                size=224,
+                base_short_side=168,
+                min_scale=1.0,
+                max_scale=1.0,
+                colour_jitter=False,
+                position_step=56,
+            ),
+        ),
+        method=SimFormerSettings(num_points=32, matching_classification=MATCHING),
+        network=MaskFormerSettings(
+            width=64,
+            num_queries=30,
+            num_layers=3,
+            num_heads=4,
+            feedforward=256,
+            dropout=0.0,
+            norm_groups=8,
+            learned_start=True,
+        ),
+        short_side=168,
+        max_long_side=336,
+        optim=_optim(1e-3, clip_norm=1.0),
+        run=RunSettings(num_steps=1000, batch_size=8),
+    )
+
+
 def coco_stuff_10k() -> SimFormerRecipe:
     """Train on COCO-Stuff 10k as the paper does; give --data.path and perhaps --data.class-split."""
     return SimFormerRecipe(

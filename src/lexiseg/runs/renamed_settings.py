@@ -30,7 +30,8 @@ ADDED: dict[str, dict[str, Any]] = {
     "OptimSettings": {"warmup_multiplies": False},
     "SimFormerRecipe": {"backbone_weights": "trained", "classifier": "masks"},
     "MaskFormerSettings": {"learned_start": False},
-    "SimFormerSettings": {"matching_classification": None},
+    "SimFormerSettings": {"matching_classification": None, "multiple_instance": 0.0},
+    "PartlyLabelledSource": {"unseen_share": None},
     "LabelledCropSettings": {"position_step": 1},
 }
 
