@@ -101,7 +101,9 @@ class Ablate:
             )
         for claim in found["claims"]:
             differences = ", ".join(f"{difference:+.3f}" for difference in claim["differences"])
-            interval = claim["interval"] and "; 95 % of the mean: {:+.3f} to {:+.3f}".format(*claim["interval"])
+            interval = claim["interval"] and "; 95 % of the mean: {:+.3f} to {:+.3f}".format(
+                *claim["interval"]
+            )
             console.print(
                 f"{claim['says']}: {claim['holds']} ({claim['measure']} {differences}{interval or ''})",
                 markup=False,

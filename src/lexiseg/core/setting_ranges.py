@@ -47,3 +47,19 @@ def check_ranges(settings: Any, ranges: Mapping[str, Range], *, method: str) -> 
                 expected=str(allowed),
                 fix="Correct it, or leave it out.",
             )
+
+
+def refuse_remainder(settings: Any, whole: str, part: str, *, method: str) -> None:
+    """Refuse two fields of which one is not a multiple of the other.
+
+    Raises:
+        InputError: A remainder is left.
+    """
+    number, divisor = getattr(settings, whole), getattr(settings, part)
+    if number % divisor:
+        raise InputError(
+            doing=f"reading the settings of {method}",
+            found=f"{whole} = {number} and {part} = {divisor}",
+            expected=f"a {whole} that is a multiple of {part}",
+            fix=f"Take {whole} {max(1, round(number / divisor)) * divisor}, or another {part}.",
+        )

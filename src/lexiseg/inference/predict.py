@@ -26,7 +26,7 @@ from lexiseg.core.errors import InputError
 from lexiseg.core.features import PatchFeatures, Proposals, Segments
 from lexiseg.data.transforms import fitted_size, resize_image
 from lexiseg.inference.settings import InferenceSettings
-from lexiseg.ops.resize import RunningBest, resize_argmax, source_rows
+from lexiseg.ops.resize import RunningBest, resize_argmax, resize_rows, source_rows
 from lexiseg.ops.sliding_window import Window, blend_band, stitch_band, windows
 
 #: Images encoded in one call; more gains nothing on a CPU and costs memory.
@@ -161,11 +161,37 @@ def best_classes(
         if len(found) == 1:
             resize_argmax(found[0], size, class_offset=classes.start, into=best)
             continue
-        band = partial(
-            stitch_band, found, encoded.windows, encoded.resized_size, blend=settings.blend
-        )
+        band = partial(stitch_band, found, encoded.windows, encoded.resized_size, blend=settings.blend)
         _best_in_bands(band, encoded, found[0].shape[0], settings, classes.start, best)
     return best
+
+
+def pixel_scores(
+    encoded: EncodedImage,
+    rows: tuple[int, int],
+    *,
+    score: Score,
+    embeddings: Float[Tensor, "S D"],
+    names_per_class: Sequence[int],
+    settings: InferenceSettings,
+    upsample: Upsample | None,
+) -> Float[Tensor, "K _ _"]:
+    """Score all classes at the pixels of some rows of the image at its original size.
+
+    Memory grows with the rows and the classes: ``best_classes`` is for whole images. Arguments are its own.
+    """
+    if upsample is not None:
+        band = partial(_upsampled, encoded, upsample, embeddings, names_per_class, settings)
+    else:
+        found = [
+            _over_names(scores, names_per_class, settings.synonyms)
+            for scores in _window_scores(encoded, score, embeddings)
+        ]
+        band = partial(stitch_band, found, encoded.windows, encoded.resized_size, blend=settings.blend)
+    height = encoded.resized_size[0]
+    first, stop = source_rows(height, encoded.image.shape[0], rows)
+    size = (encoded.image.shape[0], encoded.image.shape[1])
+    return resize_rows(band((first, stop)), size, rows, source=(first, height))
 
 
 def _best_in_bands(

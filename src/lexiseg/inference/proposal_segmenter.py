@@ -63,4 +63,3 @@ def _classes(features: PatchFeatures, embeddings: Float[Tensor, "S D"]) -> Float
     """Choose the class probabilities that names stand for."""
     assert features.proposals is not None, "tokens that are no mask logits"
     return features.proposals.classes @ embeddings.T
-

@@ -113,9 +113,7 @@ def score_similarity(first: Float[Tensor, "P I K"], second: Float[Tensor, "P J K
     return cosines.clamp(0, 1)
 
 
-def centred_cosine(
-    first: Float[Tensor, "P I D"], second: Float[Tensor, "P J D"]
-) -> Float[Tensor, "P I J"]:
+def centred_cosine(first: Float[Tensor, "P I D"], second: Float[Tensor, "P J D"]) -> Float[Tensor, "P I J"]:
     """Compute cosines of embeddings, mapped to [0, 1]: a teacher of similarity that has learnt nothing.
 
     The mean over the pixels of both images is taken off first: it is common to all of them and says nothing

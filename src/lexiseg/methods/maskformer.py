@@ -1,17 +1,20 @@
-"""MaskFormerSegmenter: a published MaskFormer, asked with some or all of its own classes.
+"""MaskFormerSegmenter: a published MaskFormer, Mask2Former or OneFormer, asked with some or all of its own classes.
 
-Cheng, Schwing, Kirillov, "Per-Pixel Classification is Not All You Need for Semantic Segmentation", NeurIPS 2021.
+Cheng, Schwing, Kirillov, "Per-Pixel Classification is Not All You Need for Semantic Segmentation", NeurIPS 2021, whose
+semantic inference the successors share; ``models.mask2former`` names theirs.
 """
 
+from typing import cast
+
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from lexiseg.core.features import PatchFeatures
 from lexiseg.core.vocabulary import Vocabulary
 from lexiseg.inference.proposal_segmenter import ProposalSegmenter
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.models.checkpoint import fingerprint
-from lexiseg.models.maskformer import MaskFormer, proposal_features
+from lexiseg.models.maskformer import ProposalNetwork, proposal_features
 
 
 class MaskFormerSegmenter(ProposalSegmenter):
@@ -25,13 +28,13 @@ class MaskFormerSegmenter(ProposalSegmenter):
     """
 
     def __init__(
-        self, network: MaskFormer, vocabulary: Vocabulary, *, settings: InferenceSettings, name: str
+        self, network: ProposalNetwork, vocabulary: Vocabulary, *, settings: InferenceSettings, name: str
     ) -> None:
         super().__init__()
         assert network.num_classes == len(vocabulary), "the network has other classes than the vocabulary"
         self.network, self.vocabulary = network, vocabulary
         self.settings, self.name = settings, name
-        self.method_settings = {"weights": fingerprint(network)}
+        self.method_settings = {"weights": fingerprint(cast(nn.Module, network))}
 
     @property
     def stride(self) -> int:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout
 
 from lexiseg.core.errors import CheckpointError
+from lexiseg.core.setting_ranges import Range, check_ranges, refuse_remainder
 from lexiseg.layers.transformer_block import TransformerBlock, initialise_linear
 from lexiseg.models.text_tokens import CaptionTokenizer
 
@@ -24,6 +25,16 @@ PAD, UNKNOWN, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 SPECIAL_TOKENS = (PAD, UNKNOWN, CLS, SEP, MASK)
 
 _WORD = re.compile(r"\[MASK\]|\w+|[^\w\s]")
+
+
+_RANGES = {
+    "width": Range(least=1, most=1_000_000),
+    "depth": Range(least=1, most=1_000_000),
+    "num_heads": Range(least=1, most=1_000_000),
+    "max_tokens": Range(least=3, most=1_000_000),
+    "drop_rate": Range(least=0, most=0.999),
+    "init_std": Range(least=0, most=1e6, above=True),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +56,10 @@ class BertShape:
     max_tokens: int = 25
     drop_rate: float = 0.1
     init_std: float = 0.02
+
+    def __post_init__(self) -> None:
+        check_ranges(self, _RANGES, method="the text encoder")
+        refuse_remainder(self, "width", "num_heads", method="the text encoder")
 
 
 BERT_BASE = BertShape()

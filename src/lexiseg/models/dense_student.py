@@ -6,10 +6,18 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lexiseg.core.interfaces import ParameterGroup
+from lexiseg.core.setting_ranges import Range, check_ranges, refuse_remainder
 from lexiseg.layers.feature_pyramid import PyramidBackbone
 from lexiseg.layers.fused_head import FusedHead
 
 _NOT_DECAYED = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
+
+
+_RANGES = {
+    "width": Range(least=1, most=1_000_000),
+    "norm_groups": Range(least=1, most=1_000_000),
+    "head_lr_factor": Range(least=0, most=1e6),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +35,10 @@ class StudentSettings:
     norm_groups: int = 8
     freeze: bool = False
     head_lr_factor: float = 10.0
+
+    def __post_init__(self) -> None:
+        check_ranges(self, _RANGES, method="the student")
+        refuse_remainder(self, "width", "norm_groups", method="the student")
 
 
 class DenseStudent(nn.Module):

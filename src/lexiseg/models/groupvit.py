@@ -21,11 +21,37 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 
+from lexiseg.core.errors import InputError
+from lexiseg.core.setting_ranges import Range, check_ranges, refuse_remainder
 from lexiseg.layers.encoder_layer import Activation, EncoderLayer, quick_gelu
 from lexiseg.layers.grouping import Assignment, GroupingBlock, TokenMixing
 from lexiseg.layers.projection import Projection
 from lexiseg.layers.transformer_block import initialise_linear
 from lexiseg.ops.position_table import resize_position_table
+
+_RANGES = {
+    "width": Range(least=1, most=1_000_000),
+    "num_heads": Range(least=1, most=1_000_000),
+    "patch": Range(least=1, most=1_000_000),
+    "image_side": Range(least=1, most=1_000_000),
+    "depths": Range(least=1, most=1_000_000),
+    "group_tokens": Range(least=0, most=1_000_000),
+    "groups": Range(least=0, most=1_000_000),
+    "token_ratio": Range(least=0, most=1e6, above=True),
+    "channel_ratio": Range(least=0, most=1e6, above=True),
+    "feed_forward": Range(least=1, most=1_000_000),
+    "divisor_offset": Range(least=0, most=1e6),
+    "drop_path": Range(least=0, most=0.999),
+    "text_width": Range(least=1, most=1_000_000),
+    "text_depth": Range(least=1, most=1_000_000),
+    "text_heads": Range(least=1, most=1_000_000),
+    "text_feed_forward": Range(least=1, most=1_000_000),
+    "max_tokens": Range(least=2, most=1_000_000),
+    "projection_hidden": Range(least=1, most=1_000_000),
+    "embedding_dim": Range(least=1, most=1_000_000),
+    "norm_eps": Range(least=0, most=1e6, above=True),
+    "init_std": Range(least=0, most=1e6, above=True),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,10 +114,24 @@ class GroupViTShape:
     spread_groups: bool = False
 
     def __post_init__(self) -> None:
-        assert self.image_side % self.patch == 0, f"patches of {self.patch} do not fill {self.image_side}"
-        lengths = {len(self.depths), len(self.group_tokens), len(self.groups)}
-        assert len(lengths) == 1, "depths, group_tokens and groups have one entry a stage"
-        assert self.group_tokens[0] > 0, "the first stage groups the patches"
+        check_ranges(self, _RANGES, method="GroupViT's sizes")
+        for whole, part in (
+            ("image_side", "patch"),
+            ("width", "num_heads"),
+            ("text_width", "text_heads"),
+        ):
+            refuse_remainder(self, whole, part, method="GroupViT's sizes")
+        if (
+            not len(self.depths) == len(self.group_tokens) == len(self.groups)
+            or not self.groups
+            or not self.group_tokens[0]
+        ):
+            raise InputError(
+                doing="reading the settings of GroupViT's sizes",
+                found=f"depths = {self.depths}, group_tokens = {self.group_tokens} and groups = {self.groups}",
+                expected="one entry a stage in each, and a first stage that groups the patches",
+                fix="Give as many numbers to all three, such as 6 3 3, 64 8 0 and 64 8 0.",
+            )
 
     @property
     def grid_side(self) -> int:

@@ -7,7 +7,8 @@ the vocabulary and "no object".
 The backbone is passed in. Nothing here is compiled, and nothing depends on the size of the image.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
 import torch
 from einops import rearrange
@@ -163,6 +164,13 @@ class MaskFormer(nn.Module):
             mask_logits=torch.einsum("lbqd,bdhw->lbqhw", mask_embeddings, pixels),
         )
 
+    def propose(
+        self, images: Float[Tensor, "B 3 H W"]
+    ) -> tuple[Float[Tensor, "B Q C1"], Float[Tensor, "B Q h w"]]:
+        """Return the class logits, "no object" last, and mask logits of the last layer: all that inference needs."""
+        output = self(images, last_only=True)
+        return output.class_logits[-1], output.mask_logits[-1]
+
     def parameter_groups(self) -> list[ParameterGroup]:
         """Return the parameters to train: the backbone at a tenth of the rate, norms and embeddings not decayed."""
         return parameter_groups(self)
@@ -230,33 +238,40 @@ def padded(images: Float[Tensor, "B 3 H W"], divisor: int) -> Float[Tensor, "B 3
     return pad(images, (0, -width % divisor, 0, -height % divisor), value=PADDING)
 
 
-def proposal_features(network: MaskFormer, images: Float[Tensor, "B 3 H W"]) -> PatchFeatures:
+@runtime_checkable
+class ProposalNetwork(Protocol):
+    """A network that proposes masks with a class each.
+
+    Attributes:
+        num_classes: Without "no object".
+        stride: Pixels per position of the mask logits.
+        size_divisor: What sides have to be multiples of.
+    """
+
+    num_classes: int
+    stride: int
+    size_divisor: int
+
+    def propose(
+        self, images: Float[Tensor, "B 3 H W"]
+    ) -> tuple[Float[Tensor, "B Q C1"], Float[Tensor, "B Q h w"]]:
+        """Return class logits, "no object" last, and mask logits of RGB images in [0, 1]."""
+
+
+def proposal_features(network: ProposalNetwork, images: Float[Tensor, "B 3 H W"]) -> PatchFeatures:
     """Take mask logits for patch tokens ``B N Q``, with the class probabilities of their proposals.
 
     Args:
-        network: Images are filled up at the bottom and the right to what its backbone divides by.
+        network: Images are filled up at the bottom and the right to what it divides by; what falls there is left out.
         images: RGB in [0, 1], sides at least a stride.
     """
     height, width = images.shape[-2:]
-    output = network(padded(images, network.size_divisor), last_only=True)
-    return features_of(
-        output.class_logits[-1],
-        output.mask_logits[-1],
-        (height // network.stride, width // network.stride),
-        network.stride,
+    class_logits, mask_logits = network.propose(padded(images, network.size_divisor))
+    grid = height // network.stride, width // network.stride
+    return replace(
+        on_grid(mask_logits, grid, network.stride),
+        proposals=Proposals(classes=class_logits.softmax(dim=-1)[..., :-1]),
     )
-
-
-def features_of(
-    class_logits: Float[Tensor, "B Q C1"],
-    mask_logits: Float[Tensor, "B Q h w"],
-    grid: tuple[int, int],
-    stride: int,
-) -> PatchFeatures:
-    """Write proposals as patch features, those of the padding left out; the last class is "no object"."""
-    tokens = rearrange(mask_logits[..., : grid[0], : grid[1]], "b q h w -> b (h w) q")
-    classes = class_logits.softmax(dim=-1)[..., :-1]
-    return PatchFeatures(tokens=tokens, grid=grid, stride=stride, proposals=Proposals(classes=classes))
 
 
 def on_grid(scores: Float[Tensor, "B K h w"], grid: tuple[int, int], stride: int) -> PatchFeatures:

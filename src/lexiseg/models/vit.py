@@ -13,12 +13,23 @@ from torch import Tensor, nn
 
 from lexiseg.core.features import PatchFeatures
 from lexiseg.core.interfaces import ImageEncoder
+from lexiseg.core.setting_ranges import Range, check_ranges, refuse_remainder
 from lexiseg.layers.transformer_block import TransformerBlock, initialise_linear
 from lexiseg.models.pixel_normalisation import PixelNormalisation
 from lexiseg.ops.position_table import resize_position_table
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+_RANGES = {
+    "width": Range(least=1, most=1_000_000),
+    "depth": Range(least=1, most=1_000_000),
+    "num_heads": Range(least=1, most=1_000_000),
+    "patch": Range(least=1, most=1_000_000),
+    "image_side": Range(least=1, most=1_000_000),
+    "init_std": Range(least=0, most=1e6, above=True),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +54,9 @@ class ViTShape:
     init_std: float = 0.02
 
     def __post_init__(self) -> None:
-        assert self.image_side % self.patch == 0, f"patches of {self.patch} do not fill {self.image_side}"
+        check_ranges(self, _RANGES, method="the image encoder")
+        refuse_remainder(self, "image_side", "patch", method="the image encoder")
+        refuse_remainder(self, "width", "num_heads", method="the image encoder")
 
 
 VIT_S16 = ViTShape()

@@ -24,6 +24,7 @@ from lexiseg.data.partial_labels.masked_labels import MaskedLabels
 from lexiseg.data.partial_labels.pseudo_masks import PseudoMaskedDataset, WithPseudoMasks
 from lexiseg.data.partial_labels.seen_only import SeenOnly
 from lexiseg.data.plausibility import data_warnings
+from lexiseg.data.published.checks import check_folder
 from lexiseg.data.published.clothing import clothing_vocabulary, held_out
 from lexiseg.data.scenes import SceneDataset, SceneSettings, scene_vocabulary
 from lexiseg.data.scenes.settings import weak_shot_scenes, zero_shot_scenes
@@ -135,10 +136,32 @@ class PartlyLabelledSource(ABC):
     def _training_images(self, seed: int) -> LabelledDataset:
         """Open the training images, with a warning where their labels are doubtful."""
         images = self._open_training_images(seed)
-        if self.dataset != SCENES:
+        if self.dataset == FOLDER:
+            self._refuse_faults()
+        elif self.dataset != SCENES:
             for warning in data_warnings(images):
                 warnings.warn(warning, stacklevel=2)
         return images
+
+    def _refuse_faults(self) -> None:
+        """Check the folder as ``lexiseg datasets check`` does: refuse what must be mended, warn of the rest.
+
+        Raises:
+            DatasetError: Something must be mended; the message has the first of it.
+        """
+        report = check_folder(self._copy())
+        for finding in report.findings:
+            if finding.level == "warning":
+                warnings.warn(finding.what, stacklevel=3)
+        errors = [finding for finding in report.findings if finding.level == "error"]
+        if errors:
+            more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+            raise DatasetError(
+                doing=f"checking the folder {self._copy()} before training",
+                found=f"{errors[0].what}{more}",
+                expected="a folder that lexiseg datasets check finds nothing to mend in",
+                fix=f"{errors[0].fix} lexiseg datasets check folder {self._copy()} lists all.",
+            )
 
     def _open_training_images(self, seed: int) -> LabelledDataset:
         if self.dataset == SCENES:
@@ -228,11 +251,18 @@ class WeakShotSource(PartlyLabelledSource):
                 expected="data.batches.presence = image and data.batches.truth = False, or masks of all classes",
                 fix="Give --data.unseen-masks hide if the label files do show the unseen classes.",
             )
-        return MaskedLabels(
+        found = MaskedLabels(
             Subset(self._training_images(seed), vocabulary=self.vocabulary()),
             unseen_masks=self.unseen_masks,
             gives_truth=needs_truth,
         )
+        if not any(known.masked for known in found.known):
+            warnings.warn(
+                f"none of the {len(found):,} images of {found.path} has a mask: where a class is, and which pixels are"
+                " alike, is learnt from masks of other classes. Add label files of the classes in seen.txt",
+                stacklevel=2,
+            )
+        return found
 
     def training_data(self, *, batch_size: int, seed: int) -> StepwiseData:
         """Make the batches to train with.
@@ -283,6 +313,10 @@ class ZeroShotSource(PartlyLabelledSource):
     flip: bool = True
     crop: LabelledCropSettings | None = None
     truth: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_ranges(self, {"size": Range(least=1, most=100_000)}, method="the training data")
 
     def pieces(self) -> LabelledCropSettings | WholeImages:
         """Return what becomes of an image; a crop is drawn once, even if it shows no class."""

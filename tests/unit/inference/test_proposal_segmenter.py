@@ -8,7 +8,7 @@ from lexiseg.core.features import PatchFeatures
 from lexiseg.core.vocabulary import Vocabulary
 from lexiseg.inference.proposal_segmenter import ProposalSegmenter
 from lexiseg.inference.settings import InferenceSettings
-from lexiseg.models.maskformer import features_of
+from lexiseg.models.maskformer import proposal_features
 
 VOCABULARY = Vocabulary(names=("cat", "grass", "sky", "sea"))
 
@@ -26,10 +26,14 @@ class Drawn(ProposalSegmenter):
         self.classes = nn.Parameter(torch.randn(num_masks, 5, generator=generator))
         self.mix.weight.data = 3 * torch.randn(self.mix.weight.shape, generator=generator)
 
-    def encode_images(self, images):
+        self.num_classes, self.size_divisor = 4, 8
+
+    def propose(self, images):
         masks = self.mix(images) * 4
-        classes = self.classes.expand(len(images), -1, -1)
-        return features_of(classes, masks, tuple(masks.shape[-2:]), self.stride)
+        return self.classes.expand(len(images), -1, -1), masks - masks.mean(dim=(2, 3), keepdim=True)
+
+    def encode_images(self, images):
+        return proposal_features(self, images)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +46,14 @@ def logit(probabilities):
 
 
 def of_grid(model: ProposalSegmenter, classes, masks):
-    features = features_of(classes, masks, tuple(masks.shape[-2:]), 4)
+    class Fixed:
+        stride = size_divisor = 4
+        num_classes = classes.shape[-1] - 1
+
+        def propose(self, images):
+            return classes, masks
+
+    features = proposal_features(Fixed(), torch.zeros(1, 3, *(4 * side for side in masks.shape[-2:])))
     return model.class_scores(features, torch.eye(classes.shape[-1] - 1))
 
 
@@ -104,7 +115,9 @@ def test_bands_and_chunks_of_classes_change_nothing(model, monkeypatch):
 
     monkeypatch.setattr(Drawn, "upsample", property(lambda _: noting))
     monkeypatch.setattr("lexiseg.inference.predict._names_per_chunk", lambda *_: 1)
-    monkeypatch.setattr("lexiseg.inference.predict._row_bands", lambda *_: ((y, y + 7) for y in range(0, 70, 7)))
+    monkeypatch.setattr(
+        "lexiseg.inference.predict._row_bands", lambda *_: ((y, y + 7) for y in range(0, 70, 7))
+    )
     parts = model.segment(image)
     np.testing.assert_array_equal(parts.label_map, whole.label_map)
     np.testing.assert_allclose(parts.score_map, whole.score_map, atol=1e-6)

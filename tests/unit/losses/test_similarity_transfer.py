@@ -166,7 +166,10 @@ def test_the_cross_entropy_is_computed_outside_of_half_precision(monkeypatch):
 def test_the_cosine_teacher_knows_alike_from_unlike_without_learning():
     # two clusters around a large common vector, which says nothing of any pair
     common, first, second = torch.tensor([50.0, 0, 0]), torch.tensor([0, 1.0, 0]), torch.tensor([0, -1.0, 0])
-    here, there = torch.stack([common + first, common + second])[None], torch.stack([common + 2 * first])[None]
+    here, there = (
+        torch.stack([common + first, common + second])[None],
+        torch.stack([common + 2 * first])[None],
+    )
     taught = centred_cosine(here, there)
     assert taught.shape == (1, 2, 1)
     assert taught[0, 0, 0] > 0.9 > 0.1 > taught[0, 1, 0]

@@ -4,10 +4,19 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lexiseg.core.errors import InputError
+from lexiseg.core.setting_ranges import Range, check_ranges
 from lexiseg.ops.latent_masks import Reading
 
 #: α in the beginning: embeddings of text and pixels have length 1.
 INITIAL_ALPHA = 1 / 0.07
+
+
+_RANGES = {
+    "similarity": Range(least=-1, most=1),
+    "decoder_width": Range(least=1, most=1_000_000),
+    "beta": Range(least=0, most=1e6),
+    "gamma": Range(least=-1e6, most=1e6),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +86,7 @@ class ClipToSegSettings:
     gamma: float = 0.0
 
     def __post_init__(self) -> None:
+        check_ranges(self, _RANGES, method="CLIP-to-Seg")
         for name in ("temperature", "attention_temperature"):
             value = getattr(self, name)
             self._check(name, value is None or value > 0, "a number above 0")

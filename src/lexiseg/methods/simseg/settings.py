@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from lexiseg.core.errors import InputError
+from lexiseg.core.setting_ranges import Range, check_ranges
 
 Pooling = Literal["topk", "mean", "cls"]
 Padding = Literal["plain", "masked"]
@@ -36,6 +37,11 @@ class PoolingSettings:
                 raise _unusable(name, value, "a whole number above 0")
 
 
+_MASK_RANGES = {
+    "num_std": Range(least=-1000, most=1000),
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class MaskSettings:
     """From class scores to masks.
@@ -58,6 +64,7 @@ class MaskSettings:
     erosions: int = 1
 
     def __post_init__(self) -> None:
+        check_ranges(self, _MASK_RANGES, method="SimSeg's masks")
         for name, least in _LEAST.items():
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
@@ -67,6 +74,14 @@ class MaskSettings:
 
 
 _LEAST = {"threshold_top_k": 2, "max_classes": 1, "closing": 1, "dilations": 0, "erosions": 0}
+
+
+_RANGES = {
+    "embedding_dim": Range(least=1, most=1_000_000),
+    "initial_temperature": Range(least=0, most=1e6, above=True),
+    "lowest_temperature": Range(least=0, most=1e6, above=True),
+    "highest_temperature": Range(least=0, most=1e6, above=True),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +107,9 @@ class SimSegSettings:
     lowest_temperature: float = 0.001
     highest_temperature: float = 0.5
     masks: MaskSettings = field(default_factory=MaskSettings)
+
+    def __post_init__(self) -> None:
+        check_ranges(self, _RANGES, method="SimSeg")
 
 
 def _unusable(name: str, value: object, expected: str) -> InputError:
