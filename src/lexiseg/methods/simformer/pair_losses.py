@@ -12,6 +12,7 @@ from lexiseg.data.partial_labels.batches import TruthBatch
 from lexiseg.layers.simnet import SimNet, as_teacher
 from lexiseg.losses.similarity_transfer import (
     PairBalance,
+    centred_cosine,
     distillation_loss,
     pair_targets,
     score_similarity,

@@ -16,7 +16,7 @@ ABLATIONS: dict[str, tuple[str, str]] = {
     "simformer/learning": ("simformer:learning", "whether proposals learn in a short training; beside a per-pixel classifier"),
     "simformer/points": ("simformer:points", "half, all and twice of the sampled points (Table 1)"),
     "simformer/splits": ("simformer:splits", "a growing share of unseen classes, re-training, the oracle (Table 3)"),
-    "simformer/frozen": ("simformer:frozen", "Table 2 above frozen features, with a cosine teacher; needs --data with all masks"),
+    "simformer/frozen": ("simformer:frozen", "Table 2 above frozen features, and a cosine teacher; needs --data with masks"),
     "simformer/frozen-splits": ("simformer:frozen_splits", "Table 3 above frozen features; needs --data with all masks"),
     "simformer/frozen-points": ("simformer:frozen_points", "Table 1 above frozen features; needs --data with all masks"),
     "simformer/clothing": ("simformer:clothing", "photographs of dressed people, five garments with tags only; needs --data"),
