@@ -17,7 +17,7 @@ from lexiseg.inference.closed_vocabulary import ClosedVocabularySegmenter
 from lexiseg.inference.decision import Redecision
 from lexiseg.inference.predict import Upsample
 from lexiseg.inference.settings import InferenceSettings
-from lexiseg.ops.resize import resize_rows
+from lexiseg.ops.resize import resize_rows, source_rows
 
 
 class ProposalSegmenter(ClosedVocabularySegmenter, ABC):
@@ -55,7 +55,9 @@ def summed_masks(
 ) -> Float[Tensor, "S rows W"]:
     """Score names at the pixels of some rows: an ``Upsample``. Features of one image."""
     logits = rearrange(features.tokens, "1 (h w) q -> q h w", h=features.grid[0])
-    masks = resize_rows(logits, size, rows).sigmoid_()
+    first, stop = source_rows(logits.shape[1], size[0], rows)
+    part = logits[:, first:stop]
+    masks = resize_rows(part, size, rows, source=(first, logits.shape[1])).sigmoid_()
     return einsum(_classes(features, embeddings)[0], masks, "q s, q y x -> s y x")
 
 

@@ -28,7 +28,7 @@ TYPES = {
     "mask2former": ("Mask2FormerConfig", "Mask2FormerForUniversalSegmentation"),
     "oneformer": ("OneFormerConfig", "OneFormerForUniversalSegmentation"),
 }
-_TASK = "the task is semantic"
+_TASK, _TASK_LENGTH = "the task is semantic", 77
 
 
 class UniversalSegmenter(nn.Module):
@@ -113,7 +113,7 @@ def load_universal(folder: Path) -> LoadedUniversal:
     network = build_model(folder, build, targets=lambda name: _targets(name, of_swin))
     task = None
     if config["model_type"] == "oneformer":
-        task = _task_tokens(folder, int(network.config.task_seq_len))
+        task = _task_tokens(folder, int(config.get("task_seq_len", _TASK_LENGTH)))
     universal = UniversalSegmenter(network, load_normalisation(folder), task)
     return LoadedUniversal(network=universal.eval(), class_names=names)
 
@@ -131,7 +131,7 @@ def _targets(name: str, of_swin: Any) -> tuple[str, ...]:
     return tuple(f"{found[0]}{part}" for part in of_swin(name[found.end() :]))
 
 
-def _keep_tables(network: nn.Module) -> None:
+def _keep_tables(network: Any) -> None:
     """Compute where there is no memory what follows from the settings: Swin's index tables, and no loss."""
     for module in network.modules():
         if hasattr(module, "relative_position_index"):
