@@ -69,7 +69,10 @@ def main() -> None:
         shape = image.image.shape
         rows += compare(functions, repeats=5, image=f"{shape[0]}×{shape[1]}")
         same = (late.labels == early.labels).mean()
-        print(f"{shape[0]}×{shape[1]}: peak {peak:.0f} MiB more, {1 - same:.2%} of the pixels differ", file=sys.stderr)
+        print(
+            f"{shape[0]}×{shape[1]}: peak {peak:.0f} MiB more, {1 - same:.2%} of the pixels differ",
+            file=sys.stderr,
+        )
         rows[-1]["peak_mib"] = round(peak)
     print_rows(rows, "From mask logits to labels")
     write_json(Path(__file__).with_suffix(".json"), rows, ["torch"])

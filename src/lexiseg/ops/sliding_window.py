@@ -102,7 +102,11 @@ def blend_band(
             from its middle towards its edges, where it stays above zero.
     """
     start, stop = rows
-    if len(placed) == 1 and (placed[0].top, placed[0].left, placed[0].height, placed[0].width) == (0, 0, *size):
+    if len(placed) == 1 and (placed[0].top, placed[0].left, placed[0].height, placed[0].width) == (
+        0,
+        0,
+        *size,
+    ):
         return values(0, rows)
     blended: Tensor | None = None
     for index, window in enumerate(placed):

@@ -32,7 +32,7 @@ ADDED: dict[str, dict[str, Any]] = {
         "backbone_weights": "trained",
         "classifier": "masks",
         "init_from": None,
-        "pseudo_masks": {},
+        "pseudo_masks": {"short_sides": [], "mirrored": False, "min_pixels": 1},
     },
     "MaskFormerSettings": {"learned_start": False},
     "SimFormerSettings": {"matching_classification": None, "multiple_instance": 0.0},

@@ -461,7 +461,9 @@ def test_a_share_of_a_folders_classes_can_be_turned_unseen(tmp_path: Path):
 def test_a_training_starts_from_a_published_network_or_a_run(tmp_path: Path):
     """By name: classes that both know begin with the same weights, whatever their numbers."""
     recipe = own_folder(tmp_path / "data")
-    checkpoint = save_tiny_maskformer(tmp_path / "checkpoint", "resnet", width=64)  # knows sky, not grass or cat
+    checkpoint = save_tiny_maskformer(
+        tmp_path / "checkpoint", "resnet", width=64
+    )  # knows sky, not grass or cat
     published = load_maskformer(checkpoint).network
     started = dataclasses.replace(recipe, init_from=str(checkpoint))
     model = started.build_model()
@@ -515,6 +517,8 @@ def test_two_processes_train_again_as_one_does(tmp_path: Path):
         assert one.keys() == two.keys()
         for key in one:
             torch.testing.assert_close(two[key], one[key], rtol=0, atol=1e-5)
-    drawn = [sorted(path.name for path in (tmp_path / name / PSEUDO_MASKS).iterdir()) for name in ("one", "two")]
+    drawn = [
+        sorted(path.name for path in (tmp_path / name / PSEUDO_MASKS).iterdir()) for name in ("one", "two")
+    ]
     assert drawn[0] == drawn[1]
     assert len(drawn[0]) == 4
