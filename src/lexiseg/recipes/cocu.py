@@ -114,11 +114,13 @@ class SceneCocuRecipe(SceneGroupViTRecipe):
         )
 
     def _word_prompts(self) -> MakeTexts:
-        how = {"count": self.num_words, "prompts": self.word_prompts}
         if self.curation is None:
-            return WordPrompts(tagger=WordListTagger(class_words()), **how)
+            tagger = WordListTagger(class_words())
+            return WordPrompts(tagger=tagger, count=self.num_words, prompts=self.word_prompts)
         scenes = draw_scene_set(self.data, self.run.seed, self.num_training_scenes)
-        return SceneConcepts(scenes, self.data, self.curation, **how)
+        return SceneConcepts(
+            scenes, self.data, self.curation, count=self.num_words, prompts=self.word_prompts
+        )
 
     def evaluate(self, model: Trainable) -> dict[str, float]:
         """Measure masks on further scenes, of things and of stuff apart, and maps of a word and its synonym.
@@ -158,7 +160,9 @@ def one_class_mean_iou(model: GroupViT, dataset: SceneDataset) -> float:
     confusion = ConfusionMatrix(len(names))
     for sample in dataset:
         assert sample.label_map is not None
-        best = int((_encode(model, sample).global_token @ texts.T).argmax())
+        whole = _encode(model, sample).global_token
+        assert whole is not None
+        best = int((whole @ texts.T).argmax())
         confusion.update(sample.label_map, np.full_like(sample.label_map, best))
     return float(np.nanmean(np.asarray(compute_scores(confusion).iou)))
 

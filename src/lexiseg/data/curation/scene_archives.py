@@ -128,7 +128,10 @@ def draw_scene_set(settings: WorldSettings, seed: int, count: int) -> SceneSet:
     names = dict.fromkeys([*(name for each in words for name in each.names), *FILLERS])
     vocabulary = ConceptVocabulary(name="scenes", concepts=tuple(names))
     class_of = [next((k for k, each in enumerate(words) if c in each.names), -1) for c in vocabulary.concepts]
-    images, captions, visible, shares = [], [], [], []
+    captions: list[str] = []
+    images: list[np.ndarray] = []
+    visible: list[np.ndarray] = []
+    shares: list[np.ndarray] = []
     for start in range(0, count, _DRAWN_TOGETHER):
         batch = scene_batch(
             settings, seed, 0, start, min(start + _DRAWN_TOGETHER, count), count, training=True
@@ -140,7 +143,7 @@ def draw_scene_set(settings: WorldSettings, seed: int, count: int) -> SceneSet:
         captions.extend(batch.captions)
         visible.append(batch.tags.numpy())
         maps = batch.label_maps.numpy().reshape(len(visible[-1]), -1)
-        shares.append([np.bincount(each[each < len(words)], minlength=len(words)) for each in maps])
+        shares.append(np.array([np.bincount(each[each < len(words)], minlength=len(words)) for each in maps]))
     found = [vocabulary.find([caption]) for caption in captions]
     return SceneSet(
         seed=seed,

@@ -19,7 +19,7 @@ from lexiseg.recipes.cocu import hidden_scenes
 
 SCENES = replace(hidden_scenes(), size=32, thing_size=(0.5, 0.7))
 COUNT = 300
-TEACHERS = {"made": CurationTeacher(), "learnt": CurationTeacher(kind="learnt", num_scenes=400)}
+TEACHERS = {"made": CurationTeacher(), "learnt": CurationTeacher(kind="learnt", num_scenes=2000)}
 
 
 @pytest.fixture(scope="module")
