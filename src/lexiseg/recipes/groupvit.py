@@ -288,7 +288,9 @@ def scene_scores(model: GroupViT, dataset: SceneDataset) -> dict[str, float]:
         also ``foreground_mean_iou`` without it and ``background``.
     """
     background = dataset.vocabulary.background
-    how: dict[str, Any] = {} if background is None else {"background": "threshold"}
+    how: dict[str, Any] = {"tiles": "off"}
+    if background is not None:
+        how["background"] = "threshold"
     ious = np.asarray(evaluate(model, dataset, **how).scores.iou)
     found = {"mean_iou": float(np.nanmean(ious))}
     if background is not None:
