@@ -53,7 +53,8 @@ _RANGES = {
         ),
         WIDTH,
     ),
-    **dict.fromkeys(("depths", "text_depth"), DEPTH),
+    "depths": Range(least=0, most=DEPTH.most),  # a stage may end with its grouping
+    "text_depth": DEPTH,
     **dict.fromkeys(("patch", "image_side"), SIDE),
     **dict.fromkeys(("group_tokens", "groups"), Range(least=0, most=16_384)),
     **dict.fromkeys(("token_ratio", "channel_ratio"), Range(least=0, most=64, above=True)),

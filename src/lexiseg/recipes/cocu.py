@@ -13,6 +13,7 @@ from torch.nn.functional import normalize
 from lexiseg.core.batch import Sample
 from lexiseg.core.features import PatchFeatures
 from lexiseg.core.interfaces import Trainable
+from lexiseg.core.setting_ranges import Range, check_ranges
 from lexiseg.data.captions.word_prompts import MakeTexts, WordListTagger, WordPrompts
 from lexiseg.data.curation.scene_archives import SceneConcepts, SceneCuration, draw_scene_set
 from lexiseg.data.scenes import SceneDataset, SceneSettings
@@ -97,6 +98,9 @@ class SceneCocuRecipe(SceneGroupViTRecipe):
     data: SceneSettings = field(default_factory=hidden_scenes)
     num_training_scenes: int = 2000
     curation: SceneCuration | None = field(default_factory=SceneCuration)
+
+    def __post_init__(self) -> None:
+        check_ranges(self, {"num_training_scenes": Range(least=1, most=10**6)}, method="CoCu on scenes")
 
     def build_data(self) -> TrainingData:
         """Draw the scenes, and curate them.
