@@ -79,7 +79,15 @@ class Segment:
     explain: Annotated[
         bool,
         tyro.conf.arg(
-            help="Write why each region got its label, as STEM.explain.html; for a bank of reference images.",
+            help="Write why each region got its label, as STEM.explain.html; for a bank of reference images and GroupViT.",
+            help_behavior_hint="",
+        ),
+        tyro.conf.FlagCreatePairsOff,
+    ] = False
+    unknown: Annotated[
+        bool,
+        tyro.conf.arg(
+            help="Make pixels void that score no higher than words which are not there: --none-of-these label.",
             help_behavior_hint="",
         ),
         tyro.conf.FlagCreatePairsOff,
@@ -108,8 +116,8 @@ class Segment:
             raise InputError(
                 doing="reading the options",
                 found=f"--explain with the model {self.model}",
-                expected="a model that can say why: a bank of reference images",
-                fix="Leave --explain out, or give a bank with --model BANK.",
+                expected="a model that can say why: a bank of reference images, a GroupViT checkpoint or run",
+                fix="Leave --explain out, or give such a model with --model.",
             )
         if self.explain and value_range is not None:
             raise InputError(
@@ -119,15 +127,16 @@ class Segment:
                 fix="Leave one out, or save the images with 8 bits first.",
             )
         changes = self.inference.changes()
+        if self.unknown:
+            changes = {"none_of_these": "label", **changes}
         request = segmenter.describe(vocabulary, **changes)
         if value_range is not None:
             request["settings"]["value_range"] = self.value_range
         console = Console()
         totals: dict[str, list[float]] = {}
-        failed: list[
-            tuple[Path, str]
-        ] = []  # texts: an error holds on to all that its frames held, words' embeddings too
-        skipped = 0
+        # Texts: an error holds on to all that its frames held, words' embeddings too.
+        failed: list[tuple[Path, str]] = []
+        skipped = doubtful = 0
         # Words that cannot be used must not claim the folder.
         class_names = segmenter.name_classes(vocabulary, segmenter.settings.changed(**changes))
         with (
@@ -159,6 +168,7 @@ class Segment:
                 if writing is not None:  # at most one image waits
                     _finish(*writing, failed)
                 writing = path, writer.submit(segmentation.save, self.out, stem, image=photo)
+                doubtful += segmentation.is_doubtful
                 for share in segmentation.shares():
                     totals.setdefault(share.name, []).append(share.share)
                 if len(jobs) <= MAX_TABLES:
@@ -173,6 +183,11 @@ class Segment:
         # Soft wrap: paths are copied from here, and in a pipe a line is a line.
         plain: dict[str, Any] = {"markup": False, "highlight": False, "soft_wrap": True}
         console.print(f"{finished} segmented{kept}, {len(failed)} failed; results in {self.out}", **plain)
+        if doubtful and len(jobs) > MAX_TABLES:
+            console.print(
+                f"note: {doubtful:,} images perhaps show none of the words (absent_chance in their JSON)",
+                **plain,
+            )
         if self.overwrite and (others := count_other_results(self.out, request)):
             console.print(f"note: {others} results of other words or settings are still there", **plain)
         if passed_over:
@@ -208,10 +223,30 @@ def print_shares(console: "Console", segmentation: "Segmentation", path: Path) -
     for share in segmentation.shares():
         table.add_row(escape(share.name), f"{share.share:.1%}", f"{share.mean_score:.3f}")
     if segmentation.unknown_share:
-        table.add_row(
-            "unknown: no reference is near", f"{segmentation.unknown_share:.1%}", "", style="yellow"
-        )
+        why = "no reference is near" if segmentation.absent_chance is None else "absent words score as high"
+        table.add_row(f"unknown: {why}", f"{segmentation.unknown_share:.1%}", "", style="yellow")
     console.print(table)
+    for note in result_notes(segmentation):
+        console.print(f"note: {note}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
+def result_notes(segmentation: "Segmentation") -> list[str]:
+    """Say what must be known of a result: that it may show none of the words, and how a large image was seen."""
+    notes = []
+    if segmentation.is_doubtful:
+        assert segmentation.absent_chance is not None
+        notes.append(
+            f"perhaps none of these words is in the image: in {segmentation.absent_chance:.0%} of photographs, words "
+            "that are not there score as high"
+        )
+    if segmentation.tiling is not None:
+        height, width = segmentation.tiling["windows_size"]
+        notes.append(
+            f"a large image: seen {'whole and ' if segmentation.tiling['views'] != 'windows' else ''}in "
+            f"{segmentation.tiling['num_windows']} windows at {width}×{height}; "
+            "--tiles off sees it whole only"
+        )
+    return notes
 
 
 def _print_totals(console: "Console", totals: dict[str, list[float]], num_images: int) -> None:

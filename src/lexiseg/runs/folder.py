@@ -1,7 +1,8 @@
 """The folder of a training run: what it says of itself, and the model in it.
 
 ``recipe.json`` name and resolved settings · ``data.json`` fingerprint and facts of the data · ``environment.json``
-versions, machine and command of each start · ``model.json`` what a ``RebuildableRecipe`` keeps ·
+versions, machine and command of each start · ``trained_on.tsv`` fingerprints of the images ·
+``model.json`` what a ``RebuildableRecipe`` keeps ·
 ``log.jsonl``, ``timing.jsonl``, ``tensorboard/``, ``checkpoints/`` · ``model.safetensors`` when it is finished.
 """
 
@@ -25,6 +26,7 @@ from lexiseg.core.atomic_write import atomic_path
 from lexiseg.core.errors import CheckpointError, InputError, LexisegError
 from lexiseg.core.interfaces import Trainable
 from lexiseg.data.stepwise import TrainingData
+from lexiseg.data.trained_on import write_trained_on
 from lexiseg.engine.checkpoint import checkpoint_path, checkpoint_steps, read_checkpoint
 from lexiseg.engine.loop import WEIGHTS, load_final, without_training_only
 from lexiseg.engine.settings import RESUMABLE
@@ -46,6 +48,8 @@ def is_run_folder(name: str) -> bool:
 
 
 RECIPE, DATA, ENVIRONMENT, MODEL = "recipe.json", "data.json", "environment.json", "model.json"
+#: Fingerprint and name of every file that images are read from.
+TRAINED_ON = "trained_on.tsv"
 #: Lists of samples that could not be used.
 BROKEN = "broken"
 FORMAT = 1
@@ -72,6 +76,7 @@ def begin_run(folder: Path, name: str, recipe: Recipe, data: TrainingData, *, re
             expected="an empty folder, or a new one",
             fix="Add --resume to go on with that run, or give another folder with --out.",
         )
+    write_trained_on(folder / TRAINED_ON, data.files())
     data.list_broken_in(folder / BROKEN)
     describe_data(folder, data)
     _write_json(

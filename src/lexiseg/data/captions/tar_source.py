@@ -346,7 +346,7 @@ class TarSource(CaptionSource):
     kind = "tar"
 
     def __init__(self, path: str, files: Sequence[Path], columns: CaptionColumns, cache: Path | None) -> None:
-        self.path = path
+        self.path, self.files = path, list(files)
         self.window = 20_000
         self.columns = columns
         self.names = _distinct_names(files)

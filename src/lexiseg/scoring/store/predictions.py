@@ -41,6 +41,7 @@ class Manifest:
         file_names: File of each image below the data set's path; empty where it is not known.
         redecisions: What may be decided again from the kept scores (``Segmenter.redecisions``); nothing in
             stores that do not say.
+        trained_on: Stems of the images that the model was trained on.
         format: Version of the store's format.
     """
 
@@ -61,6 +62,7 @@ class Manifest:
     opened_with: Mapping[str, Any] = field(default_factory=dict)
     file_names: tuple[str, ...] = field(default=(), repr=False)
     redecisions: tuple[str, ...] = ()
+    trained_on: tuple[str, ...] = field(default=(), repr=False)
     format: int = FORMAT
 
     def to_vocabulary(self) -> Vocabulary:

@@ -87,7 +87,7 @@ def refuse_other(folder: Path, there: Manifest, wanted: Manifest) -> None:
         if item.name == "settings":
             keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
             differing += [f"{key} = {old.get(key)!r} instead of {new.get(key)!r}" for key in keys]
-        elif item.name not in ("data", "opened_with", "file_names") and old != new:
+        elif item.name not in ("data", "opened_with", "file_names", "trained_on") and old != new:
             differing.append(f"another {item.name.replace('_', ' ')}")
     if differing:
         raise InputError(
