@@ -10,7 +10,7 @@ places by column, and walks along them, so its cost hardly depends on the number
 """
 
 from collections.abc import Iterator, Sequence
-from typing import TypedDict, no_type_check
+from typing import Any, TypedDict, no_type_check
 
 import numpy as np
 from jaxtyping import Bool, UInt16
@@ -20,6 +20,9 @@ from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.errors import InputError
 
 _WORD = 8  # flags looked at together
+#: Of a mask that is read: a guard against sizes made to exhaust memory.
+MAX_PIXELS = 1 << 29
+_MOST_SHIFT = 35  # seven characters
 _MAX_CHARACTERS = 7  # 32-bit lengths and a sign, five bits a character
 
 
@@ -122,10 +125,11 @@ def decode(run_lengths: RunLengths) -> Bool[np.ndarray, "H W"]:
     Raises:
         InputError: The counts are damaged or do not fill the size.
     """
+    counts = _checked_counts(run_lengths)  # before anything is allocated
     height, width = run_lengths["size"]
     flat = np.zeros(height * width, dtype=np.bool_)
     position = 0
-    for index, count in enumerate(_checked_counts(run_lengths)):
+    for index, count in enumerate(counts):
         if index % 2:
             flat[position : position + count] = True
         position += count
@@ -142,16 +146,25 @@ def area(run_lengths: RunLengths) -> int:
 
 
 def _checked_counts(run_lengths: RunLengths) -> list[int]:
-    height, width = run_lengths["size"]
-    written = run_lengths["counts"]
+    height, width = _checked_size(run_lengths)
+    written: Any = run_lengths.get("counts")
     if isinstance(written, bytes):  # as pycocotools gives it
         written = written.decode("ascii", "replace")
+    if not isinstance(written, str):
+        raise InputError(
+            doing=f"reading run lengths of a mask of {height}×{width}",
+            found=f"counts of type {type(written).__name__}",
+            expected="compressed counts, a string",
+            fix="Compress a list of counts with pycocotools: mask.frPyObjects.",
+        )
     counts: list[int] = []
     value = shift = 0
     damaged = False
     for character in written:
         group = ord(character) - 48
-        damaged |= not 0 <= group < 64
+        damaged |= not 0 <= group < 64 or shift > _MOST_SHIFT
+        if damaged:
+            break
         value |= (group & 31) << shift
         shift += 5
         if group & 32:
@@ -170,6 +183,20 @@ def _checked_counts(run_lengths: RunLengths) -> list[int]:
             fix="Check that size is [height, width] and that counts is the whole string.",
         )
     return counts
+
+
+def _checked_size(run_lengths: RunLengths) -> tuple[int, int]:
+    size: Any = run_lengths.get("size") if isinstance(run_lengths, dict) else None
+    fits = isinstance(size, list | tuple) and len(size) == 2
+    fits = fits and all(isinstance(side, int) and not isinstance(side, bool) and side >= 0 for side in size)
+    if fits and size[0] * size[1] <= MAX_PIXELS:
+        return int(size[0]), int(size[1])
+    raise InputError(
+        doing="reading run lengths of a mask",
+        found=f"the size {str(size)[:100]}",
+        expected=f"[height, width] in whole numbers, and at most {MAX_PIXELS:,} pixels",
+        fix="Check that it is a dictionary with size and counts, as COCO writes it.",
+    )
 
 
 def _write_counts(counts: list[int]) -> str:

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from lexiseg.core.errors import CheckpointError, OutputError
+from lexiseg.core.json_text import read_json_file
 
 FOLDER, STATE = "checkpoints", "state.json"
 FORMAT = 1
@@ -92,7 +93,7 @@ def read_checkpoint(run: Path, step: int) -> tuple[dict[str, dict[str, Tensor]],
     """
     path = checkpoint_path(run, step)
     try:
-        state = json.loads((path / STATE).read_text(encoding="utf-8"))
+        state = read_json_file(path / STATE)
         if state["format"] != FORMAT or state["step"] != step:
             raise ValueError(f"format {state['format']}, step {state['step']}")
         files = {name: _with_new_names(load_file(path / f"{name}.safetensors")) for name in state["files"]}

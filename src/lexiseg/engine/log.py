@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lexiseg.core.json_text import decode_json
 from lexiseg.engine.watch import StepValues
 
 LOG, TIMING, TENSORBOARD = "log.jsonl", "timing.jsonl", "tensorboard"
@@ -77,7 +78,7 @@ class RunLog:
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
     """Read the lines of a run's log."""
-    return [json.loads(line) for line in (folder / LOG).read_text(encoding="utf-8").splitlines()]
+    return [decode_json(line) for line in (folder / LOG).read_text(encoding="utf-8").splitlines()]
 
 
 def _cut(path: Path, after_step: int) -> None:
@@ -86,7 +87,7 @@ def _cut(path: Path, after_step: int) -> None:
         return
     kept = bytearray()
     for line in path.read_bytes().splitlines(keepends=True):
-        if not line.endswith(b"\n") or json.loads(line)["step"] > after_step:
+        if not line.endswith(b"\n") or decode_json(line)["step"] > after_step:
             break
         kept += line
     with open(path, "r+b") as file:

@@ -4,7 +4,6 @@ A repository may hold its weights only as a pickle. The hub's conversion bot the
 adds safetensors, and transformers takes it without a word. So do we, with one: the revision is said on stderr.
 """
 
-import json
 import os
 import re
 import sys
@@ -13,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lexiseg.core.cache_folder import default_cache
+from lexiseg.core.cache_folder import private_cache
 from lexiseg.core.errors import CheckpointError, MissingWeightsError
+from lexiseg.core.json_text import read_json_file
 from lexiseg.models.dinov2_small import NAME as DINOV2_SMALL
 from lexiseg.models.dinov2_small import dinov2_small_folder
 from lexiseg.models.hub_files import how_to_get
@@ -131,7 +131,7 @@ def is_cached(name: str) -> bool:
 
 def converted_folder(repository: str, commit: str) -> Path:
     """Return where ``lexiseg convert`` puts a model of the hub, whether or not it is there."""
-    return default_cache() / "weights" / f"{repository.replace('/', '--')}--{commit[:12]}"
+    return private_cache() / "weights" / f"{repository.replace('/', '--')}--{commit[:12]}"
 
 
 def say_revision(repository: str, commit: str, more: str = "") -> None:
@@ -191,7 +191,7 @@ def _conversions(repository: str) -> Iterator[tuple[Path, dict[str, Any]]]:
     ]
     for _, file in sorted(found, reverse=True):
         try:
-            record = json.loads(file.read_text(encoding="utf-8"))
+            record = read_json_file(file)
         except (OSError, ValueError):
             continue
         if isinstance(record, dict) and record.get("repository") == repository:
@@ -206,8 +206,8 @@ def _is_complete(folder: Path) -> bool:
     if chosen is None or chosen.index is None:
         return chosen is not None
     try:
-        shards = set(json.loads((folder / chosen.index).read_text(encoding="utf-8"))["weight_map"].values())
-    except (OSError, ValueError, KeyError, AttributeError, RecursionError):
+        shards = set(read_json_file(folder / chosen.index)["weight_map"].values())
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
         return True
     return all((folder / str(shard)).exists() for shard in shards)
 

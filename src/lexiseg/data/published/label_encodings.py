@@ -10,7 +10,6 @@ once and kept in memory.
 """
 
 import functools
-import json
 import threading
 import warnings
 from collections import defaultdict
@@ -25,12 +24,19 @@ from jaxtyping import Int32, UInt16
 from PIL import Image
 
 from lexiseg.core.atomic_write import atomic_path
-from lexiseg.core.coco_rle import RunLengths, decode
+from lexiseg.core.coco_rle import MAX_PIXELS, RunLengths, decode
 from lexiseg.core.constants import IGNORE_INDEX, IGNORE_INDEX_8BIT
 from lexiseg.core.errors import DatasetError
+from lexiseg.core.json_text import read_json_file
+from lexiseg.data.image_decoders import DamagedImageError
+from lexiseg.data.image_decoders import decode as decode_image
 from lexiseg.data.label_files import read_label_map
 from lexiseg.data.published.matlab_files import read_matlab_labels
 
+#: The published file has some 600 MB.
+_MOST_JSON_BYTES = 4 << 30
+#: The value that read label files use for 255 (8 bits) and 65535 (16 bits).
+TOP = IGNORE_INDEX
 _LOCK = threading.Lock()  # several readers at once would each load the whole file
 
 
@@ -49,33 +55,50 @@ def read_context_json(path: Path, stem: str) -> UInt16[np.ndarray, "H W"]:
             expected=f"an entry for every listed image; it has {len(index):,}",
             fix="Use the lists of PASCAL Context, and trainval_merged.json as it was published.",
         )
-    height, width, segments = index[stem]
-    labels = np.zeros((height, width), np.uint16)
+    size, segments = index[stem]
+    labels = np.zeros(size, np.uint16)
     for category, segment in segments:
-        counts = segment["counts"]
-        text = counts if isinstance(counts, str) else counts.decode("ascii")
-        labels[decode(RunLengths(size=segment["size"], counts=text))] = category
+        labels[decode(segment)] = category
     return labels
 
 
+_Segments: TypeAlias = dict[str, tuple[tuple[int, int], list[tuple[int, RunLengths]]]]
+
+
 @functools.lru_cache(maxsize=1)
-def _load(path: Path, _changed: int) -> dict[str, tuple[int, int, list[tuple[int, Any]]]]:
+def _load(path: Path, _changed: int) -> _Segments:
     try:
-        content = json.loads(path.read_bytes())
-        segments = defaultdict(list)
-        for segment in content["annos_segmentation"]:
-            segments[segment["image_id"]].append((int(segment["category_id"]), segment["segmentation"]))
-        return {
-            Path(image["file_name"]).stem: (image["height"], image["width"], segments[image["image_id"]])
-            for image in content["images"]
-        }
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return _by_stem(read_json_file(path, _MOST_JSON_BYTES))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatasetError(
             doing=f"reading the label file {path}",
             found=f"a damaged or other file ({error!r})",
             expected="trainval_merged.json with images and annos_segmentation",
             fix="Copy it again from its source.",
         ) from error
+
+
+def _by_stem(content: Any) -> _Segments:
+    sizes: dict[Any, tuple[int, int]] = {}
+    for image in content["images"]:
+        height, width = image["height"], image["width"]
+        if type(height) is not int or type(width) is not int or min(height, width) < 1:
+            raise ValueError(f"an image of {height!r} × {width!r} pixels")
+        if height * width > MAX_PIXELS:
+            raise ValueError(f"an image of {height:,} × {width:,} pixels, more than {MAX_PIXELS:,}")
+        sizes[image["image_id"]] = height, width
+    segments: dict[Any, list[tuple[int, RunLengths]]] = defaultdict(list)
+    for segment in content["annos_segmentation"]:
+        number, category, runs = segment["image_id"], segment["category_id"], segment["segmentation"]
+        if type(category) is not int or not 0 <= category < TOP:
+            raise ValueError(f"the category {category!r}")
+        if number in sizes and list(runs["size"]) != list(sizes[number]):
+            raise ValueError(f"a segment of {runs['size']} in an image of {list(sizes[number])}")
+        segments[number].append((category, RunLengths(size=runs["size"], counts=runs["counts"])))
+    return {
+        Path(image["file_name"]).stem: (sizes[image["image_id"]], segments[image["image_id"]])
+        for image in content["images"]
+    }
 
 
 #: How numbers are kept in a label file.
@@ -175,11 +198,10 @@ def _decode(path: Path, expected: str) -> tuple[np.ndarray, str]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                return np.array(image), image.mode
+            return decode_image(path, lambda image: (np.array(image), image.mode), ("PNG", "TIFF"))
     except FileNotFoundError as error:
         raise _error(path, "no file there", expected, "Check the path.") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (OSError, DamagedImageError) as error:
         raise _error(
             path, f"a damaged or unknown image ({error})", expected, "Copy it again from its source."
         ) from error
@@ -188,9 +210,6 @@ def _decode(path: Path, expected: str) -> tuple[np.ndarray, str]:
 def _error(path: Path, found: str, expected: str, fix: str) -> DatasetError:
     return DatasetError(doing=f"reading the label file {path}", found=found, expected=expected, fix=fix)
 
-
-#: The value that read label files use for 255 (8 bits) and 65535 (16 bits).
-TOP = IGNORE_INDEX
 
 _NOT_ALLOWED = -1
 

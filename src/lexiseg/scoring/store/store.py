@@ -23,6 +23,7 @@ from typing import Any
 from lexiseg.core.atomic_write import atomic_path, output_error
 from lexiseg.core.errors import DatasetError, InputError, OutputError
 from lexiseg.core.folder_lock import try_lock, writing_alike
+from lexiseg.core.json_text import read_json_file
 from lexiseg.scoring.store.blocks import BlockPlace, Shard, ShardDamage, StoredImage, pack_block
 from lexiseg.scoring.store.predictions import FORMAT, Manifest, Predictions
 
@@ -39,7 +40,7 @@ def read_manifest(folder: Path) -> Manifest:
     doing, expected = f"reading {path}", "the manifest of a store that lexiseg predict wrote"
     fix = "Name the folder given to lexiseg predict with --out, or write it again."
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json_file(path)
         version = content.get("format")
         if version != FORMAT:
             raise DatasetError(doing=doing, found=f"format {version!r}", expected=f"format {FORMAT}", fix=fix)
@@ -117,7 +118,7 @@ def _failed_path(shard: Path) -> Path:
 def _read_failed(path: Path) -> dict[str, str]:
     """Read why images have no block; a damaged file says nothing, and the images are missing all the same."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json_file(path)
     except (OSError, ValueError):
         return {}
     return {str(stem): str(reason) for stem, reason in found.items()} if isinstance(found, dict) else {}
