@@ -6,7 +6,8 @@ from typing import Annotated
 
 import tyro
 
-from lexiseg.cli.options import Device, MethodChanges, ModelName, load_segmenter, option
+from lexiseg.cli.options import Device, MethodChanges, ModelName, Trust, load_segmenter, option
+from lexiseg.core.terminal import open_console
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,7 @@ class Classify:
     views: Annotated[int, option("N", "Random crops of each image that the probe is trained on.")] = 4
     json: Annotated[Path | None, option("FILE", "Write the scores there as well.")] = None
     set_: MethodChanges = ()
+    trust: Trust = False
     device: Device = "auto"
 
     def run(self) -> int:
@@ -35,7 +37,6 @@ class Classify:
         import json
         import sys
 
-        from rich.console import Console
         from rich.table import Table
 
         from lexiseg.core.atomic_write import atomic_path, refuse_unwritable
@@ -45,7 +46,7 @@ class Classify:
             refuse_unwritable(self.json)
         notes: list[str] = []
         found = classify_folders(
-            load_segmenter(self.model, self.device, self.set_),
+            load_segmenter(self.model, self.device, self.set_, trust=self.trust),
             self.images,
             train=self.train,
             prompts=self.prompts,
@@ -57,7 +58,7 @@ class Classify:
         table = Table("", "top-1", "top-5", highlight=False)
         for heading, row in found.items():
             table.add_row(heading, *(f"{100 * value:.1f}" for value in row.values()))
-        Console().print(table)
+        open_console().print(table)
         if self.json is not None:
             with atomic_path(self.json) as temporary:
                 facts = {"model": self.model, "images": str(self.images), **found}
