@@ -6,6 +6,8 @@ from typing import Annotated
 
 import tyro
 
+from lexiseg.core.terminal import open_console
+
 
 @dataclass(frozen=True, kw_only=True)
 class Calibrate:
@@ -29,7 +31,6 @@ class Calibrate:
 
     def run(self) -> int:
         """Sweep and print; return the exit code."""
-        from rich.console import Console
         from rich.table import Table
 
         from lexiseg.scoring.calibrate import calibrate
@@ -43,7 +44,7 @@ class Calibrate:
         step = max(1, len(found.thresholds) // 16)
         for index in range(0, len(found.thresholds), step):
             table.add_row(f"{found.thresholds[index]:.4f}", f"{100 * found.mean_iou[index]:.2f}")
-        Console().print(table)
+        open_console().print(table)
         print(
             f"best: --background threshold --threshold {found.best:.4g} ({100 * max(found.mean_iou):.2f} %)"
         )

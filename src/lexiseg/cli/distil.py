@@ -8,6 +8,7 @@ import tyro
 
 from lexiseg.cli.options import Device, option
 from lexiseg.cli.progress import progress
+from lexiseg.core.terminal import open_console
 
 if TYPE_CHECKING:
     from lexiseg.recipes.clip_to_seg import ClipToSegRecipe
@@ -74,7 +75,6 @@ class Distil:
 
 
 def _print(found: "Compared") -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(title="Teacher and student", highlight=False)
@@ -93,4 +93,4 @@ def _print(found: "Compared") -> None:
         ]  # fmt: skip
         ratio = speed / found.images_per_second[0]
         table.add_row(name, f"{millions:.1f} M", f"{speed:.2f}", f"{ratio:.1f}", *scores)
-    Console(highlight=False).print(table)
+    open_console(highlight=False).print(table)
