@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -22,3 +23,16 @@ def default_cache() -> Path:
     if sys.platform == "darwin":
         return Path("~/Library/Caches/lexiseg").expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "lexiseg"
+
+
+def private_cache() -> Path:
+    """Return ``default_cache()``, made for its owner alone where it is not there.
+
+    What is kept tells which words and images were used. A folder that is there keeps its permissions.
+    """
+    folder = default_cache()
+    if not folder.is_dir():
+        with suppress(OSError):  # whoever writes there says what is wrong
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700)
+    return folder

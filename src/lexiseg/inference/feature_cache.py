@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lexiseg.core.atomic_write import atomic_path
-from lexiseg.core.cache_folder import default_cache
+from lexiseg.core.cache_folder import private_cache
 from lexiseg.core.errors import CheckpointError, OutputError
 from lexiseg.core.features import PatchFeatures
 from lexiseg.core.interfaces import ImageEncoder
@@ -62,7 +62,7 @@ class CachedEncoder(ImageEncoder):
         self.encoder = encoder.requires_grad_(False).eval()
         self.stride = encoder.stride
         self.fingerprint = hashlib.sha256(f"{fingerprint} rounded to float16".encode()).hexdigest()
-        root = default_cache() / "features" if folder == "default" else folder
+        root = private_cache() / "features" if folder == "default" else folder
         self.folder = root / self.fingerprint[:16]
         self.max_bytes = max_bytes
         self.num_found = self.num_encoded = self.num_not_kept = 0

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from lexiseg.core.cache_folder import default_cache
+from lexiseg.core.cache_folder import private_cache
 from lexiseg.core.errors import VocabularyError
 from lexiseg.core.interfaces import TextEncoder
 from lexiseg.ops.prompts import PromptSet, fill, find_prompt_set
@@ -160,7 +160,7 @@ def _store_path(cache: Path | Literal["default"], fingerprint: str, prompt_set: 
     content = (fingerprint, prompt_set.templates, prompt_set.ensemble, prompt_set.spelling)
     digest = hashlib.sha256(repr(content).encode("utf-8", "backslashreplace")).hexdigest()
     try:
-        folder = default_cache() if cache == "default" else cache
+        folder = private_cache() if cache == "default" else cache
     except RuntimeError as error:
         _warn_once(Path("~/.cache/lexiseg"), error)
         return None

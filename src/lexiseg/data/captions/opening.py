@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from lexiseg.core.batch import Sample
-from lexiseg.core.cache_folder import default_cache
+from lexiseg.core.cache_folder import private_cache
 from lexiseg.core.errors import DatasetError, InputError, MissingPackageError
 from lexiseg.data.augmentation.rand_augment import RandAugment
 from lexiseg.data.augmentation.random_crop import RandomCropSettings
@@ -105,7 +105,7 @@ def open_captions(
     )
     if replacements is None:
         replacements = gather_words(source) if corruption is not None else ()
-    folder = invalid_log or default_cache() / "broken-records" / source.fingerprint()[:16]
+    folder = invalid_log or private_cache() / "broken-records" / source.fingerprint()[:16]
     return CaptionData(source, settings, replacements=replacements, invalid_log=folder)
 
 
@@ -149,7 +149,7 @@ def open_caption_source(
         raise _error(name, found, "tar files or Parquet files", "Open them one by one.")
     if suffixes == {".parquet"}:
         return ParquetSource(name, files, columns)
-    source = TarSource(name, files, columns, default_cache() if cache == "default" else cache)
+    source = TarSource(name, files, columns, private_cache() if cache == "default" else cache)
     source.notes = notes + source.notes
     return source
 
@@ -163,7 +163,7 @@ def read_samples(source: CaptionSource, invalid_log: Path | None = None) -> Iter
         source: The records.
         invalid_log: As for ``open_captions``.
     """
-    written = InvalidRecordLog(invalid_log or default_cache() / "broken-records" / source.fingerprint()[:16])
+    written = InvalidRecordLog(invalid_log or private_cache() / "broken-records" / source.fingerprint()[:16])
     written.add(source.invalid)
     for index in range(len(source)):
         record = source.read(index)
