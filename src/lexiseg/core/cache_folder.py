@@ -2,8 +2,14 @@
 
 import os
 import sys
-from contextlib import suppress
 from pathlib import Path
+
+from lexiseg.core.atomic_write import output_error
+from lexiseg.core.errors import LexisegError
+
+
+class NoCacheFolderError(LexisegError, RuntimeError):
+    """There is no place for things that can be computed again."""
 
 
 def default_cache() -> Path:
@@ -14,8 +20,20 @@ def default_cache() -> Path:
     ``%LOCALAPPDATA%\lexiseg`` on Windows.
 
     Raises:
-        RuntimeError: None of these is set and the user has no home folder.
+        NoCacheFolderError: None of these is set and the user has no home folder.
     """
+    try:
+        return _default_cache()
+    except RuntimeError as error:
+        raise NoCacheFolderError(
+            doing="looking for the cache folder",
+            found=str(error),
+            expected="a home folder, or a folder in LEXISEG_CACHE",
+            fix="Set LEXISEG_CACHE to a folder that can be written to.",
+        ) from error
+
+
+def _default_cache() -> Path:
     if chosen := os.environ.get("LEXISEG_CACHE"):
         return Path(chosen).expanduser()
     if sys.platform == "win32":
@@ -25,14 +43,17 @@ def default_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "lexiseg"
 
 
-def private_cache() -> Path:
-    """Return ``default_cache()``, made for its owner alone where it is not there.
+def make_private(folder: Path) -> None:
+    """Make a folder that only its user can look into: words, and features of images, say what somebody works on.
 
-    What is kept tells which words and images were used. A folder that is there keeps its permissions.
+    A folder that is there already keeps its rights: a shared cache may be wanted.
+
+    Raises:
+        OutputError: It cannot be made.
     """
-    folder = default_cache()
-    if not folder.is_dir():
-        with suppress(OSError):  # whoever writes there says what is wrong
+    try:
+        if not folder.is_dir():
             folder.parent.mkdir(parents=True, exist_ok=True)
-            folder.mkdir(mode=0o700)
-    return folder
+            folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise output_error(folder, error) from error

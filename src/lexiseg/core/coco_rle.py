@@ -14,15 +14,13 @@ from typing import Any, TypedDict, no_type_check
 
 import numpy as np
 from jaxtyping import Bool, UInt16
-from numba import njit
 
-from lexiseg.core.constants import IGNORE_INDEX
-from lexiseg.core.errors import InputError
+from lexiseg.core.compiled import njit
+from lexiseg.core.constants import IGNORE_INDEX, MAX_PIXELS
+from lexiseg.core.errors import InputError, as_found
 
 _WORD = 8  # flags looked at together
-#: Of a mask that is read: a guard against sizes made to exhaust memory.
-MAX_PIXELS = 1 << 29
-_MOST_SHIFT = 35  # seven characters
+_MOST_SHIFT = 60  # bits of a count; more is damage, and would be a number of any length
 _MAX_CHARACTERS = 7  # 32-bit lengths and a sign, five bits a character
 
 
@@ -125,7 +123,7 @@ def decode(run_lengths: RunLengths) -> Bool[np.ndarray, "H W"]:
     Raises:
         InputError: The counts are damaged or do not fill the size.
     """
-    counts = _checked_counts(run_lengths)  # before anything is allocated
+    counts = _checked_counts(run_lengths)
     height, width = run_lengths["size"]
     flat = np.zeros(height * width, dtype=np.bool_)
     position = 0
@@ -147,16 +145,9 @@ def area(run_lengths: RunLengths) -> int:
 
 def _checked_counts(run_lengths: RunLengths) -> list[int]:
     height, width = _checked_size(run_lengths)
-    written: Any = run_lengths.get("counts")
+    written = run_lengths["counts"]
     if isinstance(written, bytes):  # as pycocotools gives it
         written = written.decode("ascii", "replace")
-    if not isinstance(written, str):
-        raise InputError(
-            doing=f"reading run lengths of a mask of {height}×{width}",
-            found=f"counts of type {type(written).__name__}",
-            expected="compressed counts, a string",
-            fix="Compress a list of counts with pycocotools: mask.frPyObjects.",
-        )
     counts: list[int] = []
     value = shift = 0
     damaged = False
@@ -185,17 +176,23 @@ def _checked_counts(run_lengths: RunLengths) -> list[int]:
     return counts
 
 
-def _checked_size(run_lengths: RunLengths) -> tuple[int, int]:
-    size: Any = run_lengths.get("size") if isinstance(run_lengths, dict) else None
-    fits = isinstance(size, list | tuple) and len(size) == 2
-    fits = fits and all(isinstance(side, int) and not isinstance(side, bool) and side >= 0 for side in size)
-    if fits and size[0] * size[1] <= MAX_PIXELS:
-        return int(size[0]), int(size[1])
+def _checked_size(run_lengths: Any) -> tuple[int, int]:
+    """Return height and width; what is not run lengths at all is refused too, as it may come out of any file."""
+    size = run_lengths.get("size") if isinstance(run_lengths, dict) else None
+    counts = run_lengths.get("counts") if isinstance(run_lengths, dict) else None
+    if not (isinstance(size, list | tuple) and len(size) == 2 and all(type(side) is int for side in size)):
+        found = f"size {as_found(size)}"
+    elif not (size[0] > 0 and size[1] > 0 and size[0] * size[1] <= MAX_PIXELS):
+        found = f"a mask of {as_found(size[0])}×{as_found(size[1])}"
+    elif not isinstance(counts, str | bytes):
+        found = f"counts of type {type(counts).__name__}"
+    else:
+        return size[0], size[1]
     raise InputError(
         doing="reading run lengths of a mask",
-        found=f"the size {str(size)[:100]}",
-        expected=f"[height, width] in whole numbers, and at most {MAX_PIXELS:,} pixels",
-        fix="Check that it is a dictionary with size and counts, as COCO writes it.",
+        found=found,
+        expected=f"size [height, width], {MAX_PIXELS:,} pixels at most, and counts as a compressed string",
+        fix="Check the file; uncompressed counts and polygons become strings by pycocotools' mask.frPyObjects.",
     )
 
 

@@ -102,5 +102,13 @@ class MissingPackageError(LexisegError, ImportError):
         )
 
 
+def as_found(value: object, most: int = 60) -> str:
+    """Return how a value out of a file is shown in a message: cut, since it may be of any length."""
+    if isinstance(value, int) and value.bit_length() > 200:  # Python refuses to write very long ones
+        return f"a number of {value.bit_length():,} bits"
+    text = repr(value)
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 class OutputError(LexisegError, OSError):
     """Results cannot be written."""

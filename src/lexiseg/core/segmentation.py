@@ -20,6 +20,9 @@ from lexiseg.core.result_files import file_digest, image_facts, result_paths
 from lexiseg.core.vocabulary import Vocabulary
 
 MAX_LEGEND_ENTRIES = 16
+
+#: An ``absent_chance`` above this makes a result doubtful.
+DOUBTFUL_FROM = 0.05
 MAX_REPR_CLASSES = 5
 
 
@@ -53,6 +56,9 @@ class Segmentation:
         settings: Model and every inference setting that made it.
         unknown: Pixels that resemble nothing the model knows, whatever their label (void, or the nearest
             class all the same); None for a model that cannot tell.
+        absent_chance: Chance that the best of as many words which are not there scores as high in an image as the best
+            part of this one does; None where that was not measured. From 0.05 on the image may show none of the words.
+        tiling: How an image that is much larger than the model's size was seen; None for one that is not.
     """
 
     label_map: UInt16[np.ndarray, "H W"]
@@ -62,6 +68,8 @@ class Segmentation:
     source: Path | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     unknown: Bool[np.ndarray, "H W"] | None = None
+    absent_chance: float | None = None
+    tiling: Mapping[str, Any] | None = None
 
     def __repr__(self) -> str:
         height, width = self.label_map.shape
@@ -75,6 +83,11 @@ class Segmentation:
     def unknown_share(self) -> float:
         """Return the part of the image's pixels that resemble nothing the model knows; 0 where it cannot tell."""
         return 0.0 if self.unknown is None else float(self.unknown.mean())
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Return whether the image may show none of the words; False where nothing tells."""
+        return self.absent_chance is not None and self.absent_chance > DOUBTFUL_FROM
 
     def shares(self) -> list[ClassShare]:
         """List the classes that occur, the largest first."""
@@ -123,6 +136,8 @@ class Segmentation:
             entries.append((IGNORE_INDEX, f"{len(shares) - MAX_LEGEND_ENTRIES} more  {rest:.1%}"))
         if legend and self.unknown_share:
             entries.append((UNKNOWN, f"unknown  {self.unknown_share:.1%}"))
+        if legend and self.is_doubtful:
+            entries.append((IGNORE_INDEX, "perhaps none of these"))
         return draw_overlay(
             self.image, self.label_map, len(self.vocabulary), entries, opacity=opacity, hatched=self.unknown
         )
@@ -190,6 +205,8 @@ class Segmentation:
             "size": {"height": height, "width": width},
             "classes": [asdict(share) for share in self.shares()],
             **({} if self.unknown is None else {"unknown_share": self.unknown_share}),
+            **({} if self.absent_chance is None else {"absent_chance": self.absent_chance}),
+            **({} if self.tiling is None else {"tiling": dict(self.tiling)}),
             **self.vocabulary.to_json(),
             "settings": dict(self.settings),
         }

@@ -13,12 +13,14 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.errors import InputError
 from lexiseg.core.features import PatchFeatures
 from lexiseg.core.json_text import decode_json
-from lexiseg.core.segmentation import Segmentation
+from lexiseg.core.segmentation import DOUBTFUL_FROM, Segmentation
 from lexiseg.core.vocabulary import Vocabulary, Words
 from lexiseg.data.images import ImageSource, load_image
+from lexiseg.data.trained_on import TrainedOn
 from lexiseg.inference.class_names import (
     ClassNames,
     competing_labels,
@@ -27,13 +29,16 @@ from lexiseg.inference.class_names import (
     with_background,
 )
 from lexiseg.inference.decision import Decision, Redecision
+from lexiseg.inference.none_of_these import AbsentScores
 from lexiseg.inference.predict import (
     ENCODE_BATCH,
     EncodedImage,
     best_classes,
+    choose_views,
     encode_images,
     grid_scores,
 )
+from lexiseg.inference.probability import decide_by_probability
 from lexiseg.inference.refine import refine_labels
 from lexiseg.inference.refine_crf import refine_labels_crf
 from lexiseg.inference.settings import ENCODING_FIELDS, InferenceSettings
@@ -52,9 +57,13 @@ class Segmenter(nn.Module, ABC):
         settings: Defaults of this model; ``segment`` takes any of their fields as keywords.
         independent_classes: A class's score does not depend on the other classes, so scores may
             be computed for a part of the vocabulary at a time.
+        has_probabilities: Labels come from the scores of all names at every pixel, which a softmax makes probabilities
+            of; a method that decides otherwise says no.
         applies: Steps beyond the common path that the method takes itself, by their keys in the protocols
             that list them.
         vocabulary: The classes of a model that has a fixed list of them; None for one that takes any words.
+        trained_on: The files it was trained on; None where that is not known.
+        absent_scores: What words score that are not there; None where that was not measured.
         notice: A sentence a person must know before trusting results, or None.
         method_settings: Settings of the method itself and fingerprints of its weights, for the
             record that goes with every result.
@@ -63,8 +72,11 @@ class Segmenter(nn.Module, ABC):
     name: str
     settings: InferenceSettings
     independent_classes: bool = True
+    has_probabilities: bool = True
     applies: tuple[str, ...] = ()
     vocabulary: Vocabulary | None = None
+    trained_on: TrainedOn | None = None
+    absent_scores: AbsentScores | None = None
     notice: str | None = None
     method_settings: Mapping[str, Any] = MappingProxyType({})
 
@@ -121,16 +133,19 @@ class Segmenter(nn.Module, ABC):
 
     @overload
     def segment(
-        self, image: ImageSource | EncodedImage, words: Words | None = None, **changes: Any
+        self, image: ImageSource | EncodedImage, words: Words | ClassNames | None = None, **changes: Any
     ) -> Segmentation: ...
     @overload
     def segment(
-        self, image: Sequence[ImageSource | EncodedImage], words: Words | None = None, **changes: Any
+        self,
+        image: Sequence[ImageSource | EncodedImage],
+        words: Words | ClassNames | None = None,
+        **changes: Any,
     ) -> list[Segmentation]: ...
     def segment(
         self,
         image: ImageSource | EncodedImage | Sequence[ImageSource | EncodedImage],
-        words: Words | None = None,
+        words: Words | ClassNames | None = None,
         **changes: Any,
     ) -> Segmentation | list[Segmentation]:
         """Label every pixel of an image with one of the words.
@@ -139,7 +154,9 @@ class Segmenter(nn.Module, ABC):
             image: Path, PIL image, numpy ``H W 3`` uint8, tensor ``3 H W``, the result of
                 ``encode``, or a list of these, which are worked on a few at a time.
             words: ``"cat, grass"``, a list of names, a mapping from name to synonyms, or a
-                ``Vocabulary``. None takes all classes of a model that has a fixed list of them.
+                ``Vocabulary``. None takes all classes of a model that has a fixed list of them. For many calls with
+                the same words, what ``name_classes`` gives for them and the same settings: they are read and
+                embedded once then.
             changes: Fields of ``InferenceSettings`` to change for this call, for example
                 ``background="threshold", threshold=0.2`` or ``refine="none"``. The size and windows
                 of an encoded image stay those it was encoded with.
@@ -159,7 +176,10 @@ class Segmenter(nn.Module, ABC):
         for item in images:
             if isinstance(item, EncodedImage):
                 self._refuse_encoded_otherwise(item, changes)
-        class_names = self.name_classes(self.own_words() if words is None else words, settings)
+        if isinstance(words, ClassNames):
+            class_names = words
+        else:
+            class_names = self.name_classes(self.own_words() if words is None else words, settings)
         results = []
         for start in range(0, len(images), ENCODE_BATCH):
             block = images[start : start + ENCODE_BATCH]
@@ -169,19 +189,54 @@ class Segmenter(nn.Module, ABC):
             for item in block:
                 encoded = item if isinstance(item, EncodedImage) else next(fresh)
                 used = as_encoded(settings, encoded)
+                encoded = self.choose_views(encoded, class_names, used)
                 decision = self.decide(encoded, class_names, used)
+                chance, unknown = self._judge(decision, class_names, used, encoded)
+                label_map = decision.label_map(class_names, used)
+                if used.none_of_these == "label" and unknown is not None:
+                    label_map = np.where(unknown, np.uint16(IGNORE_INDEX), label_map)
                 results.append(
                     Segmentation(
-                        label_map=decision.label_map(class_names, used),
+                        label_map=label_map,
                         score_map=decision.scores,
                         vocabulary=class_names.vocabulary,
                         image=encoded.image,
                         source=encoded.source,
                         settings=self._describe(used),
-                        unknown=decision.unknown,
+                        unknown=unknown,
+                        absent_chance=chance,
+                        tiling=encoded.tiling,
                     )
                 )
         return results if is_batch else results[0]
+
+    def _judge(
+        self, decision: Decision, class_names: ClassNames, settings: InferenceSettings, encoded: EncodedImage
+    ) -> tuple[float | None, Bool[np.ndarray, "H W"] | None]:
+        """Return the chance that an image scores so by absent words, and the pixels that are none of the words.
+
+        Raises:
+            InputError: These are to be labelled, and nothing tells them.
+        """
+        if settings.none_of_these == "off":
+            return None, None
+        measured = self.absent_scores
+        if measured is None or encoded.tiling is not None or not measured.fits(self, settings):
+            if settings.none_of_these == "label" and decision.unknown is None and encoded.tiling is None:
+                raise InputError(
+                    doing=f"labelling what is none of the words with {self.name}",
+                    found="a model whose scores of absent words were not measured with these settings",
+                    expected="that measure: without it no score says that a word is not there",
+                    fix=f"Run: lexiseg calibrate {self.name} --none PHOTOS; or leave out --unknown.",
+                )
+            return None, decision.unknown
+        count = len(class_names.counts)
+        chance = measured.image_chance(decision.scores, count)
+        # Single pixels score low where a word is there, too: they are pointed out where the whole image is doubtful.
+        if settings.none_of_these == "note" and chance <= DOUBTFUL_FROM:
+            return chance, decision.unknown
+        unknown = decision.scores <= measured.doubtful_score(count)
+        return chance, unknown if decision.unknown is None else unknown | decision.unknown
 
     def own_words(self) -> Vocabulary:
         """Return the classes that are labelled where no words are given.
@@ -216,9 +271,24 @@ class Segmenter(nn.Module, ABC):
         vocabulary = self.full_vocabulary(words, settings)
         labels = competing_labels(vocabulary, settings)
         self.check_vocabulary(vocabulary.subset(labels))
-        class_names = name_classes(vocabulary, labels, self.embed_texts, settings.prompts)
+        by_words = settings.background == "words"
+        class_names = name_classes(
+            vocabulary, labels, self.embed_texts, settings.prompts, background_words=by_words
+        )
         refuse_alike(class_names, self.is_missing(class_names.embeddings))
         return class_names
+
+    def choose_views(
+        self, encoded: EncodedImage, class_names: ClassNames, settings: InferenceSettings
+    ) -> EncodedImage:
+        """Return what of a tiled image ``decide`` is given, by how well the words are found in it."""
+        return choose_views(
+            encoded,
+            self.class_scores,
+            class_names.embeddings,
+            settings=settings,
+            independent_classes=self.independent_classes,
+        )
 
     def decide(self, encoded: EncodedImage, class_names: ClassNames, settings: InferenceSettings) -> Decision:
         """Decide the label of every pixel: upsample the scores once, take the best, move borders to edges.
@@ -232,6 +302,8 @@ class Segmenter(nn.Module, ABC):
             settings: The settings that apply to this image.
         """
         how: dict[str, Any] = {"settings": settings, "independent_classes": self.independent_classes}
+        if settings.is_by_probability or settings.min_area_share is not None:
+            return decide_by_probability(encoded, self.class_scores, class_names, **how)
         embeddings, counts = class_names.embeddings, class_names.counts
         labels = np.asarray(class_names.labels, np.uint16)
         best = best_classes(encoded, self.class_scores, embeddings, counts, **how)
@@ -250,9 +322,23 @@ class Segmenter(nn.Module, ABC):
     def refuse_settings(self, settings: InferenceSettings) -> None:
         """Refuse settings that the method cannot follow, before anything is encoded.
 
+        A method that overrides this asks this one too.
+
         Raises:
             InputError: It cannot; the message says what it can.
         """
+        asked = [
+            name for name in ("min_probability", "min_area_share") if getattr(settings, name) is not None
+        ]
+        if settings.background == "probability":
+            asked.insert(0, "background probability")
+        if asked and not self.has_probabilities:
+            raise InputError(
+                doing=f"labelling with {self.name}",
+                found=f"{', '.join(asked)}, which need the score of every name at every pixel",
+                expected="settings of a method that decides so: this one decides by regions or by the whole image",
+                fix="Leave it out; --background threshold or name may do.",
+            )
 
     def redecisions(self, settings: InferenceSettings) -> frozenset[Redecision]:
         """Return what may be decided again from the scores that a run with these settings keeps.
@@ -262,7 +348,9 @@ class Segmenter(nn.Module, ABC):
         which says nothing of a background that competed. Where scores depend on what else is asked for,
         nothing is known of a run without the background.
         """
-        if settings.background == "name" and not self.independent_classes:
+        if settings.is_by_probability or settings.min_area_share is not None:
+            return frozenset()  # kept scores are of the best few names, and of classes that were left out
+        if settings.background in ("name", "words") and not self.independent_classes:
             return frozenset()
         if settings.refine == "none" or settings.background == "threshold":
             return frozenset({"threshold", "drop_background"})

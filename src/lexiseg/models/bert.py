@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout
 
 from lexiseg.core.errors import CheckpointError
+from lexiseg.core.setting_ranges import DEPTH, SHARE, SPREAD, WIDTH, Range, check_divides, check_ranges
 from lexiseg.layers.transformer_block import TransformerBlock, initialise_linear
 from lexiseg.models.text_tokens import CaptionTokenizer, encode_texts, read_tokenizer_file
 
@@ -23,6 +24,15 @@ PAD, UNKNOWN, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 SPECIAL_TOKENS = (PAD, UNKNOWN, CLS, SEP, MASK)
 
 _WORD = re.compile(r"\[MASK\]|\w+|[^\w\s]")
+
+
+_RANGES = {
+    **dict.fromkeys(("width", "num_heads"), WIDTH),
+    "depth": DEPTH,
+    "max_tokens": Range(least=3, most=16_384),
+    "drop_rate": SHARE,
+    "init_std": SPREAD,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +54,10 @@ class BertShape:
     max_tokens: int = 25
     drop_rate: float = 0.1
     init_std: float = 0.02
+
+    def __post_init__(self) -> None:
+        check_ranges(self, _RANGES, method="the text transformer")
+        check_divides(self, "width", "num_heads", method="the text transformer")
 
 
 BERT_BASE = BertShape()

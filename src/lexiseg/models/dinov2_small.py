@@ -26,7 +26,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from lexiseg.core.atomic_write import atomic_path
-from lexiseg.core.cache_folder import private_cache
+from lexiseg.core.cache_folder import default_cache
 from lexiseg.core.errors import CheckpointError, MissingPackageError, MissingWeightsError, OutputError
 from lexiseg.models.checkpoint import read_json
 from lexiseg.models.onnx_tensors import OnnxTensors, read_onnx_tensors
@@ -205,7 +205,7 @@ def convert_tensors(onnx: OnnxTensors) -> tuple[dict[str, Tensor], dict[str, Ten
 
 def _folder(cache: Path | None) -> Path:
     # Named by content: another conversion would go into another folder.
-    return (cache or private_cache()) / "weights" / f"{NAME}-{BACKBONE_HASH[:12]}"
+    return (cache or default_cache()) / "weights" / f"{NAME}-{BACKBONE_HASH[:12]}"
 
 
 def _scratch(folder: Path) -> tempfile.TemporaryDirectory[str]:
@@ -278,7 +278,8 @@ def _convert(onnx: Path, folder: Path) -> Path:
                 with atomic_path(fresh / file) as temporary:  # with the rights that files here usually have
                     save_file(tensors, temporary, metadata={"format": "pt"})
             for file, settings in _SETTINGS.items():
-                (fresh / file).write_text(json.dumps(settings, indent=2) + "\n")
+                with atomic_path(fresh / file) as temporary:
+                    temporary.write_text(json.dumps(settings, indent=2) + "\n")
             _check_converted(fresh)
             if folder.exists():  # altered, or another process was faster
                 folder.rename(Path(scratch, "before"))

@@ -21,11 +21,48 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 
+from lexiseg.core.errors import InputError
+from lexiseg.core.setting_ranges import (
+    DEPTH,
+    FACTOR,
+    SHARE,
+    SIDE,
+    SPREAD,
+    WIDTH,
+    Range,
+    check_divides,
+    check_ranges,
+)
 from lexiseg.layers.encoder_layer import Activation, EncoderLayer, quick_gelu
 from lexiseg.layers.grouping import Assignment, GroupingBlock, TokenMixing
 from lexiseg.layers.projection import Projection
 from lexiseg.layers.transformer_block import initialise_linear
 from lexiseg.ops.position_table import resize_position_table
+
+_RANGES = {
+    **dict.fromkeys(
+        (
+            "width",
+            "num_heads",
+            "feed_forward",
+            "text_width",
+            "text_heads",
+            "text_feed_forward",
+            "projection_hidden",
+            "embedding_dim",
+        ),
+        WIDTH,
+    ),
+    **dict.fromkeys(("depths", "text_depth"), DEPTH),
+    **dict.fromkeys(("patch", "image_side"), SIDE),
+    **dict.fromkeys(("group_tokens", "groups"), Range(least=0, most=16_384)),
+    **dict.fromkeys(("token_ratio", "channel_ratio"), Range(least=0, most=64, above=True)),
+    "divisor_offset": FACTOR,
+    "drop_path": SHARE,
+    "max_tokens": Range(least=3, most=16_384),
+    "norm_eps": Range(least=0, most=1, above=True),
+    "init_std": SPREAD,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,10 +125,17 @@ class GroupViTShape:
     spread_groups: bool = False
 
     def __post_init__(self) -> None:
-        assert self.image_side % self.patch == 0, f"patches of {self.patch} do not fill {self.image_side}"
+        check_ranges(self, _RANGES, method="GroupViT's network")
+        for whole, part in (("image_side", "patch"), ("width", "num_heads"), ("text_width", "text_heads")):
+            check_divides(self, whole, part, method="GroupViT's network")
         lengths = {len(self.depths), len(self.group_tokens), len(self.groups)}
-        assert len(lengths) == 1, "depths, group_tokens and groups have one entry a stage"
-        assert self.group_tokens[0] > 0, "the first stage groups the patches"
+        if len(lengths) != 1 or not self.depths or self.group_tokens[0] < 1:
+            raise InputError(
+                doing="reading the settings of GroupViT's network",
+                found=f"depths {self.depths}, group_tokens {self.group_tokens}, groups {self.groups}",
+                expected="one entry a stage in each, and group tokens in the first stage, which groups the patches",
+                fix="Correct them, or leave them out for the published numbers.",
+            )
 
     @property
     def grid_side(self) -> int:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lexiseg.core.cache_folder import private_cache
+from lexiseg.core.cache_folder import default_cache
 from lexiseg.core.errors import CheckpointError, MissingWeightsError
 from lexiseg.core.json_text import read_json_file
 from lexiseg.models.dinov2_small import NAME as DINOV2_SMALL
@@ -131,7 +131,7 @@ def is_cached(name: str) -> bool:
 
 def converted_folder(repository: str, commit: str) -> Path:
     """Return where ``lexiseg convert`` puts a model of the hub, whether or not it is there."""
-    return private_cache() / "weights" / f"{repository.replace('/', '--')}--{commit[:12]}"
+    return default_cache() / "weights" / f"{repository.replace('/', '--')}--{commit[:12]}"
 
 
 def say_revision(repository: str, commit: str, more: str = "") -> None:

@@ -4,14 +4,19 @@
 ``MODEL_KINDS`` all that a string can name. ``lexiseg models``, ``doctor``, messages and contract tests read them.
 """
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, is_dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
+from lexiseg.core.cache_folder import default_cache
 from lexiseg.core.errors import InputError, UnknownNameError
+from lexiseg.data.trained_on import TrainedOn
 from lexiseg.engine.devices import choose_device as choose_device
+from lexiseg.inference.none_of_these import AbsentScores
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.methods.conse import ConSESettings
 from lexiseg.methods.groupvit.settings import SegmentSettings
@@ -22,12 +27,12 @@ from lexiseg.models.checkpoint import fingerprint, read_config
 from lexiseg.models.hub import KNOWN_WEIGHTS, is_cached, resolve_checkpoint
 from lexiseg.models.hub_files import how_to_get
 from lexiseg.models.pip_weights import PipWeights
-from lexiseg.recipes.dense_similarity import build_dense_similarity
+from lexiseg.recipes.dense_similarity import DenseSettings, build_dense_similarity
 from lexiseg.recipes.groupvit import build_groupvit
 from lexiseg.recipes.maskformer import build_maskformer
 from lexiseg.recipes.mini import MINI_WEIGHTS, build_mini
 from lexiseg.recipes.rim import build_rim
-from lexiseg.runs.folder import is_run_folder, load_run, read_recipe
+from lexiseg.runs.folder import TRAINED_ON, is_run_folder, load_run, read_recipe
 from lexiseg.runs.method_settings import NoSettings, change_settings
 from lexiseg.runs.retraining_folder import FIRST, SECOND
 
@@ -51,6 +56,9 @@ class RegisteredModel:
     how_to_get: str = "pip install lexiseg"
 
 
+#: In the folder of a model, or beside its file.
+ABSENT_SCORES = "absent_scores.json"
+
 #: Models by the name we give them.
 MODELS: dict[str, RegisteredModel] = {
     "mini": RegisteredModel(
@@ -63,7 +71,8 @@ MODELS: dict[str, RegisteredModel] = {
 }
 
 _DENSE_SIMILARITY = RegisteredModel(
-    build=lambda name, _: build_dense_similarity(name),
+    build=build_dense_similarity,
+    settings=DenseSettings,
     summary="dense similarity, from image-text pairs",
 )
 
@@ -129,6 +138,7 @@ def build_trained(name: str, method: Any = None, trust: bool = False) -> Segment
             fix="Use lexiseg.runs.folder.load_run to get the model as it is.",
         )
     model.name = name
+    model.trained_on = TrainedOn.read(folder / TRAINED_ON)
     model.method_settings = {
         **model.method_settings,
         "recipe": read_recipe(folder, trust=trust)[0],
@@ -235,7 +245,25 @@ def load(
     settings = change_settings(
         kind.settings(name, trust), method_settings or {}, model=name, trained=kind.is_trained
     )
-    return kind.build(name, settings, trust).to(place).eval().requires_grad_(False)
+    model = kind.build(name, settings, trust).to(place).eval().requires_grad_(False)
+    model.absent_scores = next(filter(None, map(AbsentScores.load, _absent_scores_paths(name))), None)
+    return model
+
+
+def absent_scores_path(name: str) -> Path:
+    """Return where the scores of absent words of a model belong: in its folder, beside its file, else in the cache."""
+    place = Path(os.path.expanduser(name))
+    if name not in MODELS and place.is_dir():
+        return place / ABSENT_SCORES
+    if name not in MODELS and place.is_file():
+        return place.with_name(f"{place.name}.{ABSENT_SCORES}")
+    return default_cache() / "absent-scores" / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.json"
+
+
+def _absent_scores_paths(name: str) -> list[Path]:
+    """List where they may be: what a person has measured comes before what comes with the package."""
+    packaged = [Path(str(files("lexiseg.inference").joinpath(f"absent_scores/{name}.json")))]
+    return [absent_scores_path(name), *(packaged if name in MODELS else [])]
 
 
 def second_run(name: str) -> str:

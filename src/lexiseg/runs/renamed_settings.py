@@ -32,6 +32,7 @@ ADDED: dict[str, dict[str, Any]] = {
     "MaskFormerSettings": {"learned_start": False},
     "SimFormerSettings": {"matching_classification": None},
     "LabelledCropSettings": {"position_step": 1},
+    "StudentSettings": {"remembers": False},
 }
 
 

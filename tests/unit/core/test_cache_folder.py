@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from lexiseg.core.cache_folder import default_cache, private_cache
+from lexiseg.core.cache_folder import default_cache, make_private
+from lexiseg.core.errors import OutputError
 
 
 @pytest.mark.skipif(os.name == "nt" or sys.platform == "darwin", reason="the XDG folders are Linux's")
@@ -30,23 +31,13 @@ def test_a_tilde_is_the_users_folder(monkeypatch, tmp_path, name):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="permissions are POSIX's")
-def test_a_new_cache_is_its_owners_alone_and_an_old_one_stays(monkeypatch, tmp_path):
-    monkeypatch.setenv("LEXISEG_CACHE", str(tmp_path / "a/new"))
-    assert private_cache() == tmp_path / "a/new"
-    assert (tmp_path / "a/new").stat().st_mode & 0o777 == 0o700
-    (tmp_path / "a/new").chmod(0o750)
-    assert private_cache().stat().st_mode & 0o777 == 0o750
+def test_a_new_folder_is_its_owners_alone_and_an_old_one_stays(tmp_path):
+    folder = tmp_path / "a/new"
+    make_private(folder)
+    assert folder.stat().st_mode & 0o777 == 0o700
+    folder.chmod(0o750)
+    make_private(folder)
+    assert folder.stat().st_mode & 0o777 == 0o750
     (tmp_path / "file").touch()
-    monkeypatch.setenv("LEXISEG_CACHE", str(tmp_path / "file/below"))
-    assert private_cache() == tmp_path / "file/below"
-
-
-def test_who_writes_into_the_cache_makes_it_private():
-    """Every file but this one's home and doctor, which only looks, asks for the private cache."""
-    source = Path(__file__).parents[3] / "src/lexiseg"
-    asks = {
-        file.relative_to(source).as_posix()
-        for file in source.rglob("*.py")
-        if " default_cache()" in file.read_text()
-    }
-    assert asks <= {"core/cache_folder.py", "cli/doctor.py"}
+    with pytest.raises(OutputError):
+        make_private(tmp_path / "file/below")

@@ -252,7 +252,7 @@ def test_a_user_without_a_home_gets_results(monkeypatch):
     def no_home() -> Path:
         raise RuntimeError("Could not determine home directory.")
 
-    monkeypatch.setattr(text_embeddings, "private_cache", no_home)
+    monkeypatch.setattr(text_embeddings, "default_cache", no_home)
     monkeypatch.setattr(text_embeddings, "_warned", set())
     with pytest.warns(UserWarning, match="Could not determine home directory"):
         assert embed_names(HashedTexts(), ["cat"], "single").shape == (1, DIM)

@@ -24,9 +24,9 @@ from jaxtyping import Int32, UInt16
 from PIL import Image
 
 from lexiseg.core.atomic_write import atomic_path
-from lexiseg.core.coco_rle import MAX_PIXELS, RunLengths, decode
-from lexiseg.core.constants import IGNORE_INDEX, IGNORE_INDEX_8BIT
-from lexiseg.core.errors import DatasetError
+from lexiseg.core.coco_rle import decode
+from lexiseg.core.constants import IGNORE_INDEX, IGNORE_INDEX_8BIT, MAX_PIXELS
+from lexiseg.core.errors import DatasetError, InputError, as_found
 from lexiseg.core.json_text import read_json_file
 from lexiseg.data.image_decoders import DamagedImageError
 from lexiseg.data.image_decoders import decode as decode_image
@@ -55,50 +55,46 @@ def read_context_json(path: Path, stem: str) -> UInt16[np.ndarray, "H W"]:
             expected=f"an entry for every listed image; it has {len(index):,}",
             fix="Use the lists of PASCAL Context, and trainval_merged.json as it was published.",
         )
-    size, segments = index[stem]
-    labels = np.zeros(size, np.uint16)
+    height, width, segments = index[stem]
+    if not (type(height) is type(width) is int and height > 0 < width and height * width <= MAX_PIXELS):
+        raise _damaged_json(path, f"an image {stem} of {as_found(height)}×{as_found(width)}")
+    labels = np.zeros((height, width), np.uint16)
     for category, segment in segments:
-        labels[decode(segment)] = category
+        try:
+            mask = decode(segment)
+        except InputError as error:
+            raise _damaged_json(path, f"a segment of {stem}: {error.found}") from error
+        if mask.shape != labels.shape:
+            raise _damaged_json(path, f"a segment of {stem} of another size than the image")
+        labels[mask] = category
     return labels
 
 
-_Segments: TypeAlias = dict[str, tuple[tuple[int, int], list[tuple[int, RunLengths]]]]
-
-
 @functools.lru_cache(maxsize=1)
-def _load(path: Path, _changed: int) -> _Segments:
+def _load(path: Path, _changed: int) -> dict[str, tuple[int, int, list[tuple[int, Any]]]]:
     try:
-        return _by_stem(read_json_file(path, _MOST_JSON_BYTES))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DatasetError(
-            doing=f"reading the label file {path}",
-            found=f"a damaged or other file ({error!r})",
-            expected="trainval_merged.json with images and annos_segmentation",
-            fix="Copy it again from its source.",
-        ) from error
+        content = read_json_file(path, _MOST_JSON_BYTES)
+        segments = defaultdict(list)
+        for segment in content["annos_segmentation"]:
+            category = int(segment["category_id"])
+            if not 0 <= category < IGNORE_INDEX:
+                raise ValueError(f"category {as_found(category)}")
+            segments[segment["image_id"]].append((category, segment["segmentation"]))
+        return {
+            Path(image["file_name"]).stem: (image["height"], image["width"], segments[image["image_id"]])
+            for image in content["images"]
+        }
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, AttributeError) as error:
+        raise _damaged_json(path, as_found(error, 200)) from error
 
 
-def _by_stem(content: Any) -> _Segments:
-    sizes: dict[Any, tuple[int, int]] = {}
-    for image in content["images"]:
-        height, width = image["height"], image["width"]
-        if type(height) is not int or type(width) is not int or min(height, width) < 1:
-            raise ValueError(f"an image of {height!r} × {width!r} pixels")
-        if height * width > MAX_PIXELS:
-            raise ValueError(f"an image of {height:,} × {width:,} pixels, more than {MAX_PIXELS:,}")
-        sizes[image["image_id"]] = height, width
-    segments: dict[Any, list[tuple[int, RunLengths]]] = defaultdict(list)
-    for segment in content["annos_segmentation"]:
-        number, category, runs = segment["image_id"], segment["category_id"], segment["segmentation"]
-        if type(category) is not int or not 0 <= category < TOP:
-            raise ValueError(f"the category {category!r}")
-        if number in sizes and list(runs["size"]) != list(sizes[number]):
-            raise ValueError(f"a segment of {runs['size']} in an image of {list(sizes[number])}")
-        segments[number].append((category, RunLengths(size=runs["size"], counts=runs["counts"])))
-    return {
-        Path(image["file_name"]).stem: (sizes[image["image_id"]], segments[image["image_id"]])
-        for image in content["images"]
-    }
+def _damaged_json(path: Path, found: str) -> DatasetError:
+    return DatasetError(
+        doing=f"reading the label file {path}",
+        found=f"a damaged or other file ({found})",
+        expected="trainval_merged.json with images and annos_segmentation",
+        fix="Copy it again from its source.",
+    )
 
 
 #: How numbers are kept in a label file.

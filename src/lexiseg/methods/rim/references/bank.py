@@ -31,7 +31,7 @@ from lexiseg.core.errors import DatasetError
 from lexiseg.core.file_names import class_key
 from lexiseg.core.folder_lock import writing_alone
 from lexiseg.core.json_text import decode_json
-from lexiseg.methods.rim.references.bank_checks import FORMAT, MAX_SUBCATEGORIES, check_bank
+from lexiseg.methods.rim.references.bank_checks import FORMAT, MAX_SUBCATEGORIES, check_bank, digest_of
 from lexiseg.methods.rim.references.profiles import (
     nearness_of_images,
     profiles_of_references,
@@ -123,6 +123,7 @@ def save_bank(
     }
     manifest = {
         "format": FORMAT,
+        "sha256": digest_of(tensors),
         "encoder": dict(encoder),
         "classes": rows,
         "rejected": {name: dict((rejected or {})[name]) for name in sorted(rejected or {})},
