@@ -44,9 +44,9 @@ TABLES = {
         ("clip-to-seg/clothing", 1500, (0,)),
     ),
     "cocu": (
-        ("cocu/models", 300, (0, 1, 2)),
-        ("cocu/neighbours", 300, (0,)),
-        ("cocu/sampling", 300, (0,)),
+        ("cocu/models", 150, (0, 1, 2)),
+        ("cocu/neighbours", 150, (0,)),
+        ("cocu/sampling", 150, (0,)),
     ),
 }
 

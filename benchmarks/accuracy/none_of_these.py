@@ -2,8 +2,8 @@
 
     python benchmarks/accuracy/none_of_these.py ../shared/data
 
-Fits what absent words score on every second photograph of coco-things-free (labels unused), writes it into the package,
-and measures on coco-free and coco-free-2: lists of three words of the 129, with one that is there or with none. Intervals:
+Fits what absent words score on every fourth photograph of coco-things-free (labels unused), writes it into the package,
+and measures on every second photograph of coco-free and coco-free-2: lists of three words of the 129, with one that is there or with none. Intervals:
 2.5 to 97.5 % of 1,000 draws of photographs. Writes none_of_these.json beside this file.
 """
 
@@ -21,7 +21,7 @@ from lexiseg.inference.none_of_these import AbsentScores, fit_absent_scores
 
 HERE = Path(__file__).parent
 PACKAGED = Path(lexiseg.__file__).parent / "inference" / "absent_scores" / "mini.json"
-LISTS, LARGE, ALPHAS = 4, 0.05, (0.01, 0.05, 0.1, 0.2)
+LISTS, LARGE, ALPHAS = 3, 0.05, (0.01, 0.05, 0.1, 0.2)
 
 
 def measure(model, folders: list[Path]) -> dict:
@@ -30,9 +30,12 @@ def measure(model, folders: list[Path]) -> dict:
     for folder in folders:
         dataset = FolderDataset(folder, labels="only")
         names = dataset.vocabulary.names
-        for sample in dataset:
+        for sample in (dataset[index] for index in range(0, len(dataset), 2)):
             encoded = model.encode(sample.image)
-            shares = np.bincount(sample.label_map.ravel(), minlength=IGNORE_INDEX + 1)[: len(names)] / sample.label_map.size
+            shares = (
+                np.bincount(sample.label_map.ravel(), minlength=IGNORE_INDEX + 1)[: len(names)]
+                / sample.label_map.size
+            )
             large, none = np.flatnonzero(shares > LARGE), np.flatnonzero(shares == 0)
             of_photo: dict = {"there": [], "absent": [], "right_pixels": [], "absent_pixels": []}
             for _ in range(LISTS if len(large) else 0):
@@ -71,7 +74,10 @@ def summary(photographs: list[dict]) -> dict:
     return {
         name: {
             "value": round(float(values[0][name]), 4),
-            "interval": [round(float(end), 4) for end in np.quantile([each[name] for each in values[1:]], (0.025, 0.975))],
+            "interval": [
+                round(float(end), 4)
+                for end in np.quantile([each[name] for each in values[1:]], (0.025, 0.975))
+            ],
         }
         for name in values[0]
     }
@@ -80,12 +86,18 @@ def summary(photographs: list[dict]) -> dict:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     data = Path(sys.argv[1] if len(sys.argv) > 1 else "../shared/data")
-    model = lexiseg.load("mini")
-    photos = sorted((data / "coco-things-free/images").iterdir())[::2]
+    # The head shares scores anew and leaves the winning one as high as it was: with or without, the measure is the same.
+    model = lexiseg.load("mini", method_settings={"head": "none"})
+    photos = sorted((data / "coco-things-free/images").iterdir())[::4]
     model.absent_scores = fit_absent_scores(model, photos, draws=4)
     model.absent_scores.save(PACKAGED)
     assert AbsentScores.load(PACKAGED) is not None
     found = measure(model, [data / "coco-free", data / "coco-free-2"])
-    facts = {"fitted_on": len(photos), "measured_on": "coco-free, coco-free-2", "lists": "3 words, 1 or none there", **found}
+    facts = {
+        "fitted_on": len(photos),
+        "measured_on": "every second photograph of coco-free and coco-free-2",
+        "lists": "3 words, 1 or none there",
+        **found,
+    }
     (HERE / "none_of_these.json").write_text(json.dumps(facts, indent=1) + "\n")
     print(json.dumps(facts, indent=1))

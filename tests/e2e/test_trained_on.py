@@ -87,7 +87,8 @@ def run(*arguments):
 
 
 def make_store(split: str) -> None:
-    assert run("predict", "colours", "--data", "data", "--split", split, "--out", "store", "--background", "threshold", "--threshold", "-9") == 0  # fmt: skip
+    asked = ("--split", split, "--background", "threshold", "--threshold", "-9")
+    assert run("predict", "colours", "--data", "data", "--out", "store", *asked) == 0
 
 
 @pytest.mark.parametrize("command", SCORING)

@@ -82,13 +82,14 @@ class Calibrate:
     def _measure_absent_words(self, photos: Path) -> int:
         from lexiseg.data.unlabelled_images import UnlabelledImages
         from lexiseg.inference.none_of_these import COMPETING, fit_absent_scores
-        from lexiseg.runs.load import absent_scores_path
+        from lexiseg.runs.absent_scores import absent_scores_path
+        from lexiseg.runs.load import MODELS
 
         model = load_segmenter(str(self.store), self.device, self.set_, trust=self.trust)
         images = UnlabelledImages(photos)
         with progress("measuring", len(images)) as advance:
             found = fit_absent_scores(model, (sample.image for sample in images), advance=advance)
-        path = absent_scores_path(str(self.store))
+        path = absent_scores_path(str(self.store), is_registered=str(self.store) in MODELS)
         found.save(path)
         print(f"{found.num_images:,} photographs, lists of {COMPETING} absent words: {path}")
         print(

@@ -82,7 +82,7 @@ class Segment:
     explain: Annotated[
         bool,
         tyro.conf.arg(
-            help="Write why each region got its label, as STEM.explain.html; for a bank of reference images.",
+            help="Write why each region got its label, as STEM.explain.html; for a bank of reference images and GroupViT.",
             help_behavior_hint="",
         ),
         tyro.conf.FlagCreatePairsOff,
@@ -117,8 +117,8 @@ class Segment:
             raise InputError(
                 doing="reading the options",
                 found=f"--explain with the model {self.model}",
-                expected="a model that can say why: a bank of reference images",
-                fix="Leave --explain out, or give a bank with --model BANK.",
+                expected="a model that can say why: a bank of reference images, a GroupViT checkpoint or run",
+                fix="Leave --explain out, or give such a model with --model.",
             )
         if self.explain and value_range is not None:
             raise InputError(

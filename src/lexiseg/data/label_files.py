@@ -15,7 +15,7 @@ from jaxtyping import UInt8, UInt16
 
 from lexiseg.core.constants import IGNORE_INDEX, IGNORE_INDEX_8BIT
 from lexiseg.core.errors import DatasetError
-from lexiseg.data.image_decoders import DamagedImageError, LargeImageError, decode
+from lexiseg.core.image_decoders import DamagedImageError, LargeImageError, decode
 from lexiseg.data.png_chunks import SIGNATURE, damage_of_png
 
 _EXPECTED = "an index PNG: one channel (grey or palette), 8 or 16 bits"

@@ -13,8 +13,8 @@ import numpy as np
 
 from lexiseg.core.constants import IGNORE_INDEX, IGNORE_INDEX_8BIT
 from lexiseg.core.errors import LexisegError
+from lexiseg.core.image_decoders import decode
 from lexiseg.data.folder_lists import first_of
-from lexiseg.data.image_decoders import decode
 from lexiseg.data.images import exif_orientation
 from lexiseg.data.label_files import LEAST_GREY_STEP
 from lexiseg.data.labelled_dataset import LabelledDataset

@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Bool, Float32, Float64
 
 from lexiseg.core.atomic_write import atomic_path
 from lexiseg.core.errors import InputError
 from lexiseg.core.json_text import decode_json, read_json_file
 from lexiseg.core.segmentation import DOUBTFUL_FROM
 from lexiseg.data.images import ImageSource
+from lexiseg.inference.decision import Decision
 from lexiseg.inference.settings import ENCODING_FIELDS, InferenceSettings
 
 if TYPE_CHECKING:
@@ -107,6 +108,43 @@ class AbsentScores:
             return None
 
 
+def judge(
+    model: "Segmenter", decision: Decision, num_words: int, settings: InferenceSettings, *, is_tiled: bool
+) -> tuple[float | None, Bool[np.ndarray, "H W"] | None]:
+    """Return the chance that absent words score so in an image, and the pixels that are none of the words.
+
+    None for a chance that was not measured, and where no pixel is pointed out.
+
+    Args:
+        model: What decided.
+        decision: What it decided.
+        num_words: How many classes competed.
+        settings: Of this image.
+        is_tiled: Whether the image was seen in another way than those that were measured.
+
+    Raises:
+        InputError: Such pixels are to be labelled, and nothing tells them.
+    """
+    if settings.none_of_these == "off":
+        return None, None
+    measured = model.absent_scores
+    if measured is None or is_tiled or not measured.fits(model, settings):
+        if settings.none_of_these == "label" and decision.unknown is None and not is_tiled:
+            raise InputError(
+                doing=f"labelling what is none of the words with {model.name}",
+                found="a model whose scores of absent words were not measured with these settings",
+                expected="that measure: without it no score says that a word is not there",
+                fix=f"Run: lexiseg calibrate {model.name} --none PHOTOS; or leave out --unknown.",
+            )
+        return None, decision.unknown
+    chance = measured.image_chance(decision.scores, num_words)
+    # Single pixels score low where a word is there, too: they are pointed out where the whole image is doubtful.
+    if settings.none_of_these == "note" and chance <= DOUBTFUL_FROM:
+        return chance, decision.unknown
+    unknown = decision.scores <= measured.doubtful_score(num_words)
+    return chance, unknown if decision.unknown is None else unknown | decision.unknown
+
+
 def best_part(scores: Float32[np.ndarray, "H W"]) -> float:
     """Return the score that an image's best part reaches: all but ``_BEST_PART`` of its pixels score less."""
     return float(np.quantile(scores, 1 - _BEST_PART))
@@ -116,7 +154,7 @@ def scale_of(model: "Segmenter", settings: InferenceSettings) -> dict[str, Any]:
     """Return what the scale of scores depends on, as plain values: the method, how images are seen, the sentences."""
     facts = {
         "method": hashlib.sha256(
-            json.dumps(dict(model.method_settings), sort_keys=True, default=str).encode()
+            json.dumps(dict(model.scale_settings), sort_keys=True, default=str).encode()
         ).hexdigest(),
         **{name: getattr(settings, name) for name in ENCODING_FIELDS if name != "tiles"},
         **{name: getattr(settings, name) for name in ("prompts", "synonyms", "refine")},

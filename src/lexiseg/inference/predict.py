@@ -12,7 +12,6 @@ What an image that is much larger than the model's size is seen through stands i
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import reduce
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from lexiseg.core.errors import InputError
 from lexiseg.core.features import PatchFeatures, Segments
 from lexiseg.data.transforms import fitted_size, resize_image
 from lexiseg.inference.settings import InferenceSettings
-from lexiseg.inference.tiles import MUCH_HIGHER, View, describe_tiles, placed_in, tiled_view
+from lexiseg.inference.tiles import View, describe_tiles, placed_in, tiled_view
 from lexiseg.ops.resize import RunningBest, resize_argmax, source_rows
 from lexiseg.ops.sliding_window import Window, WindowWeights, even_weights, stitch_band, windows
 
@@ -80,6 +79,7 @@ def encode_images(
     stride: int,
     settings: InferenceSettings,
     device: torch.device,
+    dtype: torch.dtype = torch.float32,
 ) -> list[EncodedImage]:
     """Resize, cut into windows and encode images; crops of equal size share a batch."""
     plans = [_views(image.shape[:2], stride, settings) for image in images]
@@ -105,7 +105,8 @@ def encode_images(
                 pixels = resized[index, view.size]
                 rows = slice(window.top, window.top + window.height)
                 pieces.append(pixels[:, rows, window.left : window.left + window.width])
-            encoded = encode(torch.stack(pieces).to(device))
+            with torch.autocast(device.type, dtype, enabled=dtype is not torch.float32):
+                encoded = in_float32(encode(torch.stack(pieces).to(device)))
             found |= zip(batch, _unbatched(encoded), strict=True)
     for place, crop in enumerate(crops):
         features[crop[2]].append(found[place])
@@ -134,48 +135,6 @@ def encode_images(
 
 
 @torch.inference_mode()
-def choose_views(
-    encoded: EncodedImage,
-    score: Score,
-    embeddings: Float[Tensor, "S D"],
-    *,
-    settings: InferenceSettings,
-    independent_classes: bool = True,
-) -> EncodedImage:
-    """Leave the whole view of a tiled image out where windows find the words much better; see ``inference.tiles``.
-
-    Args:
-        encoded: The image's features; returned as they are where it is not tiled.
-        score: The method's ``class_scores``.
-        embeddings: One row a name of the whole vocabulary.
-        settings: Memory.
-        independent_classes: Scores may be computed for a part of the names at a time.
-    """
-    if encoded.tiling is None:
-        return encoded
-    step = _names_per_chunk(encoded, settings) if independent_classes else len(embeddings)
-    best = []
-    for features in encoded.features:
-        chunks = (
-            score(features, embeddings[at : at + step])[0].amax(0) for at in range(0, len(embeddings), step)
-        )
-        best.append(float(reduce(torch.maximum, chunks).float().mean()))
-    whole, windows = (float(np.mean(part)) for part in (best[: encoded.num_whole], best[encoded.num_whole :]))
-    windows_alone = whole < 0.0 < windows or windows > MUCH_HIGHER * max(whole, 0.0) > 0.0
-    facts = {**encoded.tiling, "mean_best_score": {"whole": whole, "windows": windows}}
-    if not windows_alone:
-        return replace(encoded, tiling={**facts, "views": "whole and windows"})
-    return replace(
-        encoded,
-        windows=encoded.windows[encoded.num_whole :],
-        features=encoded.features[encoded.num_whole :],
-        weights=encoded.weights[encoded.num_whole :],
-        tiling={**facts, "views": "windows"},
-        num_whole=0,
-    )
-
-
-@torch.inference_mode()
 def best_classes(
     encoded: EncodedImage,
     score: Score,
@@ -198,7 +157,7 @@ def best_classes(
     size = (encoded.image.shape[0], encoded.image.shape[1])
     best = RunningBest.empty(size)
     joint = None if independent_classes else window_scores(encoded, score, embeddings)
-    for classes, names in chunks(names_per_class, _names_per_chunk(encoded, settings)):
+    for classes, names in chunks(names_per_class, names_per_chunk(encoded, settings)):
         found = (
             window_scores(encoded, score, embeddings[names])
             if joint is None
@@ -318,7 +277,8 @@ def over_names(
     return torch.stack([reduce(part, dim=0) for part in torch.split(scores, list(names_per_class))])
 
 
-def _names_per_chunk(encoded: EncodedImage, settings: InferenceSettings) -> int:
+def names_per_chunk(encoded: EncodedImage, settings: InferenceSettings) -> int:
+    """Return how many names may be scored at a time within the working memory."""
     cells = sum(features.tokens.shape[1] for features in encoded.features)
     if len(encoded.windows) > 1:
         # Room for bands of some rows: in bands of one, neighbouring rows would be stitched again and again.
@@ -352,6 +312,22 @@ def _row_bands(
 def _batches(places: list[int], size: int) -> Iterator[list[int]]:
     for start in range(0, len(places), size):
         yield places[start : start + size]
+
+
+def in_float32(features: PatchFeatures) -> PatchFeatures:
+    """Return features in the precision in which they are compared."""
+    if features.tokens.dtype is torch.float32:
+        return features
+    segments = features.segments
+    if segments is not None:
+        segments = Segments(shares=segments.shares.float(), embeddings=segments.embeddings.float())
+    token = features.global_token
+    return replace(
+        features,
+        tokens=features.tokens.float(),
+        global_token=None if token is None else token.float(),
+        segments=segments,
+    )
 
 
 def _unbatched(features: PatchFeatures) -> Iterator[PatchFeatures]:

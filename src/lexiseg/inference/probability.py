@@ -109,7 +109,14 @@ def _pixel_maps(
             if len(found) == 1:
                 whole = found[0]
             else:
-                whole = stitch_band(found, encoded.windows, seen, (0, seen[0]), blend=settings.blend)
+                whole = stitch_band(
+                    found,
+                    encoded.windows,
+                    seen,
+                    (0, seen[0]),
+                    blend=settings.blend,
+                    weights=encoded.weights,
+                )
             resized = resize_rows(whole, size, (0, size[0]))
             yield classes, resized, over_names(resized, counts[classes], settings.synonyms)
 
@@ -134,7 +141,8 @@ def _compete(
         else:
             places = torch.where(values > best, index, places)
             best = torch.maximum(values, best)
-    assert best is not None and places is not None
+    assert best is not None
+    assert places is not None
     assert total is not None
     found = _Best(places=places.cpu().numpy().astype(np.uint16), scores=best.float().cpu().numpy())
     return found, total.float().cpu().numpy()

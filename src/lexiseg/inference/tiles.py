@@ -43,7 +43,7 @@ class View:
 def tiled_view(
     image_size: tuple[int, int], whole: tuple[int, int], stride: int, settings: InferenceSettings
 ) -> View | None:
-    """Return how windows see a large image; None where it is not large, or windows are not asked for.
+    """Return how windows see a large image; None where it is not large, or too long, or windows are not asked for.
 
     The size is the image's own as far as ``MAX_SCALE`` and ``MAX_WINDOWS`` let it.
 
@@ -59,7 +59,7 @@ def tiled_view(
     side = settings.window or max(1, round(settings.short_side / stride)) * stride
     step = max(1, side // 2 // stride) * stride
     scale = min(shrunk_by, MAX_SCALE)
-    while True:
+    while scale > 1:
         size = fitted_size(
             image_size,
             short_side=max(1, round(min(image_size) * scale / shrunk_by)),
@@ -67,9 +67,10 @@ def tiled_view(
             multiple_of=stride,
         )
         placed = _grid(size, side, step)
-        if len(placed) <= MAX_WINDOWS or scale <= 1:
+        if len(placed) <= MAX_WINDOWS:
             return View(size=size, windows=placed)
         scale *= 0.9
+    return None
 
 
 def placed_in(view: View, size: tuple[int, int]) -> tuple[Window, ...]:

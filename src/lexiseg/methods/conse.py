@@ -28,7 +28,7 @@ The plain recipe (top ten names, every similarity, no kinds, no priors, one size
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from einops import rearrange
@@ -203,6 +203,11 @@ class ConSE(Segmenter):
     def stride(self) -> int:
         """Pixels per patch of the grid of ``encode_images``."""
         return self.method.stride
+
+    @property
+    def scale_settings(self) -> Mapping[str, Any]:
+        """Leave out the head: whatever it shares anew, the highest score of a patch stays as high as it was."""
+        return {name: value for name, value in self.method_settings.items() if "head" not in name}
 
     @property
     def _num_plain(self) -> int:

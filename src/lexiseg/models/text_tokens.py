@@ -92,11 +92,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     file = folder / "tokenizer.json"
     try:
         if file.exists():
-            if file.stat().st_size > _MOST_BYTES:
-                raise ValueError(
-                    f"{file.stat().st_size:,} bytes, more than the {_MOST_BYTES:,} of any tokenizer"
-                )
-            tokenizer = Tokenizer.from_file(str(file))
+            tokenizer = read_tokenizer_file(file)
         elif (folder / "vocab.json").exists() and (folder / "merges.txt").exists():
             tokenizer = _from_vocabulary_and_merges(folder)
         else:

@@ -33,6 +33,7 @@ ADDED: dict[str, dict[str, Any]] = {
     "SimFormerSettings": {"matching_classification": None},
     "LabelledCropSettings": {"position_step": 1},
     "StudentSettings": {"remembers": False},
+    "GroupViTShape": {"content_start": False},
 }
 
 

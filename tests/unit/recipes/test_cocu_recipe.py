@@ -80,6 +80,6 @@ def test_scenes_without_curation_are_asked_for_words_of_their_captions():
 def test_what_is_measured_of_scenes(tmp_path):
     recipe = dataclasses.replace(cocu.tiny(), num_scenes=4)
     found = recipe.evaluate(recipe.build_model().eval())
-    assert set(found) == {"mean_iou", "things_mean_iou", "stuff_mean_iou", "paraphrase"}
+    assert set(found) == {"mean_iou", "things_mean_iou", "stuff_mean_iou", "one_class_mean_iou", "paraphrase"}
     assert all(0 <= found[name] <= 1 for name in found if name != "paraphrase")
     assert -1 <= found["paraphrase"] <= 1

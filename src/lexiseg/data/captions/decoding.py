@@ -12,11 +12,11 @@ from jaxtyping import UInt8
 from PIL import Image, UnidentifiedImageError
 
 from lexiseg.core.errors import ImageError, InputError
+from lexiseg.core.image_decoders import DECODING_SECONDS, open_image
 from lexiseg.core.json_text import decode_json
 from lexiseg.core.time_limit import Result, within_time
 from lexiseg.data.augmentation.random_crop import resize_crop
 from lexiseg.data.captions.records import CAPTION_NAMES, InvalidReason
-from lexiseg.data.image_decoders import DECODING_SECONDS, open_image
 from lexiseg.data.images import load_image
 
 #: Larger images are refused before they are decoded.

@@ -11,10 +11,10 @@ from typing import Any
 
 from lexiseg.core.atomic_write import atomic_folder
 from lexiseg.core.errors import MissingPackageError, OutputError
+from lexiseg.core.image_decoders import open_image
 from lexiseg.data.captions.decoding import UnreadableImageError, probe_image
 from lexiseg.data.captions.records import CaptionSource, InvalidRecord, RawRecord
 from lexiseg.data.captions.tar_source import IMAGE_EXTENSIONS
-from lexiseg.data.image_decoders import open_image
 
 _HEADER_BYTES = 512
 

@@ -12,8 +12,8 @@ training, and small trainings on curated words need no files. Two teachers compa
 """
 
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Literal
+from functools import cached_property, lru_cache
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int16, Int64, UInt8
@@ -202,7 +202,7 @@ def look(scenes: SceneSet, teacher: CurationTeacher, settings: WorldSettings) ->
             expected=f"more than its {_COLOUR_LEVELS**3} colours",
             fix="Raise curation.teacher.num_scenes.",
         )
-    return _learnt(scenes, draw_scene_set(settings, _TEACHER_ROW + scenes.seed, teacher.num_scenes))
+    return _learnt(scenes, _lessons(settings, _TEACHER_ROW + scenes.seed, teacher.num_scenes))
 
 
 def _made(scenes: SceneSet, teacher: CurationTeacher) -> TeacherView:
@@ -237,16 +237,29 @@ def _mixed(scenes: SceneSet, concepts: Float32[np.ndarray, "V D"]) -> Float32[np
     return unit_rows((captions + 1e-9).astype(np.float32))
 
 
-def _learnt(scenes: SceneSet, school: SceneSet) -> TeacherView:
+class _Lessons(NamedTuple):
+    """What the learnt teacher has learnt: the mean histogram, and maps of histograms and of words into the shared space."""
+
+    mean: Float[np.ndarray, " H"]
+    of_images: Float[np.ndarray, "H D"]
+    concepts: Float[np.ndarray, "V D"]
+
+
+@lru_cache(maxsize=8)
+def _lessons(settings: WorldSettings, seed: int, count: int) -> _Lessons:
+    school = draw_scene_set(settings, seed, count)
     histograms, words = colour_histograms(school.images), _bags(school)
-    means = histograms.mean(axis=0), words.mean(axis=0)
-    of_images, of_words = _whitening(histograms - means[0]), _whitening(words - means[1])
-    shared = of_images.T @ (histograms - means[0]).T @ (words - means[1]) @ of_words / len(school)
+    mean, mean_words = histograms.mean(axis=0), words.mean(axis=0)
+    of_images, of_words = _whitening(histograms - mean), _whitening(words - mean_words)
+    shared = of_images.T @ (histograms - mean).T @ (words - mean_words) @ of_words / count
     left, values, right = np.linalg.svd(shared, full_matrices=False)
-    roots = np.sqrt(values)
-    images = (colour_histograms(scenes.images) - means[0]) @ of_images @ left * roots
-    concepts = (np.eye(len(means[1])) - means[1]) @ of_words @ right.T * roots
-    levelled = [np.sqrt(GAIN) * unit_rows(rows.astype(np.float32)) for rows in (images, concepts)]
+    concepts = (np.eye(len(mean_words)) - mean_words) @ of_words @ right.T * np.sqrt(values)
+    return _Lessons(mean=mean, of_images=of_images @ left * np.sqrt(values), concepts=concepts)
+
+
+def _learnt(scenes: SceneSet, lessons: _Lessons) -> TeacherView:
+    images = (colour_histograms(scenes.images) - lessons.mean) @ lessons.of_images
+    levelled = [np.sqrt(GAIN) * unit_rows(rows.astype(np.float32)) for rows in (images, lessons.concepts)]
     images, concepts = (
         _unit_by_rest(np.concatenate([rows, np.full((len(rows), 1), np.sqrt(LEVEL))], axis=1), place)
         for rows, place in zip(levelled, (1, 2), strict=True)

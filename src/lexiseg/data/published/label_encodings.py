@@ -27,9 +27,9 @@ from lexiseg.core.atomic_write import atomic_path
 from lexiseg.core.coco_rle import decode
 from lexiseg.core.constants import IGNORE_INDEX, IGNORE_INDEX_8BIT, MAX_PIXELS
 from lexiseg.core.errors import DatasetError, InputError, as_found
+from lexiseg.core.image_decoders import DamagedImageError
+from lexiseg.core.image_decoders import decode as decode_image
 from lexiseg.core.json_text import read_json_file
-from lexiseg.data.image_decoders import DamagedImageError
-from lexiseg.data.image_decoders import decode as decode_image
 from lexiseg.data.label_files import read_label_map
 from lexiseg.data.published.matlab_files import read_matlab_labels
 

@@ -7,9 +7,9 @@ import numpy as np
 
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.errors import DatasetError, LexisegError
+from lexiseg.core.image_decoders import DamagedImageError, decode
 from lexiseg.core.vocabulary import Vocabulary
 from lexiseg.data.folder_lists import first_of
-from lexiseg.data.image_decoders import DamagedImageError, decode
 from lexiseg.data.labelled_dataset import refuse_other_size
 from lexiseg.data.published.dataset_facts import DatasetFacts
 from lexiseg.data.published.label_encodings import TOP, LabelMapping, read_values

@@ -11,8 +11,8 @@ from PIL import Image
 
 from lexiseg.core.batch import Sample
 from lexiseg.core.errors import DatasetError
+from lexiseg.core.image_decoders import decode
 from lexiseg.data.folder_lists import first_of, folder_error
-from lexiseg.data.image_decoders import decode
 from lexiseg.data.images import exif_orientation, load_image
 from lexiseg.data.labelled_dataset import LabelledDataset, add_to_digest, refuse_other_size
 from lexiseg.data.published.dataset_facts import DatasetFacts

@@ -11,9 +11,9 @@ from PIL import Image
 
 from lexiseg.core.errors import DatasetError
 from lexiseg.core.file_names import class_key, is_clutter
+from lexiseg.core.image_decoders import DamagedImageError, decode
 from lexiseg.core.vocabulary import without_names_of_others
 from lexiseg.data.folder_lists import read_lines
-from lexiseg.data.image_decoders import DamagedImageError, decode
 from lexiseg.data.image_files import is_image_name, list_images
 from lexiseg.data.scenes.settings import PasteSettings
 

@@ -15,7 +15,7 @@ _RANGES = {
     **dict.fromkeys(("temperature", "attention_temperature"), Range(least=0, most=1000, above=True)),
     "bank": Range(least=0, most=1_000_000),
     "updates": Range(least=0, most=1000),
-    "min_area": FACTOR,
+    "min_area": Range(least=0),
     "min_unlabelled": SHARE,
     "windows": Range(least=1, most=1024),
     "similarity": Range(least=-1, most=1),

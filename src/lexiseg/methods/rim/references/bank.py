@@ -27,7 +27,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lexiseg.core.atomic_write import atomic_path
-from lexiseg.core.errors import DatasetError
+from lexiseg.core.errors import DatasetError, as_found
 from lexiseg.core.file_names import class_key
 from lexiseg.core.folder_lock import writing_alone
 from lexiseg.core.json_text import decode_json
@@ -159,13 +159,13 @@ class ReferenceBank:
             ) from error
         if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
             found = (
-                manifest.get("format")
+                f"the format {as_found(manifest.get('format'))}"
                 if isinstance(manifest, dict)
                 else "a safetensors file of something else"
             )
             raise DatasetError(
                 doing=f"opening the reference bank {path}",
-                found=str(found),
+                found=found,
                 expected=f"a bank in the format {FORMAT}",
                 fix="Build it with this version: lexiseg references build.",
             )

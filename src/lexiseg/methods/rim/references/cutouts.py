@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 
 from lexiseg.core.errors import DatasetError
 from lexiseg.core.file_names import class_key, name_key
-from lexiseg.data.image_decoders import decode
+from lexiseg.core.image_decoders import decode
 from lexiseg.data.image_files import PassedOver, list_images
 from lexiseg.data.images import load_image
 from lexiseg.methods.rim.references.sources import (

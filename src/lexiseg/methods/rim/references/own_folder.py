@@ -11,8 +11,8 @@ from PIL import Image
 
 from lexiseg.core.errors import DatasetError
 from lexiseg.core.file_names import class_key, is_clutter, name_key
+from lexiseg.core.image_decoders import DamagedImageError, decode
 from lexiseg.data.folder_lists import first_of
-from lexiseg.data.image_decoders import DamagedImageError, decode
 from lexiseg.data.image_files import PassedOver, class_folders, is_image_name, list_images
 from lexiseg.data.images import load_image
 from lexiseg.methods.rim.references.cutouts import read_cutout

@@ -5,8 +5,7 @@ Pillow looks into a file for what it is, whatever its name says, and some of its
 """
 
 from collections.abc import Callable, Sequence
-from io import BytesIO
-from pathlib import Path
+from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
@@ -33,14 +32,14 @@ class LargeImageError(DamagedImageError):
 
 
 def decode(
-    source: str | Path | BytesIO,
+    source: Any,
     use: Callable[[Image.Image], Result],
     decoders: Sequence[str] = DECODERS,
 ) -> Result:
     """Open an image with the listed decoders and do something with it, all within ``DECODING_SECONDS``.
 
     Args:
-        source: The file, or its content.
+        source: Path of the file, or a file or ``io.BytesIO`` open to be read.
         use: Gets the open image, of which only the header is read; it is closed afterwards.
         decoders: Formats that may be there, by Pillow's names.
 
@@ -69,11 +68,11 @@ def decode(
         raise DamagedImageError(str(error) or type(error).__name__) from error
 
 
-def open_image(source: str | Path | BytesIO, decoders: Sequence[str] = DECODERS) -> Image.Image:
+def open_image(source: Any, decoders: Sequence[str] = DECODERS) -> Image.Image:
     """Open an image with the listed decoders; only its header is read.
 
     Args:
-        source: The file, or its content.
+        source: Path of the file, or a file or ``io.BytesIO`` open to be read.
         decoders: Formats that may be there, by Pillow's names.
 
     Raises:

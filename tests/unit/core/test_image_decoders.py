@@ -11,10 +11,10 @@ import pytest
 from PIL import Image, features
 
 from lexiseg.core.errors import DatasetError, ImageError
+from lexiseg.core.image_decoders import DECODERS, open_image
 from lexiseg.core.time_limit import within_time
 from lexiseg.data import images
 from lexiseg.data.captions.decoding import UnreadableImageError, decode_crop, decode_image, probe_image
-from lexiseg.data.image_decoders import DECODERS, open_image
 from lexiseg.data.images import IMAGE_SUFFIXES, exif_orientation, load_image
 from lexiseg.data.label_files import read_label_map
 from lexiseg.data.published.label_encodings import read_values
