@@ -4,12 +4,14 @@ import dataclasses
 import json
 import subprocess
 from importlib import import_module
+from types import SimpleNamespace
 
 import pytest
 
 import lexiseg
 from lexiseg.cli import COMMANDS
-from lexiseg.core.errors import CheckpointError
+from lexiseg.core.errors import CheckpointError, InputError
+from lexiseg.runs import curate
 from lexiseg.runs.folder import load_run, read_recipe
 from lexiseg.runs.gamma import open_run
 from lexiseg.runs.git_commit import commit_of
@@ -106,3 +108,13 @@ def test_an_odd_checkout_has_no_commit(tmp_path, head):
     (tmp_path / "x").write_text("a" * 40)
     assert commit_of(tmp_path) is None
     assert commit_of(tmp_path / "absent") is None
+
+
+def test_an_index_of_curation_names_no_module(hostile, monkeypatch):
+    index = SimpleNamespace(index=SimpleNamespace(facts={"encoder": "evil:go"}))
+    for name in ("load_concepts", "begin_ranking", "RankShards", "_do"):
+        monkeypatch.setattr(curate, name, lambda *_, **__: None)
+    monkeypatch.setattr(curate, "FindConcepts", lambda *_: index)
+    with pytest.raises(InputError, match="imports the module and runs its code"):
+        curate.rank(hostile)
+    assert not (hostile.parent / "ran").exists()
