@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from lexiseg.core.terminal import open_console
+
 State = Literal["ok", "note", "bad"]
 
 
@@ -23,8 +25,8 @@ class Doctor:
 
     def run(self) -> int:
         """Print every check; return 1 when one is bad."""
-        from rich.console import Console
         from rich.table import Table
+        from rich.text import Text
 
         table = Table(highlight=False)
         for heading in ("", "check", "found"):
@@ -33,8 +35,8 @@ class Doctor:
         for check in checks:
             style = {"ok": "green", "note": "yellow", "bad": "bold red"}[check.state]
             found = f"{check.found}\n{check.fix}" if check.fix else check.found
-            table.add_row(f"[{style}]{check.state}[/{style}]", check.name, found)
-        Console().print(table)
+            table.add_row(Text(check.state, style=style), check.name, found)
+        open_console().print(table)
         return int(any(check.state == "bad" for check in checks))
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from lexiseg.core.batch import Batch
 from lexiseg.core.errors import InputError
 from lexiseg.core.features import PatchFeatures
+from lexiseg.core.json_text import decode_json
 from lexiseg.core.segmentation import Segmentation
 from lexiseg.core.vocabulary import Vocabulary, Words
 from lexiseg.data.images import ImageSource, load_image
@@ -382,7 +383,7 @@ class Segmenter(nn.Module, ABC):
             facts["dtype"] = str(self.dtype).removeprefix("torch.")
         if self.applies:
             facts["applies"] = self.applies
-        return json.loads(json.dumps(facts))  # plain values, equal to what is read back from a file
+        return decode_json(json.dumps(facts))  # plain values, equal to what is read back from a file
 
     def _encode(self, images: Sequence[ImageSource], settings: InferenceSettings) -> list[EncodedImage]:
         return encode_images(

@@ -44,7 +44,7 @@ def test_a_run_says_what_it_was(run):
 
 def test_a_run_loads_to_segment_with_the_weights_it_ended_with(made):
     out, trained = made
-    model = lexiseg.load(out, device="cpu")
+    model = lexiseg.load(out, device="cpu", trust=True)
     assert not model.training
     assert not any(parameter.requires_grad for parameter in model.parameters())
     for name, value in trained.state_dict().items():
@@ -58,7 +58,7 @@ def test_a_run_loads_to_segment_with_the_weights_it_ended_with(made):
 
 def test_a_run_that_is_not_finished_loads_from_its_last_checkpoint(run, made):
     (run / "model.safetensors").unlink()
-    model = lexiseg.load(run, device="cpu")
+    model = lexiseg.load(run, device="cpu", trust=True)
     assert torch.equal(model.stem.weight, made[1].stem.weight), "running means, as at the end"
 
 
@@ -66,29 +66,29 @@ def test_a_run_with_neither_weights_nor_checkpoints_says_so(run):
     (run / "model.safetensors").unlink()
     shutil.rmtree(run / "checkpoints")
     with pytest.raises(CheckpointError, match=r"neither model.safetensors nor a checkpoint.*--resume"):
-        lexiseg.load(run)
+        lexiseg.load(run, trust=True)
 
 
 def test_a_run_without_its_recipe_says_so(run):
     (run / "recipe.json").unlink()
     with pytest.raises(CheckpointError, match=r"reading .*recipe.json: found No such file"):
-        lexiseg.load(run)
+        lexiseg.load(run, trust=True)
 
 
 def test_cut_weights_say_so(run):
     content = (run / "model.safetensors").read_bytes()
     (run / "model.safetensors").write_bytes(content[:200])
     with pytest.raises(CheckpointError, match=r"model.safetensors.*Delete the file and go on"):
-        lexiseg.load(run)
+        lexiseg.load(run, trust=True)
 
 
 def test_a_run_of_something_that_does_not_segment_loads_as_it_is(tmp_path):
     recipe = find_recipe("toy_trainable:counts_recipe")
     recipe = replace(recipe, run=replace(recipe.run, num_steps=1))
     train_recipe("toy_trainable:counts_recipe", recipe=recipe, out=tmp_path, quiet=True)
-    assert not load_run(tmp_path).training
+    assert not load_run(tmp_path, trust=True).training
     with pytest.raises(InputError, match="a ToyCounts, which does not segment"):
-        lexiseg.load(tmp_path)
+        lexiseg.load(tmp_path, trust=True)
 
 
 def test_a_folder_with_a_run_is_refused_and_the_way_on_is_named(run):
