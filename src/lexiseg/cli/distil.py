@@ -8,6 +8,7 @@ import tyro
 
 from lexiseg.cli.options import Device, option
 from lexiseg.cli.progress import progress
+from lexiseg.core.terminal import open_console
 
 if TYPE_CHECKING:
     from lexiseg.recipes.clip_to_seg import ClipToSegRecipe
@@ -81,7 +82,6 @@ class Distil:
 
 
 def _print(found: "Compared") -> None:
-    from rich.console import Console
     from rich.table import Table
 
     models = found.to_json()["models"]
@@ -103,7 +103,7 @@ def _print(found: "Compared") -> None:
         table.add_row(
             model["name"], f"{model['million_parameters']:.1f} M", f"{speed:.2f}", f"{ratio:.1f}", *scores
         )
-    Console(highlight=False).print(table)
+    open_console(highlight=False).print(table)
     if found.difference is not None:
         low, high = (100 * end for end in found.difference.interval)
         print(

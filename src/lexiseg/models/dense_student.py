@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lexiseg.core.features import PatchFeatures
 from lexiseg.core.interfaces import ImageEncoder, ParameterGroup
+from lexiseg.core.setting_ranges import FACTOR, WIDTH, check_divides, check_ranges
 from lexiseg.layers.feature_pyramid import PyramidBackbone
 from lexiseg.layers.fused_head import FusedHead
 
@@ -34,6 +35,12 @@ class StudentSettings:
     freeze: bool = False
     remembers: bool = False
     head_lr_factor: float = 10.0
+
+    def __post_init__(self) -> None:
+        check_ranges(
+            self, {"width": WIDTH, "norm_groups": WIDTH, "head_lr_factor": FACTOR}, method="the student"
+        )
+        check_divides(self, "width", "norm_groups", method="the student")
 
 
 class DenseStudent(nn.Module):

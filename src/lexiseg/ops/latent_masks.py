@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from einops import rearrange
 from jaxtyping import Bool, Float, Float32, Int64
-from numba import njit
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, normalize, one_hot
+
+from lexiseg.core.compiled import njit
 
 #: ``prose``: the most similar pair first, a seed is not compared with itself, what is left over stays single.
 #: ``literal``: Algorithm 1 as printed; every seed is most similar to itself, so seeds are taken in their order.

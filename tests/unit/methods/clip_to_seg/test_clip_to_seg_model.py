@@ -381,12 +381,12 @@ def test_transductive_training_is_named_in_every_result():
     [
         ({"temperature": 0.0}, r"temperature = 0\.0; expected a number above 0"),
         ({"attention_temperature": -1.0}, r"attention_temperature = -1\.0; expected a number above 0"),
-        ({"bank": -1}, "bank = -1; expected 0 or more"),
+        ({"bank": -1}, "bank = -1; expected a number from 0 to"),
         ({"windows": ()}, r"windows = \(\); expected one side or more"),
-        ({"windows": (0, 3)}, r"windows = \(0, 3\); expected one side or more"),
-        ({"mined_together": 0}, "mined_together = 0; expected 1 or more"),
+        ({"windows": (0, 3)}, r"windows = \(0, 3\); expected a number from 1 to"),
+        ({"mined_together": 0}, "mined_together = 0; expected a number from 1"),
         ({"decoder_width": 30}, "decoder_width = 30; expected a multiple of decoder_heads"),
-        ({"focal": -1.0}, r"focal = -1\.0; expected a weight of 0 or more"),
+        ({"focal": -1.0}, r"focal = -1\.0; expected a number from 0 to"),
         ({"transductive": True, "masks": "none"}, "transductive = True; expected masks = mined"),
     ],
 )
