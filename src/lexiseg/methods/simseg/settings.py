@@ -61,7 +61,7 @@ class MaskSettings:
     def __post_init__(self) -> None:
         for name, least in _LEAST.items():
             value = getattr(self, name)
-            most = _MOST.get(name, COUNT.most)
+            most = _MOST.get(name, 10**9)
             if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
                 raise _unusable(name, value, f"a whole number from {least} to {most:,}")
         if self.closing % 2 == 0:
