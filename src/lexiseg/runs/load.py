@@ -228,8 +228,7 @@ def load(
         method_settings: Fields of the method's settings to change, by name; those of a part by a dotted name,
             such as ``{"masks.closing": 5}``. ``lexiseg models NAME`` lists them. Changed or not, all are recorded
             with every result.
-        trust: Allow the folder of a run to name a module of its own, which is imported: its code runs. Only for
-            folders of your own, or of someone you trust as you trust a program of theirs.
+        trust: Import the module that a run's folder names: its code runs. Only for folders of someone you trust.
         dtype: Precision in which images are encoded: ``float32``, ``bfloat16``, or ``float16`` on a GPU.
         retired: Arguments of earlier versions; refused with the new spelling.
 
