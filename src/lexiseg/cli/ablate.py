@@ -101,8 +101,12 @@ class Ablate:
             )
         for claim in found["claims"]:
             differences = ", ".join(f"{difference:+.3f}" for difference in claim["differences"])
+            interval = claim["interval"] and "; 95 % of the mean: {:+.3f} to {:+.3f}".format(
+                *claim["interval"]
+            )
             console.print(
-                f"{claim['says']}: {claim['holds']} ({claim['measure']} {differences})", markup=False
+                f"{claim['says']}: {claim['holds']} ({claim['measure']} {differences}{interval or ''})",
+                markup=False,
             )
         console.print(f"\nWritten to {file}")
         return 0

@@ -38,9 +38,12 @@ class Distil:
         str,
         option(
             "NAME|ID|FOLDER",
-            "efficientnet-lite0, or a SegFormer, ResNet or Swin checkpoint of the hub or a folder.",
+            "efficientnet-lite0, dinov2-small, or a SegFormer, ResNet, Swin or DINOv2 of the hub or a folder.",
         ),
     ] = "efficientnet-lite0"
+    freeze: Annotated[
+        bool, option("", "Train the student's head alone; each image goes through its backbone once.")
+    ] = False
     num_steps: Annotated[int, option("N", "Updates of the weights.")] = 4000
     batch_size: Annotated[int, option("N", "Images a step.")] = 8
     size: Annotated[int, option("PIXELS", "Long side of the images that both look at.")] = 320
@@ -70,6 +73,7 @@ class Distil:
         return replace(
             recipe,
             backbone=self.student,
+            student=replace(recipe.student, freeze=self.freeze, remembers=self.freeze),
             data=replace(recipe.data, size=self.size),
             run=replace(recipe.run, num_steps=self.num_steps, batch_size=self.batch_size, device=self.device),
             short_side=short,

@@ -48,6 +48,7 @@ def examine() -> Iterator[Check]:
     yield _threads()
     yield _accelerator()
     yield _cache()
+    yield _compiled()
 
 
 def _versions() -> Iterator[Check]:
@@ -167,4 +168,27 @@ def _cache() -> Check:
         state="note",
         found=f"{folder} cannot be written",
         fix="Words are embedded again in every run; set LEXISEG_CACHE to a folder that can be written to.",
+    )
+
+
+def _compiled() -> Check:
+    """Compile or load a loop, and tell whether machine code is kept from run to run."""
+    import os
+
+    import numpy as np
+
+    from lexiseg.core import row_rle
+
+    row_rle.encode_runs(np.zeros((1, 1), np.uint16))
+    folder = row_rle._encode._cache.cache_path
+    if folder is not None and os.access(folder, os.W_OK):
+        return Check(
+            name="compiled loops", state="ok", found=f"kept in {folder}, checked before they are run"
+        )
+    return Check(
+        name="compiled loops",
+        state="note",
+        found=f"{folder or 'no folder for them'} cannot be written",
+        fix="They are compiled in every run, which takes some seconds; set NUMBA_CACHE_DIR to a folder that can be "
+        "written to.",
     )

@@ -82,6 +82,31 @@ def read_json(folder: Path, file: str) -> dict[str, Any]:
     return content
 
 
+def read_class_names(config: Mapping[str, Any], folder: Path) -> tuple[str, ...]:
+    """Read ``id2label`` of a ``config.json``; several names of one class are one string, as the hub has them.
+
+    Raises:
+        CheckpointError: There is none, or its keys are not 0, 1, 2, ….
+    """
+    labels = config.get("id2label")
+    found = "no id2label"
+    if isinstance(labels, dict) and labels:
+        try:
+            by_index = {int(index): str(name) for index, name in labels.items()}
+        except ValueError as error:
+            found = f"an id2label whose keys are not numbers ({error})"
+        else:
+            if sorted(by_index) == list(range(len(by_index))):
+                return tuple(by_index[index] for index in range(len(by_index)))
+            found = f"an id2label with the numbers {sorted(by_index)[:8]} …"
+    raise CheckpointError(
+        doing=f"reading {folder / 'config.json'}",
+        found=found,
+        expected="id2label: the name of every class by its number, from 0 on",
+        fix="Download the checkpoint again, or choose one that segments and says what its classes are called.",
+    )
+
+
 def no_other_names(name: str) -> tuple[str, ...]:
     """Map a tensor to the same name: it is called the same in the file and in the network."""
     return (name,)

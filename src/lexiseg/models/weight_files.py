@@ -38,6 +38,7 @@ _TYPES = {
     "groupvit": "images and words (GroupViT)",
     "maskformer": "masks of fixed classes (MaskFormer)",
     "mask2former": "masks of fixed classes (Mask2Former)",
+    "oneformer": "masks of fixed classes (OneFormer)",
     "resnet": "feature maps (ResNet)",
     "swin": "feature maps (Swin)",
 }
@@ -50,7 +51,9 @@ _EXAMPLES = {
     "sam": "facebook/sam-vit-base",
     "sam2": "facebook/sam2.1-hiera-tiny",
     "groupvit": "nvidia/groupvit-gcc-yfcc",
+    "mask2former": "facebook/mask2former-swin-small-ade-semantic",
     "maskformer": "facebook/maskformer-swin-base-ade",
+    "oneformer": "shi-labs/oneformer_ade20k_swin_tiny",
     "resnet": "microsoft/resnet-50",
     "swin": "microsoft/swin-tiny-patch4-window7-224",
 }

@@ -72,6 +72,11 @@ _DENSE_SIMILARITY = RegisteredModel(
     summary="dense similarity, from image-text pairs",
 )
 
+_MASKFORMER = RegisteredModel(
+    build=lambda name, _: build_maskformer(name),
+    summary="its own classes, learnt from masks; needs no words",
+)
+
 #: Published checkpoints by the ``model_type`` of their config.json.
 CHECKPOINTS: dict[str, RegisteredModel] = {
     "clip": _DENSE_SIMILARITY,
@@ -80,10 +85,9 @@ CHECKPOINTS: dict[str, RegisteredModel] = {
         settings=SegmentSettings,
         summary="groups patches into eight segments and names them; trained on captions",
     ),
-    "maskformer": RegisteredModel(
-        build=lambda name, _: build_maskformer(name),
-        summary="its own classes, learnt from masks; needs no words",
-    ),
+    "mask2former": _MASKFORMER,
+    "maskformer": _MASKFORMER,
+    "oneformer": _MASKFORMER,
     "siglip": _DENSE_SIMILARITY,
     "siglip2": _DENSE_SIMILARITY,
 }
@@ -222,7 +226,7 @@ def load(
 
     Args:
         name: ``mini``, a bank of reference images, the folder of a run of ``lexiseg train``, or the hub id or
-            local folder of a CLIP, SigLIP, SigLIP 2, GroupViT or MaskFormer checkpoint such as
+            local folder of a CLIP, SigLIP, SigLIP 2, GroupViT, MaskFormer, Mask2Former or OneFormer checkpoint such as
             ``openai/clip-vit-large-patch14``; or your own, as ``package.module:function``.
         device: ``cpu``, ``cuda``, …; ``auto`` takes a GPU when there is one.
         method_settings: Fields of the method's settings to change, by name; those of a part by a dotted name,

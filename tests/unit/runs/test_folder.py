@@ -10,6 +10,8 @@ import torch
 
 import lexiseg
 from lexiseg.core.errors import CheckpointError, InputError, UnknownNameError
+from lexiseg.engine.checkpoint import write_tensors
+from lexiseg.engine.loop import load_final
 from lexiseg.recipes.base import TRAINING_RECIPES, find_recipe
 from lexiseg.runs.folder import load_run
 from lexiseg.runs.train import train_recipe
@@ -148,3 +150,42 @@ def test_the_list_of_recipes_says_what_each_says_of_itself_and_each_can_be_writt
     recipe = find_recipe(name)
     plain = json.loads(json.dumps(settings_to_json(recipe)))
     assert settings_from_json(type(recipe), plain, source=name) == recipe
+
+
+@pytest.mark.parametrize("gone", [["data.json"], ["data.json", "recipe.json"], ["environment.json"]])
+def test_a_run_killed_while_it_began_is_begun_again(run, gone):
+    """In any order of these files: of this version, and of earlier ones, which wrote the recipe first."""
+    for name in [*gone, "log.jsonl", "timing.jsonl", "model.safetensors"]:
+        (run / name).unlink()
+    shutil.rmtree(run / "checkpoints")
+    train_recipe(NAME, out=run, quiet=True, resume=(run / "recipe.json").exists())
+    assert (run / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize("damage", ["{", "[]", '{"starts": 3}'])
+def test_a_damaged_note_of_earlier_starts_stops_no_run(run, damage):
+    (run / "environment.json").write_text(damage)
+    with pytest.warns(UserWarning, match="earlier starts is lost"):
+        train_recipe(NAME, out=run, quiet=True, resume=True)
+    assert len(json.loads((run / "environment.json").read_text())["starts"]) == 1
+
+
+def test_weights_that_are_not_finite_or_not_those_that_were_written_are_refused(run):
+    path = run / "model.safetensors"
+    whole = bytearray(path.read_bytes())
+    whole[-2] ^= 1
+    path.write_bytes(whole)
+    with pytest.raises(CheckpointError, match="not those that were written"):
+        load_run(run)
+    tensors = load_final(bytes_restored(path, whole))
+    first = next(iter(tensors))
+    tensors[first].flatten()[0] = float("nan")
+    write_tensors(path, tensors)
+    with pytest.raises(CheckpointError, match=f"numbers in {first} that are not finite"):
+        load_run(run)
+
+
+def bytes_restored(path, content):
+    content[-2] ^= 1
+    path.write_bytes(content)
+    return path.parent
