@@ -8,8 +8,7 @@ import hashlib
 import importlib.util
 import shlex
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 from lexiseg.core.errors import CheckpointError, WeightsError
 from lexiseg.core.json_text import read_json_file
 from lexiseg.models.config_sizes import absurd_size
+from lexiseg.models.meta_networks import fill_position_ids, quiet_transformers
 from lexiseg.models.weight_files import (
     TRANSFORMERS_CLIPS,
     choose_weight_files,
@@ -139,7 +139,7 @@ def build_model(
             or see ``check_checkpoint``.
     """
     try:
-        with _quiet_transformers(), torch.device("meta"):
+        with quiet_transformers(), torch.device("meta"):
             model = build()
     except Exception as error:  # transformers checks some fields and divides by others
         raise _unreadable(folder / "config.json", f"settings that make no network ({error})") from error
@@ -181,7 +181,7 @@ def fill_model(
         tensors[name] = tensors[twin] = shared
     _refuse_not_finite(folder, tensors)
     model.load_state_dict(tensors, strict=True, assign=True)
-    _fill_position_ids(model)
+    fill_position_ids(model)
     return model.eval().requires_grad_(False)
 
 
@@ -384,30 +384,6 @@ def _refuse_not_finite(folder: Path, tensors: Mapping[str, Tensor]) -> None:
             expected="finite numbers: others make every score NaN",
             fix="Download the checkpoint again, or choose one from before its training diverged.",
         )
-
-
-@contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """Hold back remarks on fields that do not matter here, such as SigLIP's unused start token."""
-    from transformers.utils import logging
-
-    level = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-
-
-def _fill_position_ids(model: nn.Module) -> None:
-    """Fill in the positions 0, 1, 2, … of a network without memory, which no file needs to hold."""
-    for name, value in model.named_buffers():
-        if value.is_meta:
-            assert name.endswith("position_ids"), f"{name} is in no file and has no known value"
-            owner = model.get_submodule(name.rpartition(".")[0])
-            owner.register_buffer(
-                "position_ids", torch.arange(value.shape[-1]).expand(1, -1), persistent=False
-            )
 
 
 def _unreadable(path: Path, found: str) -> CheckpointError:
