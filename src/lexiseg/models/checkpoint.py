@@ -6,11 +6,9 @@ memory, every tensor is compared with the files by name and shape, and only a co
 
 import hashlib
 import importlib.util
-import re
 import shlex
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +18,8 @@ from torch import Tensor, nn
 
 from lexiseg.core.errors import CheckpointError, WeightsError
 from lexiseg.core.json_text import read_json_file
+from lexiseg.models.config_sizes import absurd_size
+from lexiseg.models.meta_networks import fill_position_ids, quiet_transformers
 from lexiseg.models.weight_files import (
     TRANSFORMERS_CLIPS,
     choose_weight_files,
@@ -31,9 +31,6 @@ from lexiseg.models.weight_files import (
 
 _FLOATS = ("F64", "F32", "F16", "BF16")
 _SHOWN = 6
-#: In config.json; published networks have a tenth of each.
-_MOST_LAYERS, _MOST_ENTRIES, _MOST_OF_ANYTHING = 1_000, 10_000, 10_000_000
-_LAYERS = re.compile("layer|depth|block|stage")
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -55,7 +52,8 @@ def read_config(folder: Path, supported: Collection[str]) -> dict[str, Any]:
             expected=f"one of: {', '.join(sorted(supported))}",
             fix=f"Choose a checkpoint of one of these types, such as {example_of(supported)}.",
         )
-    _refuse_absurd_sizes(folder / "config.json", config)
+    if absurd := absurd_size(config):
+        raise _unreadable(folder / "config.json", absurd)
     return config
 
 
@@ -141,7 +139,7 @@ def build_model(
             or see ``check_checkpoint``.
     """
     try:
-        with _quiet_transformers(), torch.device("meta"):
+        with quiet_transformers(), torch.device("meta"):
             model = build()
     except Exception as error:  # transformers checks some fields and divides by others
         raise _unreadable(folder / "config.json", f"settings that make no network ({error})") from error
@@ -183,7 +181,7 @@ def fill_model(
         tensors[name] = tensors[twin] = shared
     _refuse_not_finite(folder, tensors)
     model.load_state_dict(tensors, strict=True, assign=True)
-    _fill_position_ids(model)
+    fill_position_ids(model)
     return model.eval().requires_grad_(False)
 
 
@@ -355,23 +353,6 @@ def _refuse_openclip(folder: Path) -> None:
         )
 
 
-def _refuse_absurd_sizes(path: Path, config: Mapping[str, Any]) -> None:
-    """Refuse numbers by which a network would be built for hours: layers are made one by one."""
-    waiting: list[tuple[str, Any]] = list(config.items())
-    while waiting:
-        key, value = waiting.pop()
-        if isinstance(value, dict):
-            waiting += value.items()
-        elif isinstance(value, list):
-            if len(value) > _MOST_ENTRIES:
-                raise _unreadable(path, f"{key} of {len(value):,} entries")
-            waiting += [(key, each) for each in value]
-        elif isinstance(value, int) and abs(value) > (
-            _MOST_LAYERS if _LAYERS.search(key) else _MOST_OF_ANYTHING
-        ):
-            raise _unreadable(path, f"{key} = {value:,}")
-
-
 def _refuse_links_that_leave(folder: Path) -> None:
     """Refuse links out of the folder; the hub's cache links from snapshots/ to its own blobs/."""
     home = root = folder.resolve()
@@ -403,30 +384,6 @@ def _refuse_not_finite(folder: Path, tensors: Mapping[str, Tensor]) -> None:
             expected="finite numbers: others make every score NaN",
             fix="Download the checkpoint again, or choose one from before its training diverged.",
         )
-
-
-@contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """Hold back remarks on fields that do not matter here, such as SigLIP's unused start token."""
-    from transformers.utils import logging
-
-    level = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-
-
-def _fill_position_ids(model: nn.Module) -> None:
-    """Fill in the positions 0, 1, 2, … of a network without memory, which no file needs to hold."""
-    for name, value in model.named_buffers():
-        if value.is_meta:
-            assert name.endswith("position_ids"), f"{name} is in no file and has no known value"
-            owner = model.get_submodule(name.rpartition(".")[0])
-            owner.register_buffer(
-                "position_ids", torch.arange(value.shape[-1]).expand(1, -1), persistent=False
-            )
 
 
 def _unreadable(path: Path, found: str) -> CheckpointError:

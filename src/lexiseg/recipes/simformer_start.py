@@ -1,6 +1,5 @@
 """Where a weak-shot training may start from instead of a backbone: a published MaskFormer, or an earlier run."""
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lexiseg.core.errors import CheckpointError, InputError, VocabularyError
+from lexiseg.core.json_text import read_json_file
 from lexiseg.core.vocabulary import Vocabulary
 from lexiseg.engine.loop import load_final
 from lexiseg.methods.simformer.model import SimFormer
@@ -120,7 +120,7 @@ def _place(vocabulary: Vocabulary, word: str) -> int | None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        return dict(read_json_file(path))
     except (OSError, ValueError, TypeError) as error:
         raise CheckpointError(
             doing=f"reading {path}",

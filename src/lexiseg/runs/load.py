@@ -33,6 +33,7 @@ from lexiseg.runs.absent_scores import find_absent_scores
 from lexiseg.runs.folder import TRAINED_ON, is_run_folder, load_run, read_recipe
 from lexiseg.runs.method_settings import NoSettings, change_settings
 from lexiseg.runs.own_model import build_own_model, is_own_model
+from lexiseg.runs.retired_spellings import RETIRED, retired_spelling
 from lexiseg.runs.retraining_folder import FIRST, SECOND
 
 
@@ -203,15 +204,6 @@ MODEL_KINDS: tuple[ModelKind, ...] = (
     ),
 )
 
-#: Names and arguments of earlier versions, and what to write instead.
-_RETIRED = {
-    "rim": 'A bank is the model: lexiseg.load("my.bank"), --model my.bank. Build one: lexiseg references build '
-    '--words "cat, dog" --source cutouts --from FOLDER --out my.bank.',
-    "references": 'Give the bank as the model: load("my.bank").',
-    "proposer": 'Write load("my.bank", method_settings={"proposer": "…"}).',
-    "method": 'Write load(name, method_settings={"ranking": "cosine"}), with the fields to change.',
-}
-
 
 def load(
     name: str | os.PathLike[str] = "mini",
@@ -232,8 +224,7 @@ def load(
         method_settings: Fields of the method's settings to change, by name; those of a part by a dotted name,
             such as ``{"masks.closing": 5}``. ``lexiseg models NAME`` lists them. Changed or not, all are recorded
             with every result.
-        trust: Allow the folder of a run to name a module of its own, which is imported: its code runs. Only for
-            folders of your own, or of someone you trust as you trust a program of theirs.
+        trust: Import the module that a run's folder names: its code runs. Only for folders of someone you trust.
         dtype: Precision in which images are encoded: ``float32``, ``bfloat16``, or ``float16`` on a GPU.
         retired: Arguments of earlier versions; refused with the new spelling.
 
@@ -246,11 +237,11 @@ def load(
         DatasetError: A bank is half-written, damaged, or built with another image encoder.
     """
     for argument in retired:
-        if argument not in _RETIRED:
+        if argument not in RETIRED:
             raise UnknownNameError.of(
                 "argument of load", argument, ("name", "device", "method_settings", "dtype")
             )
-        raise _retired(argument, "the argument")
+        raise retired_spelling(argument, "the argument")
     name = second_run(_text(name))
     place = choose_device(device)
     kind = find_kind(name)
@@ -293,8 +284,8 @@ def find_kind(name: str) -> ModelKind:
     kind = next((kind for kind in MODEL_KINDS if kind.recognises(name)), None)
     if kind is not None:
         return kind
-    if name in _RETIRED:
-        raise _retired(name, "the model")
+    if name in RETIRED:
+        raise retired_spelling(name, "the model")
     if name == dinov2_small.NAME:
         raise InputError(
             doing=f"loading {name} to segment",
@@ -307,15 +298,6 @@ def find_kind(name: str) -> ModelKind:
     others = "; ".join(f"{kind.summary} ({kind.metavar})" for kind in MODEL_KINDS[1:])
     raise UnknownNameError(
         doing=error.doing, found=error.found, expected=f"{error.expected}; or {others}", fix=error.fix
-    )
-
-
-def _retired(spelling: str, what: str) -> InputError:
-    return InputError(
-        doing="loading a model",
-        found=f"{what} {spelling!r}, a spelling of an earlier version",
-        expected="one string for the model, and method_settings (--set) for what is changed of its method",
-        fix=_RETIRED[spelling],
     )
 
 

@@ -10,19 +10,16 @@ neither can be read from the middle.
 
 import hashlib
 import json
-import os
 import posixpath
 import re
 import tarfile
-import threading
 import warnings
 from bisect import bisect_right
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
-from typing import IO, Any
 
 import numpy as np
 from jaxtyping import Int64, UInt8
@@ -40,6 +37,7 @@ from lexiseg.data.captions.records import (
     InvalidRecord,
     RawRecord,
 )
+from lexiseg.data.captions.tar_pieces import ShardFiles
 from lexiseg.data.images import IMAGE_SUFFIXES
 from lexiseg.data.labelled_dataset import add_to_digest
 
@@ -296,60 +294,6 @@ def _load(file: Path) -> TarIndex | None:
     except Exception:  # a damaged file is as good as none
         return None
     return TarIndex(places, arrays["is_json"], keys, records, passed_over)
-
-
-_MAX_OPEN = 64
-
-
-class ShardFiles:
-    """Files that are opened when a piece of them is asked for.
-
-    Args:
-        paths: The files, by number.
-    """
-
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self.paths = list(paths)
-        self._open: OrderedDict[int, IO[bytes]] = OrderedDict()
-        self._forget()
-
-    def read(self, number: int, start: int, length: int) -> bytes:
-        """Read ``length`` bytes; fewer where the file is shorter.
-
-        Raises:
-            OSError: The file cannot be read.
-        """
-        if self._process != os.getpid():  # a fork shares the place in the file with its parent
-            self._forget()
-        with self._lock:
-            file = self._open.pop(number, None) or open(self.paths[number], "rb", buffering=0)  # noqa: SIM115
-            self._open[number] = file
-            if len(self._open) > _MAX_OPEN:
-                self._open.popitem(last=False)[1].close()
-            file.seek(start)
-            return _read_fully(file, length)
-
-    def _forget(self) -> None:
-        self._process = os.getpid()
-        self._lock = threading.Lock()
-        while self._open:
-            self._open.popitem()[1].close()
-
-    def __del__(self) -> None:
-        self._forget()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"paths": self.paths}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["paths"])  # type: ignore[misc]
-
-
-def _read_fully(file: IO[bytes], length: int) -> bytes:
-    data = file.read(length)
-    while len(data) < length and (more := file.read(length - len(data))):
-        data += more
-    return data
 
 
 class TarSource(CaptionSource):

@@ -29,7 +29,7 @@ class RefusedError(Exception):
     """A file cannot be used: what was found, and what was expected."""
 
 
-def answer(request: dict[str, str]) -> tuple[dict[str, Any], bytes]:
+def reply(request: dict[str, str]) -> tuple[dict[str, Any], bytes]:
     """Do what was asked; return the first line of the answer and what follows it."""
     path, variable = request["path"], request["variable"]
     with open(path, "rb") as file:
@@ -164,7 +164,7 @@ def main() -> None:
     """Answer requests until there are no more."""
     limit_memory()
     for line in sys.stdin.buffer:
-        head, body = answer(json.loads(line))
+        head, body = reply(json.loads(line))
         sys.stdout.buffer.write(json.dumps(head, default=str).encode("ascii") + b"\n" + body)
         sys.stdout.buffer.flush()
 

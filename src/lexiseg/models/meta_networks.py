@@ -1,0 +1,31 @@
+"""Networks that are built without memory, before their tensors are read."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Hold back remarks on fields that do not matter here, such as SigLIP's unused start token."""
+    from transformers.utils import logging
+
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+
+
+def fill_position_ids(model: nn.Module) -> None:
+    """Fill in the positions 0, 1, 2, … of a network without memory, which no file needs to hold."""
+    for name, value in model.named_buffers():
+        if value.is_meta:
+            assert name.endswith("position_ids"), f"{name} is in no file and has no known value"
+            owner = model.get_submodule(name.rpartition(".")[0])
+            owner.register_buffer(
+                "position_ids", torch.arange(value.shape[-1]).expand(1, -1), persistent=False
+            )
