@@ -41,12 +41,12 @@ TABLES = {
         ("clip-to-seg/bank", 400, (0, 1, 2)),
         ("clip-to-seg/merging", 400, (0,)),
         ("clip-to-seg/gamma", 400, (0,)),
-        ("clip-to-seg/clothing", 1500, (0,)),
+        ("clip-to-seg/clothing", 600, (0, 1, 2)),
     ),
     "cocu": (
-        ("cocu/models", 300, (0, 1, 2)),
-        ("cocu/neighbours", 300, (0,)),
-        ("cocu/sampling", 300, (0,)),
+        ("cocu/models", 150, (0, 1, 2)),
+        ("cocu/neighbours", 150, (0,)),
+        ("cocu/sampling", 150, (0,)),
     ),
 }
 

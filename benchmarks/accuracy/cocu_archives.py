@@ -1,6 +1,6 @@
 """How good are concept archives, before anything is trained? Writes cocu_archives.json beside this file.
 
-    python benchmarks/accuracy/cocu_archives.py [--scenes 2000] [--seeds 10]
+    python benchmarks/accuracy/cocu_archives.py [--scenes 2000] [--seeds 10] [--teachers NAME ...] [--out FILE]
 
 Scenes of the preset *curation*: three to five classes, of which captions name one or two, the large things first; stuff
 is visible and seldom named, and classes go by two names. What is truly there is known, so that precision and recall of
@@ -26,6 +26,7 @@ for every image the same.
 import argparse
 import json
 import math
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -140,6 +141,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--scenes", type=int, default=2000)
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--teachers", nargs="+", help="only these, and no popular word (default: all)")
+    parser.add_argument("--out", default="cocu_archives.json", help="file beside this one")
     given = parser.parse_args()
     seeds = range(given.seeds)
     settings = curation_scenes()
@@ -180,12 +183,13 @@ def main() -> None:
         "both, much noise": CurationTeacher(noise=0.3),
         "learnt from captions": CurationTeacher(kind="learnt"),
     }
-    for name, teacher in teachers.items():
+    chosen = {name: teachers[name] for name in given.teachers or teachers}
+    for name, teacher in chosen.items():
         worlds = [look(scenes, teacher, settings) for scenes in drawn]
         if name == "both":
             add("own caption", None, own_captions)
             add("most frequent words", None, corpus_words)
-        for n in (8, 16, 32) if name == "both" else (16,):
+        for n in (8, 16, 32) if name in ("both", "learnt from captions") else (16,):
             add(
                 "random neighbours, guided",
                 n,
@@ -204,7 +208,7 @@ def main() -> None:
             compare("guided - naive", n, "top3_unnamed", guided, naive)
             compare("sigma_b alone - guided", n, "top3_precision", second, guided)
     popular: list[dict[str, Any]] = []
-    for offset in OFFSETS:
+    for offset in () if given.teachers else OFFSETS:
         found = []
         for scenes in drawn:
             faults = CurationTeacher(word_offsets=0.0, stuff_weight=1.0, popular=offset)
@@ -220,17 +224,17 @@ def main() -> None:
         popular.append({"offset": offset, **summed_up(found)})
         print(popular[-1], flush=True)
     content = {
-        "command": "python benchmarks/accuracy/cocu_archives.py",
+        "command": shlex.join(["python", "benchmarks/accuracy/cocu_archives.py", *sys.argv[1:]]),
         "machine": machine(),
         "versions": versions(["numpy", "torch"]),
         "scenes": given.scenes,
         "seeds": list(seeds),
-        "teachers": {name: asdict(teacher) for name, teacher in teachers.items()},
+        "teachers": {name: asdict(teacher) for name, teacher in chosen.items()},
         "rows": rows,
         "differences": differences,
         "popular_word": popular,
     }
-    (HERE / "cocu_archives.json").write_text(json.dumps(content, indent=1) + "\n")
+    (HERE / given.out).write_text(json.dumps(content, indent=1) + "\n")
 
 
 if __name__ == "__main__":

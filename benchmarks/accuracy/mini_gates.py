@@ -3,10 +3,11 @@
     python benchmarks/accuracy/mini_gates.py --data ../shared/data        mini_gates.json and the rows for mini.md
     python benchmarks/accuracy/mini_gates.py --parts clothing             some of it
 
-``--data`` names the folder that holds coco-free, coco-free-2, coco-things-free, clothing and ade20k-samples.
+``--data`` names the folder that holds coco-free, coco-free-2, coco-things-free, free-photos, clothing and ade20k-samples.
 
-* **Leave one photograph out.** A photograph of coco-free or coco-free-2 is segmented with a head, calibration
-  included, that has not seen it. No score on photographs that were trained on is reported.
+* **Leave one photograph out.** A photograph of coco-free or coco-free-2 is segmented with a head that has not seen it; only its
+  two numbers of calibration are the shipped head's. No score on photographs that were trained on is reported.
+* Labels are compared without refinement. What mini sees of an image is computed once and kept in half precision.
 * **Gates.** Each row compares mini with and without the head on the same photographs, with the middle 95 % of 1,000 paired
   draws of photographs. A gate fails where mean IoU falls by more than ``TOLERANCE`` and the whole interval is
   below zero.
@@ -16,66 +17,133 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 from scipy import ndimage
+from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from machine import machine, versions
-from mini_head import BY, FREE, NAME_PARTS, PENALTY, Photograph, add, judged, known_names, leave_one_out, read
+from mini_head import BY, FREE, NAME_PARTS, PENALTY, add, describe, judged, known_names, leave_one_out, read
 
 from lexiseg.core.constants import IGNORE_INDEX
+from lexiseg.core.features import PatchFeatures
 from lexiseg.core.row_rle import encode_runs
 from lexiseg.data.label_files import read_label_map
+from lexiseg.inference.class_names import ClassNames
+from lexiseg.inference.predict import EncodedImage, best_classes
 from lexiseg.methods.conse import ConSE, ConSESettings
 from lexiseg.metrics.bootstrap import paired_intervals
 from lexiseg.metrics.image_counts import ImageCounts, count_runs
 from lexiseg.metrics.iou import iou_of_pixels
 from lexiseg.models.name_head import NameHead, load_name_head, solve_ridge
+from lexiseg.ops.resize import RunningBest
+from lexiseg.ops.sliding_window import Window
 from lexiseg.recipes.mini import HEAD, build_mini
 
 #: Mean IoU, in points, that a gate may lose before it counts as a fall.
 TOLERANCE = 0.3
 NUM_THINGS = 80
 THRESHOLDS = (0.1, 0.2, 0.3)
-CLOTHING = {"clothing 1-40": slice(0, 40), "clothing 201-300, held out": slice(200, 300)}
+#: Masked photographs that mini was never tuned on.
+CLOTHING = {"clothing 201-260, held out": slice(200, 260)}
 WITHOUT = ConSESettings(head="none")
 
 
-Segment = Callable[..., Any]
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What mini sees in an image: its tokens without a head, and what a head reads."""
+
+    image_size: tuple[int, int]
+    grid: tuple[int, int]
+    plain: Tensor
+    features: Tensor
 
 
-class Minis:
-    """mini without and with a head; networks are shared, and an image is encoded once for both."""
+class Mini:
+    """mini with any head or none, on images that were encoded once and are kept in half precision."""
 
-    def __init__(self) -> None:
+    def __init__(self, cache: Path) -> None:
         model = build_mini(WITHOUT).eval().requires_grad_(False)
         assert isinstance(model, ConSE)
-        self.without = model
+        self.model, self.cache = model, cache
+        self.words: dict[tuple, ClassNames] = {}
 
-    def see(self, image: Any, head: NameHead) -> tuple[Segment, Segment]:
-        """Encode an image; return what segments it with words, without and with the head."""
-        model = ConSE(
-            self.without.image_encoder,
-            self.without.text_encoder,
-            name="mini",
-            settings=self.without.settings,
-            method=ConSESettings(),
-            fingerprints={},
-            head=head,
-        ).eval()
-        encoded = model.encode(image)
-        num_plain = encoded.features[0].tokens.shape[-1] - len(head.names)  # the head's numbers come last
-        plain = tuple(replace(each, tokens=each.tokens[..., :num_plain]) for each in encoded.features)
-        return partial(self.without.segment, replace(encoded, features=plain)), partial(
-            model.segment, encoded
+    @torch.inference_mode()
+    def see(self, path: Path) -> Seen:
+        """Encode an image, or read what was kept of it."""
+
+        def encode() -> dict[str, Tensor]:
+            encoded = self.model.encode(path)
+            return {
+                "plain": encoded.features[0].tokens[0].half(),
+                "size": torch.tensor(encoded.image.shape[:2]),
+            }
+
+        (features, grid), kept = self.features(path), self._kept(path, "plain", encode)
+        height, width = kept["size"].tolist()
+        return Seen(image_size=(height, width), grid=grid, plain=kept["plain"].float(), features=features)
+
+    @torch.inference_mode()
+    def features(self, path: Path) -> tuple[Tensor, tuple[int, int]]:
+        """Return what a head reads in an image, and its grid."""
+
+        def encode() -> dict[str, Tensor]:
+            features, grid = describe(self.model, path)
+            return {"features": features.half(), "grid": torch.tensor(grid)}
+
+        kept = self._kept(path, "features", encode)
+        rows, columns = kept["grid"].tolist()
+        return kept["features"].float(), (rows, columns)
+
+    def _kept(self, path: Path, what: str, encode: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        file = self.cache / f"{path.parent.parent.name}-{path.stem}.{what}.safetensors"
+        if not file.exists():
+            save_file(encode(), file)
+        return load_file(file)
+
+    def with_head(self, head: NameHead | None) -> ConSE:
+        """Return mini with a head of our own, or without; networks are shared."""
+        if head is None:
+            return self.model
+        parts = (self.model.image_encoder, self.model.text_encoder)
+        about: dict[str, Any] = {"name": "mini", "settings": self.model.settings, "fingerprints": {}}
+        return ConSE(*parts, **about, method=ConSESettings(), head=head).eval()
+
+    @torch.inference_mode()
+    def label(self, seen: Seen, words: Sequence[str], head: NameHead | None) -> RunningBest:
+        """Label every pixel without refinement; return labels and scores."""
+        model = self.with_head(head)
+        settings = model.settings.changed(refine="none")
+        key = (*words, *(() if head is None else head.names))
+        if key not in self.words:
+            self.words[key] = model.name_classes(list(words), settings)
+        class_names, tokens = self.words[key], seen.plain
+        if head is not None:
+            known = head.posterior(seen.features @ head.weight)
+            tokens = torch.cat([tokens, model.method.head_weight * known], dim=1)
+        size = (seen.grid[0] * model.stride, seen.grid[1] * model.stride)
+        encoded = EncodedImage(
+            image=np.zeros((*seen.image_size, 3), np.uint8),
+            resized_size=size,
+            windows=(Window(top=0, left=0, height=size[0], width=size[1]),),
+            features=(PatchFeatures(tokens=tokens[None], grid=seen.grid, stride=model.stride),),
+            settings=settings,
+            model="mini",
         )
+        how: dict[str, Any] = {"settings": settings, "independent_classes": model.independent_classes}
+        return best_classes(encoded, model.class_scores, class_names.embeddings, class_names.counts, **how)
+
+    def pair(self, seen: Seen, words: Sequence[str], head: NameHead) -> list[np.ndarray]:
+        """Return the labels without and with a head."""
+        return [self.label(seen, words, each).labels for each in (None, head)]
 
 
 def shipped_head() -> NameHead:
@@ -124,12 +192,13 @@ class Comparison:
         }
 
 
-def measure_coco(
-    photographs: Sequence[Photograph], heads: dict[Path, NameHead], names: list[str]
-) -> dict[str, Any]:
-    """Compare on the photographs of COCO's own masks, each with a head that has not seen it."""
-    minis = Minis()
+def measure_coco(mini: Mini, data: Path, licences: tuple[str, ...]) -> dict[str, Any]:
+    """Compare on the photographs of COCO's own masks, each with a head that has not seen it, trained under some licences."""
+    names = known_names(data)
     things = names[:NUM_THINGS]
+    photographs = read(data, names, FREE, mini.features)  # judged are all, whatever their licence
+    used = [each for each in photographs if each.licence.startswith(licences)]
+    heads = leave_one_out(photographs, lambda each: each.licence.startswith(licences), shipped_head())
     sets = {
         "all names": Comparison(len(names)),
         "its own names": Comparison(len(names)),
@@ -137,43 +206,68 @@ def measure_coco(
         "its own things, background by name": Comparison(NUM_THINGS + 1),
         **{f"80 things, background below {least}": Comparison(NUM_THINGS + 1) for least in THRESHOLDS},
     }
-    borders: dict[str, list[float]] = {"refine none": [], "refine guided": []}
     for each in judged(photographs):
-        both = minis.see(each.path, heads[each.path])
+        seen, head = mini.see(each.path), heads[each.path]
         true, as_things = each.label_map, things_or_background(each.label_map)
-        sets["all names"].add(true, *(segment(names).label_map for segment in both))
+        sets["all names"].add(true, *mini.pair(seen, names, head))
         own = np.unique(true[true != IGNORE_INDEX])
-        own_names = [names[label] for label in own]
-        found = [own[segment(own_names).label_map] for segment in both]
-        sets["its own names"].add(true, *found)
-        coarse = own[both[1](own_names, refine="none").label_map]
-        for how, labels in zip(borders, (coarse, found[1]), strict=True):
-            borders[how].append(100 * border_f_score(true, labels))
-        by_name = [segment([*things, "background"]).label_map for segment in both]
-        sets["80 things, background by name"].add(as_things, *by_name)
+        found = mini.pair(seen, [names[label] for label in own], head)
+        sets["its own names"].add(true, *(own[labels] for labels in found))
+        found = mini.pair(seen, [*things, "background"], head)
+        sets["80 things, background by name"].add(as_things, *found)
         if (own_things := own[own < NUM_THINGS]).size:
             table = np.append(own_things, NUM_THINGS).astype(np.uint16)
-            words = [*(names[label] for label in own_things), "background"]
-            found = [table[segment(words).label_map] for segment in both]
-            sets["its own things, background by name"].add(as_things, *found)
-        alone = [segment(things) for segment in both]
+            found = mini.pair(seen, [*(names[label] for label in own_things), "background"], head)
+            sets["its own things, background by name"].add(as_things, *(table[labels] for labels in found))
+        alone = [mini.label(seen, things, either) for either in (None, head)]
         for least in THRESHOLDS:
-            cut = [
-                np.where(found.score_map < least, np.uint16(NUM_THINGS), found.label_map) for found in alone
-            ]
+            cut = [np.where(found.best < least, np.uint16(NUM_THINGS), found.labels) for found in alone]
             sets[f"80 things, background below {least}"].add(as_things, *cut)
     results = {name: compared.result(is_gate=True) for name, compared in sets.items()}
-    results["border F-score, its own names, with the head"] = border_row(borders)
-    return results
+    return {"num_photographs": len(used), "rows": results}
 
 
-def border_row(borders: dict[str, list[float]]) -> dict[str, Any]:
-    """Return mean F-scores with and without refinement, and the interval of the mean gain over photographs."""
-    scores = np.array(list(borders.values()))
-    draws = np.random.default_rng(0).integers(scores.shape[1], size=(1000, scores.shape[1]))
-    gains = (scores[1] - scores[0])[draws].mean(axis=1)
-    means = {how: round(float(np.mean(values)), 3) for how, values in borders.items()}
-    return {**means, "gain_interval": np.quantile(gains, [0.025, 0.975]).round(3).tolist()}
+def measure_free(mini: Mini, data: Path) -> dict[str, Any]:
+    """Compare on photographs from elsewhere, labelled by a vision-language model: all the names, and an image's own."""
+    folder, head = data / "free-photos", shipped_head()
+    names = [line.split("\t")[0] for line in (folder / "classes.txt").read_text().splitlines()]
+    sets = {"all names": Comparison(len(names)), "its own names": Comparison(len(names))}
+    for label_file in sorted((folder / "labels").glob("*.png")):
+        true = read_label_map(label_file)
+        true = np.where(true >= len(names), np.uint16(IGNORE_INDEX), true)
+        seen = mini.see(next((folder / "images").glob(f"{label_file.stem}.*")))
+        sets["all names"].add(true, *mini.pair(seen, names, head))
+        own = np.unique(true[true != IGNORE_INDEX])
+        found = mini.pair(seen, [names[label] for label in own], head)
+        sets["its own names"].add(true, *(own[labels] for labels in found))
+    return {"rows": {name: compared.result(is_gate=True) for name, compared in sets.items()}}
+
+
+def measure_borders(mini: Mini, data: Path) -> dict[str, Any]:
+    """Score borders with and without refinement, on coco-free-2, an image's own names, heads that have not seen it."""
+    names = known_names(data)
+    photographs = read(data, names, FREE, mini.features)
+    heads = leave_one_out(photographs, lambda each: each.licence == BY, shipped_head())
+    scores: dict[str, list[float]] = {"refine none": [], "refine guided": []}
+    for each in judged(photographs):
+        if each.data_set != "coco-free-2":
+            continue
+        model, own = (
+            mini.with_head(heads[each.path]),
+            np.unique(each.label_map[each.label_map != IGNORE_INDEX]),
+        )
+        encoded = model.encode(each.path)
+        for how, values in scores.items():
+            found = model.segment(
+                encoded, [names[label] for label in own], refine=how.removeprefix("refine ")
+            )
+            values.append(100 * border_f_score(each.label_map, own[found.label_map]))
+    both = np.array(list(scores.values()))
+    draws = np.random.default_rng(0).integers(both.shape[1], size=(1000, both.shape[1]))
+    gains = (both[1] - both[0])[draws].mean(axis=1)
+    means = {how: round(float(np.mean(values)), 3) for how, values in scores.items()}
+    interval = np.quantile(gains, [0.025, 0.975]).round(3).tolist()
+    return {"rows": {"border F-score within 3 pixels": {**means, "gain_interval": interval}}}
 
 
 def things_or_background(label_map: np.ndarray) -> np.ndarray:
@@ -202,65 +296,52 @@ def grown(mask: np.ndarray, pixels: int) -> np.ndarray:
     return ndimage.binary_dilation(mask, np.ones((2 * pixels + 1, 2 * pixels + 1)))
 
 
-def measure_hidden(data: Path) -> dict[str, Any]:
-    """Ask for all names where a quarter was hidden from the head, four times, without refinement; heads see coco-things-free."""
+def measure_hidden(mini: Mini, data: Path) -> dict[str, Any]:
+    """Ask for all names where a quarter was hidden from the head, four times; heads see coco-things-free."""
     names = known_names(data)
-    photographs = read(data, names, FREE)
+    photographs = read(data, names, FREE, mini.features)
     trained = [each for each in photographs if each.licence == BY and each.data_set == "coco-things-free"]
-    calibration = shipped_head()
+    shipped = shipped_head()
     order = torch.randperm(len(names), generator=torch.Generator().manual_seed(0))
-    heads, of_hidden, of_known = [], [], []
+    rows = {}
     for part in range(NAME_PARTS):
         keep = torch.ones(len(names))
         keep[order[part::NAME_PARTS]] = 0
         weight = solve_ridge(*add(each.sums(keep) for each in trained), PENALTY)[:, keep > 0]
-        kept_names = [name for name, kept in zip(names, keep, strict=True) if kept]
-        heads.append(
-            NameHead(
-                kept_names, weight, temperature=calibration.temperature, none_score=calibration.none_score
-            )
-        )
-        of_hidden.append(Comparison(len(names), (keep == 0).nonzero()[:, 0].tolist()))
-        of_known.append(Comparison(len(names), (keep > 0).nonzero()[:, 0].tolist()))
-    minis = Minis()
-    for each in judged(photographs):
-        for head, hidden, known in zip(heads, of_hidden, of_known, strict=True):
-            found = [segment(names, refine="none").label_map for segment in minis.see(each.path, head)]
+        kept = [name for name, is_kept in zip(names, keep, strict=True) if is_kept]
+        head = NameHead(kept, weight, temperature=shipped.temperature, none_score=shipped.none_score)
+        hidden = Comparison(len(names), (keep == 0).nonzero()[:, 0].tolist())
+        known = Comparison(len(names), (keep > 0).nonzero()[:, 0].tolist())
+        for each in judged(photographs):
+            found = mini.pair(mini.see(each.path), names, head)
             hidden.add(each.label_map, *found)
             known.add(each.label_map, *found)
-    rows = {
-        f"names hidden from the head, part {part}": each.result(is_gate=True)
-        for part, each in enumerate(of_hidden)
-    }
-    return {
-        "rows": rows
-        | {f"names it knows, part {part}": each.result(is_gate=True) for part, each in enumerate(of_known)}
-    }
+        rows[f"names hidden from the head, part {part}"] = hidden.result(is_gate=True)
+        rows[f"names that it knows, part {part}"] = known.result(is_gate=True)
+    return {"rows": rows}
 
 
-def measure_clothing(data: Path) -> dict[str, Any]:
+def measure_clothing(mini: Mini, data: Path) -> dict[str, Any]:
     """Ask for garments, most of which the head has no name for."""
-    minis, head = Minis(), shipped_head()
-    source = data / "clothing"
+    source, head = data / "clothing", shipped_head()
     garments = (source / "classes.txt").read_text().splitlines()[1:]
     results = {}
     for name, chosen in CLOTHING.items():
         by_name, alone = Comparison(len(garments) + 1), Comparison(len(garments))
         for label_file in sorted((source / "labels").glob("*.png"))[chosen]:
             true = read_label_map(label_file)
-            both = minis.see(next((source / "images").glob(f"{label_file.stem}.*")), head)
-            by_name.add(true, *(segment(["background", *garments]).label_map for segment in both))
+            seen = mini.see(next((source / "images").glob(f"{label_file.stem}.*")))
+            by_name.add(true, *mini.pair(seen, ["background", *garments], head))
             without_null = np.where(true == 0, np.uint16(IGNORE_INDEX), true - np.uint16(1))
-            alone.add(without_null, *(segment(garments).label_map for segment in both))
+            alone.add(without_null, *mini.pair(seen, garments, head))
         results[f"{name}: with background"] = by_name.result(is_gate=True)
         results[f"{name}: garments alone"] = alone.result(is_gate=True)
     return {"rows": results}
 
 
-def measure_ade(data: Path) -> dict[str, Any]:
+def measure_ade(mini: Mini, data: Path) -> dict[str, Any]:
     """Ask for ADE20K's 150 names, by the first of each; there are three photographs."""
-    minis, head = Minis(), shipped_head()
-    folder = data / "ade20k-samples"
+    head, folder = shipped_head(), data / "ade20k-samples"
     rows = (folder / "objectInfo150.txt").read_text().splitlines()[1:]
     names = [row.split("\t")[-1].split(",")[0].strip() for row in rows]
     names = [name if name not in names[:at] else f"{name} {at}" for at, name in enumerate(names)]
@@ -268,41 +349,31 @@ def measure_ade(data: Path) -> dict[str, Any]:
     for label_file in sorted((folder / "sampleData/annotations").glob("*.png")):
         true = read_label_map(label_file)
         true = np.where(true == 0, np.uint16(IGNORE_INDEX), true - np.uint16(1))
-        path = folder / "sampleData/images" / f"{label_file.stem}.jpg"
-        compared.add(true, *(segment(names).label_map for segment in minis.see(path, head)))
+        seen = mini.see(folder / "sampleData/images" / f"{label_file.stem}.jpg")
+        compared.add(true, *mini.pair(seen, names, head))
     return {"rows": {"ADE20K samples, 150 names": compared.result(is_gate=True)}}
 
 
-def measure_choice(data: Path, licences: tuple[str, ...]) -> dict[str, Any]:
-    """Compare on the photographs of COCO's own masks, with heads from photographs of some licences."""
-    names = known_names(data)
-    photographs = read(data, names, FREE)  # judged are all, whatever their licence
-    used = [each for each in photographs if each.licence.startswith(licences)]
-    heads = leave_one_out(photographs, lambda each: each.licence.startswith(licences), names)
-    calibrations = [(head.temperature, head.none_score) for head in heads.values()]
-    return {
-        "num_photographs": len(used),
-        "calibrations": {str(each): calibrations.count(each) for each in dict.fromkeys(calibrations)},
-        "rows": measure_coco(photographs, heads, names),
-    }
-
-
 #: What is measured, one part after the other; each is written as soon as it is there.
-PARTS: dict[str, Callable[[Path], dict[str, Any]]] = {
-    "coco": lambda data: measure_choice(data, (BY,)),
+PARTS: dict[str, Callable[[Mini, Path], dict[str, Any]]] = {
+    "coco": partial(measure_coco, licences=(BY,)),
     "hidden": measure_hidden,
+    "free-photos": measure_free,
     "ade": measure_ade,
     "clothing": measure_clothing,
-    "all-licences": lambda data: measure_choice(data, FREE),
+    "all-licences": partial(measure_coco, licences=FREE),
+    "borders": measure_borders,
 }
 
 
-def measure(data: Path, out: Path, parts: Sequence[str]) -> None:
+def measure(data: Path, out: Path, parts: Sequence[str], cache: Path) -> None:
     """Measure parts, write each into the JSON, print the tables, and fail if a gate does."""
+    cache.mkdir(parents=True, exist_ok=True)
+    mini = Mini(cache)
     record = json.loads(out.read_text()) if out.exists() else {}
     results = record.get("results", {})
     for part in parts:
-        results[part] = PARTS[part](data)
+        results[part] = PARTS[part](mini, data)
         record = {
             "command": "python benchmarks/accuracy/mini_gates.py --data ../shared/data",
             "machine": {**machine(), **versions(["torch"])},
@@ -340,9 +411,12 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     parser.add_argument("--parts", nargs="+", choices=tuple(PARTS), default=tuple(PARTS))
+    parser.add_argument(
+        "--cache", type=Path, default=Path("build/mini_gates"), help="what mini saw is kept here"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    measure(arguments.data, arguments.out, arguments.parts)
+    measure(arguments.data, arguments.out, arguments.parts, arguments.cache)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ import hashlib
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,11 +89,19 @@ class Photograph:
         return (features * weight[used, None]).T @ features, features.T @ shares[used]
 
 
-def read(data: Path, names: Sequence[str], licences: tuple[str, ...]) -> list[Photograph]:
-    """Read the photographs with one of these licences, their masks by the known names."""
-    model = build_mini(ConSESettings(head="none")).eval()
+Describe = Callable[[Path], tuple[Tensor, tuple[int, int]]]
+
+
+def read(
+    data: Path,
+    names: Sequence[str],
+    licences: tuple[str, ...],
+    see: Describe,
+    data_sets: Sequence[str] = TRAINED,
+) -> list[Photograph]:
+    """Read the photographs with one of these licences, their masks by the known names, and their features by ``see``."""
     photographs = []
-    for data_set in TRAINED:
+    for data_set in data_sets:
         folder = data / data_set
         lines = (folder / "ATTRIBUTION.tsv").read_text().splitlines()
         attribution = {line.split("\t")[0]: line for line in lines}
@@ -107,7 +116,7 @@ def read(data: Path, names: Sequence[str], licences: tuple[str, ...]) -> list[Ph
             if not line.split("\t")[1].startswith(licences):
                 continue
             label_map = table[read_label_map(label_file)]
-            features, grid = describe(model, path)
+            features, grid = see(path)
             photographs.append(
                 Photograph(
                     data_set=data_set,
@@ -204,7 +213,8 @@ def add(sums: Any) -> tuple[Tensor, Tensor]:
 def build(data: Path, out: Path) -> None:
     """Train on all photographs under CC BY, write the file and its attribution, print the hash."""
     names = known_names(data)
-    photographs = read(data, names, (BY,))
+    model = build_mini(ConSESettings(head="none")).eval()
+    photographs = read(data, names, (BY,), partial(describe, model))
     temperature, none_score = best_calibration(list(calibration_losses(photographs, len(names)).values()))
     weight = solve_ridge(*add(each.sums() for each in photographs), PENALTY)
     content = pack_name_head(names, weight, temperature=temperature, none_score=none_score)
@@ -228,20 +238,17 @@ def known_names(data: Path) -> list[str]:
 
 
 def leave_one_out(
-    photographs: Sequence[Photograph], trained: Callable[[Photograph], bool], names: Sequence[str]
+    photographs: Sequence[Photograph], trained: Callable[[Photograph], bool], shipped: NameHead
 ) -> dict[Path, NameHead]:
-    """Train and calibrate, for each photograph of COCO's own masks, a head that has not seen it."""
-    used = [each for each in photographs if trained(each)]
-    losses = calibration_losses(used, len(names))
-    gram, products = add(each.sums() for each in used)
+    """Train, for each photograph of COCO's own masks, a head that has not seen it, with the calibration of the shipped one."""
+    gram, products = add(each.sums() for each in photographs if trained(each))
     heads = {}
     for each in judged(photographs):
         own = each.sums() if trained(each) else (0, 0)
         weight = solve_ridge(gram - own[0], products - own[1], PENALTY)
-        temperature, none_score = best_calibration(
-            [loss for path, loss in losses.items() if path != each.path]
+        heads[each.path] = NameHead(
+            shipped.names, weight, temperature=shipped.temperature, none_score=shipped.none_score
         )
-        heads[each.path] = NameHead(names, weight, temperature=temperature, none_score=none_score)
     return heads
 
 

@@ -111,6 +111,18 @@ def mutated_json(value: Any, random: Random) -> Any:
     return changed[""]
 
 
+def mutated_numbers(value: Any, random: Random) -> Any:
+    """Return a deep copy of plain values with one or two numbers replaced by others of their type: what types let in."""
+    changed = {"": copy.deepcopy(value)}
+    numbers = [(holder, key) for holder, key in _places(changed) if type(holder[key]) in (int, float)]
+    for holder, key in random.choices(numbers, k=random.choice((1, 2))):
+        if isinstance(holder[key], int):
+            holder[key] = random.choice([*BOUNDARIES, 3, 7, 1000, 10**6, -holder[key]])
+        else:
+            holder[key] = random.choice([0.0, -1.0, 1e-300, 1e300, 0.5, 2.0, 1e6, -holder[key]])
+    return changed[""]
+
+
 def _places(holder: Any) -> Iterator[tuple[Any, Any]]:
     keys = list(holder) if isinstance(holder, dict) else range(len(holder))
     for key in keys:
@@ -147,7 +159,7 @@ def fuzz(
 
     Args:
         name: Folder in the corpus; one a reader.
-        seeds: Whole inputs: bytes, or plain values where ``mutate`` is ``mutated_json``.
+        seeds: Whole inputs: bytes, or plain values where ``mutate`` is not ``mutated``.
         read: Reads one; what it returns does not matter, and it raises ``AssertionError`` where a result is wrong.
         examples: Inputs without ``LEXISEG_FUZZ_EXAMPLES``.
         mutate: Damages a seed.
@@ -158,7 +170,7 @@ def fuzz(
     Raises:
         BadOutcomeError: With the smallest input found that does the same.
     """
-    is_json = mutate is mutated_json
+    is_json = mutate is not mutated
     refused = 0
     for path in sorted((CORPUS / name).glob("*")):
         content = json.loads(path.read_text(encoding="utf-8")) if is_json else path.read_bytes()

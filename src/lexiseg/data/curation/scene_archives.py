@@ -12,13 +12,13 @@ training, and small trainings on curated words need no files. Two teachers compa
 """
 
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Literal
+from functools import cached_property, lru_cache
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int16, Int64, UInt8
 
-from lexiseg.core.errors import InputError
+from lexiseg.core.setting_ranges import FACTOR, SHARE, Range, check_ranges
 from lexiseg.data.captions.word_prompts import prompted
 from lexiseg.data.curation.concept_vocabulary import ConceptVocabulary
 from lexiseg.data.curation.drawing_concepts import Sampling, draw_concepts
@@ -40,6 +40,7 @@ _COLOUR_LEVELS, _RIDGE = 6, 1e-3
 # Scenes of the learnt teacher come from rows of their own.
 _TEACHER_ROW = 1 << 39
 _DRAWN_TOGETHER = 256
+_MOST_SCENES = 10**6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +63,17 @@ class CurationTeacher:
     popular: float = 0.0
     num_scenes: int = 4000
 
+    def __post_init__(self) -> None:
+        ranges = {
+            "noise": FACTOR,
+            "word_offsets": SHARE,
+            "stuff_weight": SHARE,
+            "popular": SHARE,
+            # Fewer scenes than colours tell nothing of how colours go together.
+            "num_scenes": Range(least=_COLOUR_LEVELS**3 + 1, most=_MOST_SCENES),
+        }
+        check_ranges(self, ranges, method="the teacher of curated scenes")
+
 
 @dataclass(frozen=True, kw_only=True)
 class SceneCuration:
@@ -81,6 +93,9 @@ class SceneCuration:
     neighbours: int = 16
     ranking: Ranking = "guided"
     sampling: Sampling = "cluster"
+
+    def __post_init__(self) -> None:
+        check_ranges(self, {"neighbours": Range(least=1, most=_MOST_SCENES)}, method="the curation of scenes")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -128,7 +143,10 @@ def draw_scene_set(settings: WorldSettings, seed: int, count: int) -> SceneSet:
     names = dict.fromkeys([*(name for each in words for name in each.names), *FILLERS])
     vocabulary = ConceptVocabulary(name="scenes", concepts=tuple(names))
     class_of = [next((k for k, each in enumerate(words) if c in each.names), -1) for c in vocabulary.concepts]
-    images, captions, visible, shares = [], [], [], []
+    captions: list[str] = []
+    images: list[np.ndarray] = []
+    visible: list[np.ndarray] = []
+    shares: list[np.ndarray] = []
     for start in range(0, count, _DRAWN_TOGETHER):
         batch = scene_batch(
             settings, seed, 0, start, min(start + _DRAWN_TOGETHER, count), count, training=True
@@ -140,7 +158,7 @@ def draw_scene_set(settings: WorldSettings, seed: int, count: int) -> SceneSet:
         captions.extend(batch.captions)
         visible.append(batch.tags.numpy())
         maps = batch.label_maps.numpy().reshape(len(visible[-1]), -1)
-        shares.append([np.bincount(each[each < len(words)], minlength=len(words)) for each in maps])
+        shares.append(np.array([np.bincount(each[each < len(words)], minlength=len(words)) for each in maps]))
     found = [vocabulary.find([caption]) for caption in captions]
     return SceneSet(
         seed=seed,
@@ -188,21 +206,10 @@ class TeacherView:
 
 
 def look(scenes: SceneSet, teacher: CurationTeacher, settings: WorldSettings) -> TeacherView:
-    """Make a teacher's vectors of scenes, their captions and all concepts.
-
-    Raises:
-        InputError: The learnt teacher has fewer scenes than it has colours to tell apart.
-    """
+    """Make a teacher's vectors of scenes, their captions and all concepts."""
     if teacher.kind == "made":
         return _made(scenes, teacher)
-    if teacher.num_scenes <= _COLOUR_LEVELS**3:
-        raise InputError(
-            doing="teaching the teacher of scenes",
-            found=f"{teacher.num_scenes} scenes",
-            expected=f"more than its {_COLOUR_LEVELS**3} colours",
-            fix="Raise curation.teacher.num_scenes.",
-        )
-    return _learnt(scenes, draw_scene_set(settings, _TEACHER_ROW + scenes.seed, teacher.num_scenes))
+    return _learnt(scenes, _lessons(settings, _TEACHER_ROW + scenes.seed, teacher.num_scenes))
 
 
 def _made(scenes: SceneSet, teacher: CurationTeacher) -> TeacherView:
@@ -237,16 +244,29 @@ def _mixed(scenes: SceneSet, concepts: Float32[np.ndarray, "V D"]) -> Float32[np
     return unit_rows((captions + 1e-9).astype(np.float32))
 
 
-def _learnt(scenes: SceneSet, school: SceneSet) -> TeacherView:
+class _Lessons(NamedTuple):
+    """What the learnt teacher has learnt: the mean histogram, and maps of histograms and of words into the shared space."""
+
+    mean: Float[np.ndarray, " H"]
+    of_images: Float[np.ndarray, "H D"]
+    concepts: Float[np.ndarray, "V D"]
+
+
+@lru_cache(maxsize=8)
+def _lessons(settings: WorldSettings, seed: int, count: int) -> _Lessons:
+    school = draw_scene_set(settings, seed, count)
     histograms, words = colour_histograms(school.images), _bags(school)
-    means = histograms.mean(axis=0), words.mean(axis=0)
-    of_images, of_words = _whitening(histograms - means[0]), _whitening(words - means[1])
-    shared = of_images.T @ (histograms - means[0]).T @ (words - means[1]) @ of_words / len(school)
+    mean, mean_words = histograms.mean(axis=0), words.mean(axis=0)
+    of_images, of_words = _whitening(histograms - mean), _whitening(words - mean_words)
+    shared = of_images.T @ (histograms - mean).T @ (words - mean_words) @ of_words / count
     left, values, right = np.linalg.svd(shared, full_matrices=False)
-    roots = np.sqrt(values)
-    images = (colour_histograms(scenes.images) - means[0]) @ of_images @ left * roots
-    concepts = (np.eye(len(means[1])) - means[1]) @ of_words @ right.T * roots
-    levelled = [np.sqrt(GAIN) * unit_rows(rows.astype(np.float32)) for rows in (images, concepts)]
+    concepts = (np.eye(len(mean_words)) - mean_words) @ of_words @ right.T * np.sqrt(values)
+    return _Lessons(mean=mean, of_images=of_images @ left * np.sqrt(values), concepts=concepts)
+
+
+def _learnt(scenes: SceneSet, lessons: _Lessons) -> TeacherView:
+    images = (colour_histograms(scenes.images) - lessons.mean) @ lessons.of_images
+    levelled = [np.sqrt(GAIN) * unit_rows(rows.astype(np.float32)) for rows in (images, lessons.concepts)]
     images, concepts = (
         _unit_by_rest(np.concatenate([rows, np.full((len(rows), 1), np.sqrt(LEVEL))], axis=1), place)
         for rows, place in zip(levelled, (1, 2), strict=True)

@@ -9,7 +9,7 @@ from typing import Any
 from lexiseg.runs.studies.study import Ablation, Cell, Claim
 
 _RECIPE = "cocu/scenes"
-_MEASURES = ("mean_iou", "stuff_mean_iou", "things_mean_iou", "paraphrase")
+_MEASURES = ("mean_iou", "stuff_mean_iou", "things_mean_iou", "one_class_mean_iou", "paraphrase")
 _MADE, _LEARNT = "made teacher", "learnt teacher"
 _TEACHERS: dict[str, dict[str, Any]] = {
     _MADE: {"curation.teacher.kind": "made"},
