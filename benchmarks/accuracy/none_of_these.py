@@ -3,8 +3,8 @@
     python benchmarks/accuracy/none_of_these.py ../shared/data
 
 Fits what absent words score on every fourth photograph of coco-things-free (labels unused), writes it into the package,
-and measures on every second photograph of coco-free and coco-free-2: lists of three words of the 129, with one that is there or with none. Intervals:
-2.5 to 97.5 % of 1,000 draws of photographs. Writes none_of_these.json beside this file.
+and measures on every second photograph of coco-free and coco-free-2: lists of three words of the 129, with one that is
+there or with none. Intervals: 2.5 to 97.5 % of 1,000 draws of photographs. Writes none_of_these.json beside this file.
 """
 
 import json
