@@ -148,6 +148,7 @@ _IMAGENET_S = (
 
 # Text-supervised: short side 448, windows of 448 every 224, averaged; logits to the original size, then arg max.
 _SLIDE_448: dict[str, Any] = {
+    "tiles": "off",
     "short_side": 448, "max_long_side": 2048, "keep_aspect": True, "window": 448, "window_stride": 224, "blend": "mean",
     "refine": "none",
 }  # fmt: skip
@@ -174,21 +175,30 @@ _TCL_BACKGROUND: dict[str, Any] = {
     "steps": ("pamr-threshold",),
 }
 _SIMSEG_INFERENCE: dict[str, Any] = {
+    "tiles": "off",
     "short_side": 288, "max_long_side": 2048, "keep_aspect": False, "window": None, "prompts": "imagenet80",
     "background": "name", "refine": "crf",
 }  # fmt: skip
-_MASKCLIP: dict[str, Any] = {"keep_aspect": True, "window": None, "prompts": "maskclip85", "refine": "none"}
+_MASKCLIP: dict[str, Any] = {
+    "keep_aspect": True,
+    "tiles": "off",
+    "window": None,
+    "prompts": "maskclip85",
+    "refine": "none",
+}
 _ZEGCLIP: dict[str, Any] = {
     "source": "ZegCLIP (Zhou et al., CVPR 2023): one run over all classes, unseen means over classes that count",
     "unknown": ("class names", "bound of the long side"),
 }
 _ZEGCLIP_INFERENCE: dict[str, Any] = {
+    "tiles": "off",
     "short_side": 512, "max_long_side": 2048, "keep_aspect": True, "window": 512, "window_stride": 426, "blend": "mean",
     "refine": "none",
 }  # fmt: skip
 _DETECTRON2: dict[str, Any] = {
     "source": "SAN, OVSeg (detectron2): short side 640, at most 2,560, whole image",
     "inference": {
+        "tiles": "off",
         "short_side": 640, "max_long_side": 2560, "keep_aspect": True, "window": None, "prompts": "vild14",
     },
     "averaging": "occurs",

@@ -166,6 +166,7 @@ def _inference(paper: _Paper, name: str) -> dict[str, Any]:
         "short_side": paper.short_sides.get(name, paper.short_side),
         "max_long_side": 2048,
         "keep_aspect": True,
+        "tiles": "off",
         "window": None if window is None else window[0],
         "window_stride": None if window is None else window[1],
         "blend": "mean",

@@ -130,6 +130,6 @@ def test_spellings_of_earlier_versions_name_the_new_one(arguments, new):
         lexiseg.load("rim", **arguments)
 
 
-def test_any_other_argument_is_a_type_error_as_ever():
-    with pytest.raises(TypeError, match="unexpected keyword argument 'devise'"):
+def test_any_other_argument_is_told_with_the_nearest():
+    with pytest.raises(InputError, match=r"argument of load 'devise'.*Nearest: device"):
         lexiseg.load("mini", devise="cpu")
