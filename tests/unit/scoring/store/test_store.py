@@ -177,5 +177,5 @@ def test_predictions_whose_manifest_is_gone_say_what_to_do(tmp_path):
         lambda: PredictionStore(tmp_path / "s"),
         lambda: StoreWriter(tmp_path / "s", store.manifest),
     ):
-        with pytest.raises(DatasetError, match=r"(?s)manifest\.json.*Bring manifest\.json back, or .* --out"):
+        with pytest.raises(DatasetError, match=r"manifest\.json.*Bring manifest\.json back.* or .*--out"):
             attempt()
