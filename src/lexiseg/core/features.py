@@ -21,6 +21,18 @@ class Segments:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Proposals:
+    """What the patch tokens of a mask classifier say: a token is the mask logits of every proposal in that patch.
+
+    Attributes:
+        classes: ``B Q K``, probability of every class for every proposal; rows need not sum to 1, as "no object"
+            is left out.
+    """
+
+    classes: Float[Tensor, "B Q K"]
+
+
+@dataclass(frozen=True, kw_only=True)
 class PatchFeatures:
     """Patch tokens of a batch of images, in raster order.
 
@@ -30,6 +42,7 @@ class PatchFeatures:
         stride: Pixels of the encoded image per patch, the same on both axes.
         global_token: ``B D`` in the same space, or None where the encoder has none.
         segments: What the encoder groups patches into, or None where it does not.
+        proposals: What the tokens are mask logits of, or None where they are none.
     """
 
     tokens: Float[Tensor, "B N D"]
@@ -37,6 +50,7 @@ class PatchFeatures:
     stride: int
     global_token: Float[Tensor, "B D"] | None = None
     segments: Segments | None = None
+    proposals: Proposals | None = None
 
     def __post_init__(self) -> None:
         height, width = self.grid

@@ -5,13 +5,15 @@ there; the label map is never resized. Scores of the whole vocabulary at full si
 classes are taken in chunks and, with windows, rows in bands, so that memory does not grow with
 the vocabulary.
 
-An image seen whole is resized once, from the grid. Windows are resized to the image that the model
+An image seen whole is resized once, from the grid, unless the method has its own way from the grid to the pixels
+that the model saw (``Upsample``); these are then resized as windows are. Windows are resized to the image that the model
 saw, blended there, and resized again, as mmsegmentation does (which does it for one window too).
 What an image that is much larger than the model's size is seen through stands in ``inference.tiles``.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -23,12 +25,12 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from lexiseg.core.errors import InputError
-from lexiseg.core.features import PatchFeatures, Segments
+from lexiseg.core.features import PatchFeatures, Proposals, Segments
 from lexiseg.data.transforms import fitted_size, resize_image
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.inference.tiles import View, describe_tiles, placed_in, tiled_view
-from lexiseg.ops.resize import RunningBest, resize_argmax, source_rows
-from lexiseg.ops.sliding_window import Window, WindowWeights, even_weights, stitch_band, windows
+from lexiseg.ops.resize import RunningBest, resize_argmax, resize_rows, source_rows
+from lexiseg.ops.sliding_window import Window, WindowWeights, blend_band, even_weights, stitch_band, windows
 
 #: Images encoded in one call; more gains nothing on a CPU and costs memory.
 ENCODE_BATCH = 8
@@ -38,6 +40,12 @@ MIN_BAND_ROWS = 64
 
 Encode = Callable[[Float[Tensor, "B 3 H W"]], PatchFeatures]
 Score = Callable[[PatchFeatures, Float[Tensor, "S D"]], Float[Tensor, "B S h w"]]
+
+#: Features of one window, one row of embeddings a name, size of the window in pixels, and rows of it: first, and the
+#: one after the last. Gives scores of these pixels where they are more than resized scores of the grid.
+Upsample = Callable[
+    [PatchFeatures, Float[Tensor, "S D"], tuple[int, int], tuple[int, int]], Float[Tensor, "S _ _"]
+]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -143,6 +151,7 @@ def best_classes(
     *,
     settings: InferenceSettings,
     independent_classes: bool = True,
+    upsample: Upsample | None = None,
 ) -> RunningBest:
     """Find the best class of every pixel at the image's original size.
 
@@ -153,9 +162,20 @@ def best_classes(
         names_per_class: How many rows each class has, in label order.
         settings: Blend, reduction over names, memory.
         independent_classes: Scores may be computed for a part of the names at a time.
+        upsample: The method's own way from features to scores of pixels, if it has one; ``score`` is not asked then.
     """
     size = (encoded.image.shape[0], encoded.image.shape[1])
     best = RunningBest.empty(size)
+    if upsample is not None:
+        assert independent_classes, "own upsampling is asked for some names at a time"
+        for classes, names in chunks(names_per_class, names_per_chunk(encoded, settings)):
+            band = partial(
+                upsampled_scores, encoded, upsample, embeddings[names], names_per_class[classes], settings
+            )
+            # Whatever is upsampled beside the names: as many maps as a token has numbers.
+            maps = names.stop - names.start + encoded.features[0].tokens.shape[2]
+            _best_in_bands(band, encoded, maps, settings, classes.start, best)
+        return best
     joint = None if independent_classes else window_scores(encoded, score, embeddings)
     for classes, names in chunks(names_per_class, names_per_chunk(encoded, settings)):
         found = (
@@ -167,22 +187,108 @@ def best_classes(
         if len(found) == 1:
             resize_argmax(found[0], size, class_offset=classes.start, into=best)
             continue
-        for rows in _row_bands(encoded, found[0].shape[0], settings):
-            first, stop = source_rows(encoded.resized_size[0], size[0], rows)
-            stitched = stitch_band(
-                found,
-                encoded.windows,
-                encoded.resized_size,
-                (first, stop),
-                blend=settings.blend,
-                weights=encoded.weights,
-            )
-            view = RunningBest(labels=best.labels[slice(*rows)], best=best.best[slice(*rows)])
-            source = (first, encoded.resized_size[0])
-            resize_argmax(
-                stitched.cpu(), size, class_offset=classes.start, into=view, rows=rows, source=source
-            )
+        band = partial(
+            stitch_band,
+            found,
+            encoded.windows,
+            encoded.resized_size,
+            blend=settings.blend,
+            weights=encoded.weights,
+        )
+        _best_in_bands(band, encoded, found[0].shape[0], settings, classes.start, best)
     return best
+
+
+def pixel_scores(
+    encoded: EncodedImage,
+    rows: tuple[int, int],
+    *,
+    score: Score,
+    embeddings: Float[Tensor, "S D"],
+    names_per_class: Sequence[int],
+    settings: InferenceSettings,
+    upsample: Upsample | None,
+) -> Float[Tensor, "K _ _"]:
+    """Score all classes at the pixels of some rows of the image at its original size.
+
+    Memory grows with the rows and the classes: ``best_classes`` is for whole images. Arguments are its own.
+    """
+    if upsample is not None:
+        band = partial(upsampled_scores, encoded, upsample, embeddings, names_per_class, settings)
+    else:
+        found = [
+            over_names(scores, names_per_class, settings.synonyms)
+            for scores in window_scores(encoded, score, embeddings)
+        ]
+        band = partial(
+            stitch_band,
+            found,
+            encoded.windows,
+            encoded.resized_size,
+            blend=settings.blend,
+            weights=encoded.weights,
+        )
+    height = encoded.resized_size[0]
+    first, stop = source_rows(height, encoded.image.shape[0], rows)
+    size = (encoded.image.shape[0], encoded.image.shape[1])
+    return resize_rows(band((first, stop)), size, rows, source=(first, height))
+
+
+def _best_in_bands(
+    band: Callable[[tuple[int, int]], Float[Tensor, "C _ _"]],
+    encoded: EncodedImage,
+    num_maps: int,
+    settings: InferenceSettings,
+    class_offset: int,
+    best: RunningBest,
+) -> None:
+    """Resize scores of the image that the model saw to the original size, some rows at a time; take the best.
+
+    Args:
+        band: Gives the scores of some rows of the image that the model saw.
+        encoded: The image.
+        num_maps: Maps of those rows that are in memory at a time.
+        settings: Working memory.
+        class_offset: Label of the first class.
+        best: Is updated.
+    """
+    size = (encoded.image.shape[0], encoded.image.shape[1])
+    for rows in _row_bands(encoded, num_maps, settings):
+        first, stop = source_rows(encoded.resized_size[0], size[0], rows)
+        view = RunningBest(labels=best.labels[slice(*rows)], best=best.best[slice(*rows)])
+        resize_argmax(
+            band((first, stop)).cpu(),
+            size,
+            class_offset=class_offset,
+            into=view,
+            rows=rows,
+            source=(first, encoded.resized_size[0]),
+        )
+
+
+def upsampled_scores(
+    encoded: EncodedImage,
+    upsample: Upsample,
+    embeddings: Float[Tensor, "S D"],
+    names_per_class: Sequence[int],
+    settings: InferenceSettings,
+    rows: tuple[int, int],
+) -> Float[Tensor, "K _ _"]:
+    """Score classes at the pixels of some rows of the image that the model saw, windows blended."""
+
+    def of_window(index: int, inside: tuple[int, int]) -> Float[Tensor, "K _ _"]:
+        window = encoded.windows[index]
+        found = upsample(encoded.features[index], embeddings, (window.height, window.width), inside)
+        return over_names(found, names_per_class, settings.synonyms)
+
+    return blend_band(
+        of_window,
+        encoded.windows,
+        encoded.resized_size,
+        rows,
+        blend=settings.blend,
+        weights=encoded.weights,
+    )
 
 
 @torch.inference_mode()
@@ -333,13 +439,13 @@ def in_float32(features: PatchFeatures) -> PatchFeatures:
 def _unbatched(features: PatchFeatures) -> Iterator[PatchFeatures]:
     for index in range(features.tokens.shape[0]):
         one = slice(index, index + 1)
-        token, segments = features.global_token, features.segments
-        yield PatchFeatures(
+        token, segments, proposals = features.global_token, features.segments, features.proposals
+        yield replace(
+            features,
             tokens=features.tokens[one],
-            grid=features.grid,
-            stride=features.stride,
             global_token=None if token is None else token[one],
             segments=None
             if segments is None
             else Segments(shares=segments.shares[one], embeddings=segments.embeddings[one]),
+            proposals=None if proposals is None else Proposals(classes=proposals.classes[one]),
         )

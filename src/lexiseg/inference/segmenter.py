@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from lexiseg.core.batch import Batch
 from lexiseg.core.errors import InputError
 from lexiseg.core.features import PatchFeatures
+from lexiseg.core.json_text import decode_json
 from lexiseg.core.segmentation import Segmentation
 from lexiseg.core.vocabulary import Vocabulary, Words
 from lexiseg.data.images import ImageSource, load_image
@@ -32,6 +33,7 @@ from lexiseg.inference.none_of_these import AbsentScores
 from lexiseg.inference.predict import (
     ENCODE_BATCH,
     EncodedImage,
+    Upsample,
     best_classes,
     encode_images,
     grid_scores,
@@ -92,6 +94,11 @@ class Segmenter(nn.Module, ABC):
     @abstractmethod
     def stride(self) -> int:
         """Pixels per patch of the grid of ``encode_images``."""
+
+    @property
+    def upsample(self) -> Upsample | None:
+        """Return the method's own way from features to the scores of pixels; None resizes ``class_scores``."""
+        return None
 
     @abstractmethod
     def encode_images(self, images: Float[Tensor, "B 3 H W"]) -> PatchFeatures:
@@ -289,15 +296,20 @@ class Segmenter(nn.Module, ABC):
         """
         how: dict[str, Any] = {"settings": settings, "independent_classes": self.independent_classes}
         if settings.is_by_probability or settings.min_area_share is not None:
-            return decide_by_probability(encoded, self.class_scores, class_names, **how)
+            return decide_by_probability(
+                encoded, self.class_scores, class_names, **how, upsample=self.upsample
+            )
         embeddings, counts = class_names.embeddings, class_names.counts
         labels = np.asarray(class_names.labels, np.uint16)
-        best = best_classes(encoded, self.class_scores, embeddings, counts, **how)
+        own = self.upsample
+        best = best_classes(encoded, self.class_scores, embeddings, counts, **how, upsample=own)
         if settings.refine == "none" or len(counts) == 1:
             return Decision(
                 labels=labels[best.labels],
                 scores=best.best,
-                grid_scores=lambda: grid_scores(encoded, self.class_scores, embeddings, counts, **how),
+                grid_scores=None
+                if own is not None
+                else lambda: grid_scores(encoded, self.class_scores, embeddings, counts, **how),
             )
         winners = np.flatnonzero(np.bincount(best.labels.ravel())).tolist()
         scores = grid_scores(encoded, self.class_scores, embeddings, counts, winners, **how)
@@ -371,7 +383,7 @@ class Segmenter(nn.Module, ABC):
             facts["dtype"] = str(self.dtype).removeprefix("torch.")
         if self.applies:
             facts["applies"] = self.applies
-        return json.loads(json.dumps(facts))  # plain values, equal to what is read back from a file
+        return decode_json(json.dumps(facts))  # plain values, equal to what is read back from a file
 
     def _encode(self, images: Sequence[ImageSource], settings: InferenceSettings) -> list[EncodedImage]:
         return encode_images(

@@ -1,6 +1,6 @@
 """Cut an image into overlapping windows and blend the windows' class scores again."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -92,11 +92,40 @@ def stitch_band(
     """Blend the class scores of overlapping windows for some rows of the image.
 
     Each window's scores are resized bilinearly to the window's pixels, then averaged wherever
-    windows overlap. Scores that agree stay what they are to the last bit, so one window is a plain
-    resize. Memory: ``K x rows x W`` and one window's part of it.
+    windows overlap; see ``blend_band``.
 
     Args:
         scores: One score map a window, on that window's grid (grids may differ in size).
+        placed: Where each window lies; together they cover the rows asked for.
+        size: ``(height, width)`` of the image.
+        rows: First row and end of the rows to make.
+        blend: As for ``blend_band``.
+        weights: As for ``blend_band``.
+    """
+
+    def resized(index: int, inside: tuple[int, int]) -> Float[Tensor, "K rows W"]:
+        window = placed[index]
+        return resize_rows(scores[index], (window.height, window.width), inside)
+
+    return blend_band(resized, placed, size, rows, blend=blend, weights=weights)
+
+
+def blend_band(
+    values: Callable[[int, tuple[int, int]], Float[Tensor, "K _ _"]],
+    placed: Sequence[Window],
+    size: tuple[int, int],
+    rows: tuple[int, int],
+    *,
+    blend: Blend = "mean",
+    weights: Sequence[WindowWeights] = (),
+) -> Float[Tensor, "K rows W"]:
+    """Average overlapping windows for some rows of the image.
+
+    Scores that agree stay what they are to the last bit, so one window stays as it is. Memory:
+    ``K x rows x W`` and one window's part of it.
+
+    Args:
+        values: Gives the scores of a window's pixels, by its number, for rows of the window.
         placed: Where each window lies; together they cover the rows asked for.
         size: ``(height, width)`` of the image.
         rows: First row and end of the rows to make.
@@ -105,24 +134,28 @@ def stitch_band(
         weights: One a window, in place of ``blend``.
     """
     start, stop = rows
-    num_classes = scores[0].shape[0]
-    blended = scores[0].new_zeros((num_classes, stop - start, size[1]))
-    totals = scores[0].new_zeros((stop - start, size[1]))
-    for index, (window_scores, window) in enumerate(zip(scores, placed, strict=True)):
+    if tuple(placed) == (Window(top=0, left=0, height=size[0], width=size[1]),):
+        return values(0, rows)
+    blended: Tensor | None = None
+    for index, window in enumerate(placed):
         top, bottom = max(start, window.top), min(stop, window.top + window.height)
         if top >= bottom:
             continue
         inside = (top - window.top, bottom - window.top)
         columns = slice(window.left, window.left + window.width)
-        values = resize_rows(window_scores, (window.height, window.width), inside)
-        weight = (pixel_weights(weights[index], values) if weights else _weights(window, blend, values))[
+        found = values(index, inside)
+        if blended is None:
+            blended = found.new_zeros((found.shape[0], stop - start, size[1]))
+            totals = found.new_zeros((stop - start, size[1]))
+        weight = (pixel_weights(weights[index], found) if weights else _weights(window, blend, found))[
             slice(*inside)
         ]
         total = totals[top - start : bottom - start, columns]
         total += weight
         # A running mean, not a sum that is divided in the end: equal scores are then kept exactly.
         mean = blended[:, top - start : bottom - start, columns]
-        mean += (values - mean) * (weight / total)
+        mean += (found - mean) * (weight / total)
+    assert blended is not None, "no window covers these rows"
     assert bool((totals > 0).all()), "the windows do not cover all rows"
     return blended
 

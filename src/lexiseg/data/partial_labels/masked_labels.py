@@ -61,6 +61,11 @@ def image_labels(
         )
     present = _present(sample)
     if present is None or not (present or tags is None):
+        if tags is not None and not tags:
+            fix = "Name its classes behind the tab, add a label file, or leave the image out."
+            raise _error(
+                sample, "no masks, and a line of tags that names no class", "one of them for every image", fix
+            )
         if not tags:
             fix = "Add a line to tags.tsv, add a label file, or leave the image out."
             raise _error(sample, "neither masks nor tags", "one of them for every image", fix)
@@ -74,7 +79,7 @@ def image_labels(
             f"masks of {_names(present - seen, vocabulary)}, which seen.txt does not list"
             + (" and the image's tags name" if tags and tags & (present - seen) else ""),
             "masks of seen classes only",
-            "Add them to seen.txt, make their pixels void, or hide them with unseen_masks='hide'.",
+            "Add them to seen.txt, make their pixels void, or hide them with --data.unseen-masks hide.",
         )
     if tags is not None:
         _refuse_contradiction(sample, present, tags, vocabulary)

@@ -110,5 +110,5 @@ class SeenOnly:
             doing=f"reading the labels of {sample.source}",
             found=f"masks of {', '.join(names)}{', …' if len(unseen) > 3 else ''}, which seen.txt does not list",
             expected="masks of seen classes only",
-            fix="Add them to seen.txt, make their pixels void, or hide them with unseen_masks='hide'.",
+            fix="Add them to seen.txt, make their pixels void, or hide them with --data.unseen-masks hide.",
         )
