@@ -100,6 +100,7 @@ class SceneCocuRecipe(SceneGroupViTRecipe):
     curation: SceneCuration | None = field(default_factory=SceneCuration)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_ranges(self, {"num_training_scenes": Range(least=1, most=10**6)}, method="CoCu on scenes")
 
     def build_data(self) -> TrainingData:
