@@ -293,7 +293,9 @@ def test_sentences_and_whole_images_are_compared_without_the_head():
 
 def test_a_word_that_is_only_a_little_like_a_known_name_hears_nothing_of_the_head():
     embeddings = {
-        least: with_head(ConSESettings(head="masks", min_head_similarity=least)).embed_texts(["cat"], "single")
+        least: with_head(ConSESettings(head="masks", min_head_similarity=least)).embed_texts(
+            ["cat"], "single"
+        )
         for least in (0.5, 0.75)
     }
     assert embeddings[0.5][0, 1010] > 0.2  # "cat" is at 0.71 to "tabby cat"
