@@ -54,7 +54,7 @@ NUM_THINGS = 80
 THRESHOLDS = (0.1, 0.2, 0.3)
 #: Masked photographs that mini was never tuned on.
 CLOTHING = {"clothing 201-260, held out": slice(200, 260)}
-WITHOUT = ConSESettings(head="none")
+WITHOUT, WITH = ConSESettings(head="none"), ConSESettings(head="masks")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +115,7 @@ class Mini:
             return self.model
         parts = (self.model.image_encoder, self.model.text_encoder)
         about: dict[str, Any] = {"name": "mini", "settings": self.model.settings, "fingerprints": {}}
-        return ConSE(*parts, **about, method=ConSESettings(), head=head).eval()
+        return ConSE(*parts, **about, method=WITH, head=head).eval()
 
     @torch.inference_mode()
     def label(self, seen: Seen, words: Sequence[str], head: NameHead | None) -> RunningBest:

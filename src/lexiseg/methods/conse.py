@@ -103,7 +103,7 @@ class ConSESettings:
     scene_weight: float = 1.0
     person_weight: float = 1.0
     stride: int = 16
-    head: Literal["masks", "none"] = "masks"
+    head: Literal["masks", "none"] = "none"
     head_weight: float = 2.0
     min_head_similarity: float = 0.75
 
@@ -129,7 +129,6 @@ PLAIN = ConSESettings(
     scene_weight=0.0,
     person_weight=0.0,
     stride=32,
-    head="none",
 )
 
 

