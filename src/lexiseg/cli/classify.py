@@ -6,6 +6,7 @@ from typing import Annotated
 
 import tyro
 
+from lexiseg.cli.data_options import refuse_trained_on
 from lexiseg.cli.options import Device, MethodChanges, ModelName, load_segmenter, option
 
 
@@ -39,13 +40,22 @@ class Classify:
         from rich.table import Table
 
         from lexiseg.core.atomic_write import atomic_path, refuse_unwritable
+        from lexiseg.data.folder_lists import read_class_folders
         from lexiseg.runs.classification import classify_folders
 
         if self.json is not None:
             refuse_unwritable(self.json)
         notes: list[str] = []
+        segmenter = load_segmenter(self.model, self.device, self.set_)
+        refuse_trained_on(
+            segmenter,
+            [file for file, _ in read_class_folders(self.images)[1]],
+            doing=f"scoring {self.model} on {self.images}",
+            fix="Score other images.",
+            allowed=True,
+        )
         found = classify_folders(
-            load_segmenter(self.model, self.device, self.set_),
+            segmenter,
             self.images,
             train=self.train,
             prompts=self.prompts,

@@ -58,6 +58,7 @@ class Evaluate:
         if self.json is not None:
             refuse_unwritable(self.json)
         segmenter = load_segmenter(self.model, self.device, self.set_)
+        self.images.refuse_trained_on(segmenter, dataset)
         changes = self.inference.changes()
         refine = segmenter.settings.changed(**changes).refine
         if self.unrefined and refine == "none":

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import tyro
 
+from lexiseg.cli.data_options import refuse_trained_on
 from lexiseg.cli.options import Device, option
 from lexiseg.cli.progress import progress
 
@@ -25,6 +26,9 @@ class Gamma:
         Annotated[Path, tyro.conf.arg(metavar="RUN", help="The folder of a run of a clip-to-seg recipe.")]
     ]
     data: Annotated[Path | None, option("FOLDER", "Score the labelled images of this folder instead.")] = None
+    split: Annotated[
+        str | None, option("NAME", "Split of --data; val where there is a val.txt, all for every image.")
+    ] = None
     gammas: Annotated[tuple[float, ...], option("NUMBER ...", "What to take from seen classes' scores.")] = (
         GAMMAS
     )
@@ -41,12 +45,23 @@ class Gamma:
 
         from lexiseg.core.atomic_write import atomic_path
         from lexiseg.core.errors import InputError
-        from lexiseg.data.folder import FolderDataset
+        from lexiseg.data.folder import FolderDataset, split_to_score, split_to_use
         from lexiseg.engine.devices import choose_device
         from lexiseg.runs.gamma import open_run, sweep_gamma
 
         model, recipe = open_run(self.run_folder)
-        images = recipe.data.scored_images() if self.data is None else FolderDataset(self.data, labels="only")
+        if self.data is None:
+            images = recipe.data.scored_images()
+        else:
+            split = split_to_score(self.data) if self.split is None else split_to_use(self.data, self.split)
+            images = FolderDataset(self.data, split, labels="only")
+            refuse_trained_on(
+                model,
+                images.files(),
+                doing=f"scoring many γ of {self.run_folder} on {self.data}",
+                fix="Choose the images with --split NAME, or score these all the same with --split all.",
+                allowed=self.split is not None,
+            )
         if images is None:
             raise InputError(
                 doing=f"scoring many γ of {self.run_folder}",

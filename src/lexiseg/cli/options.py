@@ -1,5 +1,6 @@
 """Options that more than one command takes."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,8 +23,8 @@ ModelName = Annotated[
     str,
     tyro.conf.arg(
         metavar="MODEL",
-        help="mini, a bank of reference images, the folder of a run, or the hub id or local folder of a checkpoint "
-        "such as openai/clip-vit-large-patch14.",
+        help="mini, a bank of reference images, the folder of a run, the hub id or local folder of a checkpoint "
+        "such as openai/clip-vit-large-patch14, or package.module:function, which builds your own.",
     ),
 ]
 MethodChanges = Annotated[
@@ -64,9 +65,24 @@ def load_segmenter(name: str, device: str, changes: Sequence[str] = ()) -> "Segm
     from lexiseg.runs.method_settings import parse_changes
 
     segmenter = load(name, device=device, method_settings=parse_changes(changes))
-    if segmenter.notice:
-        print(f"note: {segmenter.notice}", file=sys.stderr)
+    if segmenter.notice and _is_news(segmenter.notice):
+        print(f"note: {segmenter.notice} (This is said once.)", file=sys.stderr)
     return segmenter
+
+
+def _is_news(notice: str) -> bool:
+    """Return whether a notice was not printed here before, and remember that it is now."""
+    from lexiseg.core.cache_folder import default_cache
+
+    try:
+        place = default_cache() / "notices" / hashlib.sha256(notice.encode()).hexdigest()[:16]
+        if place.exists():
+            return False
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.touch()
+    except (OSError, RuntimeError):
+        pass  # nowhere to remember it: it is said again
+    return True
 
 
 def read_vocabulary(words: str | None, classes_file: Path | None) -> "Vocabulary":

@@ -68,6 +68,10 @@ class Predict:
         store = PredictionStore(self.out)
         total = len(store.manifest.stems)
         print(f"{num_new:,} predicted now, {len(store):,} of {total:,} images in {self.out}")
+        if store.manifest.trained_on:
+            from lexiseg.data.trained_on import trained_on_note
+
+            print(f"note: {trained_on_note(store.manifest.trained_on, total)}", file=sys.stderr)
         if store.failed:
             print(f"{len(store.failed):,} failed; the same command tries them again:", file=sys.stderr)
             for stem, why in store.failed.items():

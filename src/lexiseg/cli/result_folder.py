@@ -75,7 +75,7 @@ def _differing(out: Path, request: Mapping[str, Any], stems: Sequence[str]) -> l
     """Say how the request that a folder holds results of differs from this one; empty if it does not."""
     try:
         there = json.loads((out / REQUEST_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         there = None
     if isinstance(there, dict):
         return _changes(there, request)

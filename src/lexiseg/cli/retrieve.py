@@ -7,6 +7,7 @@ from typing import Annotated
 
 import tyro
 
+from lexiseg.cli.data_options import refuse_trained_on
 from lexiseg.cli.options import Device, MethodChanges, ModelName, load_segmenter, option
 from lexiseg.cli.progress import progress
 
@@ -46,7 +47,15 @@ class Retrieve:
             print(f"note: {note}", file=sys.stderr)
         if self.json is not None:
             refuse_unwritable(self.json)
-        model = as_image_text_model(load_segmenter(self.model, self.device, self.set_))
+        segmenter = load_segmenter(self.model, self.device, self.set_)
+        refuse_trained_on(
+            segmenter,
+            source.files,
+            doing=f"scoring {self.model} on {self.captions}",
+            fix="Choose other images with --split NAME, or name the split of these to score them all the same.",
+            allowed=self.split is not None,
+        )
+        model = as_image_text_model(segmenter)
         with progress("embedding", len(source)) as advance:
             pairs = embed_pairs(model, read_samples(source), advance=advance)
         found = retrieval_recall((pairs.images @ pairs.texts.T).numpy(), pairs.image_of_text.numpy())

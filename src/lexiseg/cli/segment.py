@@ -21,7 +21,7 @@ from lexiseg.cli.options import (
 )
 from lexiseg.cli.progress import progress
 from lexiseg.cli.result_folder import claimed, count_other_results
-from lexiseg.core.errors import ImageError, InputError, LexisegError, OutputError
+from lexiseg.core.errors import ImageError, InputError, OutputError
 from lexiseg.core.result_files import image_facts
 
 if TYPE_CHECKING:
@@ -79,7 +79,15 @@ class Segment:
     explain: Annotated[
         bool,
         tyro.conf.arg(
-            help="Write why each region got its label, as STEM.explain.html; for a bank of reference images.",
+            help="Write why each region got its label, as STEM.explain.html; for a bank of reference images and GroupViT.",
+            help_behavior_hint="",
+        ),
+        tyro.conf.FlagCreatePairsOff,
+    ] = False
+    unknown: Annotated[
+        bool,
+        tyro.conf.arg(
+            help="Make pixels void that score no higher than words which are not there: --none-of-these label.",
             help_behavior_hint="",
         ),
         tyro.conf.FlagCreatePairsOff,
@@ -108,8 +116,8 @@ class Segment:
             raise InputError(
                 doing="reading the options",
                 found=f"--explain with the model {self.model}",
-                expected="a model that can say why: a bank of reference images",
-                fix="Leave --explain out, or give a bank with --model BANK.",
+                expected="a model that can say why: a bank of reference images, a GroupViT checkpoint or run",
+                fix="Leave --explain out, or give such a model with --model.",
             )
         if self.explain and value_range is not None:
             raise InputError(
@@ -119,15 +127,18 @@ class Segment:
                 fix="Leave one out, or save the images with 8 bits first.",
             )
         changes = self.inference.changes()
+        if self.unknown:
+            changes = {"none_of_these": "label", **changes}
         request = segmenter.describe(vocabulary, **changes)
         if value_range is not None:
             request["settings"]["value_range"] = self.value_range
         console = Console()
         totals: dict[str, list[float]] = {}
-        failed: list[tuple[Path, LexisegError]] = []
-        skipped = 0
+        # Texts: an error holds on to all that its frames held, words' embeddings too.
+        failed: list[tuple[Path, str]] = []
+        skipped = doubtful = 0
         # Words that cannot be used must not claim the folder.
-        segmenter.name_classes(vocabulary, segmenter.settings.changed(**changes))
+        class_names = segmenter.name_classes(vocabulary, segmenter.settings.changed(**changes))
         with (
             claimed(self.out, request, [stem for _, stem in jobs], overwrite=self.overwrite),
             ThreadPoolExecutor(max_workers=1) as writer,
@@ -144,19 +155,20 @@ class Segment:
                     continue
                 try:
                     image: ImageSource = path if value_range is None else load_image(path, value_range)
-                    segmentation = segmenter.segment(image, vocabulary, **changes)
+                    segmentation = segmenter.segment(image, class_names, **changes)
                     if value_range is not None:
                         settings = {**segmentation.settings, "value_range": self.value_range}
                         segmentation = replace(segmentation, source=path, settings=settings)
                     if self.explain and isinstance(segmenter, ExplainingModel):
                         segmenter.write_explanation(path, vocabulary, sheet)
                 except ImageError as error:
-                    failed.append((path, error))
+                    failed.append((path, f"{error.found}. {error.fix}"))
                     advance()
                     continue
                 if writing is not None:  # at most one image waits
                     _finish(*writing, failed)
                 writing = path, writer.submit(segmentation.save, self.out, stem, image=photo)
+                doubtful += segmentation.is_doubtful
                 for share in segmentation.shares():
                     totals.setdefault(share.name, []).append(share.share)
                 if len(jobs) <= MAX_TABLES:
@@ -171,16 +183,21 @@ class Segment:
         # Soft wrap: paths are copied from here, and in a pipe a line is a line.
         plain: dict[str, Any] = {"markup": False, "highlight": False, "soft_wrap": True}
         console.print(f"{finished} segmented{kept}, {len(failed)} failed; results in {self.out}", **plain)
+        if doubtful and len(jobs) > MAX_TABLES:
+            console.print(
+                f"note: {doubtful:,} images perhaps show none of the words (absent_chance in their JSON)",
+                **plain,
+            )
         if self.overwrite and (others := count_other_results(self.out, request)):
             console.print(f"note: {others} results of other words or settings are still there", **plain)
         if passed_over:
             print(f"note: not looked at: {passed_over.text()}", file=sys.stderr)
         for path, problem in failed:
-            console.print(f"  failed: {path}: {problem.found}. {problem.fix}", style="red", **plain)
+            console.print(f"  failed: {path}: {problem}", style="red", **plain)
         return 1 if failed else 0
 
 
-def _finish(path: Path, writing: "Future[dict[str, Path]]", failed: list[tuple[Path, LexisegError]]) -> None:
+def _finish(path: Path, writing: "Future[dict[str, Path]]", failed: list[tuple[Path, str]]) -> None:
     """Wait until an image's results are written; a full disk stops the run, a bad name does not."""
     try:
         writing.result()
@@ -189,9 +206,7 @@ def _finish(path: Path, writing: "Future[dict[str, Path]]", failed: list[tuple[P
         if not isinstance(cause, OSError) or cause.errno not in _BAD_NAME:
             raise
         fix = "Rename the image, or choose another folder with --out."
-        failed.append(
-            (path, OutputError(doing=error.doing, found=error.found, expected=error.expected, fix=fix))
-        )
+        failed.append((path, f"{error.found}. {fix}"))
 
 
 def print_shares(console: "Console", segmentation: "Segmentation", path: Path) -> None:
@@ -208,10 +223,30 @@ def print_shares(console: "Console", segmentation: "Segmentation", path: Path) -
     for share in segmentation.shares():
         table.add_row(escape(share.name), f"{share.share:.1%}", f"{share.mean_score:.3f}")
     if segmentation.unknown_share:
-        table.add_row(
-            "unknown: no reference is near", f"{segmentation.unknown_share:.1%}", "", style="yellow"
-        )
+        why = "no reference is near" if segmentation.absent_chance is None else "absent words score as high"
+        table.add_row(f"unknown: {why}", f"{segmentation.unknown_share:.1%}", "", style="yellow")
     console.print(table)
+    for note in result_notes(segmentation):
+        console.print(f"note: {note}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
+def result_notes(segmentation: "Segmentation") -> list[str]:
+    """Say what must be known of a result: that it may show none of the words, and how a large image was seen."""
+    notes = []
+    if segmentation.is_doubtful:
+        assert segmentation.absent_chance is not None
+        notes.append(
+            f"perhaps none of these words is in the image: in {segmentation.absent_chance:.0%} of photographs, words "
+            "that are not there score as high"
+        )
+    if segmentation.tiling is not None:
+        height, width = segmentation.tiling["windows_size"]
+        notes.append(
+            f"a large image: seen {'whole and ' if segmentation.tiling['views'] != 'windows' else ''}in "
+            f"{segmentation.tiling['num_windows']} windows at {width}×{height}; "
+            "--tiles off sees it whole only"
+        )
+    return notes
 
 
 def _print_totals(console: "Console", totals: dict[str, list[float]], num_images: int) -> None:

@@ -1,5 +1,6 @@
 """Read any image a person has as upright 8-bit RGB."""
 
+import io
 import math
 import os
 import warnings
@@ -7,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import IO, TypeAlias
 
 import numpy as np
 import torch
@@ -17,8 +18,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError, features
 from lexiseg.core.errors import ImageError, InputError
 
 #: What a person may give as an image. Arrays are ``H W 3`` (or ``H W`` grey) uint8 RGB; tensors
-#: are ``3 H W``, uint8 or floating point in [0, 1].
-ImageSource: TypeAlias = str | Path | Image.Image | np.ndarray | torch.Tensor
+#: are ``3 H W``, uint8 or floating point in [0, 1]; bytes, and open files, are those of an image file.
+ImageSource: TypeAlias = str | Path | bytes | IO[bytes] | Image.Image | np.ndarray | torch.Tensor
 
 #: Suffixes of image files by the feature of Pillow that reads them; None is always there.
 _SUFFIXES_BY_FEATURE = {
@@ -115,10 +116,14 @@ def load_image(source: ImageSource, value_range: ValueRange | None = None) -> UI
                 return _from_pil(source, name, value_range)
         case str() | Path():
             return _from_file(source, value_range)
+        case bytes():
+            return _from_bytes(io.BytesIO(source), f"{len(source):,} bytes", value_range)
+        case _ if hasattr(source, "read"):
+            return _from_bytes(source, "an open file", value_range)
     raise ImageError(
         doing="reading an image",
         found=f"a {type(source).__name__}",
-        expected="a path, a PIL image, a uint8 array H×W×3 or a tensor 3×H×W",
+        expected="a path, the bytes of an image file, a PIL image, a uint8 array H×W×3 or a tensor 3×H×W",
         fix="Convert it to one of these first.",
     )
 
@@ -143,6 +148,13 @@ def _from_file(source: str | Path, value_range: ValueRange | None) -> UInt8[np.n
             )
         with Image.open(source) as image:
             return _from_pil(image, str(source), value_range)
+
+
+def _from_bytes(file: IO[bytes], name: str, value_range: ValueRange | None) -> UInt8[np.ndarray, "H W 3"]:
+    with _decoding(name, "Read it again from its source."), warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        with Image.open(file) as image:
+            return _from_pil(image, name, value_range)
 
 
 @contextmanager

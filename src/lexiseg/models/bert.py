@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout
 
 from lexiseg.core.errors import CheckpointError
-from lexiseg.core.setting_ranges import Range, check_ranges, refuse_remainder
+from lexiseg.core.setting_ranges import DEPTH, SHARE, SPREAD, WIDTH, Range, check_divides, check_ranges
 from lexiseg.layers.transformer_block import TransformerBlock, initialise_linear
 from lexiseg.models.text_tokens import CaptionTokenizer
 
@@ -28,12 +28,11 @@ _WORD = re.compile(r"\[MASK\]|\w+|[^\w\s]")
 
 
 _RANGES = {
-    "width": Range(least=1, most=1_000_000),
-    "depth": Range(least=1, most=1_000_000),
-    "num_heads": Range(least=1, most=1_000_000),
-    "max_tokens": Range(least=3, most=1_000_000),
-    "drop_rate": Range(least=0, most=0.999),
-    "init_std": Range(least=0, most=1e6, above=True),
+    **dict.fromkeys(("width", "num_heads"), WIDTH),
+    "depth": DEPTH,
+    "max_tokens": Range(least=3, most=16_384),
+    "drop_rate": SHARE,
+    "init_std": SPREAD,
 }
 
 
@@ -58,8 +57,8 @@ class BertShape:
     init_std: float = 0.02
 
     def __post_init__(self) -> None:
-        check_ranges(self, _RANGES, method="the text encoder")
-        refuse_remainder(self, "width", "num_heads", method="the text encoder")
+        check_ranges(self, _RANGES, method="the text transformer")
+        check_divides(self, "width", "num_heads", method="the text transformer")
 
 
 BERT_BASE = BertShape()

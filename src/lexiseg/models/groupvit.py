@@ -22,7 +22,17 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu
 
 from lexiseg.core.errors import InputError
-from lexiseg.core.setting_ranges import Range, check_ranges, refuse_remainder
+from lexiseg.core.setting_ranges import (
+    DEPTH,
+    FACTOR,
+    SHARE,
+    SIDE,
+    SPREAD,
+    WIDTH,
+    Range,
+    check_divides,
+    check_ranges,
+)
 from lexiseg.layers.encoder_layer import Activation, EncoderLayer, quick_gelu
 from lexiseg.layers.grouping import Assignment, GroupingBlock, TokenMixing
 from lexiseg.layers.projection import Projection
@@ -30,27 +40,29 @@ from lexiseg.layers.transformer_block import initialise_linear
 from lexiseg.ops.position_table import resize_position_table
 
 _RANGES = {
-    "width": Range(least=1, most=1_000_000),
-    "num_heads": Range(least=1, most=1_000_000),
-    "patch": Range(least=1, most=1_000_000),
-    "image_side": Range(least=1, most=1_000_000),
-    "depths": Range(least=1, most=1_000_000),
-    "group_tokens": Range(least=0, most=1_000_000),
-    "groups": Range(least=0, most=1_000_000),
-    "token_ratio": Range(least=0, most=1e6, above=True),
-    "channel_ratio": Range(least=0, most=1e6, above=True),
-    "feed_forward": Range(least=1, most=1_000_000),
-    "divisor_offset": Range(least=0, most=1e6),
-    "drop_path": Range(least=0, most=0.999),
-    "text_width": Range(least=1, most=1_000_000),
-    "text_depth": Range(least=1, most=1_000_000),
-    "text_heads": Range(least=1, most=1_000_000),
-    "text_feed_forward": Range(least=1, most=1_000_000),
-    "max_tokens": Range(least=2, most=1_000_000),
-    "projection_hidden": Range(least=1, most=1_000_000),
-    "embedding_dim": Range(least=1, most=1_000_000),
-    "norm_eps": Range(least=0, most=1e6, above=True),
-    "init_std": Range(least=0, most=1e6, above=True),
+    **dict.fromkeys(
+        (
+            "width",
+            "num_heads",
+            "feed_forward",
+            "text_width",
+            "text_heads",
+            "text_feed_forward",
+            "projection_hidden",
+            "embedding_dim",
+        ),
+        WIDTH,
+    ),
+    "depths": Range(least=0, most=256),  # a stage may group what the one before it left
+    "text_depth": DEPTH,
+    **dict.fromkeys(("patch", "image_side"), SIDE),
+    **dict.fromkeys(("group_tokens", "groups"), Range(least=0, most=16_384)),
+    **dict.fromkeys(("token_ratio", "channel_ratio"), Range(least=0, most=64, above=True)),
+    "divisor_offset": FACTOR,
+    "drop_path": SHARE,
+    "max_tokens": Range(least=3, most=16_384),
+    "norm_eps": Range(least=0, most=1, above=True),
+    "init_std": SPREAD,
 }
 
 
@@ -86,6 +98,9 @@ class GroupViTShape:
         spread_groups: Set groups apart from the start: first group tokens of deviation 1, and mixing and
             assigning layers that keep the scale of what comes in. Small networks otherwise share every patch out
             alike for hundreds of steps; the published one starts that way.
+        content_start: Let segments follow content from the start: assignments four times as decided as those of
+            ``spread_groups``, and three times as much of its patches as of its token in a segment. Small networks
+            otherwise learn classes by what group tokens see of the whole image, and name segments by it.
     """
 
     width: int = 384
@@ -112,25 +127,19 @@ class GroupViTShape:
     norm_eps: float = 1e-5
     init_std: float = 0.02
     spread_groups: bool = False
+    content_start: bool = False
 
     def __post_init__(self) -> None:
-        check_ranges(self, _RANGES, method="GroupViT's sizes")
-        for whole, part in (
-            ("image_side", "patch"),
-            ("width", "num_heads"),
-            ("text_width", "text_heads"),
-        ):
-            refuse_remainder(self, whole, part, method="GroupViT's sizes")
-        if (
-            not len(self.depths) == len(self.group_tokens) == len(self.groups)
-            or not self.groups
-            or not self.group_tokens[0]
-        ):
+        check_ranges(self, _RANGES, method="GroupViT's network")
+        for whole, part in (("image_side", "patch"), ("width", "num_heads"), ("text_width", "text_heads")):
+            check_divides(self, whole, part, method="GroupViT's network")
+        lengths = {len(self.depths), len(self.group_tokens), len(self.groups)}
+        if len(lengths) != 1 or not self.depths or self.group_tokens[0] < 1:
             raise InputError(
-                doing="reading the settings of GroupViT's sizes",
-                found=f"depths = {self.depths}, group_tokens = {self.group_tokens} and groups = {self.groups}",
-                expected="one entry a stage in each, and a first stage that groups the patches",
-                fix="Give as many numbers to all three, such as 6 3 3, 64 8 0 and 64 8 0.",
+                doing="reading the settings of GroupViT's network",
+                found=f"depths {self.depths}, group_tokens {self.group_tokens}, groups {self.groups}",
+                expected="one entry a stage in each, and group tokens in the first stage, which groups the patches",
+                fix="Correct them, or leave them out for the published numbers.",
             )
 
     @property
@@ -396,4 +405,14 @@ class GroupViTNetwork(nn.Module):
                     layers = [part.q_proj, part.k_proj] if isinstance(part, Assignment) else []
                 for layer in layers:
                     nn.init.normal_(layer.weight, std=layer.in_features**-0.5)
+        if self.shape.content_start:
+            for part in self.vision_model.modules():
+                if isinstance(part, Assignment):
+                    for layer, factor in (
+                        (part.q_proj, 4),
+                        (part.k_proj, 1),
+                        (part.v_proj, 1),
+                        (part.proj, 3),
+                    ):
+                        nn.init.normal_(layer.weight, std=factor * layer.in_features**-0.5)
         return self

@@ -51,7 +51,8 @@ class KnownWeights:
     licence: str
 
 
-#: Checkpoints people ask for by name. Sizes are float32 parameters; licences as the publishers give them.
+#: Checkpoints people ask for by name. Sizes are float32 parameters; licences as the publishers give them. The pages of
+#: GroupViT's, as seen, give none.
 KNOWN_WEIGHTS: dict[str, KnownWeights] = {
     "google/siglip-base-patch16-224": KnownWeights(model_type="siglip", megabytes=813, licence="Apache-2.0"),
     "google/siglip-so400m-patch14-384": KnownWeights(
@@ -61,9 +62,11 @@ KNOWN_WEIGHTS: dict[str, KnownWeights] = {
         model_type="siglip", megabytes=1501, licence="Apache-2.0"
     ),
     "nvidia/groupvit-gcc-redcaps": KnownWeights(
-        model_type="groupvit", megabytes=223, licence="CC-BY-NC-SA-4.0"
+        model_type="groupvit", megabytes=223, licence="not stated on its page"
     ),
-    "nvidia/groupvit-gcc-yfcc": KnownWeights(model_type="groupvit", megabytes=223, licence="CC-BY-NC-SA-4.0"),
+    "nvidia/groupvit-gcc-yfcc": KnownWeights(
+        model_type="groupvit", megabytes=223, licence="not stated on its page"
+    ),
     "laion/CLIP-ViT-B-32-laion2B-s34B-b79K": KnownWeights(model_type="clip", megabytes=605, licence="MIT"),
     "openai/clip-vit-base-patch16": KnownWeights(model_type="clip", megabytes=598, licence="MIT"),
     "openai/clip-vit-base-patch32": KnownWeights(model_type="clip", megabytes=605, licence="MIT"),

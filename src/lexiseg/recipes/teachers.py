@@ -9,7 +9,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lexiseg.core.errors import InputError
-from lexiseg.core.setting_ranges import Range, check_ranges
 from lexiseg.data.labelled_dataset import LabelledDataset
 from lexiseg.data.scenes.settings import WorldSettings
 from lexiseg.data.scenes.teacher import SceneTeacher, SceneTeacherSettings, embed_scene_names
@@ -19,19 +18,13 @@ from lexiseg.methods.clip_to_seg.teacher import SegmenterTeacher, Teacher, TextS
 from lexiseg.methods.conse import ConSESettings
 from lexiseg.methods.dense_similarity import DenseSimilarity
 from lexiseg.models.checkpoint import fingerprint
-from lexiseg.recipes.dense_similarity import build_dense_similarity
+from lexiseg.recipes.dense_similarity import VALUE_HEAD, build_dense_similarity
 from lexiseg.recipes.mini import build_mini
 
 #: Teachers that are no checkpoints: the made-up one of scenes, and the embedded model.
 SCENE_TEACHER, MINI = "scenes", "mini"
 #: As a teacher mini goes without the names it learnt from masks: a student has masks of its own.
-MINI_OF_NAMES = ConSESettings()
-
-
-_RANGES = {
-    "size": Range(least=1, most=1_000_000),
-    "dimensions": Range(least=1, most=1_000_000),
-}
+MINI_OF_NAMES = ConSESettings(head="none")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,9 +50,6 @@ class TeacherSettings:
     prompts: str = "single"
     remembers: bool = True
 
-    def __post_init__(self) -> None:
-        check_ranges(self, _RANGES, method="the teacher")
-
 
 def open_teacher(settings: TeacherSettings) -> Teacher:
     """Load a teacher that looks at images.
@@ -76,7 +66,8 @@ def open_teacher(settings: TeacherSettings) -> Teacher:
             expected="whole synthetic scenes, of which it knows the truth",
             fix="Use it with data.dataset = scenes and without data.crop, or give another teacher.",
         )
-    segmenter = build_mini(MINI_OF_NAMES) if settings.name == MINI else build_dense_similarity(settings.name)
+    is_mini = settings.name == MINI
+    segmenter = build_mini(MINI_OF_NAMES) if is_mini else build_dense_similarity(settings.name, VALUE_HEAD)
     return SegmenterTeacher(
         segmenter,
         fingerprint(segmenter, settings.name, repr(dict(segmenter.method_settings))),
@@ -102,7 +93,7 @@ def open_text_space(settings: TeacherSettings, world: WorldSettings) -> TextSpac
     if settings.name == MINI:
         embed = build_mini(MINI_OF_NAMES).embed_texts
     else:
-        segmenter = build_dense_similarity(settings.name)
+        segmenter = build_dense_similarity(settings.name, VALUE_HEAD)
         assert isinstance(segmenter, DenseSimilarity)
         embed = partial(embed_names, segmenter.text_encoder)
 

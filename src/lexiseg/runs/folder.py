@@ -1,7 +1,8 @@
 """The folder of a training run: what it says of itself, and the model in it.
 
 ``recipe.json`` name and resolved settings · ``data.json`` fingerprint and facts of the data · ``environment.json``
-versions, machine and command of each start · ``model.json`` what a ``RebuildableRecipe`` keeps ·
+versions, machine and command of each start · ``trained_on.tsv`` fingerprints of the images ·
+``model.json`` what a ``RebuildableRecipe`` keeps ·
 ``log.jsonl``, ``timing.jsonl``, ``tensorboard/``, ``checkpoints/`` · ``model.safetensors`` when it is finished.
 """
 
@@ -13,7 +14,8 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,9 +23,10 @@ from typing import Any
 import torch
 
 from lexiseg.core.atomic_write import atomic_path
-from lexiseg.core.errors import CheckpointError, InputError
+from lexiseg.core.errors import CheckpointError, InputError, LexisegError
 from lexiseg.core.interfaces import Trainable
 from lexiseg.data.stepwise import TrainingData
+from lexiseg.data.trained_on import write_trained_on
 from lexiseg.engine.checkpoint import checkpoint_path, checkpoint_steps, read_checkpoint
 from lexiseg.engine.loop import WEIGHTS, load_final, without_training_only
 from lexiseg.engine.settings import RESUMABLE
@@ -45,6 +48,8 @@ def is_run_folder(name: str) -> bool:
 
 
 RECIPE, DATA, ENVIRONMENT, MODEL = "recipe.json", "data.json", "environment.json", "model.json"
+#: Fingerprint and name of every file that images are read from.
+TRAINED_ON = "trained_on.tsv"
 #: Lists of samples that could not be used.
 BROKEN = "broken"
 FORMAT = 1
@@ -71,11 +76,28 @@ def begin_run(folder: Path, name: str, recipe: Recipe, data: TrainingData, *, re
             expected="an empty folder, or a new one",
             fix="Add --resume to go on with that run, or give another folder with --out.",
         )
-    _write_json(folder / RECIPE, described)
+    write_trained_on(folder / TRAINED_ON, data.files())
     data.list_broken_in(folder / BROKEN)
     describe_data(folder, data)
-    starts = _read_json(folder / ENVIRONMENT)["starts"] if (folder / ENVIRONMENT).exists() else []
-    _write_json(folder / ENVIRONMENT, {"starts": [*starts, _environment(folder)]})
+    _write_json(
+        folder / RECIPE, described
+    )  # the last that a run cannot go on without: it says that there is one
+    _write_json(folder / ENVIRONMENT, {"starts": [*_starts(folder), _environment(folder)]})
+
+
+def _starts(folder: Path) -> list[Any]:
+    """Return what is noted of earlier starts; it is for people, so a damaged file stops no run."""
+    path = folder / ENVIRONMENT
+    if not path.exists():
+        return []
+    try:
+        starts = _read_json(path).get("starts")
+    except CheckpointError:
+        starts = None
+    if isinstance(starts, list):
+        return starts
+    warnings.warn(f"{path} is damaged: what it said of earlier starts is lost.", stacklevel=3)
+    return []
 
 
 def describe_data(folder: Path, data: TrainingData) -> None:
@@ -155,17 +177,25 @@ def load_run(path: str | os.PathLike[str], *, method: Any = None, recipe: Recipe
 
 def _rebuilt(folder: Path, recipe: Recipe) -> Trainable:
     if not isinstance(recipe, RebuildableRecipe) or not (folder / MODEL).exists():
-        return recipe.build_model()
+        return _guarded(recipe.build_model, folder / RECIPE)
     described = _read_json(folder / MODEL)
+    return _guarded(lambda: recipe.rebuild_model(described), folder / MODEL)
+
+
+def _guarded(build: Callable[[], Trainable], path: Path) -> Trainable:
+    """Build a model from what a file says; what the networks refuse in their own words is a damaged file."""
     try:
-        return recipe.rebuild_model(described)
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(
-            doing=f"reading {folder / MODEL}",
-            found=f"{type(error).__name__}: {error}",
-            expected="the file that lexiseg train wrote there",
-            fix="Bring it back, or use the version of Lexiseg that wrote it.",
-        ) from error
+        return build()
+    except LexisegError:
+        raise
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
+        found = f"{type(error).__name__}: {str(error)[:300]}"
+    except (
+        MemoryError,
+        RuntimeError,
+    ) as error:  # torch's way of saying that sizes do not fit, or not into memory
+        found = f"a model that cannot be built ({str(error).partition(chr(10))[0][:300]})"
+    raise _damaged(path, found)
 
 
 def _check_same(folder: Path, described: Mapping[str, Any], recipe: Recipe, fingerprint: str) -> None:
@@ -180,7 +210,7 @@ def _check_same(folder: Path, described: Mapping[str, Any], recipe: Recipe, fing
             else f"Put {RECIPE} back.",
         )
     written = _read_json(folder / RECIPE)
-    if "settings" in written:
+    if isinstance(written.get("settings"), dict):
         written["settings"] = with_new_names_like(recipe, written["settings"])
     changed = changed_fields(written, described)
     changed = {
@@ -196,7 +226,11 @@ def _check_same(folder: Path, described: Mapping[str, Any], recipe: Recipe, fing
             expected="the settings the run was started with",
             fix="Give the same command as before, or start a new run in another folder.",
         )
-    before = _read_json(folder / DATA)["fingerprint"]
+    if not (folder / DATA).exists() and not checkpoint_steps(folder):
+        return  # killed before anything was done with the data
+    before = _read_json(folder / DATA).get("fingerprint")
+    if not isinstance(before, str):
+        raise _damaged(folder / DATA, "no fingerprint of the data")
     if before != fingerprint:
         raise InputError(
             doing=doing,
@@ -247,11 +281,15 @@ def _read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
             raise ValueError("not an object")
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            doing=f"reading {path}",
-            found=getattr(error, "strerror", None) or str(error),
-            expected="the file that lexiseg train wrote there",
-            fix="Bring it back; without it nobody knows what the weights in this folder belong to.",
-        ) from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise _damaged(path, getattr(error, "strerror", None) or str(error)) from error
     return content
+
+
+def _damaged(path: Path, found: str) -> CheckpointError:
+    return CheckpointError(
+        doing=f"reading {path}",
+        found=found,
+        expected="the file that lexiseg train wrote there",
+        fix="Bring it back; without it nobody knows what the weights in this folder belong to.",
+    )

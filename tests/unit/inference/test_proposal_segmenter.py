@@ -114,7 +114,7 @@ def test_bands_and_chunks_of_classes_change_nothing(model, monkeypatch):
         return found
 
     monkeypatch.setattr(Drawn, "upsample", property(lambda _: noting))
-    monkeypatch.setattr("lexiseg.inference.predict._names_per_chunk", lambda *_: 1)
+    monkeypatch.setattr("lexiseg.inference.predict.names_per_chunk", lambda *_: 1)
     monkeypatch.setattr(
         "lexiseg.inference.predict._row_bands", lambda *_: ((y, y + 7) for y in range(0, 70, 7))
     )

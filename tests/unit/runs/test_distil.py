@@ -58,7 +58,7 @@ def test_a_student_is_taught_and_compared(tmp_path, labels):
     found = compare_with_teacher(student, recipe)
     assert found.names[0] == str(teacher)
     assert min(found.images_per_second) > 0
-    assert (found.scores is not None) is (labels == "teacher")
+    assert (found.results is not None) is (labels == "teacher")
     model, _ = open_run(out)
     assert model.distillation is None
 

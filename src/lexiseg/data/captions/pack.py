@@ -3,7 +3,6 @@
 import importlib.util
 import io
 import json
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 
 from PIL import Image
 
+from lexiseg.core.atomic_write import atomic_folder
 from lexiseg.core.errors import MissingPackageError, OutputError
 from lexiseg.data.captions.decoding import UnreadableImageError, probe_image
 from lexiseg.data.captions.records import CaptionSource, InvalidRecord, RawRecord
@@ -154,21 +154,5 @@ def _folder(out: Path) -> Iterator[Path]:
             expected="a folder that does not exist yet",
             fix="Choose another --out, or remove it.",
         )
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name[:40]}.") as temporary:
-            folder = Path(temporary) / "shards"
-            folder.mkdir()
-            yield folder
-            if out.exists():
-                out.rmdir()
-            folder.rename(out)
-    except OSError as error:
-        if isinstance(error, OutputError):
-            raise
-        raise OutputError(
-            doing=f"packing into {out}",
-            found=error.strerror or str(error),
-            expected="a folder that can be written to, with room for the images",
-            fix="Choose another --out.",
-        ) from error
+    with atomic_folder(out) as folder:
+        yield folder

@@ -28,6 +28,7 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 
 from lexiseg.core.atomic_write import atomic_path
+from lexiseg.core.cache_folder import make_private
 from lexiseg.core.errors import OutputError
 from lexiseg.core.file_names import is_clutter, is_system_file
 from lexiseg.data.captions.decoding import CaptionError, parse_json, parse_text
@@ -91,7 +92,8 @@ def index_tar(path: Path, cache: Path | None) -> TarIndex:
         return known
     index = read_tar_index(path)
     try:
-        with atomic_path(file) as temporary, temporary.open("wb") as target:
+        make_private(file.parent)
+        with atomic_path(file, durable=False) as temporary, temporary.open("wb") as target:
             _save(index, target)
     except OutputError as error:
         warnings.warn(f"the index of {path.name} is not remembered: {error}", stacklevel=2)
@@ -239,31 +241,42 @@ def with_shard(invalid: tuple[InvalidRecord, ...], shard: str) -> list[InvalidRe
 
 def _save(index: TarIndex, target: object) -> None:
     invalid = [(record.key, record.reason.value, record.detail) for record in index.invalid]
-    np.savez(
-        target,  # type: ignore[arg-type]
-        places=index.places,
-        is_json=index.is_json,
-        keys=np.frombuffer("\0".join(index.keys).encode("utf-8", "surrogateescape"), np.uint8),
-        invalid=np.frombuffer(json.dumps(invalid).encode(), np.uint8),
-        passed_over=np.frombuffer(json.dumps(dict(index.passed_over)).encode(), np.uint8),
-    )
+    arrays = {
+        "places": index.places,
+        "is_json": index.is_json,
+        "keys": np.frombuffer("\0".join(index.keys).encode("utf-8", "surrogateescape"), np.uint8),
+        "invalid": np.frombuffer(json.dumps(invalid).encode(), np.uint8),
+        "passed_over": np.frombuffer(json.dumps(dict(index.passed_over)).encode(), np.uint8),
+    }
+    np.savez(target, **arrays, digest=_digest(arrays))  # type: ignore[arg-type]
+
+
+def _digest(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Hash arrays with their shapes; zip's own checksums do not cover names, nor the headers of arrays."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        add_to_digest(
+            digest, f"{name}{arrays[name].shape}{arrays[name].dtype}".encode(), arrays[name].tobytes()
+        )
+    return np.frombuffer(digest.digest(), np.uint8)
 
 
 def _load(file: Path) -> TarIndex | None:
     """Read a remembered index; None where there is none or it is damaged."""
     try:
         with np.load(file, allow_pickle=False) as content:
-            places, is_json = content["places"], content["is_json"]
-            text = content["keys"].tobytes().decode("utf-8", "surrogateescape")
-            invalid = json.loads(content["invalid"].tobytes())
-            passed_over = json.loads(content["passed_over"].tobytes())
+            arrays = {name: content[name] for name in content.files if name != "digest"}
+            if not np.array_equal(content["digest"], _digest(arrays)):
+                return None
+        places = arrays["places"]
+        text = arrays["keys"].tobytes().decode("utf-8", "surrogateescape")
+        invalid = json.loads(arrays["invalid"].tobytes())
+        passed_over = json.loads(arrays["passed_over"].tobytes())
+        keys = tuple(text.split("\0")) if len(places) else ()
+        records = tuple(InvalidRecord("", k, InvalidReason(r), d) for k, r, d in invalid)
     except Exception:  # a damaged file is as good as none
         return None
-    keys = tuple(text.split("\0")) if len(places) else ()
-    if len(keys) != len(places):
-        return None
-    records = tuple(InvalidRecord("", k, InvalidReason(r), d) for k, r, d in invalid)
-    return TarIndex(places, is_json, keys, records, passed_over)
+    return TarIndex(places, arrays["is_json"], keys, records, passed_over)
 
 
 _MAX_OPEN = 64
@@ -333,7 +346,7 @@ class TarSource(CaptionSource):
     kind = "tar"
 
     def __init__(self, path: str, files: Sequence[Path], columns: CaptionColumns, cache: Path | None) -> None:
-        self.path = path
+        self.path, self.files = path, list(files)
         self.window = 20_000
         self.columns = columns
         self.names = _distinct_names(files)

@@ -172,9 +172,11 @@ def _record(dataset: PublishedDataset, out: Path, target: str, hide: Split | Non
     if path.is_file():
         try:
             done = dict(json.loads(path.read_text(encoding="utf-8")))
-        except ValueError as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise _other_conversion(out, f"a damaged {path.name} ({error})", request) from error
     before = done.setdefault(dataset.split, request)
+    if not isinstance(before, dict):
+        raise _other_conversion(out, f"a damaged {path.name}", request)
     if {**before, "fingerprint": request["fingerprint"]} == request != before:
         found = f"the split {dataset.split} of another copy: made from label files or images that differ"
         raise _other_conversion(out, found, request)

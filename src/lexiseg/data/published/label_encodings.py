@@ -25,9 +25,9 @@ from jaxtyping import Int32, UInt16
 from PIL import Image
 
 from lexiseg.core.atomic_write import atomic_path
-from lexiseg.core.coco_rle import RunLengths, decode
-from lexiseg.core.constants import IGNORE_INDEX, IGNORE_INDEX_8BIT
-from lexiseg.core.errors import DatasetError
+from lexiseg.core.coco_rle import decode
+from lexiseg.core.constants import IGNORE_INDEX, IGNORE_INDEX_8BIT, MAX_PIXELS
+from lexiseg.core.errors import DatasetError, InputError, as_found
 from lexiseg.data.label_files import read_label_map
 from lexiseg.data.published.matlab_files import read_matlab_labels
 
@@ -50,11 +50,17 @@ def read_context_json(path: Path, stem: str) -> UInt16[np.ndarray, "H W"]:
             fix="Use the lists of PASCAL Context, and trainval_merged.json as it was published.",
         )
     height, width, segments = index[stem]
+    if not (type(height) is type(width) is int and height > 0 < width and height * width <= MAX_PIXELS):
+        raise _damaged_json(path, f"an image {stem} of {as_found(height)}×{as_found(width)}")
     labels = np.zeros((height, width), np.uint16)
     for category, segment in segments:
-        counts = segment["counts"]
-        text = counts if isinstance(counts, str) else counts.decode("ascii")
-        labels[decode(RunLengths(size=segment["size"], counts=text))] = category
+        try:
+            mask = decode(segment)
+        except InputError as error:
+            raise _damaged_json(path, f"a segment of {stem}: {error.found}") from error
+        if mask.shape != labels.shape:
+            raise _damaged_json(path, f"a segment of {stem} of another size than the image")
+        labels[mask] = category
     return labels
 
 
@@ -64,18 +70,25 @@ def _load(path: Path, _changed: int) -> dict[str, tuple[int, int, list[tuple[int
         content = json.loads(path.read_bytes())
         segments = defaultdict(list)
         for segment in content["annos_segmentation"]:
-            segments[segment["image_id"]].append((int(segment["category_id"]), segment["segmentation"]))
+            category = int(segment["category_id"])
+            if not 0 <= category < IGNORE_INDEX:
+                raise ValueError(f"category {as_found(category)}")
+            segments[segment["image_id"]].append((category, segment["segmentation"]))
         return {
             Path(image["file_name"]).stem: (image["height"], image["width"], segments[image["image_id"]])
             for image in content["images"]
         }
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DatasetError(
-            doing=f"reading the label file {path}",
-            found=f"a damaged or other file ({error!r})",
-            expected="trainval_merged.json with images and annos_segmentation",
-            fix="Copy it again from its source.",
-        ) from error
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        raise _damaged_json(path, as_found(error, 200)) from error
+
+
+def _damaged_json(path: Path, found: str) -> DatasetError:
+    return DatasetError(
+        doing=f"reading the label file {path}",
+        found=f"a damaged or other file ({found})",
+        expected="trainval_merged.json with images and annos_segmentation",
+        fix="Copy it again from its source.",
+    )
 
 
 #: How numbers are kept in a label file.

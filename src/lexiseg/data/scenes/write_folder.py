@@ -135,7 +135,7 @@ def _claim(
         return
     try:
         before = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         found, fix = f"{_FACTS}, which cannot be read ({error})", "Choose a new folder."
         raise _other_data(out, found, fix) from error
     if before != facts:

@@ -27,10 +27,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lexiseg.core.atomic_write import atomic_path
-from lexiseg.core.errors import DatasetError
+from lexiseg.core.errors import DatasetError, as_found
 from lexiseg.core.file_names import class_key
 from lexiseg.core.folder_lock import writing_alone
-from lexiseg.methods.rim.references.bank_checks import FORMAT, MAX_SUBCATEGORIES, check_bank
+from lexiseg.methods.rim.references.bank_checks import FORMAT, MAX_SUBCATEGORIES, check_bank, digest_of
 from lexiseg.methods.rim.references.profiles import (
     nearness_of_images,
     profiles_of_references,
@@ -122,6 +122,7 @@ def save_bank(
     }
     manifest = {
         "format": FORMAT,
+        "sha256": digest_of(tensors),
         "encoder": dict(encoder),
         "classes": rows,
         "rejected": {name: dict((rejected or {})[name]) for name in sorted(rejected or {})},
@@ -148,7 +149,7 @@ class ReferenceBank:
         try:
             self._file = cast(Any, safe_open(path, framework="pt"))
             manifest = json.loads((self._file.metadata() or {}).get("manifest", "null"))
-        except (SafetensorError, OSError, ValueError) as error:
+        except (SafetensorError, OSError, ValueError, RecursionError) as error:
             raise DatasetError(
                 doing=f"opening the reference bank {path}",
                 found=f"{path.stat().st_size:,} bytes that are not whole ({error})",
@@ -157,13 +158,13 @@ class ReferenceBank:
             ) from error
         if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
             found = (
-                manifest.get("format")
+                f"the format {as_found(manifest.get('format'))}"
                 if isinstance(manifest, dict)
                 else "a safetensors file of something else"
             )
             raise DatasetError(
                 doing=f"opening the reference bank {path}",
-                found=str(found),
+                found=found,
                 expected=f"a bank in the format {FORMAT}",
                 fix="Build it with this version: lexiseg references build.",
             )
