@@ -259,6 +259,8 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="lexiseg-faults-"))
     cache = folder / "cache"
     os.environ["LEXISEG_CACHE"] = str(cache)
+    if kernels := os.environ.get("NUMBA_CACHE_DIR"):  # compiled before: a copy of them may be damaged
+        shutil.copytree(kernels, cache / "numba")
     os.environ["NUMBA_CACHE_DIR"] = str(cache / "numba")
     os.environ["HF_HUB_OFFLINE"] = "1"
     import torch

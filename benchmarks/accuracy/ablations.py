@@ -41,7 +41,7 @@ TABLES = {
         ("clip-to-seg/bank", 400, (0, 1, 2)),
         ("clip-to-seg/merging", 400, (0,)),
         ("clip-to-seg/gamma", 400, (0,)),
-        ("clip-to-seg/clothing", 1500, (0,)),
+        ("clip-to-seg/clothing", 600, (0, 1, 2)),
     ),
     "cocu": (
         ("cocu/models", 150, (0, 1, 2)),

@@ -50,6 +50,7 @@ def test_a_student_is_compared_with_its_teacher_and_its_gammas_are_swept(tmp_pat
         64,
         "--device",
         "cpu",
+        "--freeze",
         "--quiet",
     )
     assert run("distil", "--teacher", teacher, "--data", data, "--out", out, "--labels", "seen", *small) == 0

@@ -191,15 +191,19 @@ def _run(name: str, arguments: Sequence[str]) -> int:
 
     from lexiseg.cli.repeated_options import refuse_repeated
     from lexiseg.cli.retired_options import refuse_retired
+    from lexiseg.core.terminal import plain_output
 
     refuse_retired(name, arguments)
     refuse_repeated(arguments)
     module, _, attribute = COMMANDS[name][0].partition(":")
     command = getattr(import_module(f"lexiseg.cli.{module}"), attribute)
     if hasattr(command, "from_arguments"):  # its options depend on what its first argument names
-        return int(command.from_arguments(arguments).run())
-    settings = (tyro.conf.OmitArgPrefixes,)
-    return int(tyro.cli(command, prog=f"lexiseg {name}", args=arguments, config=settings).run())
+        given = command.from_arguments(arguments)
+    else:
+        settings = (tyro.conf.OmitArgPrefixes,)
+        given = tyro.cli(command, prog=f"lexiseg {name}", args=arguments, config=settings)
+    with plain_output():
+        return int(given.run())
 
 
 def _with_home(argument: str) -> str:
@@ -237,7 +241,12 @@ def _help() -> str:
 
 def _explain(error: "LexisegError") -> None:
     """Print the four parts of a message on lines of their own."""
-    print(f"error: {error.doing}", file=sys.stderr)
-    print(f"  found     {error.found}", file=sys.stderr)
-    print(f"  expected  {error.expected}", file=sys.stderr)
-    print(f"  to do     {error.fix}", file=sys.stderr)
+    from lexiseg.core.terminal import plain_text
+
+    for heading, part in (
+        ("error:", error.doing),
+        ("  found    ", error.found),
+        ("  expected ", error.expected),
+        ("  to do    ", error.fix),
+    ):
+        print(heading, plain_text(part), file=sys.stderr)

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import tyro
 
-from lexiseg.cli.options import Device, MethodChanges, load_segmenter, option
+from lexiseg.cli.options import Device, MethodChanges, Trust, load_segmenter, option
 from lexiseg.cli.progress import progress
+from lexiseg.core.terminal import open_console
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,7 @@ class Calibrate:
         ),
     ] = None
     set_: MethodChanges = ()
+    trust: Trust = False
     device: Device = "auto"
     protocol: Annotated[str, tyro.conf.arg(metavar="NAME", help="Whose mean is to be highest.")] = "mmseg"
     partial: Annotated[
@@ -50,7 +52,6 @@ class Calibrate:
         """Sweep and print; return the exit code."""
         if self.none is not None:
             return self._measure_absent_words(self.none)
-        from rich.console import Console
         from rich.table import Table
 
         from lexiseg.scoring.calibrate import calibrate
@@ -71,7 +72,7 @@ class Calibrate:
         step = max(1, len(found.thresholds) // 16)
         for index in range(0, len(found.thresholds), step):
             table.add_row(f"{found.thresholds[index]:.4f}", f"{100 * found.mean_iou[index]:.2f}")
-        Console().print(table)
+        open_console().print(table)
         print(
             f"best: --background threshold --threshold {found.best:.4g} ({100 * max(found.mean_iou):.2f} %)"
         )
@@ -84,7 +85,7 @@ class Calibrate:
         from lexiseg.runs.absent_scores import absent_scores_path
         from lexiseg.runs.load import MODELS
 
-        model = load_segmenter(str(self.store), self.device, self.set_)
+        model = load_segmenter(str(self.store), self.device, self.set_, trust=self.trust)
         images = UnlabelledImages(photos)
         with progress("measuring", len(images)) as advance:
             found = fit_absent_scores(model, (sample.image for sample in images), advance=advance)

@@ -8,6 +8,7 @@ import tyro
 
 from lexiseg.cli.options import Device, option
 from lexiseg.cli.progress import progress
+from lexiseg.core.terminal import open_console
 
 if TYPE_CHECKING:
     from lexiseg.recipes.clip_to_seg import ClipToSegRecipe
@@ -37,9 +38,12 @@ class Distil:
         str,
         option(
             "NAME|ID|FOLDER",
-            "efficientnet-lite0, or a SegFormer, ResNet or Swin checkpoint of the hub or a folder.",
+            "efficientnet-lite0, dinov2-small, or a SegFormer, ResNet, Swin or DINOv2 of the hub or a folder.",
         ),
     ] = "efficientnet-lite0"
+    freeze: Annotated[
+        bool, option("", "Train the student's head alone; each image goes through its backbone once.")
+    ] = False
     num_steps: Annotated[int, option("N", "Updates of the weights.")] = 4000
     batch_size: Annotated[int, option("N", "Images a step.")] = 8
     size: Annotated[int, option("PIXELS", "Long side of the images that both look at.")] = 320
@@ -69,6 +73,7 @@ class Distil:
         return replace(
             recipe,
             backbone=self.student,
+            student=replace(recipe.student, freeze=self.freeze, remembers=self.freeze),
             data=replace(recipe.data, size=self.size),
             run=replace(recipe.run, num_steps=self.num_steps, batch_size=self.batch_size, device=self.device),
             short_side=short,
@@ -77,7 +82,6 @@ class Distil:
 
 
 def _print(found: "Compared") -> None:
-    from rich.console import Console
     from rich.table import Table
 
     models = found.to_json()["models"]
@@ -99,7 +103,7 @@ def _print(found: "Compared") -> None:
         table.add_row(
             model["name"], f"{model['million_parameters']:.1f} M", f"{speed:.2f}", f"{ratio:.1f}", *scores
         )
-    Console(highlight=False).print(table)
+    open_console(highlight=False).print(table)
     if found.difference is not None:
         low, high = (100 * end for end in found.difference.interval)
         print(

@@ -7,8 +7,9 @@ from typing import Annotated
 import tyro
 
 from lexiseg.cli.data_options import refuse_trained_on
-from lexiseg.cli.options import Device, option
+from lexiseg.cli.options import Device, Trust, option
 from lexiseg.cli.progress import progress
+from lexiseg.core.terminal import open_console
 
 #: In units of scores, whose scale (α) training has learnt.
 GAMMAS = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
@@ -33,6 +34,7 @@ class Gamma:
         GAMMAS
     )
     json: Annotated[Path | None, option("FILE", "Write the table there as well.")] = None
+    trust: Trust = False
     device: Device = "auto"
 
     def run(self) -> int:
@@ -40,7 +42,6 @@ class Gamma:
         import json
         from dataclasses import asdict
 
-        from rich.console import Console
         from rich.table import Table
 
         from lexiseg.core.atomic_write import atomic_path
@@ -49,7 +50,7 @@ class Gamma:
         from lexiseg.engine.devices import choose_device
         from lexiseg.runs.gamma import open_run, sweep_gamma
 
-        model, recipe = open_run(self.run_folder)
+        model, recipe = open_run(self.run_folder, trust=self.trust)
         if self.data is None:
             images = recipe.data.scored_images()
         else:
@@ -86,7 +87,7 @@ class Gamma:
                 for value, (low, high) in zip(values, scores.intervals, strict=True)
             ]
             table.add_row(f"{scores.gamma:g}", *cells)
-        Console(highlight=False).print(table)
+        open_console(highlight=False).print(table)
         best = max(found, key=lambda scores: scores.harmonic)
         print(f"best harmonic mean: --method.gamma {best.gamma:g}, α = {model.alpha.item():.4g}")
         print("A γ that was chosen on these images says nothing about a score on them.")

@@ -37,6 +37,14 @@ MethodChanges = Annotated[
         help_behavior_hint="",
     ),
 ]
+Trust = Annotated[
+    bool,
+    tyro.conf.arg(
+        help="Run the code that a run's folder names (a recipe package.module:function), if it comes from someone you trust.",
+        help_behavior_hint="",
+    ),
+    tyro.conf.FlagCreatePairsOff,
+]
 ValueRangeText = Annotated[
     str | None,
     option(
@@ -51,20 +59,23 @@ Device = Annotated[
 ]
 
 
-def load_segmenter(name: str, device: str, changes: Sequence[str] = ()) -> "Segmenter":
+def load_segmenter(
+    name: str, device: str, changes: Sequence[str] = (), *, trust: bool = False
+) -> "Segmenter":
     """Load a model and print, once, what must be known before trusting it.
 
     Args:
         name: What ``--model`` takes.
         device: What ``--device`` takes.
         changes: What ``--set`` was given, ``NAME=VALUE`` each.
+        trust: What ``--trust`` says.
     """
     import sys
 
     from lexiseg.runs.load import load
     from lexiseg.runs.method_settings import parse_changes
 
-    segmenter = load(name, device=device, method_settings=parse_changes(changes))
+    segmenter = load(name, device=device, method_settings=parse_changes(changes), trust=trust)
     if segmenter.notice and _is_news(segmenter.notice):
         print(f"note: {segmenter.notice} (This is said once.)", file=sys.stderr)
     return segmenter

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from lexiseg.core.terminal import open_console
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -23,11 +25,10 @@ def progress(what: str, total: int, console: "Console | None" = None) -> Iterato
         console: Where the command prints meanwhile. If that is a terminal the bar is shown there,
             below what is printed: two consoles on one terminal would write into each other's lines.
     """
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     if console is None or not console.is_terminal:
-        console = Console(stderr=True)
+        console = open_console(stderr=True)
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     if not console.is_terminal:
         yield _lines(what, total)

@@ -14,6 +14,7 @@ from lexiseg.cli.options import (
     Device,
     MethodChanges,
     ModelName,
+    Trust,
     ValueRangeText,
     load_segmenter,
     option,
@@ -23,6 +24,7 @@ from lexiseg.cli.progress import progress
 from lexiseg.cli.result_folder import claimed, count_other_results
 from lexiseg.core.errors import ImageError, InputError, OutputError
 from lexiseg.core.result_files import image_facts
+from lexiseg.core.terminal import open_console
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -66,6 +68,7 @@ class Segment:
     ] = None
     model: ModelName = "mini"
     set_: MethodChanges = ()
+    trust: Trust = False
     out: Annotated[Path, tyro.conf.arg(metavar="FOLDER", help="Where results go.")] = Path("segmented")
     overwrite: Annotated[
         bool,
@@ -99,8 +102,6 @@ class Segment:
         """Segment every image; return the exit code."""
         from concurrent.futures import ThreadPoolExecutor
 
-        from rich.console import Console
-
         from lexiseg.core.interfaces import ExplainingModel
         from lexiseg.data.image_files import PassedOver
         from lexiseg.data.images import ImageSource, ValueRange, load_image
@@ -110,7 +111,7 @@ class Segment:
         asked = read_vocabulary(self.words, self.classes_file) if has_words else None
         passed_over = PassedOver()
         jobs = plan_jobs(self.paths, self.out, passed_over)
-        segmenter = load_segmenter(self.model, self.device, self.set_)
+        segmenter = load_segmenter(self.model, self.device, self.set_, trust=self.trust)
         vocabulary = segmenter.own_words() if asked is None else asked
         if self.explain and not isinstance(segmenter, ExplainingModel):
             raise InputError(
@@ -132,7 +133,7 @@ class Segment:
         request = segmenter.describe(vocabulary, **changes)
         if value_range is not None:
             request["settings"]["value_range"] = self.value_range
-        console = Console()
+        console = open_console()
         totals: dict[str, list[float]] = {}
         # Texts: an error holds on to all that its frames held, words' embeddings too.
         failed: list[tuple[Path, str]] = []
@@ -212,7 +213,6 @@ def _finish(path: Path, writing: "Future[dict[str, Path]]", failed: list[tuple[P
 def print_shares(console: "Console", segmentation: "Segmentation", path: Path) -> None:
     """Print an image's classes, their share of its pixels and mean score, the largest first."""
     from rich.box import SIMPLE_HEAD
-    from rich.markup import escape
     from rich.table import Table
 
     console.print(path, style="bold", markup=False, highlight=False, soft_wrap=True)
@@ -221,7 +221,7 @@ def print_shares(console: "Console", segmentation: "Segmentation", path: Path) -
     table.add_column("pixels", justify="right")
     table.add_column("mean score", justify="right")
     for share in segmentation.shares():
-        table.add_row(escape(share.name), f"{share.share:.1%}", f"{share.mean_score:.3f}")
+        table.add_row(share.name, f"{share.share:.1%}", f"{share.mean_score:.3f}")
     if segmentation.unknown_share:
         why = "no reference is near" if segmentation.absent_chance is None else "absent words score as high"
         table.add_row(f"unknown: {why}", f"{segmentation.unknown_share:.1%}", "", style="yellow")
@@ -251,7 +251,6 @@ def result_notes(segmentation: "Segmentation") -> list[str]:
 
 def _print_totals(console: "Console", totals: dict[str, list[float]], num_images: int) -> None:
     from rich.box import SIMPLE_HEAD
-    from rich.markup import escape
     from rich.table import Table
 
     console.print(f"{num_images} images", style="bold", highlight=False)
@@ -260,5 +259,5 @@ def _print_totals(console: "Console", totals: dict[str, list[float]], num_images
     table.add_column("images", justify="right")
     table.add_column("pixels", justify="right")
     for name, shares in sorted(totals.items(), key=lambda item: -sum(item[1])):
-        table.add_row(escape(name), str(len(shares)), f"{sum(shares) / num_images:.1%}")
+        table.add_row(name, str(len(shares)), f"{sum(shares) / num_images:.1%}")
     console.print(table)

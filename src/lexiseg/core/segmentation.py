@@ -16,6 +16,7 @@ from lexiseg.core.coco_rle import annotate
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.drawing import UNKNOWN, draw_overlay
 from lexiseg.core.errors import InputError, MissingPackageError
+from lexiseg.core.image_decoders import DamagedImageError, decode
 from lexiseg.core.result_files import (
     FACTS,
     LABELS,
@@ -277,8 +278,7 @@ def load_segmentation(path: str | Path, image: UInt8[np.ndarray, "H W 3"] | None
             expected=f"NAME{FACTS} and NAME{LABELS} as lexiseg segment wrote them",
             fix="Name one of these files, or segment the image again.",
         )
-    with Image.open(labels) as file:
-        label_map = np.asarray(file).astype(np.uint16)
+    label_map = decode(labels, lambda file: np.asarray(file).astype(np.uint16), ("PNG",))
     means = np.zeros(IGNORE_INDEX + 1, np.float32)
     for share in facts["classes"]:
         means[share["label"]] = share["mean_score"]
@@ -301,12 +301,11 @@ def _source_image(source: str | None, shape: tuple[int, ...]) -> UInt8[np.ndarra
     found = "no file that it came from"
     if source is not None:
         try:
-            with Image.open(source) as file:
-                pixels = np.array(ImageOps.exif_transpose(file).convert("RGB"))
+            pixels = decode(source, lambda file: np.array(ImageOps.exif_transpose(file).convert("RGB")))
             if pixels.shape[:2] == shape:
                 return pixels
             found = f"{source} of {pixels.shape[0]}×{pixels.shape[1]}"
-        except (OSError, SyntaxError, ValueError) as error:
+        except (OSError, DamagedImageError) as error:
             found = f"{source}, which cannot be read ({error})"
     raise InputError(
         doing="loading the image of a result",

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from lexiseg.core.atomic_write import atomic_folder, to_disk
 from lexiseg.core.errors import CheckpointError, OutputError
+from lexiseg.core.json_text import decode_json, read_json_file
 from lexiseg.core.tensor_digest import tensor_digest
 
 FOLDER, STATE = "checkpoints", "state.json"
@@ -88,7 +89,7 @@ def read_checkpoint(run: Path, step: int) -> tuple[dict[str, dict[str, Tensor]],
     """
     path = checkpoint_path(run, step)
     try:
-        state = json.loads((path / STATE).read_text(encoding="utf-8"))
+        state = read_json_file(path / STATE)
         if state["format"] != FORMAT or state["step"] != step:
             raise ValueError(f"format {state['format']}, step {state['step']}")
         files = {name: _load(path / f"{name}.safetensors") for name in state["files"]}
@@ -131,7 +132,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 def _load(path: Path) -> dict[str, Tensor]:
     """Read tensors, under the names of today, and compare them with their hash; files of earlier versions have none."""
     with safe_open(path, framework="pt") as opened:
-        facts = json.loads((opened.metadata() or {}).get("lexiseg", "{}"))
+        facts = decode_json((opened.metadata() or {}).get("lexiseg", "{}"))
         tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     if facts.get("sha256", wanted := tensor_digest(tensors)) != wanted:
         raise ValueError(f"numbers in {path.name} that are not those that were written")

@@ -12,6 +12,7 @@ from typing import Any, TextIO
 
 from lexiseg.core.atomic_write import atomic_path
 from lexiseg.core.errors import CheckpointError, OutputError
+from lexiseg.core.json_text import decode_json
 from lexiseg.engine.watch import StepValues
 
 LOG, TIMING, TENSORBOARD = "log.jsonl", "timing.jsonl", "tensorboard"
@@ -115,7 +116,7 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
 def _parse(line: bytes) -> dict[str, Any] | None:
     """Read a line; None where it is not one that this file writes."""
     try:
-        content = json.loads(line)
+        content = decode_json(line)
     except (ValueError, RecursionError):
         return None
     is_ours = isinstance(content, dict) and type(content.get("step")) is int

@@ -21,6 +21,7 @@ from jaxtyping import Bool, Float32, Float64
 
 from lexiseg.core.atomic_write import atomic_path
 from lexiseg.core.errors import InputError
+from lexiseg.core.json_text import decode_json, read_json_file
 from lexiseg.core.segmentation import DOUBTFUL_FROM
 from lexiseg.data.images import ImageSource
 from lexiseg.inference.decision import Decision
@@ -98,7 +99,7 @@ class AbsentScores:
     def load(cls, path: Path) -> "AbsentScores | None":
         """Read what ``save`` wrote; None where there is no such file, or it is damaged: nothing is judged then."""
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_json_file(path)
             if content.pop("format") != _FORMAT or len(content["image"]) != len(_LEVELS):
                 return None
             content |= {name: tuple(content[name]) for name in ("image", "pixels")}
@@ -158,7 +159,7 @@ def scale_of(model: "Segmenter", settings: InferenceSettings) -> dict[str, Any]:
         **{name: getattr(settings, name) for name in ENCODING_FIELDS if name != "tiles"},
         **{name: getattr(settings, name) for name in ("prompts", "synonyms", "refine")},
     }
-    return json.loads(json.dumps(facts))
+    return decode_json(json.dumps(facts))
 
 
 def fit_absent_scores(

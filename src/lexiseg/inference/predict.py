@@ -170,7 +170,7 @@ def best_classes(
         assert independent_classes, "own upsampling is asked for some names at a time"
         for classes, names in chunks(names_per_class, names_per_chunk(encoded, settings)):
             band = partial(
-                _upsampled, encoded, upsample, embeddings[names], names_per_class[classes], settings
+                upsampled_scores, encoded, upsample, embeddings[names], names_per_class[classes], settings
             )
             # Whatever is upsampled beside the names: as many maps as a token has numbers.
             maps = names.stop - names.start + encoded.features[0].tokens.shape[2]
@@ -214,7 +214,7 @@ def pixel_scores(
     Memory grows with the rows and the classes: ``best_classes`` is for whole images. Arguments are its own.
     """
     if upsample is not None:
-        band = partial(_upsampled, encoded, upsample, embeddings, names_per_class, settings)
+        band = partial(upsampled_scores, encoded, upsample, embeddings, names_per_class, settings)
     else:
         found = [
             over_names(scores, names_per_class, settings.synonyms)
@@ -266,7 +266,7 @@ def _best_in_bands(
         )
 
 
-def _upsampled(
+def upsampled_scores(
     encoded: EncodedImage,
     upsample: Upsample,
     embeddings: Float[Tensor, "S D"],

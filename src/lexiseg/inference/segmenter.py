@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from lexiseg.core.batch import Batch
 from lexiseg.core.errors import InputError
 from lexiseg.core.features import PatchFeatures
+from lexiseg.core.json_text import decode_json
 from lexiseg.core.segmentation import Segmentation
 from lexiseg.core.vocabulary import Vocabulary, Words
 from lexiseg.data.images import ImageSource, load_image
@@ -295,7 +296,9 @@ class Segmenter(nn.Module, ABC):
         """
         how: dict[str, Any] = {"settings": settings, "independent_classes": self.independent_classes}
         if settings.is_by_probability or settings.min_area_share is not None:
-            return decide_by_probability(encoded, self.class_scores, class_names, **how)
+            return decide_by_probability(
+                encoded, self.class_scores, class_names, **how, upsample=self.upsample
+            )
         embeddings, counts = class_names.embeddings, class_names.counts
         labels = np.asarray(class_names.labels, np.uint16)
         own = self.upsample
@@ -380,7 +383,7 @@ class Segmenter(nn.Module, ABC):
             facts["dtype"] = str(self.dtype).removeprefix("torch.")
         if self.applies:
             facts["applies"] = self.applies
-        return json.loads(json.dumps(facts))  # plain values, equal to what is read back from a file
+        return decode_json(json.dumps(facts))  # plain values, equal to what is read back from a file
 
     def _encode(self, images: Sequence[ImageSource], settings: InferenceSettings) -> list[EncodedImage]:
         return encode_images(

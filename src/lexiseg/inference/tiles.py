@@ -66,7 +66,7 @@ def tiled_view(
             max_long_side=10**9,
             multiple_of=stride,
         )
-        placed = _grid(size, side, step)
+        placed = _grid(size, side, step, stride)
         if len(placed) <= MAX_WINDOWS:
             return View(size=size, windows=placed)
         scale *= 0.9
@@ -98,17 +98,14 @@ def describe_tiles(image_size: tuple[int, int], whole: tuple[int, int], view: Vi
     }
 
 
-def _grid(size: tuple[int, int], side: int, step: int) -> tuple[Window, ...]:
-    """Cover an image with windows at even distances of ``step`` pixels at most."""
-    tops, lefts = (_even_starts(length, side, step) for length in size)
+def _grid(size: tuple[int, int], side: int, step: int, stride: int) -> tuple[Window, ...]:
+    """Cover an image with windows at even distances of about ``step`` pixels, their patches on one grid."""
+    tops, lefts = (_even_starts(length, side, step, stride) for length in size)
     height, width = min(side, size[0]), min(side, size[1])
     return tuple(Window(top=top, left=left, height=height, width=width) for top in tops for left in lefts)
 
 
-def _even_starts(length: int, side: int, step: int) -> tuple[int, ...]:
+def _even_starts(length: int, side: int, step: int, stride: int) -> tuple[int, ...]:
     count = len(window_starts(length, side, step))
-    return (
-        tuple(round(index * (length - side) / max(1, count - 1)) for index in range(count))
-        if count > 1
-        else (0,)
-    )
+    room = max(0, length - side) // stride
+    return tuple(stride * round(index * room / max(1, count - 1)) for index in range(count))

@@ -4,7 +4,6 @@ A repository may hold its weights only as a pickle. The hub's conversion bot the
 adds safetensors, and transformers takes it without a word. So do we, with one: the revision is said on stderr.
 """
 
-import json
 import os
 import re
 import sys
@@ -15,6 +14,7 @@ from typing import Any
 
 from lexiseg.core.cache_folder import default_cache
 from lexiseg.core.errors import CheckpointError, MissingWeightsError
+from lexiseg.core.json_text import read_json_file
 from lexiseg.models.dinov2_small import NAME as DINOV2_SMALL
 from lexiseg.models.dinov2_small import dinov2_small_folder
 from lexiseg.models.hub_files import how_to_get
@@ -194,7 +194,7 @@ def _conversions(repository: str) -> Iterator[tuple[Path, dict[str, Any]]]:
     ]
     for _, file in sorted(found, reverse=True):
         try:
-            record = json.loads(file.read_text(encoding="utf-8"))
+            record = read_json_file(file)
         except (OSError, ValueError):
             continue
         if isinstance(record, dict) and record.get("repository") == repository:
@@ -209,8 +209,8 @@ def _is_complete(folder: Path) -> bool:
     if chosen is None or chosen.index is None:
         return chosen is not None
     try:
-        shards = set(json.loads((folder / chosen.index).read_text(encoding="utf-8"))["weight_map"].values())
-    except (OSError, ValueError, KeyError, AttributeError, RecursionError):
+        shards = set(read_json_file(folder / chosen.index)["weight_map"].values())
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
         return True
     return all((folder / str(shard)).exists() for shard in shards)
 

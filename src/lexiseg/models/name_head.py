@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, normalize
 
 from lexiseg.core.errors import CheckpointError
+from lexiseg.core.json_text import decode_json
 from lexiseg.ops.scene_prior import appearance
 
 #: Length of a patch's vector in each map of the network: it settles how much the ridge shrinks them.
@@ -130,8 +131,8 @@ def load_name_head(path: Path) -> NameHead:
     content = path.read_bytes()
     try:
         weight = load(content)["weight"]
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        about = json.loads(header["__metadata__"][_ABOUT])
+        header = decode_json(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        about = decode_json(header["__metadata__"][_ABOUT])
     except (SafetensorError, KeyError, ValueError) as error:
         raise CheckpointError(
             doing=f"reading {path}",

@@ -186,7 +186,8 @@ def fuse_labels(
     present = best.indices[owned].bincount(minlength=len(kept)) > 0
     labels = torch.where(owned, first_label + (present.cumsum(0) - 1)[best.indices], -1)
     at_pixels = labels.index_select(2, cells[1]).index_select(1, cells[0])
-    return torch.where(free & (at_pixels >= 0), at_pixels, label_maps), kept[present]
+    # Into memory that is there already: a batch's label maps are megabytes.
+    return torch.where(free & (at_pixels >= 0), at_pixels, label_maps, out=at_pixels), kept[present]
 
 
 def cell_centres(cells: int, size: int, device: torch.device) -> Int64[Tensor, " N"]:

@@ -134,11 +134,7 @@ def blend_band(
         weights: One a window, in place of ``blend``.
     """
     start, stop = rows
-    if len(placed) == 1 and (placed[0].top, placed[0].left, placed[0].height, placed[0].width) == (
-        0,
-        0,
-        *size,
-    ):
+    if tuple(placed) == (Window(top=0, left=0, height=size[0], width=size[1]),):
         return values(0, rows)
     blended: Tensor | None = None
     for index, window in enumerate(placed):

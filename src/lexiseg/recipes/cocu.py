@@ -13,6 +13,7 @@ from torch.nn.functional import normalize
 from lexiseg.core.batch import Sample
 from lexiseg.core.features import PatchFeatures
 from lexiseg.core.interfaces import Trainable
+from lexiseg.core.setting_ranges import Range, check_ranges
 from lexiseg.data.captions.word_prompts import MakeTexts, WordListTagger, WordPrompts
 from lexiseg.data.curation.scene_archives import SceneConcepts, SceneCuration, draw_scene_set
 from lexiseg.data.scenes import SceneDataset, SceneSettings
@@ -98,6 +99,9 @@ class SceneCocuRecipe(SceneGroupViTRecipe):
     num_training_scenes: int = 2000
     curation: SceneCuration | None = field(default_factory=SceneCuration)
 
+    def __post_init__(self) -> None:
+        check_ranges(self, {"num_training_scenes": Range(least=1, most=10**6)}, method="CoCu on scenes")
+
     def build_data(self) -> TrainingData:
         """Draw the scenes, and curate them.
 
@@ -114,11 +118,13 @@ class SceneCocuRecipe(SceneGroupViTRecipe):
         )
 
     def _word_prompts(self) -> MakeTexts:
-        how = {"count": self.num_words, "prompts": self.word_prompts}
         if self.curation is None:
-            return WordPrompts(tagger=WordListTagger(class_words()), **how)
+            tagger = WordListTagger(class_words())
+            return WordPrompts(tagger=tagger, count=self.num_words, prompts=self.word_prompts)
         scenes = draw_scene_set(self.data, self.run.seed, self.num_training_scenes)
-        return SceneConcepts(scenes, self.data, self.curation, **how)
+        return SceneConcepts(
+            scenes, self.data, self.curation, count=self.num_words, prompts=self.word_prompts
+        )
 
     def evaluate(self, model: Trainable) -> dict[str, float]:
         """Measure masks on further scenes, of things and of stuff apart, and maps of a word and its synonym.
@@ -158,7 +164,9 @@ def one_class_mean_iou(model: GroupViT, dataset: SceneDataset) -> float:
     confusion = ConfusionMatrix(len(names))
     for sample in dataset:
         assert sample.label_map is not None
-        best = int((_encode(model, sample).global_token @ texts.T).argmax())
+        whole = _encode(model, sample).global_token
+        assert whole is not None
+        best = int((whole @ texts.T).argmax())
         confusion.update(sample.label_map, np.full_like(sample.label_map, best))
     return float(np.nanmean(np.asarray(compute_scores(confusion).iou)))
 

@@ -31,9 +31,10 @@ from lexiseg.methods.groupvit.segmenter import GroupViT
 from lexiseg.methods.groupvit.settings import GroupViTSettings, SegmentSettings
 from lexiseg.models.bert import WordPieceTokenizer, WordTokenizer
 from lexiseg.models.checkpoint import fingerprint
-from lexiseg.models.groupvit import GroupViTNetwork, GroupViTShape
+from lexiseg.models.groupvit import GroupViTNetwork
 from lexiseg.models.groupvit_checkpoint import load_groupvit
 from lexiseg.models.groupvit_encoders import GroupViTImageEncoder, GroupViTTextEncoder
+from lexiseg.models.groupvit_shape import GroupViTShape
 from lexiseg.models.hub import resolve_checkpoint
 from lexiseg.models.minilm import TOKENIZER
 from lexiseg.models.pixel_normalisation import PixelNormalisation

@@ -1,18 +1,18 @@
 """The folder of a training run: what it says of itself, and the model in it.
 
 ``recipe.json`` name and resolved settings · ``data.json`` fingerprint and facts of the data · ``environment.json``
-versions, machine and command of each start · ``trained_on.tsv`` fingerprints of the images ·
-``model.json`` what a ``RebuildableRecipe`` keeps ·
-``log.jsonl``, ``timing.jsonl``, ``tensorboard/``, ``checkpoints/`` · ``model.safetensors`` when it is finished.
+versions, machine and command of each start · ``trained_on.tsv`` fingerprints of the images · ``model.json`` what a
+``RebuildableRecipe`` keeps · ``log.jsonl``, ``timing.jsonl``, ``tensorboard/``, ``checkpoints/`` ·
+``model.safetensors`` when it is finished.
 """
 
 import datetime
+import hashlib
 import importlib.metadata
 import json
 import os
 import platform
 import shlex
-import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Mapping
@@ -25,13 +25,16 @@ import torch
 from lexiseg.core.atomic_write import atomic_path
 from lexiseg.core.errors import CheckpointError, InputError, LexisegError
 from lexiseg.core.interfaces import Trainable
+from lexiseg.core.json_text import read_json_file
+from lexiseg.data.labelled_dataset import add_to_digest
 from lexiseg.data.stepwise import TrainingData
 from lexiseg.data.trained_on import write_trained_on
 from lexiseg.engine.checkpoint import checkpoint_path, checkpoint_steps, read_checkpoint
 from lexiseg.engine.loop import WEIGHTS, load_final, without_training_only
 from lexiseg.engine.settings import RESUMABLE
 from lexiseg.engine.weights import load_tensors
-from lexiseg.recipes.base import RebuildableRecipe, Recipe, find_recipe
+from lexiseg.recipes.base import TRAINING_RECIPES, RebuildableRecipe, Recipe, find_recipe
+from lexiseg.runs.git_commit import commit_of
 from lexiseg.runs.renamed_settings import with_new_names_like
 from lexiseg.runs.settings_json import changed_fields, settings_from_json, settings_to_json
 
@@ -116,11 +119,16 @@ def write_model(folder: Path, recipe: Recipe, model: Trainable) -> None:
         _write_json(folder / MODEL, recipe.describe_model(model))
 
 
-def read_recipe(folder: Path) -> tuple[str, Recipe]:
+def read_recipe(folder: Path, *, trust: bool = False) -> tuple[str, Recipe]:
     """Read the name of a run's recipe and its resolved settings.
 
+    Args:
+        folder: The run's.
+        trust: Import the module that the run names, where its recipe is a person's own. Whoever wrote the folder
+            chose that name, and importing runs code.
+
     Raises:
-        CheckpointError: ``recipe.json`` is missing or damaged.
+        CheckpointError: ``recipe.json`` is missing or damaged, or names code that is not trusted.
         InputError: It does not fit the recipe of that name.
     """
     path = folder / RECIPE
@@ -133,10 +141,19 @@ def read_recipe(folder: Path) -> tuple[str, Recipe]:
             fix="Use the version of Lexiseg that wrote it.",
         )
     name = content["name"]
+    if not trust and name not in TRAINING_RECIPES and ":" in name:
+        raise CheckpointError(
+            doing=f"reading {path}",
+            found=f"the recipe {name!r}: loading it imports that module and runs its code",
+            expected="a recipe of Lexiseg's own, or your word that the folder comes from someone you trust",
+            fix="Add --trust, or trust=True in Python, if it does.",
+        )
     return name, settings_from_json(type(find_recipe(name)), content.get("settings"), source=str(path))
 
 
-def load_run(path: str | os.PathLike[str], *, method: Any = None, recipe: Recipe | None = None) -> Trainable:
+def load_run(
+    path: str | os.PathLike[str], *, method: Any = None, recipe: Recipe | None = None, trust: bool = False
+) -> Trainable:
     """Build the model of a run and put its weights in: the final ones, else those of the last checkpoint.
 
     Running means of the weights are taken where there are any. The model is in eval mode, on the CPU.
@@ -147,14 +164,15 @@ def load_run(path: str | os.PathLike[str], *, method: Any = None, recipe: Recipe
             trained with.
         recipe: The run's recipe with other fields changed too, as far as only the use of the model depends on
             them; None for its own.
+        trust: See ``read_recipe``; not needed where ``recipe`` is given.
 
     Raises:
-        CheckpointError: A part of the run is missing or damaged.
+        CheckpointError: A part of the run is missing or damaged, or it names code that is not trusted.
         InputError: Its recipe is not known here.
     """
     folder = Path(path).expanduser()
     if recipe is None:
-        _, recipe = read_recipe(folder)
+        _, recipe = read_recipe(folder, trust=trust)
     if method is not None:
         changed: dict[str, Any] = {"method": method}
         recipe = replace(recipe, **changed)
@@ -252,7 +270,8 @@ def _environment(folder: Path) -> dict[str, Any]:
         "command": shlex.join(sys.argv),
         "python": platform.python_version(),
         "versions": versions,
-        "commits": {"lexiseg": _commit(Path(__file__).parents[3]), "folder": _commit(Path.cwd())},
+        "commits": {"lexiseg": commit_of(Path(__file__).parents[3]), "folder": commit_of(Path.cwd())},
+        "sources": _hash_of_sources(),
         "system": platform.platform(terse=True),
         "processes": int(os.environ.get("WORLD_SIZE", "1")),
         "threads": torch.get_num_threads(),
@@ -260,15 +279,13 @@ def _environment(folder: Path) -> dict[str, Any]:
     }
 
 
-def _commit(folder: Path) -> str | None:
-    """Return the commit of a folder that is the top of a git checkout, marked when files differ from it."""
-    if not (folder / ".git").exists():
-        return None
-    try:
-        asked = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--match="]
-        return subprocess.run(asked, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None  # no git on this machine
+def _hash_of_sources() -> str:
+    """Hash Lexiseg's own Python files: what ran, also where they differ from the commit."""
+    package = Path(__file__).parents[1]
+    digest = hashlib.sha256()
+    for file in sorted(package.rglob("*.py")):
+        add_to_digest(digest, file.relative_to(package).as_posix().encode(), file.read_bytes())
+    return digest.hexdigest()
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -278,7 +295,7 @@ def _write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json_file(path)
         if not isinstance(content, dict):
             raise ValueError("not an object")
     except (OSError, ValueError, RecursionError) as error:

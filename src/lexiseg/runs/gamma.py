@@ -42,14 +42,18 @@ class GammaScores:
     intervals: tuple[tuple[float, float], ...]
 
 
-def open_run(folder: Path) -> tuple[ClipToSeg, ClipToSegRecipe]:
+def open_run(folder: Path, *, trust: bool = False) -> tuple[ClipToSeg, ClipToSegRecipe]:
     """Load a run and its recipe.
+
+    Args:
+        folder: The run's.
+        trust: Run the code of a recipe that is a person's own.
 
     Raises:
         InputError: It is a run of another method.
         CheckpointError: A part of it is missing or damaged.
     """
-    model, (_, recipe) = load_run(folder), read_recipe(folder)
+    model, (_, recipe) = load_run(folder, trust=trust), read_recipe(folder, trust=trust)
     if isinstance(model, Segmenter):
         model.name, model.trained_on = str(folder), TrainedOn.read(folder / TRAINED_ON)
     if isinstance(model, ClipToSeg) and isinstance(recipe, ClipToSegRecipe):

@@ -102,8 +102,8 @@ class ModelKind:
         metavar: How help writes a string of this kind.
         summary: What it is and where it comes from.
         recognises: Tells whether a string is of this kind; looks at the disk, loads nothing.
-        settings: Gives the settings of the method that this model has by default.
-        build: Builds the model with settings of its method.
+        settings: Gives the settings of the method that this model has by default; see ``load`` for ``trust``.
+        build: Builds the model with settings of its method, likewise.
         is_trained: Whether its weights were trained by us, which fixes most settings.
     """
 
@@ -111,24 +111,25 @@ class ModelKind:
     metavar: str
     summary: str
     recognises: Callable[[str], bool]
-    settings: Callable[[str], Any]
-    build: Callable[[str, Any], Segmenter]
+    settings: Callable[[str, bool], Any]
+    build: Callable[[str, Any, bool], Segmenter]
     is_trained: bool = False
 
 
-def build_trained(name: str, method: Any = None) -> Segmenter:
+def build_trained(name: str, method: Any = None, trust: bool = False) -> Segmenter:
     """Build the model of a run with the weights it ended with, or has come to.
 
     Args:
         name: The run's folder.
         method: Settings of its method; None for those it was trained with.
+        trust: Run the code of a recipe that is a person's own.
 
     Raises:
-        CheckpointError: A part of the run is missing or damaged.
+        CheckpointError: A part of the run is missing or damaged, or it names code that is not trusted.
         InputError: The model is not one that segments.
     """
     folder = Path(name).expanduser()
-    model = load_run(folder, method=None if isinstance(method, NoSettings) else method)
+    model = load_run(folder, method=None if isinstance(method, NoSettings) else method, trust=trust)
     if not isinstance(model, Segmenter):
         raise InputError(
             doing=f"loading the run {folder}",
@@ -140,14 +141,14 @@ def build_trained(name: str, method: Any = None) -> Segmenter:
     model.trained_on = TrainedOn.read(folder / TRAINED_ON)
     model.method_settings = {
         **model.method_settings,
-        "recipe": read_recipe(folder)[0],
+        "recipe": read_recipe(folder, trust=trust)[0],
         "weights": fingerprint(model),
     }
     return model
 
 
-def _settings_of_run(name: str) -> Any:
-    method = getattr(read_recipe(Path(name).expanduser())[1], "method", None)
+def _settings_of_run(name: str, trust: bool) -> Any:
+    method = getattr(read_recipe(Path(name).expanduser(), trust=trust)[1], "method", None)
     return method if is_dataclass(method) else NoSettings()
 
 
@@ -164,8 +165,8 @@ MODEL_KINDS: tuple[ModelKind, ...] = (
         metavar="NAME",
         summary="a model of ours that is known by name",
         recognises=lambda name: name in MODELS,
-        settings=lambda name: MODELS[name].settings(),
-        build=lambda name, method: MODELS[name].build(name, method),
+        settings=lambda name, _: MODELS[name].settings(),
+        build=lambda name, method, _: MODELS[name].build(name, method),
     ),
     ModelKind(
         name="run",
@@ -181,24 +182,24 @@ MODEL_KINDS: tuple[ModelKind, ...] = (
         metavar="BANK",
         summary="the file that lexiseg references build wrote; its method is RIM",
         recognises=lambda name: is_bank(Path(os.path.expanduser(name))),
-        settings=lambda _: RIMSettings(),
-        build=lambda name, method: build_rim(name, method),
+        settings=lambda *_: RIMSettings(),
+        build=lambda name, method, _: build_rim(name, method),
     ),
     ModelKind(
         name="own model",
         metavar="MODULE:FUNCTION",
         summary="a function of yours that builds a Segmenter",
         recognises=lambda name: is_own_model(name) and not os.path.exists(name),
-        settings=lambda _: NoSettings(),
-        build=lambda name, _: build_own_model(name),
+        settings=lambda *_: NoSettings(),
+        build=lambda name, *_: build_own_model(name),
     ),
     ModelKind(
         name="checkpoint",
         metavar="ID|FOLDER",
         summary="a hub id, or a local folder in the hub's layout, of: " + ", ".join(CHECKPOINTS),
         recognises=lambda name: "/" in name or "\\" in name or os.path.exists(os.path.expanduser(name)),
-        settings=lambda name: _checkpoint(name).settings(),
-        build=lambda name, method: _checkpoint(name).build(name, method),
+        settings=lambda name, _: _checkpoint(name).settings(),
+        build=lambda name, method, _: _checkpoint(name).build(name, method),
     ),
 )
 
@@ -217,6 +218,7 @@ def load(
     *,
     device: str = "auto",
     method_settings: Mapping[str, Any] | None = None,
+    trust: bool = False,
     dtype: str | torch.dtype = "float32",
     **retired: Any,
 ) -> Segmenter:
@@ -230,6 +232,8 @@ def load(
         method_settings: Fields of the method's settings to change, by name; those of a part by a dotted name,
             such as ``{"masks.closing": 5}``. ``lexiseg models NAME`` lists them. Changed or not, all are recorded
             with every result.
+        trust: Allow the folder of a run to name a module of its own, which is imported: its code runs. Only for
+            folders of your own, or of someone you trust as you trust a program of theirs.
         dtype: Precision in which images are encoded: ``float32``, ``bfloat16``, or ``float16`` on a GPU.
         retired: Arguments of earlier versions; refused with the new spelling.
 
@@ -238,7 +242,7 @@ def load(
         InputError: It is not a name at all, is a run of something that cannot segment, a setting cannot have
             that value or is fixed by trained weights, or the device cannot be used.
         MissingWeightsError: The weights are not on this machine and cannot be fetched.
-        CheckpointError: The weights are incomplete, mis-shaped or unsafe.
+        CheckpointError: The weights are incomplete, mis-shaped or unsafe, or a run names code that is not trusted.
         DatasetError: A bank is half-written, damaged, or built with another image encoder.
     """
     for argument in retired:
@@ -251,9 +255,9 @@ def load(
     place = choose_device(device)
     kind = find_kind(name)
     settings = change_settings(
-        kind.settings(name), method_settings or {}, model=name, trained=kind.is_trained
+        kind.settings(name, trust), method_settings or {}, model=name, trained=kind.is_trained
     )
-    model = kind.build(name, settings).to(place).eval().requires_grad_(False)
+    model = kind.build(name, settings, trust).to(place).eval().requires_grad_(False)
     model.absent_scores = find_absent_scores(name, is_registered=name in MODELS)
     model.dtype = _dtype(dtype, place)
     return model

@@ -5,7 +5,7 @@ import pytest
 
 from curation_toys import contents, curate, write_images, write_words
 from lexiseg.engine.optim import lr_factor
-from lexiseg.models.groupvit import GroupViTShape
+from lexiseg.models.groupvit_shape import GroupViTShape
 from lexiseg.recipes import cocu
 from lexiseg.recipes.base import find_recipe
 from lexiseg.recipes.word_settings import CurationSettings

@@ -15,7 +15,7 @@ from lexiseg.core.interfaces import ExplainingModel
 from lexiseg.data.captions.word_prompts import NltkTagger, WordListTagger
 from lexiseg.data.scenes.settings import localisation_scenes
 from lexiseg.engine.optim import lr_factor
-from lexiseg.models.groupvit import GroupViTShape
+from lexiseg.models.groupvit_shape import GroupViTShape
 from lexiseg.models.text_tokens import BytePairTokenizer
 from lexiseg.recipes import groupvit
 from lexiseg.recipes.word_settings import WordSettings

@@ -75,4 +75,4 @@ def test_a_run_of_another_method_has_no_gamma(tmp_path):
 
     train_recipe("toy_trainable:counts_recipe", out=tmp_path, quiet=True)
     with pytest.raises(InputError, match="a run of CLIP-to-Seg: γ is its setting"):
-        open_run(tmp_path)
+        open_run(tmp_path, trust=True)

@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from lexiseg.core.atomic_write import atomic_path, output_error, refuse_unwritable
+from lexiseg.core.json_text import decode_json
 from lexiseg.data.captions.records import InvalidReason, InvalidRecord
 
 
@@ -64,7 +65,7 @@ def read_invalid_records(path: Path) -> list[InvalidRecord]:
     for file in files:
         for line in file.read_bytes().split(b"\n"):
             try:
-                entry = json.loads(line)
+                entry = decode_json(line)
                 record = InvalidRecord(
                     entry["shard"], entry["key"], InvalidReason(entry["reason"]), entry["detail"]
                 )

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from lexiseg.core.atomic_write import atomic_folder
 from lexiseg.core.errors import MissingPackageError, OutputError
+from lexiseg.core.image_decoders import open_image
 from lexiseg.data.captions.decoding import UnreadableImageError, probe_image
 from lexiseg.data.captions.records import CaptionSource, InvalidRecord, RawRecord
 from lexiseg.data.captions.tar_source import IMAGE_EXTENSIONS
@@ -80,14 +79,14 @@ def _member(record: RawRecord) -> dict[str, bytes] | InvalidRecord:
         probe_image(record.image)
     except UnreadableImageError as error:
         return InvalidRecord(record.shard, record.key, error.reason, error.detail)
-    with Image.open(io.BytesIO(record.image)) as image:
+    with open_image(io.BytesIO(record.image)) as image:
         extension = {"JPEG": "jpg", "MPO": "jpg", "TIFF": "tif"}.get(
             image.format or "", str(image.format).lower()
         )
     photo = record.image
     if extension not in IMAGE_EXTENSIONS:  # a format that only its name tells
         extension = "png"
-        with Image.open(io.BytesIO(record.image)) as image:
+        with open_image(io.BytesIO(record.image)) as image:
             target = io.BytesIO()
             image.convert("RGB").save(target, "PNG")
             photo = target.getvalue()

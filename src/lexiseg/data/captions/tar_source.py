@@ -31,6 +31,7 @@ from lexiseg.core.atomic_write import atomic_path
 from lexiseg.core.cache_folder import make_private
 from lexiseg.core.errors import OutputError
 from lexiseg.core.file_names import is_clutter, is_system_file
+from lexiseg.core.json_text import decode_json
 from lexiseg.data.captions.decoding import CaptionError, parse_json, parse_text
 from lexiseg.data.captions.records import (
     CaptionColumns,
@@ -51,7 +52,9 @@ IMAGE_EXTENSIONS = tuple(
 #: In the order in which they are preferred where a record has several.
 CAPTION_EXTENSIONS = ("txt", "caption", "text", "json")
 _FORMAT = 2  # of the remembered index: another number is never read
-_KEY = re.compile(r"^((?:.*/|)[^.]+)[.]([^/]*)$", re.DOTALL)  # webdataset's base_plus_ext
+#: Longer names, and headers that hold them, are no data of anybody; reading them can take for ever.
+_MAX_NAME = 4096
+_MAX_HEADER_BYTES = 1 << 16
 _META = re.compile(r"__[^/]*__($|/)")  # webdataset's skip_meta
 
 
@@ -105,7 +108,7 @@ def read_tar_index(path: Path) -> TarIndex:
     builder = _Builder()
     try:
         size = path.stat().st_size
-        with tarfile.open(path, "r:") as archive:
+        with tarfile.open(path, "r:", tarinfo=_Member) as archive:
             for member in archive:
                 if member.offset_data + member.size > size:
                     raise tarfile.ReadError(f"{member.name} ends after the end of the file")
@@ -116,6 +119,19 @@ def read_tar_index(path: Path) -> TarIndex:
     except (tarfile.TarError, OSError, ValueError, EOFError) as error:
         return builder.finish(error)
     return builder.finish(None)
+
+
+class _Member(tarfile.TarInfo):
+    """A member whose further headers are small: tarfile reads them whole, and searches them by slow expressions."""
+
+    _WITH_DATA = (
+        tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE,
+    )  # fmt: skip
+
+    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.type in self._WITH_DATA and self.size > _MAX_HEADER_BYTES:
+            raise tarfile.ReadError(f"a header of {self.size:,} bytes")
+        return super()._proc_member(archive)  # type: ignore[misc]
 
 
 def _refuse_other_end(path: Path, end: int) -> None:
@@ -143,7 +159,9 @@ class _Builder:
 
     def add(self, member: tarfile.TarInfo) -> None:
         self.num_members += 1
-        match = _KEY.match(member.name)
+        if len(member.name) > _MAX_NAME:
+            self.passed_over[f"names of more than {_MAX_NAME:,} letters"] += 1
+            return
         if member.isdir() or _META.match(member.name):
             return
         folders, name = posixpath.split(member.name)
@@ -151,10 +169,11 @@ class _Builder:
             if not is_system_file(name):
                 self.passed_over["hidden or left by a program"] += 1
             return
-        if not member.isreg() or match is None:
+        stem, dot, extension = name.partition(".")  # webdataset's base_plus_ext
+        if not member.isreg() or not dot:
             self.passed_over["without suffix" if member.isreg() else "links and special files"] += 1
             return
-        key, extension = match[1], match[2].lower()
+        key, extension = f"{member.name.removesuffix(name)}{stem}", extension.lower()
         if key != self.key:
             self.close_record()
             self.key = key
@@ -270,8 +289,8 @@ def _load(file: Path) -> TarIndex | None:
                 return None
         places = arrays["places"]
         text = arrays["keys"].tobytes().decode("utf-8", "surrogateescape")
-        invalid = json.loads(arrays["invalid"].tobytes())
-        passed_over = json.loads(arrays["passed_over"].tobytes())
+        invalid = decode_json(arrays["invalid"].tobytes())
+        passed_over = decode_json(arrays["passed_over"].tobytes())
         keys = tuple(text.split("\0")) if len(places) else ()
         records = tuple(InvalidRecord("", k, InvalidReason(r), d) for k, r, d in invalid)
     except Exception:  # a damaged file is as good as none

@@ -11,6 +11,7 @@ from typing import Any
 
 from lexiseg.core.atomic_write import atomic_path, sweep
 from lexiseg.core.errors import DatasetError, InputError
+from lexiseg.core.json_text import decode_json, read_json_file
 
 #: The stages in order, and the folders and files of each.
 STAGES: dict[str, tuple[str, ...]] = {
@@ -40,7 +41,7 @@ def claim_stage(folder: Path, stage: str, settings: Mapping[str, Any]) -> None:
         InputError: It was begun with others.
         OutputError: The folder cannot be written.
     """
-    given = json.loads(json.dumps(settings))
+    given = decode_json(json.dumps(settings))
     path = folder / f"{stage}.json"
     if path.exists():
         there = read_stage(folder, stage)
@@ -70,7 +71,7 @@ def read_stage(folder: Path, stage: str) -> dict[str, Any]:
     """
     path = folder / f"{stage}.json"
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
+        settings = read_json_file(path)
         if isinstance(settings, dict):
             return settings
         found = f"a {type(settings).__name__}"

@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int16, Int64, UInt8
 
-from lexiseg.core.errors import InputError
+from lexiseg.core.setting_ranges import FACTOR, SHARE, Range, check_ranges
 from lexiseg.data.captions.word_prompts import prompted
 from lexiseg.data.curation.concept_vocabulary import ConceptVocabulary
 from lexiseg.data.curation.drawing_concepts import Sampling, draw_concepts
@@ -40,6 +40,7 @@ _COLOUR_LEVELS, _RIDGE = 6, 1e-3
 # Scenes of the learnt teacher come from rows of their own.
 _TEACHER_ROW = 1 << 39
 _DRAWN_TOGETHER = 256
+_MOST_SCENES = 10**6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +63,17 @@ class CurationTeacher:
     popular: float = 0.0
     num_scenes: int = 4000
 
+    def __post_init__(self) -> None:
+        ranges = {
+            "noise": FACTOR,
+            "word_offsets": SHARE,
+            "stuff_weight": SHARE,
+            "popular": SHARE,
+            # Fewer scenes than colours tell nothing of how colours go together.
+            "num_scenes": Range(least=_COLOUR_LEVELS**3 + 1, most=_MOST_SCENES),
+        }
+        check_ranges(self, ranges, method="the teacher of curated scenes")
+
 
 @dataclass(frozen=True, kw_only=True)
 class SceneCuration:
@@ -81,6 +93,9 @@ class SceneCuration:
     neighbours: int = 16
     ranking: Ranking = "guided"
     sampling: Sampling = "cluster"
+
+    def __post_init__(self) -> None:
+        check_ranges(self, {"neighbours": Range(least=1, most=_MOST_SCENES)}, method="the curation of scenes")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -128,7 +143,10 @@ def draw_scene_set(settings: WorldSettings, seed: int, count: int) -> SceneSet:
     names = dict.fromkeys([*(name for each in words for name in each.names), *FILLERS])
     vocabulary = ConceptVocabulary(name="scenes", concepts=tuple(names))
     class_of = [next((k for k, each in enumerate(words) if c in each.names), -1) for c in vocabulary.concepts]
-    images, captions, visible, shares = [], [], [], []
+    captions: list[str] = []
+    images: list[np.ndarray] = []
+    visible: list[np.ndarray] = []
+    shares: list[np.ndarray] = []
     for start in range(0, count, _DRAWN_TOGETHER):
         batch = scene_batch(
             settings, seed, 0, start, min(start + _DRAWN_TOGETHER, count), count, training=True
@@ -140,7 +158,7 @@ def draw_scene_set(settings: WorldSettings, seed: int, count: int) -> SceneSet:
         captions.extend(batch.captions)
         visible.append(batch.tags.numpy())
         maps = batch.label_maps.numpy().reshape(len(visible[-1]), -1)
-        shares.append([np.bincount(each[each < len(words)], minlength=len(words)) for each in maps])
+        shares.append(np.array([np.bincount(each[each < len(words)], minlength=len(words)) for each in maps]))
     found = [vocabulary.find([caption]) for caption in captions]
     return SceneSet(
         seed=seed,
@@ -188,20 +206,9 @@ class TeacherView:
 
 
 def look(scenes: SceneSet, teacher: CurationTeacher, settings: WorldSettings) -> TeacherView:
-    """Make a teacher's vectors of scenes, their captions and all concepts.
-
-    Raises:
-        InputError: The learnt teacher has fewer scenes than it has colours to tell apart.
-    """
+    """Make a teacher's vectors of scenes, their captions and all concepts."""
     if teacher.kind == "made":
         return _made(scenes, teacher)
-    if teacher.num_scenes <= _COLOUR_LEVELS**3:
-        raise InputError(
-            doing="teaching the teacher of scenes",
-            found=f"{teacher.num_scenes} scenes",
-            expected=f"more than its {_COLOUR_LEVELS**3} colours",
-            fix="Raise curation.teacher.num_scenes.",
-        )
     return _learnt(scenes, _lessons(settings, _TEACHER_ROW + scenes.seed, teacher.num_scenes))
 
 

@@ -11,6 +11,7 @@ from safetensors.numpy import save_file
 
 from lexiseg.core.atomic_write import atomic_path
 from lexiseg.core.errors import DatasetError, MissingPackageError
+from lexiseg.core.json_text import decode_json
 
 _TYPES = {
     "F16": np.float16,
@@ -56,8 +57,8 @@ def map_arrays(path: Path, *, stage: str) -> tuple[dict[str, np.ndarray], dict[s
             if not 0 < head <= size - 8:
                 raise ValueError(f"{size:,} bytes, cut off or not safetensors")
             file.seek(8)
-            header: dict[str, Any] = json.loads(file.read(head))
-        facts: dict[str, str] = json.loads(header.pop("__metadata__", {}).get("facts", "{}"))
+            header: dict[str, Any] = decode_json(file.read(head))
+        facts: dict[str, str] = decode_json(header.pop("__metadata__", {}).get("facts", "{}"))
         end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
         if size != 8 + head + end:
             raise ValueError(f"{size:,} bytes instead of {8 + head + end:,}")

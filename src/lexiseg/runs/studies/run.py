@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from lexiseg.core.atomic_write import atomic_folder, atomic_path
+from lexiseg.core.json_text import read_json_file
 from lexiseg.engine.loop import WEIGHTS
 from lexiseg.recipes.base import Recipe, find_recipe
 from lexiseg.recipes.simformer import SimFormerRecipe
@@ -149,7 +150,7 @@ def _read(ablation: Ablation, trainings: list[_Training]) -> Iterator[Measured]:
             row=cell.row,
             column=cell.column,
             seed=training.seed,
-            values=json.loads(_result_file(training, cell).read_text()),
+            values=read_json_file(_result_file(training, cell)),
         )
         for training in trainings
         for cell in training.cells

@@ -24,6 +24,7 @@ from lexiseg.core.atomic_write import atomic_path, output_error
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.errors import DatasetError, InputError, OutputError, as_found
 from lexiseg.core.folder_lock import try_lock, writing_alike
+from lexiseg.core.json_text import read_json_file
 from lexiseg.scoring.store.blocks import (
     BlockPlace,
     Shard,
@@ -47,7 +48,7 @@ def read_manifest(folder: Path) -> Manifest:
     doing, expected = f"reading {path}", "the manifest of a store that lexiseg predict wrote"
     fix = "Name the folder given to lexiseg predict with --out, or write it again."
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json_file(path)
         version = content.get("format")
         if version != FORMAT:
             raise DatasetError(
@@ -64,7 +65,7 @@ def read_manifest(folder: Path) -> Manifest:
                 fix=f"Bring {MANIFEST} back, or run the same lexiseg predict command with another --out.",
             ) from error
         raise DatasetError(doing=doing, found="no such file", expected=expected, fix=fix) from error
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         if isinstance(error, DatasetError):
             raise
         problem = str(error) or type(error).__name__
@@ -144,8 +145,8 @@ def _failed_path(shard: Path) -> Path:
 def _read_failed(path: Path) -> dict[str, str]:
     """Read why images have no block; a damaged file says nothing, and the images are missing all the same."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        found = read_json_file(path)
+    except (OSError, ValueError):
         return {}
     return {str(stem): str(reason) for stem, reason in found.items()} if isinstance(found, dict) else {}
 

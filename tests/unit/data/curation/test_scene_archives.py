@@ -19,7 +19,7 @@ from lexiseg.recipes.cocu import hidden_scenes
 
 SCENES = replace(hidden_scenes(), size=32, thing_size=(0.5, 0.7))
 COUNT = 300
-TEACHERS = {"made": CurationTeacher(), "learnt": CurationTeacher(kind="learnt", num_scenes=400)}
+TEACHERS = {"made": CurationTeacher(), "learnt": CurationTeacher(kind="learnt", num_scenes=2000)}
 
 
 @pytest.fixture(scope="module")
@@ -69,9 +69,19 @@ def test_images_find_more_of_what_captions_leave_out_than_captions_do(scenes, vi
     assert found[0] > found[1] + 0.2
 
 
-def test_a_teacher_that_learns_from_too_little_is_refused(scenes):
-    with pytest.raises(InputError, match="found 100 scenes; expected more than its 216 colours"):
-        look(scenes, CurationTeacher(kind="learnt", num_scenes=100), SCENES)
+@pytest.mark.parametrize(
+    ("kind", "setting", "value"),
+    [
+        (CurationTeacher, "num_scenes", 216),
+        (CurationTeacher, "noise", -0.1),
+        (CurationTeacher, "stuff_weight", 1.5),
+        (CurationTeacher, "popular", float("nan")),
+        (SceneCuration, "neighbours", 0),
+    ],
+)
+def test_settings_that_no_teacher_can_have_are_refused(kind, setting, value):
+    with pytest.raises(InputError, match=f"{setting} = {value!r}; expected a number from"):
+        kind(**{setting: value})
 
 
 def test_a_scene_is_asked_for_concepts_of_its_own_archive(scenes):

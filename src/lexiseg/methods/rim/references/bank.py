@@ -30,6 +30,7 @@ from lexiseg.core.atomic_write import atomic_path
 from lexiseg.core.errors import DatasetError, as_found
 from lexiseg.core.file_names import class_key
 from lexiseg.core.folder_lock import writing_alone
+from lexiseg.core.json_text import decode_json
 from lexiseg.methods.rim.references.bank_checks import FORMAT, MAX_SUBCATEGORIES, check_bank, digest_of
 from lexiseg.methods.rim.references.profiles import (
     nearness_of_images,
@@ -148,8 +149,8 @@ class ReferenceBank:
             raise _absent(path)
         try:
             self._file = cast(Any, safe_open(path, framework="pt"))
-            manifest = json.loads((self._file.metadata() or {}).get("manifest", "null"))
-        except (SafetensorError, OSError, ValueError, RecursionError) as error:
+            manifest = decode_json((self._file.metadata() or {}).get("manifest", "null"))
+        except (SafetensorError, OSError, ValueError) as error:
             raise DatasetError(
                 doing=f"opening the reference bank {path}",
                 found=f"{path.stat().st_size:,} bytes that are not whole ({error})",
