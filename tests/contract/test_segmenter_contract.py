@@ -186,7 +186,7 @@ def between(scores: np.ndarray) -> float:
 #: Ways to decide background, and of moving borders: each with what the method says of deciding again.
 WAYS = [
     {"background": background, "refine": refine, **({"threshold": -1e4} if background == "threshold" else {})}
-    for background in ("none", "name", "threshold")
+    for background in ("none", "name", "words", "threshold")
     for refine in ("none", "guided", "crf")
 ]
 
@@ -206,7 +206,7 @@ def test_a_store_decides_again_as_the_method_would_where_it_says_so(model, words
         "a run by a threshold keeps what decided"
     )
     assert (kept.top is not None) == bool(allowed)
-    background = len(words) if way["background"] == "name" else 65534
+    background = len(words) if way["background"] in ("name", "words") else 65534
     if "threshold" in allowed:
         again = {**size, "refine": way["refine"], "background": "threshold"}
         decided = model.segment(image, words, **again, threshold=-1e4)
@@ -227,7 +227,8 @@ def _legal_values() -> list[dict[str, object]]:
     """Every value of every choice in the settings, and numbers at both ends; made from the settings themselves."""
     numbers = {
         "short_side": (1, 40), "max_long_side": (1, 64), "window": (1, 32, 33), "window_stride": (16, 31),
-        "memory_mb": (1,), "threshold": (-2.0, 0.1),
+        "memory_mb": (1,), "threshold": (-2.0, 0.1), "min_probability": (0.3,), "logit_scale": (1.0, 100.0),
+        "min_area_share": (0.1,),
     }  # fmt: skip
     found: list[dict[str, object]] = []
     for field in fields(InferenceSettings):
@@ -243,6 +244,8 @@ def _legal_values() -> list[dict[str, object]]:
                 change |= {"window": 32}
             if field.name == "threshold" or value == "threshold":
                 change = {"background": "threshold", "threshold": change.get("threshold", 0.1)}
+            if field.name in ("min_probability", "logit_scale") or value == "probability":
+                change = {"background": "probability", "min_probability": 0.3, **change}
             found.append(change)
     return found
 

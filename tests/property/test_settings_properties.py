@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lexiseg.core.vocabulary import Vocabulary
-from lexiseg.inference.settings import InferenceSettings
+from lexiseg.inference.settings import RANGES, InferenceSettings
 from lexiseg.ops.prompts import PROMPT_SETS
 from lexiseg.scoring.protocol import Protocol, effective_protocol
 
@@ -26,6 +26,8 @@ def values_of(name: str) -> st.SearchStrategy[Any]:
     """Draw legal values of a setting from its type alone; names of prompt sets are the one exception."""
     (kind,) = (field.type for field in fields(InferenceSettings) if field.name == name)
     kinds = get_args(kind) if get_origin(kind) is UnionType else (kind,)
+    if name in RANGES:
+        return st.floats(0.125, RANGES[name].most or 100) | (st.none() if len(kinds) > 1 else st.nothing())
     return st.one_of([_of_type(one) for one in kinds])
 
 

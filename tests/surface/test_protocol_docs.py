@@ -28,6 +28,11 @@ def table() -> str:
         ]
         if "threshold" in protocol.inference:
             background += f", threshold {protocol.inference['threshold']:g}"
+        if "min_probability" in protocol.inference:
+            least, scale = protocol.inference["min_probability"], protocol.inference["logit_scale"]
+            background += f", probability {least:g} at scale {scale:g}"
+        if "min_area_share" in protocol.inference:
+            background += f", classes above {protocol.inference['min_area_share']:.0%} of the foreground"
         averaged = AVERAGED[protocol.averaging]
         if protocol.boundary is not None:
             averaged += f", bands of {protocol.boundary:.0%}"

@@ -9,6 +9,7 @@ import tyro
 
 from lexiseg.cli.options import option
 from lexiseg.cli.progress import progress
+from lexiseg.core.terminal import open_console
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +34,6 @@ class Ablate:
 
     def run(self) -> int:
         """Run it; return the exit code."""
-        from rich.console import Console
         from rich.table import Table
 
         from lexiseg.core.atomic_write import atomic_path
@@ -42,7 +42,7 @@ class Ablate:
         from lexiseg.runs.studies.run import count_trainings, run_ablation
         from lexiseg.runs.studies.table import markdown, to_json
 
-        console = Console(highlight=False, soft_wrap=True)
+        console = open_console(highlight=False, soft_wrap=True)
         if not self.name:
             table = Table("ablation", "what it shows", highlight=False)
             for name, (_, summary) in ABLATIONS.items():

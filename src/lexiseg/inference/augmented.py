@@ -32,7 +32,7 @@ def augmented_labels(
 ) -> UInt16[np.ndarray, "H W"]:
     """Label every pixel by the sum of the class scores of several views of an image.
 
-    One view and no mirroring is what ``segment`` does without refinement, but for rounding.
+    One view and no mirroring is what ``segment`` does without refinement and tiles, but for rounding.
 
     Args:
         segmenter: One whose classes do not depend on each other and whose labels come from upsampled scores.
@@ -44,6 +44,7 @@ def augmented_labels(
     """
     assert short_sides, "no view to look at"
     views: list[tuple[EncodedImage, bool]] = []
+    changes = {**changes, "tiles": "off"}  # the sizes are stated
     for side in short_sides:
         views.append((segmenter.encode(image, short_side=side, **changes), False))
         if mirrored:

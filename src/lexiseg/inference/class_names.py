@@ -9,9 +9,20 @@ from torch import Tensor
 
 from lexiseg.core.errors import InputError, VocabularyError
 from lexiseg.core.vocabulary import Vocabulary
+from lexiseg.data.class_lists import spelling_key
 from lexiseg.inference.settings import InferenceSettings
 
 BACKGROUND = "background"
+
+#: Stuff that is seldom asked for: what background consists of under ``background="words"``. SCLIP's list.
+BACKGROUND_WORDS = (
+    "sky", "wall", "tree", "wood", "grass", "road", "sea", "river", "mountain", "sands", "desk", "bed",
+    "building", "cloud", "lamp", "door", "window", "wardrobe", "ceiling", "shelf", "curtain", "stair", "floor",
+    "hill", "rail", "fence",
+)  # fmt: skip
+
+#: Ways of choosing background in which no name of it competes.
+_WITHOUT_NAME = ("threshold", "probability")
 
 #: Embeddings of equal tokens differ by so much of their length at most: rounding, by how texts are batched.
 _EQUAL = 1e-5
@@ -55,6 +66,8 @@ def name_classes(
     labels: Sequence[int],
     embed_texts: Callable[[Sequence[str], str], Float[Tensor, "S D"]],
     prompts: str,
+    *,
+    background_words: bool = False,
 ) -> ClassNames:
     """Build the competing names of a vocabulary and embed them.
 
@@ -63,8 +76,14 @@ def name_classes(
         labels: Which of its classes compete.
         embed_texts: A method's own: names and the prompt set's name to embeddings.
         prompts: Name of the prompt set.
+        background_words: Background competes by ``BACKGROUND_WORDS`` instead of its name.
+
+    Raises:
+        VocabularyError: All of ``BACKGROUND_WORDS`` are classes, so that nothing is left for background.
     """
-    all_names = vocabulary.all_names()
+    all_names = list(vocabulary.all_names())
+    if background_words and vocabulary.background is not None:
+        all_names[vocabulary.background] = _stuff_beside(vocabulary)
     names = tuple(name for label in labels for name in all_names[label])
     return ClassNames(
         vocabulary=vocabulary,
@@ -72,6 +91,25 @@ def name_classes(
         owner=tuple(label for label in labels for _ in all_names[label]),
         embeddings=embed_texts(names, prompts),
     )
+
+
+def _stuff_beside(vocabulary: Vocabulary) -> tuple[str, ...]:
+    """Return the background words that no class has among its names."""
+    taken = {
+        spelling_key(name)
+        for label, names in enumerate(vocabulary.all_names())
+        for name in names
+        if label != vocabulary.background
+    }
+    left = tuple(word for word in BACKGROUND_WORDS if spelling_key(word) not in taken)
+    if not left:
+        raise VocabularyError(
+            doing="choosing background by a list of stuff words",
+            found="every one of them among the words to look for",
+            expected=f"at least one left, of: {', '.join(BACKGROUND_WORDS)}",
+            fix="Use --background name or probability.",
+        )
+    return left
 
 
 def refuse_alike(class_names: ClassNames, is_missing: Bool[Tensor, " S"]) -> None:
@@ -135,7 +173,7 @@ def _equal_rows(embeddings: Float[Tensor, "S D"]) -> list[int]:
 def with_background(vocabulary: Vocabulary, settings: InferenceSettings) -> Vocabulary:
     """Return the vocabulary that label maps index under ``settings.background``.
 
-    With ``name`` and ``threshold`` a class named background is appended where there is none.
+    With all but ``none`` a class named background is appended where there is none.
     """
     if settings.background == "none" or vocabulary.background is not None:
         return vocabulary
@@ -148,14 +186,21 @@ def with_background(vocabulary: Vocabulary, settings: InferenceSettings) -> Voca
 
 
 def competing_labels(vocabulary: Vocabulary, settings: InferenceSettings) -> list[int]:
-    """Return the labels whose names compete for pixels: with ``threshold`` background's does not.
+    """Return the labels whose names compete for pixels: with ``threshold`` and ``probability`` background's does not.
 
     Raises:
         InputError: No class is left, or the model has no threshold of its own and none is given.
     """
-    if settings.background != "threshold":
+    if settings.background not in _WITHOUT_NAME:
         return list(range(len(vocabulary)))
-    if settings.threshold is None:
+    if settings.background == "probability" and settings.min_probability is None:
+        raise InputError(
+            doing="choosing background by a probability",
+            found="no least probability, and this model has none of its own",
+            expected="a number from 0 to 1",
+            fix="Give one with --min-probability; papers use 0.1 to 0.5 with --logit-scale 40 to 65.",
+        )
+    if settings.background == "threshold" and settings.threshold is None:
         raise InputError(
             doing="choosing background by a threshold",
             found="no threshold, and this model has none of its own",
@@ -165,7 +210,7 @@ def competing_labels(vocabulary: Vocabulary, settings: InferenceSettings) -> lis
     labels = [label for label in range(len(vocabulary)) if label != vocabulary.background]
     if not labels:
         raise InputError(
-            doing="choosing background by a threshold",
+            doing=f"choosing background by a {settings.background}",
             found="background as the only class",
             expected="at least one other class",
             fix="Add the names of things to find.",

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lexiseg.core.errors import VocabularyError
+from lexiseg.core.errors import InputError, VocabularyError
 from lexiseg.core.features import PatchFeatures
 from lexiseg.core.vocabulary import Vocabulary, Words
 from lexiseg.inference.class_names import ClassNames
@@ -73,6 +73,21 @@ class ClosedVocabularySegmenter(Segmenter, ABC):
                     expected="every class of the model once",
                     fix="Leave one out, or make it a synonym of the other.",
                 )
+
+    def refuse_settings(self, settings: InferenceSettings) -> None:
+        """Refuse stuff words as background: its own classes that nobody asked for are what it consists of.
+
+        Raises:
+            InputError: ``background`` is ``words``.
+        """
+        super().refuse_settings(settings)
+        if settings.background == "words":
+            raise InputError(
+                doing=f"labelling with {self.name}",
+                found="background words, for a model that knows its own classes alone",
+                expected="none, name (its other classes are the background), threshold or probability",
+                fix="Use --background name.",
+            )
 
     def full_vocabulary(self, words: Words, settings: InferenceSettings) -> Vocabulary:
         """Return the classes of the words, with a background only where it would consist of something."""

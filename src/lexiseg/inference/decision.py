@@ -17,12 +17,13 @@ Redecision: TypeAlias = Literal["threshold", "drop_background"]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Decision:
-    """Label and score of every pixel, before a threshold paints background.
+    """Label and score of every pixel, before a threshold or a probability paints background.
 
     Attributes:
         labels: Labels of the vocabulary, at the image's own size.
         scores: Score of that class there, on the method's own scale: what a threshold is compared with.
         unknown: Pixels that resemble nothing the method knows, whatever their label; None where it cannot tell.
+        probabilities: Probability of the pixel's best name among all that compete, where the settings go by it.
         grid_scores: Computes the scores of the competing classes on the encoder's grid, in the order of
             ``ClassNames.labels``, where upsampling them and taking the best is all that decided. None
             where something else did: regions, scores of the whole image, borders moved to edges.
@@ -31,13 +32,19 @@ class Decision:
     labels: UInt16[np.ndarray, "H W"]
     scores: Float32[np.ndarray, "H W"]
     unknown: Bool[np.ndarray, "H W"] | None = None
+    probabilities: Float32[np.ndarray, "H W"] | None = None
     grid_scores: Callable[[], Float[Tensor, "C h w"]] | None = field(default=None, repr=False)
 
     def label_map(self, class_names: ClassNames, settings: InferenceSettings) -> UInt16[np.ndarray, "H W"]:
-        """Return the labels, with background where scores are below ``settings.threshold``."""
-        if settings.background != "threshold":
+        """Return the labels, with background where scores or probabilities are below what the settings ask for."""
+        if settings.is_by_probability:
+            assert self.probabilities is not None, "a method that decides otherwise refuses min_probability"
+            values, least = self.probabilities, settings.min_probability
+        elif settings.background == "threshold":
+            values, least = self.scores, settings.threshold
+        else:
             return self.labels
         assert class_names.vocabulary.background is not None
-        assert settings.threshold is not None
+        assert least is not None
         background = np.uint16(class_names.vocabulary.background)
-        return np.where(self.scores < np.float32(settings.threshold), background, self.labels)
+        return np.where(values < np.float32(least), background, self.labels)

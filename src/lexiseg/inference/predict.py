@@ -8,13 +8,15 @@ the vocabulary.
 An image seen whole is resized once, from the grid, unless the method has its own way from the grid to the pixels
 that the model saw (``Upsample``); these are then resized as windows are. Windows are resized to the image that the model
 saw, blended there, and resized again, as mmsegmentation does (which does it for one window too).
+What an image that is much larger than the model's size is seen through stands in ``inference.tiles``.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,8 +28,9 @@ from lexiseg.core.errors import InputError
 from lexiseg.core.features import PatchFeatures, Proposals, Segments
 from lexiseg.data.transforms import fitted_size, resize_image
 from lexiseg.inference.settings import InferenceSettings
+from lexiseg.inference.tiles import View, describe_tiles, placed_in, tiled_view
 from lexiseg.ops.resize import RunningBest, resize_argmax, resize_rows, source_rows
-from lexiseg.ops.sliding_window import Window, blend_band, stitch_band, windows
+from lexiseg.ops.sliding_window import Window, WindowWeights, blend_band, even_weights, stitch_band, windows
 
 #: Images encoded in one call; more gains nothing on a CPU and costs memory.
 ENCODE_BATCH = 8
@@ -51,12 +54,15 @@ class EncodedImage:
 
     Attributes:
         image: RGB, ``H W 3``, 0..255, at its original size.
-        resized_size: ``(height, width)`` that was encoded.
+        resized_size: ``(height, width)`` that was encoded; the largest, where there are several.
         windows: Where each window lies in the resized image; one that covers it all without windows.
         features: Features of each window, batch size one.
         settings: What it was encoded with.
         model: Name of the model whose features these are.
         source: File the image came from, if any.
+        weights: Of each window, for a tiled image; empty where ``settings.blend`` decides.
+        tiling: What a record says of a tiled image; None for one that is not.
+        num_whole: How many of the first windows are the view of a tiled image as a whole.
     """
 
     image: UInt8[np.ndarray, "H W 3"] = field(repr=False)
@@ -66,6 +72,9 @@ class EncodedImage:
     settings: InferenceSettings
     model: str
     source: Path | None = None
+    weights: tuple[WindowWeights, ...] = field(default=(), repr=False)
+    tiling: Mapping[str, Any] | None = None
+    num_whole: int = 0
 
 
 @torch.inference_mode()
@@ -78,42 +87,59 @@ def encode_images(
     stride: int,
     settings: InferenceSettings,
     device: torch.device,
+    dtype: torch.dtype = torch.float32,
 ) -> list[EncodedImage]:
     """Resize, cut into windows and encode images; crops of equal size share a batch."""
-    plans = []
-    for image in images:
-        size = fitted_size(
-            image.shape[:2],
-            short_side=settings.short_side,
-            max_long_side=settings.max_long_side,
-            squash=not settings.keep_aspect,
-            multiple_of=stride,
-        )
-        plans.append((resize_image(image, size), _layout(size, stride, settings)))
-    crops = [
-        (pixels[:, w.top : w.top + w.height, w.left : w.left + w.width], index)
-        for index, (pixels, layout) in enumerate(plans)
-        for w in layout
-    ]
+    plans = [_views(image.shape[:2], stride, settings) for image in images]
     features: list[list[PatchFeatures]] = [[] for _ in images]
-    crops.sort(key=lambda crop: crop[0].shape)  # keeps the order of one image's windows: they are alike
-    for _, same_size in groupby(crops, key=lambda crop: crop[0].shape):
-        for batch in _batches(list(same_size), ENCODE_BATCH):
-            encoded = encode(torch.stack([pixels for pixels, _ in batch]).to(device))
-            for (_, index), single in zip(batch, _unbatched(encoded), strict=True):
-                features[index].append(single)
-    return [
-        EncodedImage(
-            image=image,
-            resized_size=(int(pixels.shape[1]), int(pixels.shape[2])),
-            windows=tuple(layout),
-            features=tuple(found),
-            settings=settings,
-            model=model,
-            source=source,
-        )
-        for image, source, (pixels, layout), found in zip(images, sources, plans, features, strict=True)
+    crops = [
+        (window.height, window.width, index, view, window)
+        for index, views in enumerate(plans)
+        for view in views
+        for window in view.windows
     ]
+    order = sorted(
+        range(len(crops)), key=lambda place: crops[place][:2]
+    )  # keeps the order of one view's windows
+    resized: dict[tuple[int, tuple[int, int]], Tensor] = {}
+    found: dict[int, PatchFeatures] = {}
+    for _, same_size in groupby(order, key=lambda place: crops[place][:2]):
+        for batch in _batches(list(same_size), ENCODE_BATCH):
+            pieces = []
+            for place in batch:
+                _, _, index, view, window = crops[place]
+                if (index, view.size) not in resized:
+                    resized[index, view.size] = resize_image(images[index], view.size)
+                pixels = resized[index, view.size]
+                rows = slice(window.top, window.top + window.height)
+                pieces.append(pixels[:, rows, window.left : window.left + window.width])
+            with torch.autocast(device.type, dtype, enabled=dtype is not torch.float32):
+                encoded = in_float32(encode(torch.stack(pieces).to(device)))
+            found |= zip(batch, _unbatched(encoded), strict=True)
+    for place, crop in enumerate(crops):
+        features[crop[2]].append(found[place])
+    results = []
+    for image, source, views, of_image in zip(images, sources, plans, features, strict=True):
+        whole, size = views[0], views[-1].size
+        placed = [placed_in(view, size) for view in views]
+        is_tiled = len(views) > 1
+        results.append(
+            EncodedImage(
+                image=image,
+                resized_size=size,
+                windows=tuple(window for view in placed for window in view),
+                features=tuple(of_image),
+                settings=settings,
+                model=model,
+                source=source,
+                weights=tuple(each for view in placed for each in even_weights(view, size))
+                if is_tiled
+                else (),
+                tiling=describe_tiles(image.shape[:2], whole.size, views[-1]) if is_tiled else None,
+                num_whole=len(whole.windows) if is_tiled else 0,
+            )
+        )
+    return results
 
 
 @torch.inference_mode()
@@ -142,26 +168,33 @@ def best_classes(
     best = RunningBest.empty(size)
     if upsample is not None:
         assert independent_classes, "own upsampling is asked for some names at a time"
-        for classes, names in _chunks(names_per_class, _names_per_chunk(encoded, settings)):
+        for classes, names in chunks(names_per_class, names_per_chunk(encoded, settings)):
             band = partial(
-                _upsampled, encoded, upsample, embeddings[names], names_per_class[classes], settings
+                upsampled_scores, encoded, upsample, embeddings[names], names_per_class[classes], settings
             )
             # Whatever is upsampled beside the names: as many maps as a token has numbers.
             maps = names.stop - names.start + encoded.features[0].tokens.shape[2]
             _best_in_bands(band, encoded, maps, settings, classes.start, best)
         return best
-    joint = None if independent_classes else _window_scores(encoded, score, embeddings)
-    for classes, names in _chunks(names_per_class, _names_per_chunk(encoded, settings)):
+    joint = None if independent_classes else window_scores(encoded, score, embeddings)
+    for classes, names in chunks(names_per_class, names_per_chunk(encoded, settings)):
         found = (
-            _window_scores(encoded, score, embeddings[names])
+            window_scores(encoded, score, embeddings[names])
             if joint is None
             else [scores[names] for scores in joint]
         )
-        found = [_over_names(scores, names_per_class[classes], settings.synonyms) for scores in found]
+        found = [over_names(scores, names_per_class[classes], settings.synonyms) for scores in found]
         if len(found) == 1:
             resize_argmax(found[0], size, class_offset=classes.start, into=best)
             continue
-        band = partial(stitch_band, found, encoded.windows, encoded.resized_size, blend=settings.blend)
+        band = partial(
+            stitch_band,
+            found,
+            encoded.windows,
+            encoded.resized_size,
+            blend=settings.blend,
+            weights=encoded.weights,
+        )
         _best_in_bands(band, encoded, found[0].shape[0], settings, classes.start, best)
     return best
 
@@ -181,13 +214,20 @@ def pixel_scores(
     Memory grows with the rows and the classes: ``best_classes`` is for whole images. Arguments are its own.
     """
     if upsample is not None:
-        band = partial(_upsampled, encoded, upsample, embeddings, names_per_class, settings)
+        band = partial(upsampled_scores, encoded, upsample, embeddings, names_per_class, settings)
     else:
         found = [
-            _over_names(scores, names_per_class, settings.synonyms)
-            for scores in _window_scores(encoded, score, embeddings)
+            over_names(scores, names_per_class, settings.synonyms)
+            for scores in window_scores(encoded, score, embeddings)
         ]
-        band = partial(stitch_band, found, encoded.windows, encoded.resized_size, blend=settings.blend)
+        band = partial(
+            stitch_band,
+            found,
+            encoded.windows,
+            encoded.resized_size,
+            blend=settings.blend,
+            weights=encoded.weights,
+        )
     height = encoded.resized_size[0]
     first, stop = source_rows(height, encoded.image.shape[0], rows)
     size = (encoded.image.shape[0], encoded.image.shape[1])
@@ -226,7 +266,7 @@ def _best_in_bands(
         )
 
 
-def _upsampled(
+def upsampled_scores(
     encoded: EncodedImage,
     upsample: Upsample,
     embeddings: Float[Tensor, "S D"],
@@ -239,9 +279,16 @@ def _upsampled(
     def of_window(index: int, inside: tuple[int, int]) -> Float[Tensor, "K _ _"]:
         window = encoded.windows[index]
         found = upsample(encoded.features[index], embeddings, (window.height, window.width), inside)
-        return _over_names(found, names_per_class, settings.synonyms)
+        return over_names(found, names_per_class, settings.synonyms)
 
-    return blend_band(of_window, encoded.windows, encoded.resized_size, rows, blend=settings.blend)
+    return blend_band(
+        of_window,
+        encoded.windows,
+        encoded.resized_size,
+        rows,
+        blend=settings.blend,
+        weights=encoded.weights,
+    )
 
 
 @torch.inference_mode()
@@ -270,19 +317,40 @@ def grid_scores(
     starts = np.concatenate([[0], np.cumsum(names_per_class)])
     rows = torch.as_tensor(np.concatenate([np.arange(starts[k], starts[k + 1]) for k in classes]))
     if independent_classes:
-        found = _window_scores(encoded, score, embeddings[rows.to(embeddings.device)])
+        found = window_scores(encoded, score, embeddings[rows.to(embeddings.device)])
     else:
-        found = [scores[rows.to(scores.device)] for scores in _window_scores(encoded, score, embeddings)]
+        found = [scores[rows.to(scores.device)] for scores in window_scores(encoded, score, embeddings)]
     counts = [names_per_class[k] for k in classes]
-    found = [_over_names(scores, counts, settings.synonyms) for scores in found]
+    found = [over_names(scores, counts, settings.synonyms) for scores in found]
     if len(found) == 1:
         return found[0]
     stride = encoded.features[0].stride
     bands = [
-        stitch_band(found, encoded.windows, encoded.resized_size, (top, top + stride), blend=settings.blend)
+        stitch_band(
+            found,
+            encoded.windows,
+            encoded.resized_size,
+            (top, top + stride),
+            blend=settings.blend,
+            weights=encoded.weights,
+        )
         for top in range(0, encoded.resized_size[0], stride)
     ]
     return torch.cat([avg_pool2d(band, stride) for band in bands], dim=1)
+
+
+def _views(image_size: tuple[int, int], stride: int, settings: InferenceSettings) -> list[View]:
+    """Return how an image is seen: whole, and in tiles where it is large."""
+    size = fitted_size(
+        image_size,
+        short_side=settings.short_side,
+        max_long_side=settings.max_long_side,
+        squash=not settings.keep_aspect,
+        multiple_of=stride,
+    )
+    whole = View(size=size, windows=_layout(size, stride, settings))
+    tiles = tiled_view(image_size, size, stride, settings)
+    return [whole] if tiles is None else [whole, tiles]
 
 
 def _layout(size: tuple[int, int], stride: int, settings: InferenceSettings) -> tuple[Window, ...]:
@@ -298,13 +366,14 @@ def _layout(size: tuple[int, int], stride: int, settings: InferenceSettings) -> 
     return windows(size, settings.window, settings.window_stride or max(stride, settings.window // 2))
 
 
-def _window_scores(
+def window_scores(
     encoded: EncodedImage, score: Score, embeddings: Float[Tensor, "S D"]
 ) -> list[Float[Tensor, "S _ _"]]:
+    """Score names on the grid of every window."""
     return [score(features, embeddings)[0] for features in encoded.features]
 
 
-def _over_names(
+def over_names(
     scores: Float[Tensor, "S h w"], names_per_class: Sequence[int], reduction: str
 ) -> Float[Tensor, "K h w"]:
     """Reduce the scores of each class's names to one."""
@@ -314,7 +383,8 @@ def _over_names(
     return torch.stack([reduce(part, dim=0) for part in torch.split(scores, list(names_per_class))])
 
 
-def _names_per_chunk(encoded: EncodedImage, settings: InferenceSettings) -> int:
+def names_per_chunk(encoded: EncodedImage, settings: InferenceSettings) -> int:
+    """Return how many names may be scored at a time within the working memory."""
     cells = sum(features.tokens.shape[1] for features in encoded.features)
     if len(encoded.windows) > 1:
         # Room for bands of some rows: in bands of one, neighbouring rows would be stitched again and again.
@@ -322,7 +392,7 @@ def _names_per_chunk(encoded: EncodedImage, settings: InferenceSettings) -> int:
     return max(1, settings.memory_mb * 2**20 // (4 * 3 * cells))  # scores, and copies on the way
 
 
-def _chunks(names_per_class: Sequence[int], max_names: int) -> Iterator[tuple[slice, slice]]:
+def chunks(names_per_class: Sequence[int], max_names: int) -> Iterator[tuple[slice, slice]]:
     """Cut the vocabulary into runs of classes with at most ``max_names`` names (one class at least)."""
     start_class = start_name = name = 0
     for label, count in enumerate(names_per_class):
@@ -345,9 +415,26 @@ def _row_bands(
         yield top, min(top + step, height)
 
 
-def _batches(crops: list[tuple[Tensor, int]], size: int) -> Iterator[list[tuple[Tensor, int]]]:
-    for start in range(0, len(crops), size):
-        yield crops[start : start + size]
+def _batches(places: list[int], size: int) -> Iterator[list[int]]:
+    for start in range(0, len(places), size):
+        yield places[start : start + size]
+
+
+def in_float32(features: PatchFeatures) -> PatchFeatures:
+    """Return features in the precision in which they are compared."""
+    if features.tokens.dtype is torch.float32:
+        return features
+    segments = features.segments
+    if segments is not None:
+        segments = Segments(shares=segments.shares.float(), embeddings=segments.embeddings.float())
+    token, proposals = features.global_token, features.proposals
+    return replace(
+        features,
+        tokens=features.tokens.float(),
+        proposals=None if proposals is None else Proposals(classes=proposals.classes.float()),
+        global_token=None if token is None else token.float(),
+        segments=segments,
+    )
 
 
 def _unbatched(features: PatchFeatures) -> Iterator[PatchFeatures]:

@@ -1,10 +1,9 @@
 """Dense similarity: the score of a word at a patch is the cosine of their embeddings.
 
 The training-free baseline of every other method: an image encoder whose patches live in the space of
-a text encoder, and nothing else. With CLIP's value path as patches this is MaskCLIP without its
-refinements (Zhou, Loy, Dai, "Extract Free Dense Labels from CLIP", ECCV 2022).
+a text encoder, and nothing else. How patches of CLIP get there is the head's choice (``ops.dense_heads``, with the papers).
 
-Differences from the paper: no key smoothing, no prompt denoising; borders are refined by the one
+Differences from MaskCLIP's paper: no key smoothing, no prompt denoising; borders are refined by the one
 inference path instead, as for all methods.
 """
 
@@ -35,6 +34,7 @@ class DenseSimilarity(Segmenter):
         name: What the model was asked for by.
         settings: Inference defaults.
         image_side: Side in pixels of the square images that the image encoder was trained with.
+        head: The image encoder's head, for the record; None where it has no choice of them.
     """
 
     def __init__(
@@ -45,6 +45,7 @@ class DenseSimilarity(Segmenter):
         name: str,
         settings: InferenceSettings,
         image_side: int,
+        head: str | None = None,
     ) -> None:
         super().__init__()
         self.image_encoder = image_encoder
@@ -52,11 +53,14 @@ class DenseSimilarity(Segmenter):
         self.name = name
         self.settings = settings
         self.image_side = image_side
+        self.head = head
+        self.applies = () if head is None else (f"head-{head}",)
 
     @cached_property
     def method_settings(self) -> Mapping[str, Any]:  # type: ignore[override]  # hashed once, when asked for
-        """Fingerprints of both encoders: what a result was made with. Costs a fraction of a second."""
+        """Head, and fingerprints of both encoders: what a result was made with. Costs a fraction of a second."""
         return {
+            **({} if self.head is None else {"head": self.head}),
             "image_encoder": fingerprint(self.image_encoder),
             "text_encoder": self.text_encoder.fingerprint,
         }

@@ -1,10 +1,9 @@
 """CLIP: images and sentences in one space, and its patches too.
 
 Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", ICML 2021.
-Dense features after Zhou, Loy, Dai, "Extract Free Dense Labels from CLIP", ECCV 2022 (MaskCLIP): in
-the last attention block every patch takes its own value, through the output projection, instead of
-the attention-weighted mean. The paper says to drop query and key; that the block's residual and MLP
-are left out for patches too is our reading, a reconstruction.
+Dense features come out of the last block by one of the heads of ``ops.dense_heads``. The plainest, ``value``, is after
+Zhou, Loy, Dai, "Extract Free Dense Labels from CLIP", ECCV 2022 (MaskCLIP): every patch takes its own value, through the
+output projection, instead of the attention-weighted mean, and the block's residual and MLP are left out.
 
 Differences from transformers: inputs of any size that is a multiple of the patch, normalisation
 inside, and the pooled embedding attends from the class token alone, which gives the same numbers.
@@ -17,11 +16,12 @@ from typing import Any
 
 import torch
 from einops import rearrange, repeat
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
+from lexiseg.core.block_states import BlockStates, LastBlock
 from lexiseg.core.features import PatchFeatures
 from lexiseg.core.interfaces import ImageEncoder, TextEncoder
 from lexiseg.models.checkpoint import build_model, fingerprint, read_config, transformers_class
@@ -35,55 +35,132 @@ from lexiseg.models.text_tokens import (
     tokenize,
     unknown_share,
 )
+from lexiseg.ops.dense_heads import dense_tokens
 from lexiseg.ops.position_table import resize_position_table
+
+
+class ClipLastBlock(LastBlock):
+    """The last block of CLIP's vision transformer, with what follows it.
+
+    Args:
+        vision: transformers' ``CLIPVisionModel``.
+        projection: From the transformer's width to the shared space.
+    """
+
+    def __init__(self, vision: Any, projection: nn.Module) -> None:
+        self._vision, self._projection = vision, projection
+        self._layer = vision.encoder.layers[-1]
+        self.scale = float(self._layer.self_attn.scale)
+
+    def queries_keys_values(self, states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """See ``LastBlock``."""
+        normed, attention = self._layer.layer_norm1(states), self._layer.self_attn
+        query, key, value = (
+            _by_head(linear(normed), attention.num_heads)
+            for linear in (attention.q_proj, attention.k_proj, attention.v_proj)
+        )
+        return query, key, value
+
+    def values(self, states: Tensor) -> Tensor:
+        """See ``LastBlock``."""
+        attention = self._layer.self_attn
+        return _by_head(attention.v_proj(self._layer.layer_norm1(states)), attention.num_heads)
+
+    def output(self, attended: Tensor) -> Tensor:
+        """See ``LastBlock``."""
+        joined: Tensor = self._layer.self_attn.out_proj(rearrange(attended, "b heads n d -> b n (heads d)"))
+        return joined
+
+    def complete(self, states: Tensor, attended: Tensor) -> Tensor:
+        """See ``LastBlock``."""
+        tokens = states + self.output(attended)
+        return tokens + self._layer.mlp(self._layer.layer_norm2(tokens))
+
+    def project(self, tokens: Tensor) -> Tensor:
+        """See ``LastBlock``."""
+        projected: Tensor = self._projection(self._vision.post_layernorm(tokens))
+        return projected
+
+    def carry_copies(self, states: Sequence[Tensor], allowed: Bool[Tensor, "B M T"]) -> Tensor:
+        """See ``LastBlock``."""
+        copies = states[0][:, :1].expand(-1, allowed.shape[1], -1)
+        for tokens, layer in zip(states, self._vision.encoder.layers, strict=True):
+            attention = layer.self_attn
+            normed = layer.layer_norm1(tokens)
+            query, key, value = (
+                _by_head(part, attention.num_heads)
+                for part in (
+                    attention.q_proj(layer.layer_norm1(copies)),
+                    attention.k_proj(normed),
+                    attention.v_proj(normed),
+                )
+            )
+            attended = scaled_dot_product_attention(
+                query, key, value, attn_mask=allowed[:, None], scale=attention.scale
+            )
+            copies = copies + attention.out_proj(rearrange(attended, "b heads n d -> b n (heads d)"))
+            copies = copies + layer.mlp(layer.layer_norm2(copies))
+        return copies
 
 
 class ClipImageEncoder(ImageEncoder):
     """CLIP's vision transformer: one token a patch, in the space of the text embeddings.
 
     Neither the tokens nor the global token is normalised. The global token is transformers' own
-    ``get_image_features``.
+    ``get_image_features``, whatever the head.
 
     Args:
         vision: transformers' ``CLIPVisionModel``.
         projection: From the transformer's width to the shared space.
         normalisation: The checkpoint's pixel statistics.
+        head: What patches take from the last block, one of ``ops.dense_heads.HEADS``.
     """
 
-    def __init__(self, vision: Any, projection: nn.Module, normalisation: PixelNormalisation) -> None:
+    def __init__(
+        self, vision: Any, projection: nn.Module, normalisation: PixelNormalisation, *, head: str = "value"
+    ) -> None:
         super().__init__()
         self.vision = vision
         self.projection = projection
         self.normalisation = normalisation
+        self.head = head
         self.stride = int(vision.embeddings.patch_size)
         side = int(vision.embeddings.image_size) // self.stride
         self.native_grid = (side, side)
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> PatchFeatures:
         """Encode RGB images in [0, 1]; ``H`` and ``W`` are multiples of ``stride``."""
-        hidden, grid = self._embed(images)
-        *body, last = self.vision.encoder.layers
-        for layer in body:
-            hidden = layer(hidden, None)
-
-        attention = last.self_attn
-        normed = last.layer_norm1(hidden)
-        value = attention.v_proj(normed)
-        patches = attention.out_proj(value[:, 1:])
-        # Only the class token's query is needed for the pooled embedding.
-        query, key, by_head = (
-            rearrange(part, "b n (heads d) -> b heads n d", heads=attention.num_heads)
-            for part in (attention.q_proj(normed[:, :1]), attention.k_proj(normed), value)
-        )
-        attended = scaled_dot_product_attention(query, key, by_head, scale=attention.scale)
-        pooled = hidden[:, :1] + attention.out_proj(rearrange(attended, "b heads 1 d -> b 1 (heads d)"))
-        pooled = pooled + last.mlp(last.layer_norm2(pooled))
+        opened = self.open(images)
         return PatchFeatures(
-            tokens=self._project(patches),
-            grid=grid,
+            tokens=dense_tokens(opened, self.head),
+            grid=opened.grid,
             stride=self.stride,
-            global_token=self._project(pooled)[:, 0],
+            global_token=self.global_token(opened),
         )
+
+    def open(self, images: Float[Tensor, "B 3 H W"]) -> BlockStates:
+        """Run all blocks but the last on RGB images in [0, 1]; ``H`` and ``W`` are multiples of ``stride``."""
+        hidden, grid = self._embed(images)
+        states = [hidden]
+        for layer in self.vision.encoder.layers[:-1]:
+            states.append(layer(states[-1], None))
+        block = ClipLastBlock(self.vision, self.projection)
+        return BlockStates(states=tuple(states), grid=grid, stride=self.stride, block=block)
+
+    def global_token(self, opened: BlockStates) -> Float[Tensor, "B E"]:
+        """Embed the whole image: only the class token goes through the last block."""
+        last, hidden = self.vision.encoder.layers[-1], opened.last
+        attention, normed = last.self_attn, last.layer_norm1(hidden)
+        query, key, value = (
+            _by_head(part, attention.num_heads)
+            for part in (
+                attention.q_proj(normed[:, :1]),
+                attention.k_proj(normed),
+                attention.v_proj(normed),
+            )
+        )
+        attended = scaled_dot_product_attention(query, key, value, scale=attention.scale)
+        return opened.block.project(opened.block.complete(hidden[:, :1], attended))[:, 0]
 
     def _embed(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
         embeddings = self.vision.embeddings
@@ -96,8 +173,9 @@ class ClipImageEncoder(ImageEncoder):
         start = repeat(embeddings.class_embedding + table[0], "d -> b 1 d", b=len(images))
         return self.vision.pre_layrnorm(torch.cat([start, patches], dim=1)), grid
 
-    def _project(self, tokens: Tensor) -> Tensor:
-        return self.projection(self.vision.post_layernorm(tokens))
+
+def _by_head(tokens: Tensor, num_heads: int) -> Tensor:
+    return rearrange(tokens, "b n (heads d) -> b heads n d", heads=num_heads)
 
 
 class ClipTextEncoder(TextEncoder):

@@ -5,7 +5,9 @@ Zhai et al., "Sigmoid Loss for Language Image Pre-Training", ICCV 2023; Tschanne
 There is no class token: a learned probe attends to all patches in the pooling head, which is the
 last attention. Dense features apply MaskCLIP's idea (Zhou, Loy, Dai, ECCV 2022) to that head: each
 patch takes its own value through the output projection, and then the head's residual MLP, as the
-head does with what the probe attended to. That transfer from CLIP to this head is ours.
+head does with what the probe attended to. That transfer from CLIP to this head is ours. The heads ``kk`` and ``naclip``
+need keys and values, which the pooling head has: patches attend to patches by k·k there. The others need queries of
+patches or a class token, which it has not.
 
 SigLIP 2 comes in two forms. At fixed resolution a checkpoint is a ``SiglipModel`` with another
 tokenizer. NaFlex is a ``Siglip2Model``: its linear layer on flattened patches is the same map as a
@@ -39,6 +41,10 @@ from lexiseg.models.text_tokens import (
     without_punctuation,
 )
 from lexiseg.ops.position_table import resize_position_table
+from lexiseg.ops.self_attention import RULES
+
+#: Heads that are defined for the pooling head.
+HEADS = ("value", "kk", "naclip")
 
 #: Of sentence-piece tokenizers; SigLIP 2's has one too but falls back to bytes.
 _UNKNOWN = "<unk>"
@@ -53,11 +59,13 @@ class SiglipImageEncoder(ImageEncoder):
     Args:
         vision: transformers' ``SiglipVisionModel`` or ``Siglip2VisionModel``, with its pooling head.
         normalisation: The checkpoint's pixel statistics.
+        head: What patches take from the pooling head, one of ``HEADS``.
     """
 
-    def __init__(self, vision: Any, normalisation: PixelNormalisation) -> None:
+    def __init__(self, vision: Any, normalisation: PixelNormalisation, *, head: str = "value") -> None:
         super().__init__()
         self.vision = vision
+        self.head = head
         self.normalisation = normalisation
         self.stride = int(vision.embeddings.patch_size)
         self.is_naflex = isinstance(vision.embeddings.patch_embedding, nn.Linear)
@@ -71,7 +79,7 @@ class SiglipImageEncoder(ImageEncoder):
             hidden = layer(hidden, None)
         hidden = self.vision.post_layernorm(hidden)
         return PatchFeatures(
-            tokens=self._values(hidden),
+            tokens=self._dense(hidden, grid),
             grid=grid,
             stride=self.stride,
             global_token=self.vision.head(hidden),
@@ -88,12 +96,21 @@ class SiglipImageEncoder(ImageEncoder):
         positions = resize_position_table(table, grid, "antialiased" if self.is_naflex else "bicubic")
         return rearrange(feature_map, "b d h w -> b (h w) d") + positions, grid
 
-    def _values(self, hidden: Tensor) -> Tensor:
+    def _dense(self, hidden: Tensor, grid: tuple[int, int]) -> Tensor:
         head = self.vision.head
         attention = head.attention  # torch's own, which keeps query, key and value in one matrix
-        _, _, weight = rearrange(attention.in_proj_weight, "(qkv e) d -> qkv e d", qkv=3)
-        _, _, bias = rearrange(attention.in_proj_bias, "(qkv e) -> qkv e", qkv=3)
-        tokens = attention.out_proj(linear(hidden, weight, bias))
+        _, key_weight, weight = rearrange(attention.in_proj_weight, "(qkv e) d -> qkv e d", qkv=3)
+        _, key_bias, bias = rearrange(attention.in_proj_bias, "(qkv e) -> qkv e", qkv=3)
+        values = linear(hidden, weight, bias)
+        if self.head != "value":
+            key, value = (
+                rearrange(part, "b n (heads d) -> b heads n d", heads=attention.num_heads)
+                for part in (linear(hidden, key_weight, key_bias), values)
+            )
+            more = {"grid": grid} if self.head == "naclip" else {}
+            mixed = RULES[self.head](key, key, value, scale=key.shape[3] ** -0.5, **more)
+            values = rearrange(mixed, "b heads n d -> b n (heads d)")
+        tokens = attention.out_proj(values)
         return tokens + head.mlp(head.layernorm(tokens))
 
 
@@ -151,8 +168,12 @@ class SiglipTextEncoder(TextEncoder):
         return unknown_share(self.tokenizer, [self.clean(text) for text in texts], self.unknown_id)
 
 
-def load_siglip(folder: Path) -> tuple[SiglipImageEncoder, SiglipTextEncoder]:
+def load_siglip(folder: Path, *, head: str = "value") -> tuple[SiglipImageEncoder, SiglipTextEncoder]:
     """Load any transformers ``SiglipModel`` or ``Siglip2Model`` checkpoint: a folder in hub layout.
+
+    Args:
+        folder: From ``models.hub.resolve_checkpoint``.
+        head: What patches take from the pooling head, one of ``HEADS``.
 
     Raises:
         CheckpointError: The folder is incomplete, contradicts itself or is unsafe to load.
@@ -182,5 +203,5 @@ def load_siglip(folder: Path) -> tuple[SiglipImageEncoder, SiglipTextEncoder]:
         end_id=special_token_id(folder, tokenizer, "eos_token"),
         unknown_id=tokenizer.token_to_id(_UNKNOWN),
     )
-    image = SiglipImageEncoder(model.vision_model, load_normalisation(folder))
+    image = SiglipImageEncoder(model.vision_model, load_normalisation(folder), head=head)
     return image.eval(), text.eval()

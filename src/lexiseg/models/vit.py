@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lexiseg.core.features import PatchFeatures
 from lexiseg.core.interfaces import ImageEncoder
-from lexiseg.core.setting_ranges import Range, check_ranges, refuse_remainder
+from lexiseg.core.setting_ranges import DEPTH, SIDE, SPREAD, WIDTH, check_divides, check_ranges
 from lexiseg.layers.transformer_block import TransformerBlock, initialise_linear
 from lexiseg.models.pixel_normalisation import PixelNormalisation
 from lexiseg.ops.position_table import resize_position_table
@@ -23,12 +23,10 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 _RANGES = {
-    "width": Range(least=1, most=1_000_000),
-    "depth": Range(least=1, most=1_000_000),
-    "num_heads": Range(least=1, most=1_000_000),
-    "patch": Range(least=1, most=1_000_000),
-    "image_side": Range(least=1, most=1_000_000),
-    "init_std": Range(least=0, most=1e6, above=True),
+    **dict.fromkeys(("width", "num_heads"), WIDTH),
+    "depth": DEPTH,
+    **dict.fromkeys(("patch", "image_side"), SIDE),
+    "init_std": SPREAD,
 }
 
 
@@ -54,9 +52,9 @@ class ViTShape:
     init_std: float = 0.02
 
     def __post_init__(self) -> None:
-        check_ranges(self, _RANGES, method="the image encoder")
-        refuse_remainder(self, "image_side", "patch", method="the image encoder")
-        refuse_remainder(self, "width", "num_heads", method="the image encoder")
+        check_ranges(self, _RANGES, method="the image transformer")
+        check_divides(self, "width", "num_heads", method="the image transformer")
+        check_divides(self, "image_side", "patch", method="the image transformer")
 
 
 VIT_S16 = ViTShape()

@@ -3,11 +3,12 @@
 The same rules serve a folder on disk and the list of files that the hub gives.
 """
 
-import json
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+
+from lexiseg.core.json_text import read_json_file
 
 #: Half-precision copies that publishers put beside, or in place of, the full file.
 VARIANTS = ("fp16", "bf16")
@@ -152,8 +153,8 @@ def describe_folder(folder: Path) -> str | None:
 
 def _field(file: Path, name: str) -> str | None:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        content = read_json_file(file)
+    except (OSError, ValueError):
         return None
     value = content.get(name) if isinstance(content, dict) else None
     return value if isinstance(value, str) else None

@@ -68,7 +68,7 @@ def resize_rows(
     left, right, along = bilinear_taps(scores.shape[2], size[1], scores.device)
     above, below, down = above[slice(*rows)] - first, below[slice(*rows)] - first, down[slice(*rows)]
     down, along = rearrange(down, "y -> y 1").to(scores.dtype), along.to(scores.dtype)
-    if scores.shape[1] < len(above):  # picking columns is the slow part: do it on the fewer rows
+    if height < size[0]:  # picking columns is the slow part: do it on the fewer rows; alike for every band
         wide = torch.lerp(scores[:, :, left], scores[:, :, right], along)
         return torch.lerp(wide[:, above], wide[:, below], down)
     tall = torch.lerp(scores[:, above], scores[:, below], down)

@@ -52,6 +52,34 @@ def windows(size: tuple[int, int], window: int, stride: int) -> tuple[Window, ..
     )
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class WindowWeights:
+    """Weights of a window's pixels in a blend: the product of its row's and its column's.
+
+    Attributes:
+        rows: One a row of the window.
+        columns: One a column.
+    """
+
+    rows: Float[Tensor, " H"]
+    columns: Float[Tensor, " W"]
+
+
+def even_weights(placed: Sequence[Window], size: tuple[int, int]) -> tuple[WindowWeights, ...]:
+    """Weigh windows less towards their edges, such that the weights of every pixel add up to one.
+
+    Args:
+        placed: Windows on a grid of rows and columns that cover the image.
+        size: ``(height, width)`` of the image.
+    """
+    rows = _shares({(window.top, window.height) for window in placed}, size[0])
+    columns = _shares({(window.left, window.width) for window in placed}, size[1])
+    return tuple(
+        WindowWeights(rows=rows[window.top, window.height], columns=columns[window.left, window.width])
+        for window in placed
+    )
+
+
 def stitch_band(
     scores: Sequence[Float[Tensor, "K h w"]],
     placed: Sequence[Window],
@@ -59,6 +87,7 @@ def stitch_band(
     rows: tuple[int, int],
     *,
     blend: Blend = "mean",
+    weights: Sequence[WindowWeights] = (),
 ) -> Float[Tensor, "K rows W"]:
     """Blend the class scores of overlapping windows for some rows of the image.
 
@@ -71,13 +100,14 @@ def stitch_band(
         size: ``(height, width)`` of the image.
         rows: First row and end of the rows to make.
         blend: As for ``blend_band``.
+        weights: As for ``blend_band``.
     """
 
     def resized(index: int, inside: tuple[int, int]) -> Float[Tensor, "K rows W"]:
         window = placed[index]
         return resize_rows(scores[index], (window.height, window.width), inside)
 
-    return blend_band(resized, placed, size, rows, blend=blend)
+    return blend_band(resized, placed, size, rows, blend=blend, weights=weights)
 
 
 def blend_band(
@@ -87,6 +117,7 @@ def blend_band(
     rows: tuple[int, int],
     *,
     blend: Blend = "mean",
+    weights: Sequence[WindowWeights] = (),
 ) -> Float[Tensor, "K rows W"]:
     """Average overlapping windows for some rows of the image.
 
@@ -100,13 +131,10 @@ def blend_band(
         rows: First row and end of the rows to make.
         blend: ``mean`` weighs all windows alike; ``tent`` lets a window's weight fall linearly
             from its middle towards its edges, where it stays above zero.
+        weights: One a window, in place of ``blend``.
     """
     start, stop = rows
-    if len(placed) == 1 and (placed[0].top, placed[0].left, placed[0].height, placed[0].width) == (
-        0,
-        0,
-        *size,
-    ):
+    if tuple(placed) == (Window(top=0, left=0, height=size[0], width=size[1]),):
         return values(0, rows)
     blended: Tensor | None = None
     for index, window in enumerate(placed):
@@ -118,16 +146,32 @@ def blend_band(
         found = values(index, inside)
         if blended is None:
             blended = found.new_zeros((found.shape[0], stop - start, size[1]))
-            weights = found.new_zeros((stop - start, size[1]))
-        weight = _weights(window, blend, found)[slice(*inside)]
-        total = weights[top - start : bottom - start, columns]
+            totals = found.new_zeros((stop - start, size[1]))
+        weight = (pixel_weights(weights[index], found) if weights else _weights(window, blend, found))[
+            slice(*inside)
+        ]
+        total = totals[top - start : bottom - start, columns]
         total += weight
         # A running mean, not a sum that is divided in the end: equal scores are then kept exactly.
         mean = blended[:, top - start : bottom - start, columns]
         mean += (found - mean) * (weight / total)
     assert blended is not None, "no window covers these rows"
-    assert bool((weights > 0).all()), "the windows do not cover all rows"
+    assert bool((totals > 0).all()), "the windows do not cover all rows"
     return blended
+
+
+def pixel_weights(weights: WindowWeights, like: Tensor) -> Float[Tensor, "H W"]:
+    """Multiply the weights of rows and columns, on the device and with the precision of a tensor."""
+    return rearrange(weights.rows.to(like), "y -> y 1") * weights.columns.to(like)
+
+
+def _shares(pieces: set[tuple[int, int]], length: int) -> dict[tuple[int, int], Float[Tensor, " n"]]:
+    """Return the share of each piece of an axis in its pixels, by start and length."""
+    total = torch.zeros(length)
+    tents = {(start, size): _tent(size, total) for start, size in pieces}
+    for (start, size), weights in tents.items():
+        total[start : start + size] += weights
+    return {(start, size): tents[start, size] / total[start : start + size] for start, size in tents}
 
 
 def _weights(window: Window, blend: Blend, like: Tensor) -> Float[Tensor, "H W"]:

@@ -102,6 +102,14 @@ TRAINING_RECIPES: dict[str, tuple[str, str]] = {
         "cocu:paper",
         "Train CoCu as its released code does: 30 epochs of CC3M, CC12M and YFCC14M, batch 1,024, curated first.",
     ),
+    "cocu/scenes": (
+        "cocu:scenes",
+        "Train a small GroupViT on synthetic scenes whose captions hide stuff, with curated words: minutes on a CPU.",
+    ),
+    "cocu/tiny": (
+        "cocu:tiny",
+        "Train a tiny GroupViT on a few curated scenes for some seconds: shows that everything runs.",
+    ),
     "groupvit/paper": (
         "groupvit:paper",
         "Train GroupViT as its released code does: 30 epochs of CC3M, CC12M and YFCC14M, 16 GPUs.",

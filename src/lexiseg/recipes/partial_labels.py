@@ -327,7 +327,7 @@ class ZeroShotSource(PartlyLabelledSource):
 
     def training_images(self, seed: int) -> LabelledDataset:
         """Open the images to train with as the data set has them: what a teacher may look at."""
-        if self.masks == "none" and self.dataset == FOLDER:
+        if self.dataset == FOLDER and self.masks == "none" and not (self._copy() / "classes.txt").is_file():
             return UnlabelledImages(self._copy())
         return Subset(self._training_images(seed), vocabulary=self.vocabulary())
 

@@ -19,13 +19,13 @@ from lexiseg.methods.clip_to_seg.teacher import SegmenterTeacher, Teacher, TextS
 from lexiseg.methods.conse import ConSESettings
 from lexiseg.methods.dense_similarity import DenseSimilarity
 from lexiseg.models.checkpoint import fingerprint
-from lexiseg.recipes.dense_similarity import build_dense_similarity
+from lexiseg.recipes.dense_similarity import VALUE_HEAD, build_dense_similarity
 from lexiseg.recipes.mini import build_mini
 
 #: Teachers that are no checkpoints: the made-up one of scenes, and the embedded model.
 SCENE_TEACHER, MINI = "scenes", "mini"
 #: As a teacher mini goes without the names it learnt from masks: a student has masks of its own.
-MINI_OF_NAMES = ConSESettings()
+MINI_OF_NAMES = ConSESettings(head="none")
 
 
 _RANGES = {
@@ -76,7 +76,8 @@ def open_teacher(settings: TeacherSettings) -> Teacher:
             expected="whole synthetic scenes, of which it knows the truth",
             fix="Use it with data.dataset = scenes and without data.crop, or give another teacher.",
         )
-    segmenter = build_mini(MINI_OF_NAMES) if settings.name == MINI else build_dense_similarity(settings.name)
+    is_mini = settings.name == MINI
+    segmenter = build_mini(MINI_OF_NAMES) if is_mini else build_dense_similarity(settings.name, VALUE_HEAD)
     return SegmenterTeacher(
         segmenter,
         fingerprint(segmenter, settings.name, repr(dict(segmenter.method_settings))),
@@ -102,7 +103,7 @@ def open_text_space(settings: TeacherSettings, world: WorldSettings) -> TextSpac
     if settings.name == MINI:
         embed = build_mini(MINI_OF_NAMES).embed_texts
     else:
-        segmenter = build_dense_similarity(settings.name)
+        segmenter = build_dense_similarity(settings.name, VALUE_HEAD)
         assert isinstance(segmenter, DenseSimilarity)
         embed = partial(embed_names, segmenter.text_encoder)
 

@@ -38,6 +38,8 @@ ADDED: dict[str, dict[str, Any]] = {
     "SimFormerSettings": {"matching_classification": None, "multiple_instance": 0.0},
     "PartlyLabelledSource": {"unseen_share": None},
     "LabelledCropSettings": {"position_step": 1, "max_long_side": None},
+    "StudentSettings": {"remembers": False},
+    "GroupViTShape": {"content_start": False},
 }
 
 

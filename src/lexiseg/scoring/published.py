@@ -8,6 +8,7 @@ from typing import Any
 
 from lexiseg.core.errors import UnknownNameError
 from lexiseg.scoring.protocol import Protocol
+from lexiseg.scoring.published_dense import dense_protocols
 
 #: What sources do beyond the common path of inference. A method that does one names it in ``Segmenter.applies``.
 STEPS = {
@@ -16,10 +17,7 @@ STEPS = {
     "group-pixels": "pixels take their group's scores (one-hot assignment)",
     "reduced-megapixel": "images above one megapixel are reduced to 1,000 pixels on the long side, the result enlarged",
     "pamr-threshold": "with PAMR refinement the threshold is 0.4",
-    "query-softmax-50": "softmax over all query names (scale 50), pixels below probability 0.1 are background",
-    "query-softmax-65": "softmax over all query names (scale 65), pixels below probability 0.1 are background",
     "person-clothing": "further names of person (clothing)",
-    "small-classes": "foreground classes of less than 10 % of the predicted foreground are dropped",
     "joined-names": "names without spaces, such as chestofdrawers",
     "joined-names-15": "15 names without spaces",
     "simseg-candidates-10": "candidates: mean plus one standard deviation of the best 10 names, at most 5",
@@ -27,6 +25,23 @@ STEPS = {
     "simseg-masks": "per-class min-max maps, each cut by a dense CRF of its own, dilation and erosion (7 × 7, once);"
     " background where nothing fires",
     "prompts-multi": "the prompt set called multi",
+    "pamr-10": "PAMR refinement, 10 steps, dilations 8 and 16",
+    "region-vote": "every region takes its most frequent label",
+    **{
+        f"head-{head}": f"patches by the head {head}"
+        for head in (
+            "value",
+            "maskclip",
+            "sclip",
+            "clearclip",
+            "kk",
+            "naclip",
+            "scclip",
+            "proxyclip",
+            "trident",
+            "corrclip",
+        )
+    },
 }
 
 _VOC = "PASCAL VOC 2012 val, 1,449 images"
@@ -158,15 +173,6 @@ _TCL_BACKGROUND: dict[str, Any] = {
     "inference": {**_TCL["inference"], "background": "threshold", "threshold": 0.5},
     "steps": ("pamr-threshold",),
 }
-_SCLIP_INFERENCE: dict[str, Any] = {
-    "short_side": 336, "max_long_side": 2048, "keep_aspect": True, "window": 224, "window_stride": 112, "blend": "mean",
-    "prompts": "imagenet80", "synonyms": "max", "refine": "none",
-}  # fmt: skip
-_SCLIP_WORDS = (
-    "sky", "wall", "tree", "wood", "grass", "road", "sea", "river", "mountain", "sands", "desk", "bed",
-    "building", "cloud", "lamp", "door", "window", "wardrobe", "ceiling", "shelf", "curtain", "stair", "floor",
-    "hill", "rail", "fence",
-)  # fmt: skip
 _SIMSEG_INFERENCE: dict[str, Any] = {
     "short_side": 288, "max_long_side": 2048, "keep_aspect": False, "window": None, "prompts": "imagenet80",
     "background": "name", "refine": "crf",
@@ -243,19 +249,6 @@ def _simseg(name: str, candidates: int, **more: Any) -> Protocol:
     )
 
 
-def _sclip(name: str, *steps: str, short_side: int = 336, **more: Any) -> Protocol:
-    inference = {**_SCLIP_INFERENCE, "short_side": short_side}
-    if "background_names" in more:
-        inference["background"] = "name"
-    return Protocol(
-        name=name,
-        source="SCLIP (Wang et al., ECCV 2024), mmsegmentation 1.x",
-        inference=inference,
-        steps=steps,
-        **more,
-    )
-
-
 def _maskclip(name: str, short_side: int, max_long_side: int, **more: Any) -> Protocol:
     return Protocol(
         name=name,
@@ -293,28 +286,18 @@ _PUBLISHED = (
     Protocol(name="tcl-stuff", **_TCL, **_STUFF171),
     Protocol(name="tcl-cityscapes", **_TCL, **_CITY19),
     Protocol(name="tcl-ade", **_TCL, **_ADE150),
-    _sclip("sclip-voc20", "person-clothing", names="sclip", **_VOC20),
-    _sclip(
-        "sclip-voc21",
-        "query-softmax-65",
-        "person-clothing",
-        "small-classes",
-        names="sclip",
-        background_names=_SCLIP_WORDS,
-        **_VOC21,
+    *dense_protocols(
+        {
+            "voc20": _VOC20,
+            "voc21": _VOC21,
+            "context59": _CONTEXT59,
+            "context60": _CONTEXT60,
+            "coco": _OBJECT81,
+            "stuff": _STUFF171,
+            "cityscapes": _CITY19,
+            "ade": _ADE150,
+        }
     ),
-    _sclip("sclip-context59", "person-clothing", names="sclip", **_CONTEXT59),
-    _sclip(
-        "sclip-coco",
-        "query-softmax-50",
-        "person-clothing",
-        "joined-names-15",
-        background_names=_SCLIP_WORDS,
-        **_OBJECT81,
-    ),
-    _sclip("sclip-stuff", short_side=448, **_STUFF171),
-    _sclip("sclip-cityscapes", short_side=560, **_CITY19),
-    _sclip("sclip-ade", "joined-names", **_ADE150),
     _simseg("simseg-voc", 10, **_VOC21),
     _simseg("simseg-context", 30, **_CONTEXT60),
     _simseg("simseg-coco", 10, **_OBJECT81),

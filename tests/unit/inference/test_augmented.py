@@ -19,7 +19,7 @@ def image(height=70, width=52):
 
 def scores_of(model, picked, size):
     """The definition, for one view: logits upsampled to it, squashed, summed, resized to the image."""
-    encoded = model.encode(picked, short_side=size)
+    encoded = model.encode(picked, short_side=size, tiles="off")
     (features,) = encoded.features
     logits = interpolate(features.as_map(), size=encoded.resized_size, mode="bilinear")
     scores = torch.einsum("qk,qyx->kyx", features.proposals.classes[0], logits[0].sigmoid())
@@ -38,5 +38,5 @@ def test_scores_of_several_sizes_and_their_mirror_images_are_added(model):
 def test_one_view_is_what_is_segmented_without_it(model, monkeypatch):
     monkeypatch.setattr("lexiseg.inference.augmented._BAND_NUMEL", 12 * 52 * 9)  # bands of nine rows
     found = augmented_labels(model, image(), model.vocabulary, short_sides=(64,), mirrored=False)
-    expected = model.segment(image(), model.vocabulary, refine="none", short_side=64).label_map
+    expected = model.segment(image(), model.vocabulary, refine="none", short_side=64, tiles="off").label_map
     assert (found == expected).mean() > 0.999

@@ -80,7 +80,7 @@ def test_ten_thousand_words_are_scored_in_chunks_and_equal_the_unchunked_answer(
 
 
 def test_chunks_never_split_the_names_of_a_class():
-    slices = list(predict._chunks([1, 3, 1, 2, 5, 1], 4))
+    slices = list(predict.chunks([1, 3, 1, 2, 5, 1], 4))
     assert slices == [
         (slice(0, 2), slice(0, 4)),
         (slice(2, 4), slice(4, 7)),
@@ -163,7 +163,9 @@ def test_unusable_settings_are_explained(changes, part):
 def test_unknown_choice_is_explained_where_no_type_checker_runs():
     settings = InferenceSettings()
     object.__setattr__(settings, "background", "sometimes")
-    with pytest.raises(InputError, match="background = 'sometimes'; expected one of: none, name, threshold"):
+    with pytest.raises(
+        InputError, match="background = 'sometimes'; expected one of: none, name, words, threshold"
+    ):
         settings.__post_init__()
 
 

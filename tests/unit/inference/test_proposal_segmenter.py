@@ -77,7 +77,7 @@ def images(height, width):
 
 def plain(model, image, labels, size):
     """The definition: upsample logits to what the network saw, squash, sum, upsample to the image, compare."""
-    encoded = model.encode(image)
+    encoded = model.encode(image, tiles="off")
     (features,) = encoded.features
     logits = interpolate(features.as_map(), size=encoded.resized_size, mode="bilinear")
     scores = torch.einsum("qk,qyx->kyx", features.proposals.classes[0], logits[0].sigmoid())
@@ -89,7 +89,7 @@ def plain(model, image, labels, size):
 def test_logits_are_upsampled_before_they_are_squashed_and_summed(model, size):
     image = images(*size)
     expected = plain(model, image, [0, 1, 2, 3], size)
-    found = model.segment(image)
+    found = model.segment(image, tiles="off")
     best = expected.amax(dim=0)
     # ties are broken by rounding: compare what the chosen class scores
     chosen = expected.gather(0, torch.from_numpy(found.label_map.astype(np.int64))[None])[0]
@@ -104,7 +104,7 @@ def test_logits_are_upsampled_before_they_are_squashed_and_summed(model, size):
 def test_bands_and_chunks_of_classes_change_nothing(model, monkeypatch):
     """Little working memory means several bands of rows and a class at a time."""
     image = images(70, 64)
-    whole = model.segment(image)
+    whole = model.segment(image, tiles="off")
     held = []
     upsample = type(model).upsample.fget(model)
 
@@ -114,11 +114,11 @@ def test_bands_and_chunks_of_classes_change_nothing(model, monkeypatch):
         return found
 
     monkeypatch.setattr(Drawn, "upsample", property(lambda _: noting))
-    monkeypatch.setattr("lexiseg.inference.predict._names_per_chunk", lambda *_: 1)
+    monkeypatch.setattr("lexiseg.inference.predict.names_per_chunk", lambda *_: 1)
     monkeypatch.setattr(
         "lexiseg.inference.predict._row_bands", lambda *_: ((y, y + 7) for y in range(0, 70, 7))
     )
-    parts = model.segment(image)
+    parts = model.segment(image, tiles="off")
     np.testing.assert_array_equal(parts.label_map, whole.label_map)
     np.testing.assert_allclose(parts.score_map, whole.score_map, atol=1e-6)
     assert len(held) == 4 * 10

@@ -15,7 +15,7 @@ from lexiseg.data.images import load_image
 from lexiseg.methods.dense_similarity import DenseSimilarity
 from lexiseg.models.clip import ClipImageEncoder, ClipTextEncoder
 from lexiseg.models.siglip import SiglipImageEncoder
-from lexiseg.recipes.dense_similarity import build_dense_similarity
+from lexiseg.recipes.dense_similarity import VALUE_HEAD, build_dense_similarity
 from lexiseg.runs.classification import ProbeSettings, classify_folders
 from lexiseg.scoring.image_text import as_image_text_model, embed_pairs
 from tiny_checkpoints import as_hub_cache, change_json, save_tiny_clip, save_tiny_siglip, save_tiny_siglip2
@@ -33,7 +33,7 @@ def test_every_kind_of_checkpoint_segments_a_image(kind, tmp_path, monkeypatch):
     monkeypatch.setenv("LEXISEG_CACHE", str(tmp_path / "cache"))
     save, encoder, prompts = KINDS[kind]
     save(tmp_path / kind)
-    model = build_dense_similarity(str(tmp_path / kind))
+    model = build_dense_similarity(str(tmp_path / kind), VALUE_HEAD)
     assert isinstance(model, DenseSimilarity)
     assert isinstance(model.image_encoder, encoder)
     assert model.name == str(tmp_path / kind)

@@ -306,6 +306,7 @@ def weak_shot_data(
                 masked_labels.vocabulary.names[label] for label in sorted(masked_labels.unseen)
             ],
         },
+        files=masked_labels.files(),
     )
 
 

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -175,6 +176,10 @@ class MaskedLabels(LabelledDataset):
 
         with ThreadPoolExecutor(os.cpu_count()) as threads:
             self.known: Sequence[ImageLabels] = tuple(threads.map(read, range(len(dataset))))
+
+    def image_path(self, index: int) -> Path | None:
+        """Return the file of one image."""
+        return self.dataset.image_path(index)
 
     def __getitem__(self, index: int) -> Sample:
         """Read one sample: masks of seen classes, tags of what has no mask."""

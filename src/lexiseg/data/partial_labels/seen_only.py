@@ -4,6 +4,7 @@ What inductive zero-shot training may see: no pixel, no tag and no name of an un
 """
 
 import hashlib
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -74,6 +75,10 @@ class SeenOnly:
             DatasetError: It shows masks of unseen classes, and they are to be refused.
         """
         return self._shown(self._dataset[index])
+
+    def files(self) -> list[Path]:
+        """List the image files, as far as images are in files."""
+        return self._dataset.files()
 
     def read_truth(self, index: int) -> tuple[Sample, UInt16[np.ndarray, "H W"] | None]:
         """Read one sample, and beside it the data set's own label map."""

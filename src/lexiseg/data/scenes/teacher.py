@@ -13,21 +13,11 @@ import numpy as np
 from jaxtyping import Float32, Float64, UInt16
 
 from lexiseg.core.errors import InputError
-from lexiseg.core.setting_ranges import Range, check_ranges
+from lexiseg.core.setting_ranges import WIDTH, Range, check_ranges
 from lexiseg.data.labelled_dataset import LabelledDataset
 from lexiseg.data.scenes.settings import WorldSettings
 from lexiseg.data.scenes.world import world_of
 from lexiseg.data.teacher_features import TeacherFeatures
-
-_RANGES = {
-    "width": Range(least=1, most=1_000_000),
-    "patch": Range(least=1, most=1_000_000),
-    "likeness": Range(least=0, most=0.999),
-    "noise": Range(least=0, most=1e6),
-    "region_noise": Range(least=0, most=1e6),
-    "image_noise": Range(least=0, most=1e6),
-    "seed": Range(least=0),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +45,7 @@ class SceneTeacherSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_ranges(self, _RANGES, method="the teacher of scenes")
+        check_ranges(self, {"width": WIDTH, "seed": Range(least=0)}, method="the teacher of scenes")
         lengths = (self.noise, self.region_noise, self.image_noise)
         if self.patch < 1 or min(lengths) < 0 or not 0 <= self.likeness < 1:
             raise InputError(

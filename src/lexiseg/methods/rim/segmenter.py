@@ -80,6 +80,7 @@ class RIM(Segmenter):
     """
 
     name = "rim"
+    has_probabilities = False
 
     def __init__(
         self,

@@ -63,6 +63,7 @@ class SimSeg(Segmenter, ContrastiveTrainable):
     """
 
     name = "simseg"
+    has_probabilities = False
 
     def __init__(
         self,
@@ -180,6 +181,7 @@ class SimSeg(Segmenter, ContrastiveTrainable):
         Raises:
             InputError: ``refine`` is ``guided``.
         """
+        super().refuse_settings(settings)
         if settings.refine == "guided":
             raise InputError(
                 doing="cutting SimSeg's maps into masks",

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from lexiseg.core.errors import InputError
-from lexiseg.core.setting_ranges import Range, check_ranges
+from lexiseg.core.setting_ranges import COUNT, WIDTH, Range, check_ranges
 
 Pooling = Literal["topk", "mean", "cls"]
 Padding = Literal["plain", "masked"]
@@ -33,13 +33,8 @@ class PoolingSettings:
     def __post_init__(self) -> None:
         for name in ("image_topk", "text_topk"):
             value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            if not isinstance(value, int) or isinstance(value, bool) or not COUNT.holds(value):
                 raise _unusable(name, value, "a whole number above 0")
-
-
-_MASK_RANGES = {
-    "num_std": Range(least=-1000, most=1000),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,23 +59,24 @@ class MaskSettings:
     erosions: int = 1
 
     def __post_init__(self) -> None:
-        check_ranges(self, _MASK_RANGES, method="SimSeg's masks")
         for name, least in _LEAST.items():
             value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise _unusable(name, value, f"a whole number from {least} up")
+            most = _MOST.get(name, COUNT.most)
+            if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+                raise _unusable(name, value, f"a whole number from {least} to {most:,}")
         if self.closing % 2 == 0:
             raise _unusable("closing", self.closing, "an odd number of pixels")
 
 
+#: More changes nothing, but takes for ever.
+_MOST = {"closing": 1025, "dilations": 1000, "erosions": 1000}
 _LEAST = {"threshold_top_k": 2, "max_classes": 1, "closing": 1, "dilations": 0, "erosions": 0}
 
 
+_TEMPERATURE = Range(least=0, most=1000, above=True)
 _RANGES = {
-    "embedding_dim": Range(least=1, most=1_000_000),
-    "initial_temperature": Range(least=0, most=1e6, above=True),
-    "lowest_temperature": Range(least=0, most=1e6, above=True),
-    "highest_temperature": Range(least=0, most=1e6, above=True),
+    "embedding_dim": WIDTH,
+    **dict.fromkeys(("initial_temperature", "lowest_temperature", "highest_temperature"), _TEMPERATURE),
 }
 
 
@@ -110,6 +106,11 @@ class SimSegSettings:
 
     def __post_init__(self) -> None:
         check_ranges(self, _RANGES, method="SimSeg")
+        if not self.lowest_temperature <= self.initial_temperature <= self.highest_temperature:
+            found = f"{self.lowest_temperature:g} to {self.highest_temperature:g}"
+            raise _unusable(
+                "lowest_temperature to highest_temperature", found, "a range that holds initial_temperature"
+            )
 
 
 def _unusable(name: str, value: object, expected: str) -> InputError:

@@ -25,6 +25,9 @@ ABLATIONS: dict[str, tuple[str, str]] = {
     "clip-to-seg/bank": ("clip_to_seg:bank", "the bank of negatives, with few and many images a step"),
     "clip-to-seg/gamma": ("clip_to_seg:gamma", "what is taken from the scores of seen classes at test"),
     "clip-to-seg/clothing": ("clip_to_seg:clothing", "photographs of dressed people, five garments only named; needs --data"),
+    "cocu/models": ("cocu:models", "GroupViT and the modules of CoCu one by one, by a made and by a learnt teacher (Table 2)"),
+    "cocu/neighbours": ("cocu:neighbours", "8, 16 and 32 neighbours (Table 3)"),
+    "cocu/sampling": ("cocu:sampling", "the best three, softmax or clusters; maps of a word and its synonym"),
 }  # fmt: skip
 
 

@@ -1,0 +1,96 @@
+"""Heads of a vision transformer's last block that give every patch a vector in the space of texts, without training.
+
+``value``: the patch's own value, no residual, no MLP (a reduction of MaskCLIP). ``maskclip``: the same with residual and
+MLP kept (Zhou, Loy, Dai, "Extract Free Dense Labels from CLIP", ECCV 2022). ``sclip``, ``clearclip``, ``kk``, ``naclip``:
+``ops.self_attention``. ``scclip``: Bai et al., "Self-Calibrated CLIP for Training-Free Open-Vocabulary Segmentation", 2024:
+outlier tokens repaired, similarity of middle blocks, two passes.
+
+Differences from the papers' public code: position tables are resized to the exact grid by the encoder; a patch of
+``scclip`` always keeps itself where nothing is above the mean; and the blocks that ``scclip`` names for 12 are taken at
+the same relative depth of other networks.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from lexiseg.core.block_states import BlockStates
+from lexiseg.ops.outlier_tokens import find_outliers, outlier_scores, repair_tokens
+from lexiseg.ops.self_attention import RULES, aggregate_alike, centred_attention, key_attention, mixed_values
+
+#: Heads whose last block keeps its residual and its MLP; the others are reduced to the output projection.
+KEPT = ("maskclip", "sclip")
+
+#: What ``--set head`` takes for one network alone.
+HEADS = ("value", "maskclip", "sclip", "clearclip", "kk", "naclip", "scclip")
+
+_LEAST_ALIKE = 0.4
+_CENTRED_FACTOR = 3.0
+_CLASS_TOKEN_WEIGHT = 0.3
+
+
+@dataclass(frozen=True, kw_only=True)
+class _SelfCalibratedBlocks:
+    """Which blocks ``scclip`` reads, counted from 1: for 12 blocks 9, 4 and 4 to 10; the input of a single block."""
+
+    before: int
+    after: int
+    second_pass: range
+
+    @classmethod
+    def of(cls, num_blocks: int) -> "_SelfCalibratedBlocks":
+        """Scale the paper's numbers to a network of other depth."""
+        last = num_blocks - 1
+        before, first, final = (min(last, max(1, round(each * num_blocks / 12))) for each in (9, 4, 10))
+        return cls(before=before, after=first, second_pass=range(first, final + 1))
+
+
+def dense_tokens(opened: BlockStates, head: str) -> Float[Tensor, "B N E"]:
+    """Compute patch tokens in the space of texts, not normalised.
+
+    Args:
+        opened: The batch up to the last block.
+        head: One of ``HEADS``.
+    """
+    block = opened.block
+    if head == "scclip":
+        return _self_calibrated(opened)
+    states = opened.last
+    if head in ("value", "maskclip"):
+        attended = block.values(states)
+    else:
+        more = {"grid": opened.grid} if head == "naclip" else {}
+        attended = RULES[head](*block.queries_keys_values(states), scale=block.scale, **more)
+    attended = attended[:, :, 1:]
+    tokens = block.complete(states[:, 1:], attended) if head in KEPT else block.output(attended)
+    return block.project(tokens)
+
+
+def _self_calibrated(opened: BlockStates) -> Float[Tensor, "B N E"]:
+    blocks = _SelfCalibratedBlocks.of(opened.num_blocks)
+    last, grid = opened.last, opened.grid
+    outliers = find_outliers(outlier_scores(last[:, 1:]))
+    before = repair_tokens(opened.states[blocks.before][:, 1:], outliers, grid)
+    similarity = _cosines(before)
+    after = _cosines(opened.states[blocks.after][:, 1:])
+    repaired = repair_tokens(last[:, 1:], outliers, grid)
+    repaired = aggregate_alike(repaired, similarity, least=_LEAST_ALIKE)
+    summed = torch.stack([opened.states[b] for b in blocks.second_pass]).sum(dim=0)
+    weights = centred_attention(similarity, factor=_CENTRED_FACTOR)
+    total = None
+    for patches, class_token in ((repaired, last[:, :1]), (summed[:, 1:], summed[:, :1])):
+        query, key, value = opened.block.queries_keys_values(patches)
+        attended = mixed_values(weights, value) + key_attention(query, key, value, scale=opened.block.scale)
+        tokens = opened.block.output(attended / 2) + _CLASS_TOKEN_WEIGHT * class_token
+        tokens = aggregate_alike(tokens, after, least=_LEAST_ALIKE)
+        total = tokens if total is None else total + tokens
+    assert total is not None
+    return opened.block.project(total)
+
+
+def _cosines(tokens: Float[Tensor, "B N W"]) -> Float[Tensor, "B N N"]:
+    rows = normalize(tokens, dim=2)
+    return rows @ rows.transpose(1, 2)
