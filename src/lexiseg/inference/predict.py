@@ -427,10 +427,11 @@ def in_float32(features: PatchFeatures) -> PatchFeatures:
     segments = features.segments
     if segments is not None:
         segments = Segments(shares=segments.shares.float(), embeddings=segments.embeddings.float())
-    token = features.global_token
+    token, proposals = features.global_token, features.proposals
     return replace(
         features,
         tokens=features.tokens.float(),
+        proposals=None if proposals is None else Proposals(classes=proposals.classes.float()),
         global_token=None if token is None else token.float(),
         segments=segments,
     )

@@ -149,11 +149,12 @@ class PartlyLabelledSource(ABC):
         Raises:
             DatasetError: Something must be mended; the message has the first of it.
         """
-        report = check_folder(self._copy())
-        for finding in report.findings:
+        # Which images two lists may share is decided by ``_without_scored``, for the lists that are used.
+        found = [finding for finding in check_folder(self._copy()).findings if finding.split != "train"]
+        for finding in found:
             if finding.level == "warning":
                 warnings.warn(finding.what, stacklevel=3)
-        errors = [finding for finding in report.findings if finding.level == "error"]
+        errors = [finding for finding in found if finding.level == "error"]
         if errors:
             more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
             raise DatasetError(

@@ -19,7 +19,8 @@ def published_answer(folder, images):
     import transformers
 
     kind = folder.name
-    model = getattr(transformers, TYPES[kind][1]).from_pretrained(folder).eval()
+    told = {"is_training": False} if kind == "oneformer" else {}
+    model = getattr(transformers, TYPES[kind][1]).from_pretrained(folder, **told).eval()
     told = {}
     if kind == "oneformer":
         tokens = transformers.CLIPTokenizer.from_pretrained(folder)(

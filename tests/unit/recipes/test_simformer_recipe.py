@@ -424,7 +424,7 @@ def test_a_folder_without_one_mask_and_an_empty_line_of_tags_say_so(tmp_path: Pa
     with pytest.warns(UserWarning, match="none of the 5 images of .* has a mask"):
         recipe.data.masked_labels(0)
     (tmp_path / "data" / "tags.tsv").write_text("p0\tsky\np1\t\np2\tcat\np3\tcat\np4\tcat\n")
-    with pytest.raises(DatasetError, match="no masks, and a line of tags that names no class"):
+    with pytest.raises(DatasetError, match="neither masks nor tags: its line of tags names no class"):
         recipe.data.masked_labels(0)
 
 

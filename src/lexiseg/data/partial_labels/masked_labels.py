@@ -64,7 +64,10 @@ def image_labels(
         if tags is not None and not tags:
             fix = "Name its classes behind the tab, add a label file, or leave the image out."
             raise _error(
-                sample, "no masks, and a line of tags that names no class", "one of them for every image", fix
+                sample,
+                "neither masks nor tags: its line of tags names no class",
+                "one of them for every image",
+                fix,
             )
         if not tags:
             fix = "Add a line to tags.tsv, add a label file, or leave the image out."
