@@ -10,6 +10,8 @@ from typing import Any
 
 #: Levels of lists and objects; no format that is read here has more than a few.
 MAX_DEPTH = 64
+#: Of a whole number.
+MAX_DIGITS = 40
 #: Of a file, unless its reader knows of larger ones.
 MAX_BYTES = 64 << 20
 _LEAST_INT, _MOST_INT = -(1 << 63), (1 << 64) - 1
@@ -26,11 +28,14 @@ class RefusedJsonError(JsonError):
 def decode_json(text: str | bytes) -> Any:
     """Read JSON as plain values; NaN and Infinity, which Python writes, are numbers.
 
+    A whole number of more than 64 bits becomes a float, as in most languages: tokenizers of the hub have 10³⁰ for
+    "no limit", and nothing that counts or indexes takes a float.
+
     Args:
         text: The text, or its bytes in UTF-8.
 
     Raises:
-        JsonError: It is not JSON, a key stands twice in an object, a whole number has more than 64 bits, or it is
+        JsonError: It is not JSON, a key stands twice in an object, a whole number has more than ``MAX_DIGITS`` digits, or it is
             nested more than ``MAX_DEPTH`` deep.
     """
     try:
@@ -76,11 +81,11 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return content
 
 
-def _whole_number(digits: str) -> int:
-    value = int(digits) if len(digits) <= 20 else _MOST_INT + 1
-    if not _LEAST_INT <= value <= _MOST_INT:
-        raise RefusedJsonError(f"a whole number of more than 64 bits ({digits[:30]}…)")
-    return value
+def _whole_number(digits: str) -> int | float:
+    if len(digits) > MAX_DIGITS:
+        raise RefusedJsonError(f"a whole number of more than {MAX_DIGITS} digits ({digits[:30]}…)")
+    value = int(digits)
+    return value if _LEAST_INT <= value <= _MOST_INT else float(value)
 
 
 def _refuse_deep(content: Any) -> None:

@@ -108,6 +108,24 @@ class AbsentScores:
             return None
 
 
+def refuse_unmeasured(model: "Segmenter", settings: InferenceSettings) -> None:
+    """Refuse to label what is none of the words where nothing tells it, before anything is encoded.
+
+    Raises:
+        InputError: Scores of absent words were not measured for the model with these settings.
+    """
+    measured = model.absent_scores
+    if settings.none_of_these != "label" or model.tells_unknown:
+        return
+    if measured is None or not measured.fits(model, settings):
+        raise InputError(
+            doing=f"labelling what is none of the words with {model.name}",
+            found="a model whose scores of absent words were not measured with these settings",
+            expected="that measure: without it no score says that a word is not there",
+            fix=f"Run: lexiseg calibrate {model.name} --none PHOTOS; or leave out --unknown.",
+        )
+
+
 def judge(
     model: "Segmenter", decision: Decision, num_words: int, settings: InferenceSettings, *, is_tiled: bool
 ) -> tuple[float | None, Bool[np.ndarray, "H W"] | None]:
@@ -121,21 +139,11 @@ def judge(
         num_words: How many classes competed.
         settings: Of this image.
         is_tiled: Whether the image was seen in another way than those that were measured.
-
-    Raises:
-        InputError: Such pixels are to be labelled, and nothing tells them.
     """
     if settings.none_of_these == "off":
         return None, None
     measured = model.absent_scores
     if measured is None or is_tiled or not measured.fits(model, settings):
-        if settings.none_of_these == "label" and decision.unknown is None and not is_tiled:
-            raise InputError(
-                doing=f"labelling what is none of the words with {model.name}",
-                found="a model whose scores of absent words were not measured with these settings",
-                expected="that measure: without it no score says that a word is not there",
-                fix=f"Run: lexiseg calibrate {model.name} --none PHOTOS; or leave out --unknown.",
-            )
         return None, decision.unknown
     chance = measured.image_chance(decision.scores, num_words)
     # Single pixels score low where a word is there, too: they are pointed out where the whole image is doubtful.

@@ -29,7 +29,7 @@ from lexiseg.inference.class_names import (
     with_background,
 )
 from lexiseg.inference.decision import Decision, Redecision
-from lexiseg.inference.none_of_these import AbsentScores
+from lexiseg.inference.none_of_these import AbsentScores, refuse_unmeasured
 from lexiseg.inference.predict import (
     ENCODE_BATCH,
     EncodedImage,
@@ -67,6 +67,7 @@ class Segmenter(nn.Module, ABC):
         vocabulary: The classes of a model that has a fixed list of them; None for one that takes any words.
         trained_on: The files it was trained on; None where that is not known.
         absent_scores: What words score that are not there; None where that was not measured.
+        tells_unknown: The method itself points out pixels that resemble nothing it knows.
         notice: A sentence a person must know before trusting results, or None.
         method_settings: Settings of the method itself and fingerprints of its weights, for the
             record that goes with every result.
@@ -81,6 +82,7 @@ class Segmenter(nn.Module, ABC):
     vocabulary: Vocabulary | None = None
     trained_on: TrainedOn | None = None
     absent_scores: AbsentScores | None = None
+    tells_unknown: bool = False
     notice: str | None = None
     method_settings: Mapping[str, Any] = MappingProxyType({})
     dtype: torch.dtype = torch.float32
@@ -203,6 +205,7 @@ class Segmenter(nn.Module, ABC):
                 no effect or comes too late for an encoded image, or an image was encoded by another model.
         """
         settings = self._settings(changes)
+        refuse_unmeasured(self, settings)
         if batch_size < 1:
             raise InputError(
                 doing="segmenting images",
@@ -307,8 +310,9 @@ class Segmenter(nn.Module, ABC):
             return Decision(
                 labels=labels[best.labels],
                 scores=best.best,
+                # Of a tiled image, what decided is finer than any one grid.
                 grid_scores=None
-                if own is not None
+                if own is not None or encoded.tiling is not None
                 else lambda: grid_scores(encoded, self.class_scores, embeddings, counts, **how),
             )
         winners = np.flatnonzero(np.bincount(best.labels.ravel())).tolist()
@@ -348,8 +352,9 @@ class Segmenter(nn.Module, ABC):
         """
         if settings.is_by_probability or settings.min_area_share is not None:
             return frozenset()  # kept scores are of the best few names, and of classes that were left out
-        if settings.background in ("name", "words") and not self.independent_classes:
-            return frozenset()
+        competes = settings.background in ("name", "words")
+        if competes and (not self.independent_classes or settings.tiles != "off"):
+            return frozenset()  # of a tiled image, the decision itself is kept
         if settings.refine == "none" or settings.background == "threshold":
             return frozenset({"threshold", "drop_background"})
         return frozenset()

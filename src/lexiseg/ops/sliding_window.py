@@ -81,14 +81,14 @@ def even_weights(placed: Sequence[Window], size: tuple[int, int]) -> tuple[Windo
 
 
 def stitch_band(
-    scores: Sequence[Float[Tensor, "K h w"]],
+    scores: Sequence[Float[Tensor, "K _ _"]],
     placed: Sequence[Window],
     size: tuple[int, int],
     rows: tuple[int, int],
     *,
     blend: Blend = "mean",
     weights: Sequence[WindowWeights] = (),
-) -> Float[Tensor, "K rows W"]:
+) -> Float[Tensor, "K _ _"]:
     """Blend the class scores of overlapping windows for some rows of the image.
 
     Each window's scores are resized bilinearly to the window's pixels, then averaged wherever

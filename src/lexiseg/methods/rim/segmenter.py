@@ -120,6 +120,7 @@ class RIM(Segmenter):
             class_key(word): row for row, name in enumerate(bank.names) for word in bank.synonyms(name)
         }
         self._row_of = {**further, **{class_key(name): row for row, name in enumerate(bank.names)}}
+        self.tells_unknown = self.method.unknown != "off"
         #: A region whose largest cosine with all references is below this resembles none of them.
         self.near_from = (
             _NEVER if self.method.unknown == "off" else bank.nearness_quantile(self.method.unknown_share)
