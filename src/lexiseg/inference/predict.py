@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int32, UInt8
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
@@ -33,7 +33,7 @@ ENCODE_BATCH = 8
 #: Rows of stitched windows worked on at once, at least.
 MIN_BAND_ROWS = 64
 
-Encode = Callable[[Float[Tensor, "B 3 H W"]], PatchFeatures]
+Encode = Callable[..., PatchFeatures]
 Score = Callable[[PatchFeatures, Float[Tensor, "S D"]], Float[Tensor, "B S h w"]]
 
 
@@ -49,6 +49,8 @@ class EncodedImage:
         settings: What it was encoded with.
         model: Name of the model whose features these are.
         source: File the image came from, if any.
+        regions: Regions that the image was cut into before it was encoded, at its own size, 0 for none; None where the
+            method needs none.
     """
 
     image: UInt8[np.ndarray, "H W 3"] = field(repr=False)
@@ -58,6 +60,7 @@ class EncodedImage:
     settings: InferenceSettings
     model: str
     source: Path | None = None
+    regions: Int32[np.ndarray, "H W"] | None = field(default=None, repr=False)
 
 
 @torch.inference_mode()
@@ -70,8 +73,13 @@ def encode_images(
     stride: int,
     settings: InferenceSettings,
     device: torch.device,
+    regions: Sequence[Int32[np.ndarray, "_ _"]] | None = None,
 ) -> list[EncodedImage]:
-    """Resize, cut into windows and encode images; crops of equal size share a batch."""
+    """Resize, cut into windows and encode images; crops of equal size share a batch.
+
+    Where there are ``regions``, one map an image at its own size, they are resized (nearest) and cut as the images
+    are, and ``encode`` gets those of its crops as a second argument, ``B H W``.
+    """
     plans = []
     for image in images:
         size = fitted_size(
@@ -82,8 +90,14 @@ def encode_images(
             multiple_of=stride,
         )
         plans.append((resize_image(image, size), _layout(size, stride, settings)))
+    seen_regions = None
+    if regions is not None:
+        seen_regions = [
+            _resize_regions(each, (pixels.shape[1], pixels.shape[2]))
+            for each, (pixels, _) in zip(regions, plans, strict=True)
+        ]
     crops = [
-        (pixels[:, w.top : w.top + w.height, w.left : w.left + w.width], index)
+        (pixels[:, w.top : w.top + w.height, w.left : w.left + w.width], index, w)
         for index, (pixels, layout) in enumerate(plans)
         for w in layout
     ]
@@ -91,8 +105,15 @@ def encode_images(
     crops.sort(key=lambda crop: crop[0].shape)  # keeps the order of one image's windows: they are alike
     for _, same_size in groupby(crops, key=lambda crop: crop[0].shape):
         for batch in _batches(list(same_size), ENCODE_BATCH):
-            encoded = encode(torch.stack([pixels for pixels, _ in batch]).to(device))
-            for (_, index), single in zip(batch, _unbatched(encoded), strict=True):
+            more = []
+            if seen_regions is not None:
+                cuts = [
+                    seen_regions[index][w.top : w.top + w.height, w.left : w.left + w.width]
+                    for _, index, w in batch
+                ]
+                more.append(torch.stack(cuts).to(device))
+            encoded = encode(torch.stack([pixels for pixels, _, _ in batch]).to(device), *more)
+            for (_, index, _), single in zip(batch, _unbatched(encoded), strict=True):
                 features[index].append(single)
     return [
         EncodedImage(
@@ -103,8 +124,11 @@ def encode_images(
             settings=settings,
             model=model,
             source=source,
+            regions=None if regions is None else regions[number],
         )
-        for image, source, (pixels, layout), found in zip(images, sources, plans, features, strict=True)
+        for number, (image, source, (pixels, layout), found) in enumerate(
+            zip(images, sources, plans, features, strict=True)
+        )
     ]
 
 
@@ -256,7 +280,18 @@ def _row_bands(
         yield top, min(top + step, height)
 
 
-def _batches(crops: list[tuple[Tensor, int]], size: int) -> Iterator[list[tuple[Tensor, int]]]:
+def _resize_regions(regions: Int32[np.ndarray, "_ _"], size: tuple[int, int]) -> Int32[Tensor, "_ _"]:
+    """Take the region under the centre of every pixel of the new size."""
+    rows, columns = (
+        ((np.arange(new) + 0.5) * old / new).astype(np.int64)
+        for new, old in zip(size, regions.shape, strict=True)
+    )
+    return torch.from_numpy(regions[rows[:, None], columns[None]])
+
+
+def _batches(
+    crops: list[tuple[Tensor, int, Window]], size: int
+) -> Iterator[list[tuple[Tensor, int, Window]]]:
     for start in range(0, len(crops), size):
         yield crops[start : start + size]
 

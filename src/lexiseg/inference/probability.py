@@ -134,7 +134,9 @@ def _compete(
         else:
             places = torch.where(values > best, index, places)
             best = torch.maximum(values, best)
-    assert best is not None and places is not None and total is not None
+    assert best is not None, "there is at least one class"
+    assert places is not None
+    assert total is not None
     found = _Best(places=places.cpu().numpy().astype(np.uint16), scores=best.float().cpu().numpy())
     return found, total.float().cpu().numpy()
 

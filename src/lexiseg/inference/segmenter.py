@@ -10,7 +10,7 @@ from typing import Any, cast, overload
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int32, UInt8
 from torch import Tensor, nn
 
 from lexiseg.core.errors import InputError
@@ -94,6 +94,17 @@ class Segmenter(nn.Module, ABC):
         self, features: PatchFeatures, embeddings: Float[Tensor, "S D"]
     ) -> Float[Tensor, "B S h w"]:
         """Score every name at every patch; higher wins; the scale is the method's own."""
+
+    def propose_regions(self, image: UInt8[np.ndarray, "H W 3"]) -> Int32[np.ndarray, "H W"] | None:
+        """Cut an image into regions before it is encoded, 0 for pixels of none; None for a method that needs none.
+
+        Where there are regions, ``encode_images`` gets those of its images as a second argument, ``B H W``.
+        """
+        return None
+
+    def finish_encoding(self, encoded: EncodedImage) -> EncodedImage:
+        """Do what needs all windows of an image together; nothing, unless a method says otherwise."""
+        return encoded
 
     def check_vocabulary(self, vocabulary: Vocabulary) -> None:
         """Refuse classes the method cannot label with; any will do unless a method says otherwise.
@@ -322,15 +333,19 @@ class Segmenter(nn.Module, ABC):
         return json.loads(json.dumps(facts))  # plain values, equal to what is read back from a file
 
     def _encode(self, images: Sequence[ImageSource], settings: InferenceSettings) -> list[EncodedImage]:
-        return encode_images(
+        loaded = [load_image(image) for image in images]
+        regions = [found for image in loaded if (found := self.propose_regions(image)) is not None]
+        encoded = encode_images(
             self.encode_images,
-            [load_image(image) for image in images],
+            loaded,
             [Path(image) if isinstance(image, str | Path) else None for image in images],
             model=self.name,
             stride=self.stride,
             settings=settings,
             device=next(iter(self.parameters()), torch.empty(0)).device,
+            regions=regions or None,
         )
+        return [self.finish_encoding(each) for each in encoded]
 
     def _refuse_encoded_otherwise(self, encoded: EncodedImage, changes: Mapping[str, Any]) -> None:
         if encoded.model != self.name:

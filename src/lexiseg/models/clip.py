@@ -23,7 +23,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from lexiseg.core.block_states import BlockStates, LastBlock
 from lexiseg.core.features import PatchFeatures
-from lexiseg.core.interfaces import ImageEncoder, TextEncoder
+from lexiseg.core.interfaces import OpenImageEncoder, TextEncoder
 from lexiseg.models.checkpoint import build_model, fingerprint, read_config, transformers_class
 from lexiseg.models.pixel_normalisation import PixelNormalisation, load_normalisation
 from lexiseg.models.published_names import published_names
@@ -103,7 +103,7 @@ class ClipLastBlock(LastBlock):
         return copies
 
 
-class ClipImageEncoder(ImageEncoder):
+class ClipImageEncoder(OpenImageEncoder):
     """CLIP's vision transformer: one token a patch, in the space of the text embeddings.
 
     Neither the tokens nor the global token is normalised. The global token is transformers' own
@@ -144,8 +144,12 @@ class ClipImageEncoder(ImageEncoder):
         states = [hidden]
         for layer in self.vision.encoder.layers[:-1]:
             states.append(layer(states[-1], None))
-        block = ClipLastBlock(self.vision, self.projection)
-        return BlockStates(states=tuple(states), grid=grid, stride=self.stride, block=block)
+        return BlockStates(states=tuple(states), grid=grid, stride=self.stride, block=self.last_block)
+
+    @property
+    def last_block(self) -> ClipLastBlock:
+        """Return the last block and what follows it."""
+        return ClipLastBlock(self.vision, self.projection)
 
     def global_token(self, opened: BlockStates) -> Float[Tensor, "B E"]:
         """Embed the whole image: only the class token goes through the last block."""
