@@ -299,7 +299,7 @@ def _batches(
 def _unbatched(features: PatchFeatures) -> Iterator[PatchFeatures]:
     for index in range(features.tokens.shape[0]):
         one = slice(index, index + 1)
-        token, segments = features.global_token, features.segments
+        token, segments, levels = features.global_token, features.segments, features.levels
         yield PatchFeatures(
             tokens=features.tokens[one],
             grid=features.grid,
@@ -308,4 +308,5 @@ def _unbatched(features: PatchFeatures) -> Iterator[PatchFeatures]:
             segments=None
             if segments is None
             else Segments(shares=segments.shares[one], embeddings=segments.embeddings[one]),
+            levels=None if levels is None else tuple(level[one] for level in levels),
         )

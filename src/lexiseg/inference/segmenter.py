@@ -255,10 +255,15 @@ class Segmenter(nn.Module, ABC):
         labels = np.asarray(class_names.labels, np.uint16)
         best = best_classes(encoded, self.class_scores, embeddings, counts, **how)
         if settings.refine == "none" or len(counts) == 1:
+            keeps_grid = (
+                settings.window is None
+            )  # windows are blended at the image that was seen, not on a grid
             return Decision(
                 labels=labels[best.labels],
                 scores=best.best,
-                grid_scores=lambda: grid_scores(encoded, self.class_scores, embeddings, counts, **how),
+                grid_scores=(lambda: grid_scores(encoded, self.class_scores, embeddings, counts, **how))
+                if keeps_grid
+                else None,
             )
         winners = np.flatnonzero(np.bincount(best.labels.ravel())).tolist()
         scores = grid_scores(encoded, self.class_scores, embeddings, counts, winners, **how)
@@ -291,15 +296,16 @@ class Segmenter(nn.Module, ABC):
         """Return what may be decided again from the scores that a run with these settings keeps.
 
         A method that overrides ``decide`` states here where its kept scores decide alike. Scores on the
-        encoder's grid do so as they are; borders that were moved to edges are kept as they came out,
-        which says nothing of a background that competed. Where scores depend on what else is asked for,
+        encoder's grid do so as they are; what windows blended, and borders that were moved to edges, are kept as they came
+        out, which says nothing of a background that competed. Where scores depend on what else is asked for,
         nothing is known of a run without the background.
         """
         if settings.is_by_probability or settings.min_area_share is not None:
             return frozenset()  # kept scores are of the best few names, and of classes that were left out
         if settings.background in ("name", "words") and not self.independent_classes:
             return frozenset()
-        if settings.refine == "none" or settings.background == "threshold":
+        decided_on_grid = settings.refine == "none" and settings.window is None
+        if decided_on_grid or settings.background == "threshold":
             return frozenset({"threshold", "drop_background"})
         return frozenset()
 

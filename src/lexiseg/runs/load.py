@@ -17,6 +17,7 @@ from lexiseg.methods.conse import ConSESettings
 from lexiseg.methods.groupvit.settings import SegmentSettings
 from lexiseg.methods.rim.references.bank import is_bank
 from lexiseg.methods.rim.settings import RIMSettings
+from lexiseg.methods.sam3 import Sam3Settings
 from lexiseg.models import dinov2_small
 from lexiseg.models.checkpoint import fingerprint, read_config
 from lexiseg.models.hub import KNOWN_WEIGHTS, is_cached, resolve_checkpoint
@@ -27,6 +28,7 @@ from lexiseg.recipes.groupvit import build_groupvit
 from lexiseg.recipes.maskformer import build_maskformer
 from lexiseg.recipes.mini import MINI_WEIGHTS, build_mini
 from lexiseg.recipes.rim import build_rim
+from lexiseg.recipes.sam3 import build_sam3
 from lexiseg.runs.folder import is_run_folder, load_run, read_recipe
 from lexiseg.runs.method_settings import NoSettings, change_settings
 from lexiseg.runs.retraining_folder import FIRST, SECOND
@@ -62,6 +64,12 @@ MODELS: dict[str, RegisteredModel] = {
     ),
 }
 
+_SAM3 = RegisteredModel(
+    build=build_sam3,
+    settings=Sam3Settings,
+    summary="one query a name; learnt from masks with names",
+)
+
 _DENSE_SIMILARITY = RegisteredModel(
     build=build_dense_similarity,
     settings=DenseSettings,
@@ -80,6 +88,8 @@ CHECKPOINTS: dict[str, RegisteredModel] = {
         build=lambda name, _: build_maskformer(name),
         summary="its own classes, learnt from masks; needs no words",
     ),
+    "sam3": _SAM3,
+    "sam3_video": _SAM3,
     "siglip": _DENSE_SIMILARITY,
     "siglip2": _DENSE_SIMILARITY,
 }

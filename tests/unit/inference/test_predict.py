@@ -163,7 +163,9 @@ def test_unusable_settings_are_explained(changes, part):
 def test_unknown_choice_is_explained_where_no_type_checker_runs():
     settings = InferenceSettings()
     object.__setattr__(settings, "background", "sometimes")
-    with pytest.raises(InputError, match="background = 'sometimes'; expected one of: none, name, words, threshold"):
+    with pytest.raises(
+        InputError, match="background = 'sometimes'; expected one of: none, name, words, threshold"
+    ):
         settings.__post_init__()
 
 
