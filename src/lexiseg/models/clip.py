@@ -61,6 +61,14 @@ class ClipLastBlock(LastBlock):
         )
         return query, key, value
 
+    def keys_values(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        """See ``LastBlock``."""
+        normed, attention = self._layer.layer_norm1(states), self._layer.self_attn
+        key, value = (
+            _by_head(linear(normed), attention.num_heads) for linear in (attention.k_proj, attention.v_proj)
+        )
+        return key, value
+
     def values(self, states: Tensor) -> Tensor:
         """See ``LastBlock``."""
         attention = self._layer.self_attn
