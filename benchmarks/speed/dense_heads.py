@@ -49,7 +49,9 @@ def main() -> None:
     for row in rows:
         row["ratio to value"] = round(row["median_ms"] / rows[0]["median_ms"], 3)
     print_rows(rows, f"CLIP ViT-B/16, {WINDOWS} windows of {SIDE}×{SIDE}")
-    write_json(Path(__file__).with_suffix(".json"), rows, ["torch", "transformers"], side=SIDE, windows=WINDOWS)
+    write_json(
+        Path(__file__).with_suffix(".json"), rows, ["torch", "transformers"], side=SIDE, windows=WINDOWS
+    )
 
 
 if __name__ == "__main__":

@@ -10,8 +10,10 @@ from safetensors.torch import load_file, save_file
 from lexiseg.core.errors import CheckpointError, InputError, MissingWeightsError
 from lexiseg.methods.sam3 import Sam3Settings, fuse, names_at_once
 from lexiseg.models.hub import resolve_checkpoint
+from lexiseg.models.published_names import published_names
 from lexiseg.models.sam3 import NameAnswers, load_sam3
 from lexiseg.recipes.sam3 import build_sam3
+from published_checkpoints import PUBLISHED
 from tiny_checkpoints import write_json
 from tiny_vision_checkpoints import save_tiny_sam3
 
@@ -136,6 +138,23 @@ def test_a_missing_tensor_is_named(tmp_path):
     with pytest.raises(CheckpointError, match=r"text_projection.weight: file nothing"):
         load_sam3(folder)
     assert json.loads((folder / "config.json").read_text())["model_type"] == "sam3_video"
+
+
+def test_the_published_tensors_are_those_of_the_network_at_full_size():
+    from transformers import Sam3Config, Sam3Model
+
+    (published,) = (each for each in PUBLISHED if each.name == "sam3")
+    with torch.device("meta"):
+        network = Sam3Model(Sam3Config())
+    expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    targets = published_names("sam3")
+    found = {
+        name: tuple(shape)
+        for tensors in published.tensors.values()
+        for stored, (_, shape) in tensors.items()
+        for name in targets(stored)
+    }
+    assert found == expected
 
 
 def test_gated_weights_say_how_to_get_access_and_what_to_take_instead(monkeypatch):
