@@ -1,4 +1,4 @@
-"""Draw what one patch attends to, from the features of ``dinov2-small``: ProxyCLIP, Trident's windows, and CorrCLIP.
+"""Draw what one patch attends to, from the features of ``dinov2-small``: ProxyCLIP (as in Trident's windows), CorrCLIP.
 
 Run from the repository root (``lexiseg models --get dinov2-small`` first)::
 
