@@ -1,6 +1,8 @@
 # make demo   segments real photographs by words      make check  format, lint, types, import rules, docs
 # make test   runs the tests                          make bench  measures again, without the hours of ablations
-.PHONY: demo test check bench docs clean
+# make fuzz   damages inputs of every reader for hours; findings stay in tests/fuzz/corpus
+# make faults kills, full disks, two runs at once and damaged caches, for every command that writes
+.PHONY: demo test check bench fuzz faults docs clean
 PYTHON ?= python3
 BIN := .venv/bin
 # Two OpenMP teams on shared cores spin each other to death; sleeping waits cost nothing.
@@ -19,6 +21,12 @@ demo: .venv/installed
 
 test: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q
+
+fuzz: .venv/installed
+	LEXISEG_FUZZ_EXAMPLES=$${EXAMPLES:-100000} LEXISEG_FUZZ_SEED=$$(date +%s) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q tests/fuzz
+
+faults: .venv/installed
+	$(BIN)/python benchmarks/faults.py --tries $${TRIES:-100}
 
 check: .venv/installed
 	$(BIN)/ruff format --check .

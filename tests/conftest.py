@@ -1,6 +1,8 @@
 """Keep tests away from the person's own caches and from the network."""
 
+import ipaddress
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 
@@ -12,6 +14,28 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     _cache = tempfile.TemporaryDirectory(prefix="lexiseg-tests-")
     os.environ["LEXISEG_CACHE"] = _cache.name
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+def _refuse_network(event: str, given: tuple[object, ...]) -> None:
+    """Fail where a test asks another machine, or for its address; this machine's own sockets are fine."""
+    if event == "socket.getaddrinfo":
+        host = given[0]
+    elif event in ("socket.connect", "socket.sendto") and isinstance(given[1], tuple):
+        host = given[1][0]
+    else:
+        return
+    name = host.decode() if isinstance(host, bytes) else host
+    if name in (None, "", "localhost", os.uname().nodename if hasattr(os, "uname") else ""):
+        return
+    try:
+        is_here = ipaddress.ip_address(str(name)).is_loopback
+    except ValueError:
+        is_here = False
+    if not is_here:
+        raise RuntimeError(f"a test asked the network: {event} {name}")
+
+
+sys.addaudithook(_refuse_network)
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
-"""Make the papers' tables again on synthetic scenes; writes simseg.json, simformer.json or clip_to_seg.json beside this file.
+"""Make the papers' tables again on synthetic scenes; writes simseg.json, simformer.json, clip_to_seg.json or cocu.json here.
 
-python benchmarks/accuracy/ablations.py [simseg] [simformer] [clip-to-seg] [--clothing FOLDER] [--out FOLDER] [--jobs 2]
+python benchmarks/accuracy/ablations.py [simseg] [simformer] [clip-to-seg] [cocu] [--clothing FOLDER] [--out FOLDER] [--jobs 2]
 
 About an hour for simseg and two for simformer, on two cores. Without the photographs of Clothing Co-Parsing
 (docs/methods/simformer.md) their table is left out. What is finished in --out is not done again.
@@ -41,7 +41,12 @@ TABLES = {
         ("clip-to-seg/bank", 400, (0, 1, 2)),
         ("clip-to-seg/merging", 400, (0,)),
         ("clip-to-seg/gamma", 400, (0,)),
-        ("clip-to-seg/clothing", 1500, (0,)),
+        ("clip-to-seg/clothing", 600, (0, 1, 2)),
+    ),
+    "cocu": (
+        ("cocu/models", 150, (0, 1, 2)),
+        ("cocu/neighbours", 150, (0,)),
+        ("cocu/sampling", 150, (0,)),
     ),
 }
 

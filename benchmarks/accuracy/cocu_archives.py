@@ -1,19 +1,14 @@
 """How good are concept archives, before anything is trained? Writes cocu_archives.json beside this file.
 
-    python benchmarks/accuracy/cocu_archives.py [--scenes 2000] [--seeds 10]
+    python benchmarks/accuracy/cocu_archives.py [--scenes 2000] [--seeds 10] [--teachers NAME ...] [--out FILE]
 
 Scenes of the preset *curation*: three to five classes, of which captions name one or two, the large things first; stuff
 is visible and seldom named, and classes go by two names. What is truly there is known, so that precision and recall of
 archives need no training. The code of ``lexiseg curate`` finds concepts, searches and ranks.
 
-The teacher is made, so that its faults are known. Its similarity of an image and a word is
-
-    0.2  +  offset of the word  +  0.25 * weight * (square root of the class's share of the pixels  +  noise)
-
-about as CLIP's are: 0.1 to 0.35. *Offset*: 0 for all words, or drawn for each (standard deviation 0.03): words that it
-likes with every image. *Weight*: 1 for all classes, or 0.4 for stuff: a teacher that learnt from captions cares for
-what captions name. Two names of a class are close. Fillers of captions that WordNet calls things (friend, album, …) are
-concepts too, and are never there.
+Two teachers (``data.curation.scene_archives``). One is made, so that its faults are known: words that it likes with every
+image (*offsets*), stuff that it cares less for, noise. Fillers of captions that WordNet calls things (friend, album, …) are
+concepts too, and are never there. The other has learnt from 4,000 other scenes with their captions.
 
 Rows, over seeds with a 95 % interval (Student's t):
 
@@ -31,9 +26,10 @@ for every image the same.
 import argparse
 import json
 import math
+import shlex
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,139 +41,27 @@ sys.path.insert(0, str(HERE.parent))
 
 from machine import machine, versions  # noqa: E402
 
-from lexiseg.data.curation.concept_vocabulary import ConceptVocabulary  # noqa: E402
-from lexiseg.data.scenes import scene_batch  # noqa: E402
+from lexiseg.data.curation.scene_archives import (  # noqa: E402
+    CurationTeacher,
+    TeacherView,
+    draw_scene_set,
+    look,
+)
 from lexiseg.data.scenes.settings import curation_scenes  # noqa: E402
-from lexiseg.data.scenes.world import world_of  # noqa: E402
-from lexiseg.ops.concept_ranking import ConceptLists, RankedConcepts, Ranking, rank_concepts  # noqa: E402
-from lexiseg.ops.neighbours import ArrayRows, ExactSearch, unit_rows  # noqa: E402
+from lexiseg.ops.concept_ranking import ConceptLists, RankedConcepts  # noqa: E402
 
-FILLERS = ("friend", "album", "family", "trip", "afternoon")
 #: Offsets of the one popular word.
 OFFSETS = (0.0, 0.05, 0.1)
-#: The teacher's similarities: of nothing, and how much a class that fills the image adds.
-BASE, GAIN = 0.2, 0.25
-#: Length of the place that all images share.
-COMMON = 0.8
 
 
-@dataclass(frozen=True, kw_only=True)
-class Teacher:
-    """Faults of a teacher.
-
-    Attributes:
-        noise: Standard deviation beside square roots of shares of pixels (0.3 for a tenth of an image).
-        word_offsets: Standard deviation of the words' offsets.
-        stuff_weight: How much stuff counts beside things.
-        popular: Offset of one word, the first name of the first class.
-    """
-
-    noise: float = 0.15
-    word_offsets: float = 0.03
-    stuff_weight: float = 0.4
-    popular: float = 0.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scenes:
-    """Scenes of one seed: what is there, and what captions name."""
-
-    seed: int
-    visible: np.ndarray  # I K
-    shares: np.ndarray  # I K
-    is_stuff: np.ndarray  # K
-    named: ConceptLists
-    class_of: np.ndarray  # V, -1 for fillers
-    said: np.ndarray  # I K
-
-
-@dataclass(frozen=True, kw_only=True)
-class World:
-    """Scenes as a teacher sees them; unit rows."""
-
-    scenes: Scenes
-    images: np.ndarray  # I D
-    captions: np.ndarray  # I D
-    concepts: np.ndarray  # V D
-
-
-def draw(seed: int, num_scenes: int) -> Scenes:
-    settings = curation_scenes()
-    batch = scene_batch(settings, seed, 0, 0, num_scenes, num_scenes)
-    words = world_of(settings).words
-    names = dict.fromkeys([*(name for each in words for name in each.names), *FILLERS])
-    vocabulary = ConceptVocabulary(name="scenes", concepts=tuple(names))
-    class_of = [next((k for k, each in enumerate(words) if c in each.names), -1) for c in vocabulary.concepts]
-    maps = batch.label_maps.numpy().reshape(num_scenes, -1)
-    counts = [np.bincount(each[each < len(words)], minlength=len(words)) for each in maps]
-    found = [vocabulary.find([caption]) for caption in batch.captions]
-    said = np.zeros((num_scenes, len(words)), bool)
-    for row, numbers in enumerate(found):
-        said[row, [class_of[number] for number in numbers if class_of[number] >= 0]] = True
-    return Scenes(
-        seed=seed,
-        visible=batch.tags.numpy(),
-        shares=np.array(counts) / maps.shape[1],
-        is_stuff=np.array([each.is_stuff for each in words]),
-        named=ConceptLists(
-            offsets=np.concatenate([[0], np.cumsum([len(each) for each in found])]).astype(np.int64),
-            concepts=np.array([number for each in found for number in each], np.int32),
-        ),
-        class_of=np.array(class_of),
-        said=said,
-    )
-
-
-def see(scenes: Scenes, teacher: Teacher) -> World:
-    """Make vectors whose products are the teacher's similarities."""
-    rng = np.random.default_rng(1000 + scenes.seed)
-    weight = np.where(scenes.is_stuff, teacher.stuff_weight, 1.0)
-    shown = weight * (np.sqrt(scenes.shares) + teacher.noise * rng.standard_normal(scenes.shares.shape))
-    shown *= 0.5 / np.linalg.norm(shown, axis=1).max()  # leaves room for the common place
-    gain = GAIN / (0.5 / np.linalg.norm(weight * np.sqrt(scenes.shares), axis=1).max())
-    num_words, num_classes = len(scenes.class_of), len(weight)
-    classes = np.where(scenes.class_of[:, None] >= 0, np.eye(num_classes)[scenes.class_of], 0.0)
-    classes += 0.05 * rng.standard_normal((num_words, num_classes))  # names of one class differ a little
-    likes = BASE + teacher.word_offsets * rng.standard_normal(num_words)
-    likes[0] = BASE + teacher.popular if teacher.popular else likes[0]
-    concepts = _unit_by_rest(np.concatenate([gain * classes, likes[:, None] / COMMON], axis=1), 2)
-    images = _unit_by_rest(np.concatenate([shown, np.full((len(shown), 1), COMMON)], axis=1), 1)
-    owners = np.repeat(np.arange(len(scenes.named)), np.diff(scenes.named.offsets))
-    captions = np.zeros(images.shape)
-    np.add.at(captions, owners, concepts[scenes.named.concepts])
-    return World(
-        scenes=scenes,
-        images=images,
-        captions=unit_rows((captions + 1e-9).astype(np.float32)),
-        concepts=concepts,
-    )
-
-
-def _unit_by_rest(rows: np.ndarray, place: int) -> np.ndarray:
-    """Add two places, one of which fills the rows up to unit length: it meets nothing on the other side."""
-    rest = np.zeros((len(rows), 2))
-    rest[:, place - 1] = np.sqrt(np.maximum(0.0, 1.0 - (rows**2).sum(axis=1)))
-    return np.concatenate([rows, rest], axis=1).astype(np.float32)
-
-
-def rank(world: World, rows: np.ndarray, ranking: Ranking = "guided") -> RankedConcepts:
-    near = world.images[rows]
-    own = np.arange(len(rows))
-    return rank_concepts(world.images, own, rows, near, world.scenes.named, world.concepts, ranking=ranking)
-
-
-def search(world: World, index: np.ndarray, n: int) -> np.ndarray:
-    return ExactSearch(ArrayRows(index)).search(world.images, n).rows
-
-
-def random_rows(world: World, n: int, seed: int) -> np.ndarray:
+def random_rows(world: TeacherView, n: int, seed: int) -> np.ndarray:
     count = len(world.images)
     rows = np.random.default_rng(seed).integers(0, count, (count, n))
     rows[:, 0] = np.arange(count)
     return rows
 
 
-def measure(world: World, ranked: RankedConcepts) -> dict[str, float]:
+def measure(world: TeacherView, ranked: RankedConcepts) -> dict[str, float]:
     scenes = world.scenes
     sizes = np.diff(ranked.lists.offsets)
     owners = np.repeat(np.arange(len(sizes)), sizes)
@@ -207,7 +91,7 @@ def measure(world: World, ranked: RankedConcepts) -> dict[str, float]:
     }
 
 
-def corpus_words(world: World) -> RankedConcepts:
+def corpus_words(world: TeacherView) -> RankedConcepts:
     """Give every image the three concepts that captions name most."""
     best = np.argsort(
         -np.bincount(world.scenes.named.concepts, minlength=len(world.concepts)), kind="stable"
@@ -220,9 +104,9 @@ def corpus_words(world: World) -> RankedConcepts:
     return RankedConcepts(lists=lists, sigma_a=scores, sigma_b=scores, scores=scores)
 
 
-def own_captions(world: World) -> RankedConcepts:
+def own_captions(world: TeacherView) -> RankedConcepts:
     """Give every image what its own caption names, as GroupViT trains."""
-    return rank(world, np.arange(len(world.images))[:, None])
+    return world.rank(np.arange(len(world.images))[:, None], "guided")
 
 
 def by_second_score(ranked: RankedConcepts) -> RankedConcepts:
@@ -233,7 +117,7 @@ def by_second_score(ranked: RankedConcepts) -> RankedConcepts:
     return replace(ranked, lists=lists)
 
 
-def popular_rate(world: World, ranked: RankedConcepts) -> float:
+def popular_rate(world: TeacherView, ranked: RankedConcepts) -> float:
     """Share of images that do not show the popular word's class, and have the word in the archive, with it in the top 3."""
     hits = [
         0 in ranked.lists[image][:3]
@@ -257,14 +141,19 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--scenes", type=int, default=2000)
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--teachers", nargs="+", help="only these, and no popular word (default: all)")
+    parser.add_argument("--out", default="cocu_archives.json", help="file beside this one")
     given = parser.parse_args()
     seeds = range(given.seeds)
-    drawn = [draw(seed, given.scenes) for seed in seeds]
+    settings = curation_scenes()
+    drawn = [draw_scene_set(settings, seed, given.scenes) for seed in seeds]
     rows: list[dict[str, Any]] = []
 
     differences: list[dict[str, Any]] = []
 
-    def add(what: str, n: int | None, function: Callable[[World], RankedConcepts]) -> list[dict[str, float]]:
+    def add(
+        what: str, n: int | None, function: Callable[[TeacherView], RankedConcepts]
+    ) -> list[dict[str, float]]:
         each = [measure(world, function(world)) for world in worlds]
         rows.append({"teacher": name, "archive": what, "N": n, **summed_up(each)})
         print(*(rows[-1][key] for key in ("teacher", "archive", "N")), end=": ")
@@ -286,39 +175,48 @@ def main() -> None:
         print(differences[-1], flush=True)
 
     teachers = {
-        "plain": Teacher(word_offsets=0.0, stuff_weight=1.0),
-        "offsets": Teacher(stuff_weight=1.0),
-        "things first": Teacher(word_offsets=0.0),
-        "both": Teacher(),
-        "both, little noise": Teacher(noise=0.05),
-        "both, much noise": Teacher(noise=0.3),
+        "plain": CurationTeacher(word_offsets=0.0, stuff_weight=1.0),
+        "offsets": CurationTeacher(stuff_weight=1.0),
+        "things first": CurationTeacher(word_offsets=0.0),
+        "both": CurationTeacher(),
+        "both, little noise": CurationTeacher(noise=0.05),
+        "both, much noise": CurationTeacher(noise=0.3),
+        "learnt from captions": CurationTeacher(kind="learnt"),
     }
-    for name, teacher in teachers.items():
-        worlds = [see(scenes, teacher) for scenes in drawn]
+    chosen = {name: teachers[name] for name in given.teachers or teachers}
+    for name, teacher in chosen.items():
+        worlds = [look(scenes, teacher, settings) for scenes in drawn]
         if name == "both":
             add("own caption", None, own_captions)
             add("most frequent words", None, corpus_words)
-        for n in (8, 16, 32) if name == "both" else (16,):
-            add("random neighbours, guided", n, lambda w, n=n: rank(w, random_rows(w, n, w.scenes.seed)))
-            language = add("language, naive", n, lambda w, n=n: rank(w, search(w, w.captions, n), "naive"))
-            naive = add("vision, naive", n, lambda w, n=n: rank(w, search(w, w.images, n), "naive"))
-            guided = add("vision, guided", n, lambda w, n=n: rank(w, search(w, w.images, n)))
+        for n in (8, 16, 32) if name in ("both", "learnt from captions") else (16,):
+            add(
+                "random neighbours, guided",
+                n,
+                lambda w, n=n: w.rank(random_rows(w, n, w.scenes.seed), "guided"),
+            )
+            language = add("language, naive", n, lambda w, n=n: w.rank(w.search("language", n), "naive"))
+            naive = add("vision, naive", n, lambda w, n=n: w.rank(w.search("vision", n), "naive"))
+            guided = add("vision, guided", n, lambda w, n=n: w.rank(w.search("vision", n), "guided"))
             second = add(
-                "vision, sigma_b alone", n, lambda w, n=n: by_second_score(rank(w, search(w, w.images, n)))
+                "vision, sigma_b alone",
+                n,
+                lambda w, n=n: by_second_score(w.rank(w.search("vision", n), "guided")),
             )
             compare("vision - language", n, "recall_of_unnamed", naive, language)
             compare("guided - naive", n, "top3_precision", guided, naive)
             compare("guided - naive", n, "top3_unnamed", guided, naive)
             compare("sigma_b alone - guided", n, "top3_precision", second, guided)
     popular: list[dict[str, Any]] = []
-    for offset in OFFSETS:
+    for offset in () if given.teachers else OFFSETS:
         found = []
         for scenes in drawn:
-            world = see(scenes, Teacher(word_offsets=0.0, stuff_weight=1.0, popular=offset))
-            near = search(world, world.images, 16)
-            guided = rank(world, near)
+            faults = CurationTeacher(word_offsets=0.0, stuff_weight=1.0, popular=offset)
+            world = look(scenes, faults, settings)
+            near = world.search("vision", 16)
+            guided = world.rank(near, "guided")
             orders = {
-                "naive": rank(world, near, "naive"),
+                "naive": world.rank(near, "naive"),
                 "guided": guided,
                 "sigma_b alone": by_second_score(guided),
             }
@@ -326,17 +224,17 @@ def main() -> None:
         popular.append({"offset": offset, **summed_up(found)})
         print(popular[-1], flush=True)
     content = {
-        "command": "python benchmarks/accuracy/cocu_archives.py",
+        "command": shlex.join(["python", "benchmarks/accuracy/cocu_archives.py", *sys.argv[1:]]),
         "machine": machine(),
         "versions": versions(["numpy", "torch"]),
         "scenes": given.scenes,
         "seeds": list(seeds),
-        "teachers": {name: asdict(teacher) for name, teacher in teachers.items()},
+        "teachers": {name: asdict(teacher) for name, teacher in chosen.items()},
         "rows": rows,
         "differences": differences,
         "popular_word": popular,
     }
-    (HERE / "cocu_archives.json").write_text(json.dumps(content, indent=1) + "\n")
+    (HERE / given.out).write_text(json.dumps(content, indent=1) + "\n")
 
 
 if __name__ == "__main__":

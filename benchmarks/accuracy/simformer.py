@@ -244,8 +244,8 @@ def draw_simnet(model: SimFormer, dataset: LabelledDataset, steps: int, path: Pa
     notes = (
         "SimNet's probability of “same class” as the ringed pixel, for every pixel of the same and of another image:"
         " dark = 0, yellow = 1, their means below.",
-        "White line: where that class really is. Striped: unseen classes. SimNet learnt from pairs of pixels of seen"
-        " classes alone; it is not used after training.",
+        "White line: where that class really is. Striped: unseen classes. SimNet learnt from pairs with a pixel"
+        " of a seen class, for which pixels of unseen ones were only ever other than it; it is not used after training.",
         "Not chosen: held-out scenes in order, for each class the next two of which it covers more than 4%."
         f" Cross-Pair, {steps} steps.",
     )

@@ -14,7 +14,7 @@ from transformers.models.maskformer.modeling_maskformer import MaskFormerHungari
 
 from lexiseg.losses.set_prediction import SetTargets, match_layers, set_losses
 from lexiseg.models.backbones import TinyPyramid
-from lexiseg.models.maskformer import TINY, MaskFormer, semantic_scores
+from lexiseg.models.maskformer import TINY, MaskFormer
 
 #: images, side, layers, proposals, classes, targets an image, pixels per mask pixel
 SIZES = {
@@ -93,7 +93,8 @@ def network_rows() -> list[Row]:
     @torch.no_grad()
     def infer(*, last_only: bool):
         output = network(images, last_only=last_only)
-        return semantic_scores(output.class_logits[-1], output.mask_logits[-1])
+        classes = output.class_logits[-1].softmax(dim=-1)[..., :-1]
+        return torch.einsum("bqc,bqhw->bchw", classes, output.mask_logits[-1].sigmoid())
 
     functions = {
         "training step": step,

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from lexiseg.inference.predict import EncodedImage as EncodedImage
     from lexiseg.inference.segmenter import Segmenter as Segmenter
     from lexiseg.inference.settings import InferenceSettings as InferenceSettings
+    from lexiseg.runs.evaluate import evaluate as evaluate
     from lexiseg.runs.load import load as load
-    from lexiseg.scoring.evaluate import evaluate as evaluate
 
 _HOMES = {
     "CheckpointError": "core.errors",
@@ -44,7 +44,7 @@ _HOMES = {
     "Segmenter": "inference.segmenter",
     "Vocabulary": "core.vocabulary",
     "VocabularyError": "core.errors",
-    "evaluate": "scoring.evaluate",
+    "evaluate": "runs.evaluate",
     "load": "runs.load",
 }
 
@@ -52,6 +52,10 @@ __all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("lexiseg")
     if name not in _HOMES:
         raise AttributeError(f"module 'lexiseg' has no attribute {name!r}")
     return getattr(import_module(f"lexiseg.{_HOMES[name]}"), name)

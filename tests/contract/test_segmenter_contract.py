@@ -23,7 +23,7 @@ from lexiseg.scoring.store.predict import predict_into
 from lexiseg.scoring.store.store import PredictionStore
 from tiny_bank import save_tiny_bank
 from tiny_checkpoints import save_tiny_clip, save_tiny_groupvit, save_tiny_siglip, save_tiny_siglip2
-from tiny_maskformers import save_tiny_maskformer
+from tiny_maskformers import save_tiny_maskformer, save_tiny_universal
 from tiny_vision_checkpoints import save_tiny_sam3
 
 WORDS = ["cat", "dining table", "sky"]
@@ -37,7 +37,9 @@ def folders(tmp_path_factory):
     makers: dict[str, Callable] = {
         "clip": save_tiny_clip,
         "groupvit": save_tiny_groupvit,
+        "mask2former": lambda folder: save_tiny_universal(folder, "mask2former"),
         "maskformer": lambda folder: save_tiny_maskformer(folder, "resnet", width=64),
+        "oneformer": lambda folder: save_tiny_universal(folder, "oneformer"),
         "sam3": lambda folder: save_tiny_sam3(folder, video=False),
         "sam3_video": save_tiny_sam3,
         "siglip": save_tiny_siglip,

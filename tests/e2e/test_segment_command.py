@@ -14,6 +14,7 @@ from PIL import Image
 
 from lexiseg.cli import main
 from lexiseg.cli.result_folder import REQUEST_FILE
+from lexiseg.core.errors import ImageError
 from lexiseg.runs.load import MODELS
 from toy_segmenter import ColourSegmenter, registered
 
@@ -414,3 +415,54 @@ def test_unknown_model_names_the_nearest(photos, tmp_path, capsys):
         main(["segment", str(photos), "--words", "cat", "--model", "minni", "--out", str(tmp_path / "out")])
     assert stopped.value.code == 2
     assert "Nearest: mini" in capsys.readouterr().err
+
+
+def test_words_are_embedded_once_and_images_that_cannot_be_read_hold_on_to_nothing(
+    model, tmp_path, monkeypatch
+):
+    import gc
+    import weakref
+
+    calls, held = [], []
+    embed = ColourSegmenter.embed_texts
+
+    def counted(self, names, prompts):
+        calls.append(names)
+        return embed(self, names, prompts)
+
+    def failing(image, *_):
+        frame = np.zeros(10)  # as a decoder's
+        held.append(weakref.ref(frame))
+        raise ImageError(doing=f"reading {image}", found="damage", expected="an image", fix="Mend it.")
+
+    monkeypatch.setattr(ColourSegmenter, "embed_texts", counted)
+    for number in range(3):
+        (tmp_path / f"{number}.png").write_bytes(b"damage")
+    alive = []
+
+    def counting(out):
+        alive.append(sum(each() is not None for each in held))
+        return real(out)
+
+    monkeypatch.setattr("lexiseg.inference.segmenter.load_image", failing)
+    import lexiseg.cli.segment as command
+
+    real = command.image_facts
+    monkeypatch.setattr(command, "image_facts", counting)
+    with pytest.raises(SystemExit) as stopped:
+        main(
+            [
+                "segment",
+                str(tmp_path),
+                "--words",
+                "red, green",
+                "--model",
+                "colours",
+                "--out",
+                str(tmp_path / "out"),
+            ]
+        )
+    assert stopped.value.code == 1
+    gc.collect()
+    assert len(calls) == 1
+    assert alive == [0, 0, 0]

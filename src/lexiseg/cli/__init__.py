@@ -71,6 +71,34 @@ COMMANDS = {
     ),
 }
 
+_BEGINS_AGAIN = "Nothing of it is kept; the same command begins again."
+_GOES_ON = "What was finished is kept; the same command goes on from there."
+_WITH_RESUME = "What was finished is kept; the same command with --resume goes on from there."
+
+#: What Ctrl-C leaves, by command; actions that only show something have nothing to keep.
+AFTER_A_STOP = {
+    **dict.fromkeys(("segment", "predict", "ablate", "curate", "scenes", "references", "datasets"), _GOES_ON),
+    **dict.fromkeys(("train", "retrain", "distil"), _WITH_RESUME),
+    "evaluate": "Nothing of it is kept; lexiseg predict, then lexiseg score, goes on where it was stopped.",
+    **dict.fromkeys(
+        ("score", "calibrate", "protocols", "export", "gamma", "retrieve", "classify", "captions"),
+        _BEGINS_AGAIN,
+    ),
+    **dict.fromkeys(("models", "convert", "doctor"), _BEGINS_AGAIN),
+}
+
+#: Commands as help lists them.
+GROUPS = {
+    "use a model": ("segment", "models", "references"),
+    "train": ("train", "retrain", "distil", "captions", "curate", "scenes"),
+    "measure": ("evaluate", "predict", "score", "calibrate", "protocols", "retrieve", "classify", "gamma"),
+    "data": ("datasets", "export", "convert"),
+    "research, and this machine": ("ablate", "doctor"),
+}
+
+#: Commands that have a --quiet of their own, which also hides the progress of training.
+_OWN_QUIET = frozenset({"train", "retrain", "distil"})
+
 FAILED = 1
 CANNOT_RUN = 2
 INTERRUPTED = 130
@@ -82,12 +110,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Exits with 0 when everything worked, 1 when some images failed or a check did, 2 when the
     command cannot run as given, 130 when stopped by Ctrl-C.
     """
+    given = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        code = _main(sys.argv[1:] if arguments is None else list(arguments))
+        code = _main(given)
         if sys.stdout is not None:
             sys.stdout.flush()
     except KeyboardInterrupt:
-        print("\nStopped. What was finished is kept; the same command goes on from there.", file=sys.stderr)
+        print(f"\nStopped. {AFTER_A_STOP.get(given[0] if given else '', _BEGINS_AGAIN)}", file=sys.stderr)
         code = INTERRUPTED
     except BrokenPipeError:  # what read our output has ended, as head does: nobody is left to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # no complaint at exit either
@@ -110,18 +139,37 @@ def _main(arguments: Sequence[str]) -> int | None:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_help())
         return 0 if arguments else CANNOT_RUN
-    if arguments[0] == "--version":
+    if arguments[0] == "--completion":
+        from lexiseg.cli.completion import completion
+
+        print(completion(arguments[1] if len(arguments) > 1 else "bash"))
+        return None
+    if arguments[0] in ("-V", "--version"):
         from importlib.metadata import version
 
         print(f"lexiseg {version('lexiseg')}")
         return None
+    from contextlib import nullcontext
+
+    from lexiseg.cli.arguments import QUIET, VERBOSE, prepare, take_flag
+    from lexiseg.cli.quietly import quietly
     from lexiseg.cli.warning_notes import warnings_as_notes
 
+    is_verbose = False
     try:
-        with warnings_as_notes():
-            return _run(arguments[0], [_with_home(argument) for argument in arguments[1:]])
+        rest = [_with_home(argument) for argument in arguments[1:]]
+        is_verbose, is_quiet = take_flag(rest, VERBOSE), take_flag(rest, QUIET)
+        rest = prepare(arguments[0], rest)
+        if is_quiet and arguments[0] in _OWN_QUIET:
+            rest.append("--quiet")
+        with quietly() if is_quiet else nullcontext(), warnings_as_notes():
+            return _run(arguments[0], rest)
     except LexisegError as error:
         _explain(error)
+        if is_verbose:
+            import traceback
+
+            traceback.print_exception(error)
         return CANNOT_RUN
     except BrokenPipeError:
         raise
@@ -143,15 +191,19 @@ def _run(name: str, arguments: Sequence[str]) -> int:
 
     from lexiseg.cli.repeated_options import refuse_repeated
     from lexiseg.cli.retired_options import refuse_retired
+    from lexiseg.core.terminal import plain_output
 
     refuse_retired(name, arguments)
     refuse_repeated(arguments)
     module, _, attribute = COMMANDS[name][0].partition(":")
     command = getattr(import_module(f"lexiseg.cli.{module}"), attribute)
     if hasattr(command, "from_arguments"):  # its options depend on what its first argument names
-        return int(command.from_arguments(arguments).run())
-    settings = (tyro.conf.OmitArgPrefixes,)
-    return int(tyro.cli(command, prog=f"lexiseg {name}", args=arguments, config=settings).run())
+        given = command.from_arguments(arguments)
+    else:
+        settings = (tyro.conf.OmitArgPrefixes,)
+        given = tyro.cli(command, prog=f"lexiseg {name}", args=arguments, config=settings)
+    with plain_output():
+        return int(given.run())
 
 
 def _with_home(argument: str) -> str:
@@ -170,17 +222,31 @@ def _help() -> str:
         "",
         '  lexiseg segment photo.jpg --words "cat, grass, sky"',
         "",
-        "commands:",
-        *(f"  {name:<10} {summary}" for name, (_, summary) in COMMANDS.items()),
+        *(
+            line
+            for group, names in GROUPS.items()
+            for line in (f"{group}:", *(f"  {name:<10} {COMMANDS[name][1]}" for name in names), "")
+        ),
+        "options of every command:",
+        "  -q, --quiet     print errors only",
+        "  -v, --verbose   with an error, print where in the code it arose",
+        "  --config FILE   take options from a TOML file; what is on the line comes first",
+        "  -o, -m, -w      --out, --model, --words",
         "",
-        "lexiseg COMMAND --help explains a command; lexiseg --version prints the version.",
+        "lexiseg COMMAND --help explains a command; lexiseg --version prints the version, lexiseg --completion bash a",
+        "script for the shell.",
     ]
     return "\n".join(lines)
 
 
 def _explain(error: "LexisegError") -> None:
     """Print the four parts of a message on lines of their own."""
-    print(f"error: {error.doing}", file=sys.stderr)
-    print(f"  found     {error.found}", file=sys.stderr)
-    print(f"  expected  {error.expected}", file=sys.stderr)
-    print(f"  to do     {error.fix}", file=sys.stderr)
+    from lexiseg.core.terminal import plain_text
+
+    for heading, part in (
+        ("error:", error.doing),
+        ("  found    ", error.found),
+        ("  expected ", error.expected),
+        ("  to do    ", error.fix),
+    ):
+        print(heading, plain_text(part), file=sys.stderr)

@@ -9,6 +9,7 @@ import tyro
 
 from lexiseg.cli.options import option
 from lexiseg.cli.progress import progress
+from lexiseg.core.terminal import open_console
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +34,6 @@ class Ablate:
 
     def run(self) -> int:
         """Run it; return the exit code."""
-        from rich.console import Console
         from rich.table import Table
 
         from lexiseg.core.atomic_write import atomic_path
@@ -42,7 +42,7 @@ class Ablate:
         from lexiseg.runs.studies.run import count_trainings, run_ablation
         from lexiseg.runs.studies.table import markdown, to_json
 
-        console = Console(highlight=False, soft_wrap=True)
+        console = open_console(highlight=False, soft_wrap=True)
         if not self.name:
             table = Table("ablation", "what it shows", highlight=False)
             for name, (_, summary) in ABLATIONS.items():
@@ -101,8 +101,12 @@ class Ablate:
             )
         for claim in found["claims"]:
             differences = ", ".join(f"{difference:+.3f}" for difference in claim["differences"])
+            interval = claim["interval"] and "; 95 % of the mean: {:+.3f} to {:+.3f}".format(
+                *claim["interval"]
+            )
             console.print(
-                f"{claim['says']}: {claim['holds']} ({claim['measure']} {differences})", markup=False
+                f"{claim['says']}: {claim['holds']} ({claim['measure']} {differences}{interval or ''})",
+                markup=False,
             )
         console.print(f"\nWritten to {file}")
         return 0

@@ -11,6 +11,7 @@ import tyro
 from lexiseg.cli.options import option
 from lexiseg.cli.progress import progress
 from lexiseg.core.errors import InputError
+from lexiseg.core.terminal import open_console
 
 if TYPE_CHECKING:
     from lexiseg.data.captions.check import CaptionCheck
@@ -184,7 +185,6 @@ def _refuse_no_paths(paths: tuple[str, ...]) -> None:
 
 
 def _print(check: "CaptionCheck") -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(highlight=False, show_header=False)
@@ -204,7 +204,7 @@ def _print(check: "CaptionCheck") -> None:
     table.add_row("cut off", f"about {check.long:.1%} of captions have more than 25 word pieces")
     if check.common:
         table.add_row("common words", ", ".join(f"{word} {share:.0%}" for word, share in check.common))
-    Console().print(table)
+    open_console().print(table)
     if check.broken:
         print(f"{len(check.broken):,} broken:")
         _print_broken(check.broken, sys.stdout)

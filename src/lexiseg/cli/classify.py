@@ -6,7 +6,9 @@ from typing import Annotated
 
 import tyro
 
-from lexiseg.cli.options import Device, MethodChanges, ModelName, load_segmenter, option
+from lexiseg.cli.data_options import refuse_trained_on
+from lexiseg.cli.options import Device, MethodChanges, ModelName, Trust, load_segmenter, option
+from lexiseg.core.terminal import open_console
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +30,7 @@ class Classify:
     views: Annotated[int, option("N", "Random crops of each image that the probe is trained on.")] = 4
     json: Annotated[Path | None, option("FILE", "Write the scores there as well.")] = None
     set_: MethodChanges = ()
+    trust: Trust = False
     device: Device = "auto"
 
     def run(self) -> int:
@@ -35,17 +38,25 @@ class Classify:
         import json
         import sys
 
-        from rich.console import Console
         from rich.table import Table
 
         from lexiseg.core.atomic_write import atomic_path, refuse_unwritable
+        from lexiseg.data.folder_lists import read_class_folders
         from lexiseg.runs.classification import classify_folders
 
         if self.json is not None:
             refuse_unwritable(self.json)
         notes: list[str] = []
+        segmenter = load_segmenter(self.model, self.device, self.set_, trust=self.trust)
+        refuse_trained_on(
+            segmenter,
+            [file for file, _ in read_class_folders(self.images)[1]],
+            doing=f"scoring {self.model} on {self.images}",
+            fix="Score other images.",
+            allowed=True,
+        )
         found = classify_folders(
-            load_segmenter(self.model, self.device, self.set_),
+            segmenter,
             self.images,
             train=self.train,
             prompts=self.prompts,
@@ -57,7 +68,7 @@ class Classify:
         table = Table("", "top-1", "top-5", highlight=False)
         for heading, row in found.items():
             table.add_row(heading, *(f"{100 * value:.1f}" for value in row.values()))
-        Console().print(table)
+        open_console().print(table)
         if self.json is not None:
             with atomic_path(self.json) as temporary:
                 facts = {"model": self.model, "images": str(self.images), **found}

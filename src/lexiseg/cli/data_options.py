@@ -12,6 +12,7 @@ from lexiseg.cli.options import ValueRangeText, option
 
 if TYPE_CHECKING:
     from lexiseg.data.labelled_dataset import LabelledDataset
+    from lexiseg.inference.segmenter import Segmenter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +31,11 @@ class DataOptions:
     ] = "folder"
     split: Annotated[
         str | None,
-        option("NAME", "Use the images of this split, such as val: NAME.txt of the folder; all if left out."),
+        option(
+            "NAME",
+            "Use the images of this split, such as val: NAME.txt of the folder. If left out, scoring takes val.txt where "
+            "there is one; all takes every image.",
+        ),
     ] = None
     labelled_only: Annotated[
         bool,
@@ -59,7 +64,7 @@ class DataOptions:
         """
         from lexiseg.core.errors import InputError
         from lexiseg.data.datasets import FOLDER, open_dataset
-        from lexiseg.data.folder import FolderDataset
+        from lexiseg.data.folder import FolderDataset, split_to_score, split_to_use
         from lexiseg.data.plausibility import data_warnings
 
         if self.dataset != FOLDER:
@@ -74,9 +79,12 @@ class DataOptions:
             _print_notes(data_warnings(dataset))
             return dataset
         labels = "only" if self.labelled_only else "required" if needs_labels else "optional"
+        split = split_to_use(self.data, self.split)
+        if needs_labels and self.split is None and (split := split_to_score(self.data)) is not None:
+            print(f"note: scoring the images of {split}.txt; --split all takes every image", file=sys.stderr)
         folder = FolderDataset(
             self.data,
-            self.split,
+            split,
             labels=labels,  # type: ignore[arg-type]
             reduce_zero=self.reduce_zero,
             value_range=self.value_range,
@@ -87,6 +95,47 @@ class DataOptions:
             )
         _print_notes(data_warnings(folder))
         return folder
+
+    def refuse_trained_on(self, segmenter: "Segmenter", dataset: "LabelledDataset") -> None:
+        """Refuse to score images that the model was trained on, unless the person has chosen the split.
+
+        Raises:
+            DatasetError: There are such images.
+        """
+        refuse_trained_on(
+            segmenter,
+            dataset.files(),
+            doing=f"scoring {segmenter.name} on {self.data}",
+            fix="Choose the images with --split NAME (NAME.txt lists their stems), or score these all the same with "
+            "--split all.",
+            allowed=self.split is not None,
+        )
+
+
+def refuse_trained_on(
+    segmenter: "Segmenter", files: "Sequence[Path]", *, doing: str, fix: str, allowed: bool
+) -> None:
+    """Refuse to score on files that the model was trained on; say so where it is allowed.
+
+    Raises:
+        DatasetError: There are such files, and they are not allowed.
+    """
+    from lexiseg.core.errors import DatasetError
+    from lexiseg.data.trained_on import trained_on_note
+
+    known = segmenter.trained_on
+    found = [] if known is None else known.among(files)
+    if not found:
+        return
+    note = trained_on_note([files[place].stem for place in found], len(files))
+    if not allowed:
+        raise DatasetError(
+            doing=doing,
+            found=note,
+            expected="images that training has not seen (compared by content)",
+            fix=fix,
+        )
+    _print_notes([note])
 
 
 def _print_notes(notes: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ import tyro
 
 from lexiseg.cli.progress import progress
 from lexiseg.cli.similarity import Similarity
+from lexiseg.core.terminal import open_console
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,12 +25,11 @@ class ListDatasets:
 
     def run(self) -> int:
         """Print the table and the trees; return the exit code."""
-        from rich.console import Console
         from rich.table import Table
 
         from lexiseg.data.datasets import DATASETS, FOLDER
 
-        console = Console(highlight=False, soft_wrap=True)
+        console = open_console(highlight=False, soft_wrap=True)
         table = Table(highlight=False)
         for heading in ("name", "classes", "images", "split", "other pixels"):
             table.add_column(heading)
@@ -43,12 +43,10 @@ class ListDatasets:
                 re.split("[:,(]", facts.background)[0],
             )
         table.add_row(FOLDER, "yours", "yours", "yours", "yours")
-        Console().print(table)
+        open_console().print(table)
         for facts in DATASETS.values():
             _print_facts(console, facts)
-        console.print(
-            "\n[bold]folder[/] your own data: classes.txt, images/, labels/; see the page Evaluation"
-        )
+        console.print("\nfolder  your own data: classes.txt, images/, labels/; see the page Evaluation")
         return 0
 
 
@@ -61,11 +59,9 @@ class ShowDataset:
 
     def run(self) -> int:
         """Print; return the exit code."""
-        from rich.console import Console
-
         from lexiseg.data.datasets import dataset_facts
 
-        _print_facts(Console(highlight=False, soft_wrap=True), dataset_facts(self.name))
+        _print_facts(open_console(highlight=False, soft_wrap=True), dataset_facts(self.name))
         return 0
 
 
@@ -163,7 +159,6 @@ class ListSplits:
 
     def run(self) -> int:
         """Print the table; return the exit code."""
-        from rich.console import Console
         from rich.table import Table
 
         from lexiseg.data.splits import load_split, split_names
@@ -175,7 +170,7 @@ class ListSplits:
         for name in split_names():
             split = load_split(name)
             table.add_row(name, split.dataset, str(len(split.seen)), str(len(split.unseen)), split.source)
-        Console().print(table)
+        open_console().print(table)
         return 0
 
 
@@ -210,7 +205,7 @@ def _print_facts(console: "Console", facts: "DatasetFacts") -> None:
         "licence": facts.licence,
         "source": facts.source,
     }
-    console.print(f"\n[bold]{facts.name}[/]  {facts.title}")
+    console.print(f"\n{facts.name}  {facts.title}", style="bold")
     for key, value in rows.items():
         console.print(f"  {key:<10}  {value}", markup=False)
     for line in facts.tree.splitlines():

@@ -8,6 +8,7 @@ import tyro
 
 from lexiseg.cli.options import Device, option
 from lexiseg.cli.progress import progress
+from lexiseg.core.terminal import open_console
 
 if TYPE_CHECKING:
     from lexiseg.recipes.clip_to_seg import ClipToSegRecipe
@@ -37,9 +38,12 @@ class Distil:
         str,
         option(
             "NAME|ID|FOLDER",
-            "efficientnet-lite0, or a SegFormer, ResNet or Swin checkpoint of the hub or a folder.",
+            "efficientnet-lite0, dinov2-small, or a SegFormer, ResNet, Swin or DINOv2 of the hub or a folder.",
         ),
     ] = "efficientnet-lite0"
+    freeze: Annotated[
+        bool, option("", "Train the student's head alone; each image goes through its backbone once.")
+    ] = False
     num_steps: Annotated[int, option("N", "Updates of the weights.")] = 4000
     batch_size: Annotated[int, option("N", "Images a step.")] = 8
     size: Annotated[int, option("PIXELS", "Long side of the images that both look at.")] = 320
@@ -49,7 +53,8 @@ class Distil:
 
     def run(self) -> int:
         """Train and compare; return the exit code."""
-        from lexiseg.runs.distil import compare_with_teacher, distil, distil_recipe
+        from lexiseg.runs.distil import COMPARISON, compare_with_teacher, distil, distil_recipe
+        from lexiseg.scoring.report import write_json
 
         recipe = distil_recipe(
             self.teacher, self.data, labels=self.labels, out=self.out, changes=self._change
@@ -57,7 +62,9 @@ class Distil:
         count = len(recipe.data.training_images(recipe.run.seed)) if self.labels == "teacher" else 0
         with progress("teacher's labels", count) as advance:
             student = distil(recipe, out=self.out, resume=self.resume, quiet=self.quiet, advance=advance)
-        _print(compare_with_teacher(student, recipe))
+        found = compare_with_teacher(student, recipe)
+        write_json(found.to_json(), self.out / COMPARISON)
+        _print(found)
         print(f'Use it: lexiseg segment photo.jpg --words "cat, grass" --model {self.out}')
         return 0
 
@@ -66,6 +73,7 @@ class Distil:
         return replace(
             recipe,
             backbone=self.student,
+            student=replace(recipe.student, freeze=self.freeze, remembers=self.freeze),
             data=replace(recipe.data, size=self.size),
             run=replace(recipe.run, num_steps=self.num_steps, batch_size=self.batch_size, device=self.device),
             short_side=short,
@@ -74,23 +82,31 @@ class Distil:
 
 
 def _print(found: "Compared") -> None:
-    from rich.console import Console
     from rich.table import Table
 
+    models = found.to_json()["models"]
+    measures = [
+        name for name in ("mean_iou", "seen_mean_iou", "unseen_mean_iou", "harmonic_iou") if name in models[0]
+    ]
     table = Table(title="Teacher and student", highlight=False)
-    for heading in ("", "parameters", "images/s", "ratio"):
-        table.add_column(heading, justify="left" if not heading else "right")
-    measures = ("mean_iou", "seen_mean_iou", "unseen_mean_iou", "harmonic_iou")
-    shown = [] if found.scores is None else [
-        name for name in measures if getattr(found.scores[0], name) is not None
-    ]  # fmt: skip
-    for name in shown:
-        table.add_column(f"{name} %", justify="right")
-    rows = zip(found.names, found.parameters, found.images_per_second, strict=True)
-    for place, (name, millions, speed) in enumerate(rows):
-        scores = [] if found.scores is None else [
-            f"{100 * getattr(found.scores[place], measure):.2f}" for measure in shown
-        ]  # fmt: skip
-        ratio = speed / found.images_per_second[0]
-        table.add_row(name, f"{millions:.1f} M", f"{speed:.2f}", f"{ratio:.1f}", *scores)
-    Console(highlight=False).print(table)
+    for heading in ("", "parameters", "images/s", "ratio", *(f"{name} %" for name in measures)):
+        table.add_column(heading, justify="right" if heading else "left")
+    for model in models:
+        speed = model["images_per_second"]
+        scores = [
+            "{value:.2f} ({low:.1f}–{high:.1f})".format(
+                **{end: 100 * number for end, number in model[name].items()}
+            )
+            for name in measures
+        ]
+        ratio = speed / models[0]["images_per_second"]
+        table.add_row(
+            model["name"], f"{model['million_parameters']:.1f} M", f"{speed:.2f}", f"{ratio:.1f}", *scores
+        )
+    open_console(highlight=False).print(table)
+    if found.difference is not None:
+        low, high = (100 * end for end in found.difference.interval)
+        print(
+            f"student minus teacher: {100 * found.difference.headline:+.2f} mean_iou ({low:+.1f} to {high:+.1f}), "
+            f"{models[0]['num_images']:,} images, middle 95 % of draws of images"
+        )

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from lexiseg.core.terminal import open_console
+
 State = Literal["ok", "note", "bad"]
 
 
@@ -23,8 +25,8 @@ class Doctor:
 
     def run(self) -> int:
         """Print every check; return 1 when one is bad."""
-        from rich.console import Console
         from rich.table import Table
+        from rich.text import Text
 
         table = Table(highlight=False)
         for heading in ("", "check", "found"):
@@ -33,8 +35,8 @@ class Doctor:
         for check in checks:
             style = {"ok": "green", "note": "yellow", "bad": "bold red"}[check.state]
             found = f"{check.found}\n{check.fix}" if check.fix else check.found
-            table.add_row(f"[{style}]{check.state}[/{style}]", check.name, found)
-        Console().print(table)
+            table.add_row(Text(check.state, style=style), check.name, found)
+        open_console().print(table)
         return int(any(check.state == "bad" for check in checks))
 
 
@@ -46,6 +48,7 @@ def examine() -> Iterator[Check]:
     yield _threads()
     yield _accelerator()
     yield _cache()
+    yield _compiled()
 
 
 def _versions() -> Iterator[Check]:
@@ -165,4 +168,27 @@ def _cache() -> Check:
         state="note",
         found=f"{folder} cannot be written",
         fix="Words are embedded again in every run; set LEXISEG_CACHE to a folder that can be written to.",
+    )
+
+
+def _compiled() -> Check:
+    """Compile or load a loop, and tell whether machine code is kept from run to run."""
+    import os
+
+    import numpy as np
+
+    from lexiseg.core import row_rle
+
+    row_rle.encode_runs(np.zeros((1, 1), np.uint16))
+    folder = row_rle._encode._cache.cache_path
+    if folder is not None and os.access(folder, os.W_OK):
+        return Check(
+            name="compiled loops", state="ok", found=f"kept in {folder}, checked before they are run"
+        )
+    return Check(
+        name="compiled loops",
+        state="note",
+        found=f"{folder or 'no folder for them'} cannot be written",
+        fix="They are compiled in every run, which takes some seconds; set NUMBA_CACHE_DIR to a folder that can be "
+        "written to.",
     )

@@ -8,8 +8,9 @@ import tyro
 
 from lexiseg.cli.data_options import DataOptions
 from lexiseg.cli.inference_options import InferenceOptions
-from lexiseg.cli.options import Device, MethodChanges, ModelName, load_segmenter, option
+from lexiseg.cli.options import Device, MethodChanges, ModelName, Trust, load_segmenter, option
 from lexiseg.cli.progress import progress
+from lexiseg.core.terminal import open_console
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,13 +42,12 @@ class Evaluate:
         tyro.conf.FlagCreatePairsOff,
     ] = False
     set_: MethodChanges = ()
+    trust: Trust = False
     device: Device = "auto"
     inference: InferenceOptions = field(default_factory=InferenceOptions)
 
     def run(self) -> int:
         """Score and print; return the exit code."""
-        from rich.console import Console
-
         from lexiseg.core.atomic_write import refuse_unwritable
         from lexiseg.core.errors import InputError
         from lexiseg.scoring.evaluate import evaluate
@@ -57,7 +57,8 @@ class Evaluate:
         dataset = self.images.open(needs_labels=True)
         if self.json is not None:
             refuse_unwritable(self.json)
-        segmenter = load_segmenter(self.model, self.device, self.set_)
+        segmenter = load_segmenter(self.model, self.device, self.set_, trust=self.trust)
+        self.images.refuse_trained_on(segmenter, dataset)
         changes = self.inference.changes()
         refine = segmenter.settings.changed(**changes).refine
         if self.unrefined and refine == "none":
@@ -73,7 +74,7 @@ class Evaluate:
             if self.unrefined:
                 unrefined = {**changes, "refine": "none"}
                 plain = evaluate(segmenter, dataset, partial=True, advance=advance, **unrefined)
-        console = Console(highlight=False)
+        console = open_console(highlight=False)
         print_report(report, console)
         if plain is not None:
             for name, scores in ((refine, report.scores), ("none", plain.scores)):

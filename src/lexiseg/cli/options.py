@@ -1,5 +1,6 @@
 """Options that more than one command takes."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,8 +23,8 @@ ModelName = Annotated[
     str,
     tyro.conf.arg(
         metavar="MODEL",
-        help="mini, a bank of reference images, the folder of a run, or the hub id or local folder of a checkpoint "
-        "such as openai/clip-vit-large-patch14.",
+        help="mini, a bank of reference images, the folder of a run, the hub id or local folder of a checkpoint "
+        "such as openai/clip-vit-large-patch14, or package.module:function, which builds your own.",
     ),
 ]
 MethodChanges = Annotated[
@@ -35,6 +36,14 @@ MethodChanges = Annotated[
         help="Change a setting of the model's method; may be given several times. lexiseg models MODEL lists them.",
         help_behavior_hint="",
     ),
+]
+Trust = Annotated[
+    bool,
+    tyro.conf.arg(
+        help="Run the code that a run's folder names (a recipe package.module:function), if it comes from someone you trust.",
+        help_behavior_hint="",
+    ),
+    tyro.conf.FlagCreatePairsOff,
 ]
 ValueRangeText = Annotated[
     str | None,
@@ -50,23 +59,41 @@ Device = Annotated[
 ]
 
 
-def load_segmenter(name: str, device: str, changes: Sequence[str] = ()) -> "Segmenter":
+def load_segmenter(
+    name: str, device: str, changes: Sequence[str] = (), *, trust: bool = False
+) -> "Segmenter":
     """Load a model and print, once, what must be known before trusting it.
 
     Args:
         name: What ``--model`` takes.
         device: What ``--device`` takes.
         changes: What ``--set`` was given, ``NAME=VALUE`` each.
+        trust: What ``--trust`` says.
     """
     import sys
 
     from lexiseg.runs.load import load
     from lexiseg.runs.method_settings import parse_changes
 
-    segmenter = load(name, device=device, method_settings=parse_changes(changes))
-    if segmenter.notice:
-        print(f"note: {segmenter.notice}", file=sys.stderr)
+    segmenter = load(name, device=device, method_settings=parse_changes(changes), trust=trust)
+    if segmenter.notice and _is_news(segmenter.notice):
+        print(f"note: {segmenter.notice} (This is said once.)", file=sys.stderr)
     return segmenter
+
+
+def _is_news(notice: str) -> bool:
+    """Return whether a notice was not printed here before, and remember that it is now."""
+    from lexiseg.core.cache_folder import default_cache
+
+    try:
+        place = default_cache() / "notices" / hashlib.sha256(notice.encode()).hexdigest()[:16]
+        if place.exists():
+            return False
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.touch()
+    except (OSError, RuntimeError):
+        pass  # nowhere to remember it: it is said again
+    return True
 
 
 def read_vocabulary(words: str | None, classes_file: Path | None) -> "Vocabulary":

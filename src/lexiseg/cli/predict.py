@@ -9,7 +9,7 @@ import tyro
 
 from lexiseg.cli.data_options import DataOptions
 from lexiseg.cli.inference_options import InferenceOptions
-from lexiseg.cli.options import Device, MethodChanges, ModelName, load_segmenter, option
+from lexiseg.cli.options import Device, MethodChanges, ModelName, Trust, load_segmenter, option
 from lexiseg.cli.progress import progress
 from lexiseg.core.errors import InputError
 
@@ -41,6 +41,7 @@ class Predict:
         ),
     ] = "0/1"
     set_: MethodChanges = ()
+    trust: Trust = False
     device: Device = "auto"
     inference: InferenceOptions = field(default_factory=InferenceOptions)
 
@@ -53,7 +54,7 @@ class Predict:
         number, of = _shard(self.shard)
         protocol = None if self.protocol is None else find_protocol(self.protocol)
         dataset = self.images.open(needs_labels=False)
-        segmenter = load_segmenter(self.model, self.device, self.set_)
+        segmenter = load_segmenter(self.model, self.device, self.set_, trust=self.trust)
         with progress("predicting", len(range(number, len(dataset), of))) as advance:
             num_new = predict_into(
                 segmenter,
@@ -68,6 +69,10 @@ class Predict:
         store = PredictionStore(self.out)
         total = len(store.manifest.stems)
         print(f"{num_new:,} predicted now, {len(store):,} of {total:,} images in {self.out}")
+        if store.manifest.trained_on:
+            from lexiseg.data.trained_on import trained_on_note
+
+            print(f"note: {trained_on_note(store.manifest.trained_on, total)}", file=sys.stderr)
         if store.failed:
             print(f"{len(store.failed):,} failed; the same command tries them again:", file=sys.stderr)
             for stem, why in store.failed.items():

@@ -6,6 +6,7 @@ from typing import Annotated
 import tyro
 
 from lexiseg.cli.options import option
+from lexiseg.core.terminal import open_console
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +19,6 @@ class Protocols:
 
     def run(self) -> int:
         """Print; return the exit code."""
-        from rich.console import Console
         from rich.table import Table
 
         from lexiseg.scoring.published import PROTOCOLS, find_protocol
@@ -37,5 +37,5 @@ class Protocols:
                 protocol.averaging.replace("_", " "),
                 protocol.source,
             )
-        Console().print(table)
+        open_console().print(table)
         return 0

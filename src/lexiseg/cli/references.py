@@ -11,6 +11,7 @@ import tyro
 from lexiseg.cli.options import Device, option, read_vocabulary
 from lexiseg.cli.progress import progress
 from lexiseg.core.errors import InputError
+from lexiseg.core.terminal import open_console
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,8 +137,6 @@ class Show:
 
     def run(self) -> int:
         """Print; return the exit code."""
-        from rich.console import Console
-        from rich.markup import escape
         from rich.table import Table
 
         from lexiseg.methods.rim.references.bank import ReferenceBank, describe_encoder, rejection_text
@@ -150,7 +149,7 @@ class Show:
             facts = row["facts"]
             first, stop = row["references"]
             table.add_row(
-                escape(row["name"]),
+                row["name"],
                 facts["source"],
                 str(len(row["origins"])),
                 _masks_text(facts),
@@ -158,8 +157,8 @@ class Show:
                 rejection_text(facts),
             )
         for name, facts in bank.rejected.items():
-            table.add_row(escape(name), facts["source"], "0", "", "0", rejection_text(facts))
-        console = Console()
+            table.add_row(name, facts["source"], "0", "", "0", rejection_text(facts))
+        console = open_console()
         console.print(table)
         size = self.bank.stat().st_size / 1e6
         console.print(f"{len(bank)} classes, {size:.1f} MB; image encoder {describe_encoder(bank.encoder)}")

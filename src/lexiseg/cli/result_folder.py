@@ -10,6 +10,7 @@ from typing import Any
 from lexiseg.core.atomic_write import atomic_path
 from lexiseg.core.errors import InputError
 from lexiseg.core.folder_lock import busy, writing_alike
+from lexiseg.core.json_text import read_json_file
 from lexiseg.core.result_files import FACTS, LABELS, read_facts, result_paths
 
 #: Hidden, and no .json, so that it is taken for the result of no image.
@@ -74,7 +75,7 @@ def _has_results(out: Path) -> bool:
 def _differing(out: Path, request: Mapping[str, Any], stems: Sequence[str]) -> list[str]:
     """Say how the request that a folder holds results of differs from this one; empty if it does not."""
     try:
-        there = json.loads((out / REQUEST_FILE).read_text(encoding="utf-8"))
+        there = read_json_file(out / REQUEST_FILE)
     except (OSError, ValueError):
         there = None
     if isinstance(there, dict):

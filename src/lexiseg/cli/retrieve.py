@@ -7,8 +7,10 @@ from typing import Annotated
 
 import tyro
 
-from lexiseg.cli.options import Device, MethodChanges, ModelName, load_segmenter, option
+from lexiseg.cli.data_options import refuse_trained_on
+from lexiseg.cli.options import Device, MethodChanges, ModelName, Trust, load_segmenter, option
 from lexiseg.cli.progress import progress
+from lexiseg.core.terminal import open_console
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,13 +29,13 @@ class Retrieve:
     )
     json: Annotated[Path | None, option("FILE", "Write the scores there as well.")] = None
     set_: MethodChanges = ()
+    trust: Trust = False
     device: Device = "auto"
 
     def run(self) -> int:
         """Score and print; return the exit code."""
         import json
 
-        from rich.console import Console
         from rich.table import Table
 
         from lexiseg.core.atomic_write import atomic_path, refuse_unwritable
@@ -46,7 +48,15 @@ class Retrieve:
             print(f"note: {note}", file=sys.stderr)
         if self.json is not None:
             refuse_unwritable(self.json)
-        model = as_image_text_model(load_segmenter(self.model, self.device, self.set_))
+        segmenter = load_segmenter(self.model, self.device, self.set_, trust=self.trust)
+        refuse_trained_on(
+            segmenter,
+            source.files,
+            doing=f"scoring {self.model} on {self.captions}",
+            fix="Choose other images with --split NAME, or name the split of these to score them all the same.",
+            allowed=self.split is not None,
+        )
+        model = as_image_text_model(segmenter)
         with progress("embedding", len(source)) as advance:
             pairs = embed_pairs(model, read_samples(source), advance=advance)
         found = retrieval_recall((pairs.images @ pairs.texts.T).numpy(), pairs.image_of_text.numpy())
@@ -56,7 +66,7 @@ class Retrieve:
         for heading, row in (("image to text", found.image_to_text), ("text to image", found.text_to_image)):
             table.add_row(heading, *(f"{100 * row[k]:.1f}" for k in RECALLS))
         table.add_row("RSUM", f"{rsum:.1f}")
-        Console().print(table)
+        open_console().print(table)
         if self.json is not None:
             facts = {
                 "model": self.model,

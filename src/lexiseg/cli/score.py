@@ -8,6 +8,7 @@ import tyro
 
 from lexiseg.cli.options import option
 from lexiseg.core.errors import InputError
+from lexiseg.core.terminal import open_console
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,13 +70,11 @@ class Score:
 
     def run(self) -> int:
         """Score, print and write; return the exit code."""
-        from rich.console import Console
-
         from lexiseg.scoring.published import find_protocol
         from lexiseg.scoring.report import write_json
         from lexiseg.scoring.store.store import PredictionStore
 
-        console = Console()
+        console = open_console()
         if len(self.stores) not in (1, 2) or not self.protocol or self.resamples < 1:
             raise InputError(
                 doing="reading the arguments",

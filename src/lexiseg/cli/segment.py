@@ -14,6 +14,7 @@ from lexiseg.cli.options import (
     Device,
     MethodChanges,
     ModelName,
+    Trust,
     ValueRangeText,
     load_segmenter,
     option,
@@ -21,8 +22,9 @@ from lexiseg.cli.options import (
 )
 from lexiseg.cli.progress import progress
 from lexiseg.cli.result_folder import claimed, count_other_results
-from lexiseg.core.errors import ImageError, InputError, LexisegError, OutputError
+from lexiseg.core.errors import ImageError, InputError, OutputError
 from lexiseg.core.result_files import image_facts
+from lexiseg.core.terminal import open_console
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -66,6 +68,7 @@ class Segment:
     ] = None
     model: ModelName = "mini"
     set_: MethodChanges = ()
+    trust: Trust = False
     out: Annotated[Path, tyro.conf.arg(metavar="FOLDER", help="Where results go.")] = Path("segmented")
     overwrite: Annotated[
         bool,
@@ -79,7 +82,15 @@ class Segment:
     explain: Annotated[
         bool,
         tyro.conf.arg(
-            help="Write why each region got its label, as STEM.explain.html; for a bank of reference images.",
+            help="Write why each region got its label, as STEM.explain.html; for a bank of reference images and GroupViT.",
+            help_behavior_hint="",
+        ),
+        tyro.conf.FlagCreatePairsOff,
+    ] = False
+    unknown: Annotated[
+        bool,
+        tyro.conf.arg(
+            help="Make pixels void that score no higher than words which are not there: --none-of-these label.",
             help_behavior_hint="",
         ),
         tyro.conf.FlagCreatePairsOff,
@@ -91,8 +102,6 @@ class Segment:
         """Segment every image; return the exit code."""
         from concurrent.futures import ThreadPoolExecutor
 
-        from rich.console import Console
-
         from lexiseg.core.interfaces import ExplainingModel
         from lexiseg.data.image_files import PassedOver
         from lexiseg.data.images import ImageSource, ValueRange, load_image
@@ -102,14 +111,14 @@ class Segment:
         asked = read_vocabulary(self.words, self.classes_file) if has_words else None
         passed_over = PassedOver()
         jobs = plan_jobs(self.paths, self.out, passed_over)
-        segmenter = load_segmenter(self.model, self.device, self.set_)
+        segmenter = load_segmenter(self.model, self.device, self.set_, trust=self.trust)
         vocabulary = segmenter.own_words() if asked is None else asked
         if self.explain and not isinstance(segmenter, ExplainingModel):
             raise InputError(
                 doing="reading the options",
                 found=f"--explain with the model {self.model}",
-                expected="a model that can say why: a bank of reference images",
-                fix="Leave --explain out, or give a bank with --model BANK.",
+                expected="a model that can say why: a bank of reference images, a GroupViT checkpoint or run",
+                fix="Leave --explain out, or give such a model with --model.",
             )
         if self.explain and value_range is not None:
             raise InputError(
@@ -119,15 +128,18 @@ class Segment:
                 fix="Leave one out, or save the images with 8 bits first.",
             )
         changes = self.inference.changes()
+        if self.unknown:
+            changes = {"none_of_these": "label", **changes}
         request = segmenter.describe(vocabulary, **changes)
         if value_range is not None:
             request["settings"]["value_range"] = self.value_range
-        console = Console()
+        console = open_console()
         totals: dict[str, list[float]] = {}
-        failed: list[tuple[Path, LexisegError]] = []
-        skipped = 0
+        # Texts: an error holds on to all that its frames held, words' embeddings too.
+        failed: list[tuple[Path, str]] = []
+        skipped = doubtful = 0
         # Words that cannot be used must not claim the folder.
-        segmenter.name_classes(vocabulary, segmenter.settings.changed(**changes))
+        class_names = segmenter.name_classes(vocabulary, segmenter.settings.changed(**changes))
         with (
             claimed(self.out, request, [stem for _, stem in jobs], overwrite=self.overwrite),
             ThreadPoolExecutor(max_workers=1) as writer,
@@ -144,19 +156,20 @@ class Segment:
                     continue
                 try:
                     image: ImageSource = path if value_range is None else load_image(path, value_range)
-                    segmentation = segmenter.segment(image, vocabulary, **changes)
+                    segmentation = segmenter.segment(image, class_names, **changes)
                     if value_range is not None:
                         settings = {**segmentation.settings, "value_range": self.value_range}
                         segmentation = replace(segmentation, source=path, settings=settings)
                     if self.explain and isinstance(segmenter, ExplainingModel):
                         segmenter.write_explanation(path, vocabulary, sheet)
                 except ImageError as error:
-                    failed.append((path, error))
+                    failed.append((path, f"{error.found}. {error.fix}"))
                     advance()
                     continue
                 if writing is not None:  # at most one image waits
                     _finish(*writing, failed)
                 writing = path, writer.submit(segmentation.save, self.out, stem, image=photo)
+                doubtful += segmentation.is_doubtful
                 for share in segmentation.shares():
                     totals.setdefault(share.name, []).append(share.share)
                 if len(jobs) <= MAX_TABLES:
@@ -171,16 +184,21 @@ class Segment:
         # Soft wrap: paths are copied from here, and in a pipe a line is a line.
         plain: dict[str, Any] = {"markup": False, "highlight": False, "soft_wrap": True}
         console.print(f"{finished} segmented{kept}, {len(failed)} failed; results in {self.out}", **plain)
+        if doubtful and len(jobs) > MAX_TABLES:
+            console.print(
+                f"note: {doubtful:,} images perhaps show none of the words (absent_chance in their JSON)",
+                **plain,
+            )
         if self.overwrite and (others := count_other_results(self.out, request)):
             console.print(f"note: {others} results of other words or settings are still there", **plain)
         if passed_over:
             print(f"note: not looked at: {passed_over.text()}", file=sys.stderr)
         for path, problem in failed:
-            console.print(f"  failed: {path}: {problem.found}. {problem.fix}", style="red", **plain)
+            console.print(f"  failed: {path}: {problem}", style="red", **plain)
         return 1 if failed else 0
 
 
-def _finish(path: Path, writing: "Future[dict[str, Path]]", failed: list[tuple[Path, LexisegError]]) -> None:
+def _finish(path: Path, writing: "Future[dict[str, Path]]", failed: list[tuple[Path, str]]) -> None:
     """Wait until an image's results are written; a full disk stops the run, a bad name does not."""
     try:
         writing.result()
@@ -189,15 +207,12 @@ def _finish(path: Path, writing: "Future[dict[str, Path]]", failed: list[tuple[P
         if not isinstance(cause, OSError) or cause.errno not in _BAD_NAME:
             raise
         fix = "Rename the image, or choose another folder with --out."
-        failed.append(
-            (path, OutputError(doing=error.doing, found=error.found, expected=error.expected, fix=fix))
-        )
+        failed.append((path, f"{error.found}. {fix}"))
 
 
 def print_shares(console: "Console", segmentation: "Segmentation", path: Path) -> None:
     """Print an image's classes, their share of its pixels and mean score, the largest first."""
     from rich.box import SIMPLE_HEAD
-    from rich.markup import escape
     from rich.table import Table
 
     console.print(path, style="bold", markup=False, highlight=False, soft_wrap=True)
@@ -206,17 +221,36 @@ def print_shares(console: "Console", segmentation: "Segmentation", path: Path) -
     table.add_column("pixels", justify="right")
     table.add_column("mean score", justify="right")
     for share in segmentation.shares():
-        table.add_row(escape(share.name), f"{share.share:.1%}", f"{share.mean_score:.3f}")
+        table.add_row(share.name, f"{share.share:.1%}", f"{share.mean_score:.3f}")
     if segmentation.unknown_share:
-        table.add_row(
-            "unknown: no reference is near", f"{segmentation.unknown_share:.1%}", "", style="yellow"
-        )
+        why = "no reference is near" if segmentation.absent_chance is None else "absent words score as high"
+        table.add_row(f"unknown: {why}", f"{segmentation.unknown_share:.1%}", "", style="yellow")
     console.print(table)
+    for note in result_notes(segmentation):
+        console.print(f"note: {note}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
+def result_notes(segmentation: "Segmentation") -> list[str]:
+    """Say what must be known of a result: that it may show none of the words, and how a large image was seen."""
+    notes = []
+    if segmentation.is_doubtful:
+        assert segmentation.absent_chance is not None
+        notes.append(
+            f"perhaps none of these words is in the image: in {segmentation.absent_chance:.0%} of photographs, words "
+            "that are not there score as high"
+        )
+    if segmentation.tiling is not None:
+        height, width = segmentation.tiling["windows_size"]
+        notes.append(
+            f"a large image: seen {'whole and ' if segmentation.tiling['views'] != 'windows' else ''}in "
+            f"{segmentation.tiling['num_windows']} windows at {width}×{height}; "
+            "--tiles off sees it whole only"
+        )
+    return notes
 
 
 def _print_totals(console: "Console", totals: dict[str, list[float]], num_images: int) -> None:
     from rich.box import SIMPLE_HEAD
-    from rich.markup import escape
     from rich.table import Table
 
     console.print(f"{num_images} images", style="bold", highlight=False)
@@ -225,5 +259,5 @@ def _print_totals(console: "Console", totals: dict[str, list[float]], num_images
     table.add_column("images", justify="right")
     table.add_column("pixels", justify="right")
     for name, shares in sorted(totals.items(), key=lambda item: -sum(item[1])):
-        table.add_row(escape(name), str(len(shares)), f"{sum(shares) / num_images:.1%}")
+        table.add_row(name, str(len(shares)), f"{sum(shares) / num_images:.1%}")
     console.print(table)

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from lexiseg.cli.options import Device, MethodChanges, ModelName, load_segmenter, option
+from lexiseg.cli.options import Device, MethodChanges, ModelName, Trust, load_segmenter, option
 from lexiseg.core.errors import InputError
+from lexiseg.core.terminal import open_console
 
 if TYPE_CHECKING:
     from lexiseg.core.vocabulary import Vocabulary
@@ -27,17 +28,17 @@ class Similarity:
     training: tyro.conf.Positional[Annotated[str, option("LIST|FILE", "The other one.")]]
     model: ModelName = "openai/clip-vit-large-patch14"
     set_: MethodChanges = ()
+    trust: Trust = False
     device: Device = "auto"
 
     def run(self) -> int:
         """Compare and print; return the exit code."""
-        from rich.console import Console
         from rich.table import Table
 
         from lexiseg.metrics.label_set_similarity import label_set_similarity
 
         evaluation, training = _vocabulary(self.evaluation), _vocabulary(self.training)
-        segmenter = load_segmenter(self.model, self.device, self.set_)
+        segmenter = load_segmenter(self.model, self.device, self.set_, trust=self.trust)
         table = Table(title=f"{self.evaluation} covered by {self.training}", highlight=False)
         for heading in (
             "prompts",
@@ -58,7 +59,7 @@ class Similarity:
             forms = (found.directed, found.reverse, found.symmetric, found.mean, found.reverse_mean)
             worst = f"{evaluation.names[found.worst]} (nearest: {training.names[found.nearest]})"
             table.add_row(prompts, *(f"{value:.3f}" for value in forms), worst)
-        Console().print(table)
+        open_console().print(table)
         return 0
 
 

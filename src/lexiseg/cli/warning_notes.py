@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from lexiseg.core.terminal import plain_text
+
 
 @contextmanager
 def warnings_as_notes() -> Iterator[None]:
@@ -24,7 +26,7 @@ def warnings_as_notes() -> Iterator[None]:
         if kind is None and not issubclass(category, UserWarning):
             usual(message, category, *where, **more)  # of a library, for whoever programs
         elif kind is None or counts[kind] == 1:
-            print(f"note: {message}", file=sys.stderr)
+            print(f"note: {plain_text(str(message))}", file=sys.stderr)
 
     with warnings.catch_warnings():
         warnings.showwarning = show
@@ -33,4 +35,4 @@ def warnings_as_notes() -> Iterator[None]:
         finally:
             for kind, count in counts.items():
                 if count > 1:
-                    print(f"note: {count - 1:,} more: {kind}", file=sys.stderr)
+                    print(f"note: {count - 1:,} more: {plain_text(kind)}", file=sys.stderr)

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from lexiseg.core.errors import VocabularyError
+from lexiseg.core.json_text import JsonError, RefusedJsonError, decode_json
 from lexiseg.core.word_lists import refuse_other_separators, shortened, split_words
 
 #: A class: its name, and further names.
@@ -148,8 +149,10 @@ def _json_or_none(text: str) -> Any:
     if not text.lstrip().startswith(("[", "{")):
         return None
     try:
-        return json.loads(text)
-    except ValueError:
+        return decode_json(text)
+    except RefusedJsonError as error:
+        raise _unclear(f"JSON with {error}", _JSON_FIX) from error
+    except JsonError:
         return None
 
 

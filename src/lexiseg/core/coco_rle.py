@@ -10,16 +10,17 @@ places by column, and walks along them, so its cost hardly depends on the number
 """
 
 from collections.abc import Iterator, Sequence
-from typing import TypedDict, no_type_check
+from typing import Any, TypedDict, no_type_check
 
 import numpy as np
 from jaxtyping import Bool, UInt16
-from numba import njit
 
-from lexiseg.core.constants import IGNORE_INDEX
-from lexiseg.core.errors import InputError
+from lexiseg.core.compiled import njit
+from lexiseg.core.constants import IGNORE_INDEX, MAX_PIXELS
+from lexiseg.core.errors import InputError, as_found
 
 _WORD = 8  # flags looked at together
+_MOST_SHIFT = 60  # bits of a count; more is damage, and would be a number of any length
 _MAX_CHARACTERS = 7  # 32-bit lengths and a sign, five bits a character
 
 
@@ -122,10 +123,11 @@ def decode(run_lengths: RunLengths) -> Bool[np.ndarray, "H W"]:
     Raises:
         InputError: The counts are damaged or do not fill the size.
     """
+    counts = _checked_counts(run_lengths)
     height, width = run_lengths["size"]
     flat = np.zeros(height * width, dtype=np.bool_)
     position = 0
-    for index, count in enumerate(_checked_counts(run_lengths)):
+    for index, count in enumerate(counts):
         if index % 2:
             flat[position : position + count] = True
         position += count
@@ -142,7 +144,7 @@ def area(run_lengths: RunLengths) -> int:
 
 
 def _checked_counts(run_lengths: RunLengths) -> list[int]:
-    height, width = run_lengths["size"]
+    height, width = _checked_size(run_lengths)
     written = run_lengths["counts"]
     if isinstance(written, bytes):  # as pycocotools gives it
         written = written.decode("ascii", "replace")
@@ -151,7 +153,9 @@ def _checked_counts(run_lengths: RunLengths) -> list[int]:
     damaged = False
     for character in written:
         group = ord(character) - 48
-        damaged |= not 0 <= group < 64
+        damaged |= not 0 <= group < 64 or shift > _MOST_SHIFT
+        if damaged:
+            break
         value |= (group & 31) << shift
         shift += 5
         if group & 32:
@@ -170,6 +174,26 @@ def _checked_counts(run_lengths: RunLengths) -> list[int]:
             fix="Check that size is [height, width] and that counts is the whole string.",
         )
     return counts
+
+
+def _checked_size(run_lengths: Any) -> tuple[int, int]:
+    """Return height and width; what is not run lengths at all is refused too, as it may come out of any file."""
+    size = run_lengths.get("size") if isinstance(run_lengths, dict) else None
+    counts = run_lengths.get("counts") if isinstance(run_lengths, dict) else None
+    if not (isinstance(size, list | tuple) and len(size) == 2 and all(type(side) is int for side in size)):
+        found = f"size {as_found(size)}"
+    elif not (size[0] > 0 and size[1] > 0 and size[0] * size[1] <= MAX_PIXELS):
+        found = f"a mask of {as_found(size[0])}×{as_found(size[1])}"
+    elif not isinstance(counts, str | bytes):
+        found = f"counts of type {type(counts).__name__}"
+    else:
+        return size[0], size[1]
+    raise InputError(
+        doing="reading run lengths of a mask",
+        found=found,
+        expected=f"size [height, width], {MAX_PIXELS:,} pixels at most, and counts as a compressed string",
+        fix="Check the file; uncompressed counts and polygons become strings by pycocotools' mask.frPyObjects.",
+    )
 
 
 def _write_counts(counts: list[int]) -> str:

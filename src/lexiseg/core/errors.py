@@ -18,6 +18,9 @@ A message has four parts: what was being done, what was found, what was expected
 import difflib
 from collections.abc import Iterable
 
+#: Names less alike than this (0 to 1, as difflib counts) are not offered: they would only mislead.
+_NEAR = 0.4
+
 
 class LexisegError(Exception):
     """Base of all errors raised on purpose.
@@ -67,12 +70,12 @@ class UnknownNameError(InputError, LookupError):
     def of(cls, kind: str, name: str, known: Iterable[str]) -> "UnknownNameError":
         """Build the error that names the three nearest of ``known`` and lists all of them."""
         names = sorted(known)
-        near = difflib.get_close_matches(name, names, n=3, cutoff=0.0)
+        near = difflib.get_close_matches(name, names, n=3, cutoff=_NEAR)
         return cls(
             doing=f"looking up the {kind} {name!r}",
             found=f"no {kind} of that name",
             expected=f"one of: {', '.join(names)}",
-            fix=f"Nearest: {', '.join(near)}.",
+            fix=f"Nearest: {', '.join(near)}." if near else "None of them is near: choose one.",
         )
 
 
@@ -100,6 +103,14 @@ class MissingPackageError(LexisegError, ImportError):
             expected=f"{package}, which comes with the extra {extra!r}",
             fix=f'Run: pip install "lexiseg[{extra}]".',
         )
+
+
+def as_found(value: object, most: int = 60) -> str:
+    """Return how a value out of a file is shown in a message: cut, since it may be of any length."""
+    if isinstance(value, int) and value.bit_length() > 200:  # Python refuses to write very long ones
+        return f"a number of {value.bit_length():,} bits"
+    text = repr(value)
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 class OutputError(LexisegError, OSError):

@@ -21,6 +21,18 @@ class Segments:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Proposals:
+    """What the patch tokens of a mask classifier say: a token is the mask logits of every proposal in that patch.
+
+    Attributes:
+        classes: ``B Q K``, probability of every class for every proposal; rows need not sum to 1, as "no object"
+            is left out.
+    """
+
+    classes: Float[Tensor, "B Q K"]
+
+
+@dataclass(frozen=True, kw_only=True)
 class PatchFeatures:
     """Patch tokens of a batch of images, in raster order.
 
@@ -32,6 +44,7 @@ class PatchFeatures:
         segments: What the encoder groups patches into, or None where it does not.
         levels: Further maps of the same images, each ``B D h w`` on a grid of its own, for a method that reads several;
             None where there are none.
+        proposals: What the tokens are mask logits of, or None where they are none.
     """
 
     tokens: Float[Tensor, "B N D"]
@@ -40,6 +53,7 @@ class PatchFeatures:
     global_token: Float[Tensor, "B D"] | None = None
     segments: Segments | None = None
     levels: tuple[Float[Tensor, "B _ _ _"], ...] | None = field(default=None, repr=False)
+    proposals: Proposals | None = None
 
     def __post_init__(self) -> None:
         height, width = self.grid

@@ -4,6 +4,8 @@ macOS and some archives write é as e and an accent (NFD), everything else as on
 the same, and a join of the raw strings loses them.
 """
 
+import os
+import re
 import unicodedata
 
 #: Files and folders that a system or a program leaves beside a person's own, in lower case.
@@ -37,3 +39,28 @@ def is_clutter(name: str) -> bool:
 def is_system_file(name: str) -> bool:
     """Return whether clutter is a file that never holds anything of a person, so that nobody need be told."""
     return name.lower() in _SYSTEM_FILES or name.startswith("._")
+
+
+#: Names that Windows gives to devices, whatever their suffix.
+_DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?", re.IGNORECASE)
+
+
+def why_unsafe(relative: str, *, windows: bool = os.name == "nt") -> str:
+    r"""Say why a path that a file names must not be read or written below a folder; empty where it may.
+
+    Args:
+        relative: As it stands in a list, a table or an archive.
+        windows: Look also for what only Windows takes for something else: drives, ``\\``, ``CON``, a dot at the end.
+    """
+    if not relative or "\0" in relative:
+        return "an empty name" if not relative else "a name with a zero byte"
+    parts = re.split(r"[/\\]" if windows else "/", relative)
+    if not parts[0] or (windows and re.match(r"[A-Za-z]:", relative)):
+        return "an absolute path"
+    if ".." in parts:
+        return "a path that leaves the folder"
+    if windows and any(_DEVICES.fullmatch(part.rstrip(" .")) for part in parts):
+        return "a name that Windows has for a device"
+    if windows and any(part != "." and part != part.rstrip(" .") for part in parts):
+        return "a name whose end Windows cuts off"
+    return ""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from lexiseg.core.atomic_write import output_error
+from lexiseg.core.atomic_write import output_error, sweep
 from lexiseg.core.errors import InputError
 
 if sys.platform != "win32":  # Windows has no flock: runs are not kept apart there
@@ -30,6 +30,8 @@ _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EI
 def writing_alone(folder: Path) -> Iterator[None]:
     """Keep every other run out of a folder while the block runs; the folder is made if it is not there.
 
+    What a killed run left unfinished there is deleted.
+
     Raises:
         InputError: Another run writes there.
         OutputError: The folder cannot be made or opened.
@@ -37,6 +39,7 @@ def writing_alone(folder: Path) -> Iterator[None]:
     with _opened(folder) as descriptor:
         if not try_lock(descriptor, folder):
             raise busy(folder)
+        sweep(folder)
         yield
 
 
@@ -55,6 +58,7 @@ def writing_alike(folder: Path, claim: Callable[[bool], None]) -> Iterator[None]
     """
     with _opened(folder) as descriptor:
         if try_lock(descriptor, folder):
+            sweep(folder)
             claim(True)
         _share(descriptor, folder)
         claim(False)  # of those who came first, or in between

@@ -1,10 +1,11 @@
 """The files that hold the result of one image: their names, and what tells them from other files."""
 
 import hashlib
-import json
 import os
 from pathlib import Path
 from typing import Any
+
+from lexiseg.core.json_text import read_json_file
 
 LABELS, OVERLAY, FACTS = ".labels.png", ".overlay.png", ".json"
 
@@ -41,9 +42,8 @@ def shortened(stem: str) -> str:
 def read_facts(path: str | Path) -> dict[str, Any] | None:
     """Read the facts of a result; None where there are none, or the file is damaged or not ours."""
     try:
-        with open(path, encoding="utf-8") as file:
-            facts = json.load(file)
-    except (OSError, ValueError, RecursionError):
+        facts = read_json_file(path)
+    except (OSError, ValueError):
         return None
     return facts if isinstance(facts, dict) and facts.keys() >= _MARKS else None
 

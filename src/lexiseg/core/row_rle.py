@@ -9,8 +9,9 @@ from typing import NamedTuple, no_type_check
 
 import numpy as np
 from jaxtyping import UInt16
-from numba import njit
 
+from lexiseg.core.compiled import njit
+from lexiseg.core.constants import MAX_PIXELS
 from lexiseg.core.errors import InputError
 
 _MAX_LENGTH = 65535
@@ -41,15 +42,15 @@ def decode_runs(runs: LabelRuns, size: tuple[int, int]) -> UInt16[np.ndarray, "H
     Raises:
         InputError: The runs do not fill the size.
     """
-    flat = np.empty(size[0] * size[1], np.uint16)
-    filled = int(runs.lengths.sum(dtype=np.int64))
-    if filled != flat.size:
+    filled, num_pixels = int(runs.lengths.sum(dtype=np.int64)), size[0] * size[1]
+    if filled != num_pixels or num_pixels > MAX_PIXELS:
         raise InputError(
             doing=f"reading a label map of {size[0]}×{size[1]} from runs",
             found=f"runs that add up to {filled:,} pixels",
-            expected=f"{flat.size:,} pixels",
+            expected=f"{min(num_pixels, MAX_PIXELS):,} pixels",
             fix="Write the label map again.",
         )
+    flat = np.empty(num_pixels, np.uint16)
     _decode(runs.labels, runs.lengths, flat)
     return flat.reshape(size)
 

@@ -9,17 +9,29 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8, UInt16
-from PIL import Image
+from PIL import Image, ImageOps
 
 from lexiseg.core.atomic_write import atomic_path
 from lexiseg.core.coco_rle import annotate
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.drawing import UNKNOWN, draw_overlay
-from lexiseg.core.errors import InputError
-from lexiseg.core.result_files import file_digest, image_facts, result_paths
+from lexiseg.core.errors import InputError, MissingPackageError
+from lexiseg.core.image_decoders import DamagedImageError, decode
+from lexiseg.core.result_files import (
+    FACTS,
+    LABELS,
+    OVERLAY,
+    file_digest,
+    image_facts,
+    read_facts,
+    result_paths,
+)
 from lexiseg.core.vocabulary import Vocabulary
 
 MAX_LEGEND_ENTRIES = 16
+
+#: An ``absent_chance`` above this makes a result doubtful.
+DOUBTFUL_FROM = 0.05
 MAX_REPR_CLASSES = 5
 
 
@@ -53,6 +65,10 @@ class Segmentation:
         settings: Model and every inference setting that made it.
         unknown: Pixels that resemble nothing the model knows, whatever their label (void, or the nearest
             class all the same); None for a model that cannot tell.
+        absent_chance: Chance that the best of as many words which are not there scores as high in an image as the best
+            part of this one does; None where that was not measured. From 0.05 on the image may show none of the words.
+        class_scores: Scores of all classes on the encoder's grid, on the model's own scale; None unless asked for.
+        tiling: How an image that is much larger than the model's size was seen; None for one that is not.
     """
 
     label_map: UInt16[np.ndarray, "H W"]
@@ -62,6 +78,9 @@ class Segmentation:
     source: Path | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     unknown: Bool[np.ndarray, "H W"] | None = None
+    absent_chance: float | None = None
+    tiling: Mapping[str, Any] | None = None
+    class_scores: Float32[np.ndarray, "K h w"] | None = None
 
     def __repr__(self) -> str:
         height, width = self.label_map.shape
@@ -71,10 +90,25 @@ class Segmentation:
         more += f", unknown {self.unknown_share:.1%}" if self.unknown_share else ""
         return f"<Segmentation of {self.source or 'an image'}, {height}×{width}: {classes or 'void'}{more}>"
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """Return the label map, for ``numpy.asarray``."""
+        return np.array(self.label_map, dtype, copy=copy)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Return height and width in pixels."""
+        height, width = self.label_map.shape
+        return height, width
+
     @property
     def unknown_share(self) -> float:
         """Return the part of the image's pixels that resemble nothing the model knows; 0 where it cannot tell."""
         return 0.0 if self.unknown is None else float(self.unknown.mean())
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Return whether the image may show none of the words; False where nothing tells."""
+        return self.absent_chance is not None and self.absent_chance > DOUBTFUL_FROM
 
     def shares(self) -> list[ClassShare]:
         """List the classes that occur, the largest first."""
@@ -123,6 +157,8 @@ class Segmentation:
             entries.append((IGNORE_INDEX, f"{len(shares) - MAX_LEGEND_ENTRIES} more  {rest:.1%}"))
         if legend and self.unknown_share:
             entries.append((UNKNOWN, f"unknown  {self.unknown_share:.1%}"))
+        if legend and self.is_doubtful:
+            entries.append((IGNORE_INDEX, "perhaps none of these"))
         return draw_overlay(
             self.image, self.label_map, len(self.vocabulary), entries, opacity=opacity, hatched=self.unknown
         )
@@ -137,6 +173,38 @@ class Segmentation:
         """
         by_label = {found["category_id"]: found for found in annotate(self.label_map, self.vocabulary.names)}
         return [{**by_label[share.label], "score": share.mean_score} for share in self.shares()]
+
+    def to_dataframe(self) -> Any:
+        """Return the classes that occur as a pandas DataFrame: label, name, share, mean_score; the largest first.
+
+        Raises:
+            MissingPackageError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise MissingPackageError(
+                doing="making a DataFrame",
+                found="no package pandas",
+                expected="pandas, which Lexiseg itself does not need",
+                fix="Run: pip install pandas; or use shares().",
+            ) from error
+        return pandas.DataFrame(
+            [asdict(share) for share in self.shares()], columns=["label", "name", "share", "mean_score"]
+        )
+
+    @classmethod
+    def load(cls, path: str | Path, *, image: UInt8[np.ndarray, "H W 3"] | None = None) -> "Segmentation":
+        """Read what ``save`` wrote. Of the scores, the mean of each class is kept; pixels have that.
+
+        Args:
+            path: Any of the three files, or their common beginning.
+            image: The image; None reads the file that it came from.
+
+        Raises:
+            InputError: There is no whole result, it was changed, or its image cannot be read or has another size.
+        """
+        return load_segmentation(path, image)
 
     def save(
         self, folder: str | Path, stem: str | None = None, *, image: Mapping[str, Any] | None = None
@@ -190,6 +258,58 @@ class Segmentation:
             "size": {"height": height, "width": width},
             "classes": [asdict(share) for share in self.shares()],
             **({} if self.unknown is None else {"unknown_share": self.unknown_share}),
+            **({} if self.absent_chance is None else {"absent_chance": self.absent_chance}),
+            **({} if self.tiling is None else {"tiling": dict(self.tiling)}),
             **self.vocabulary.to_json(),
             "settings": dict(self.settings),
         }
+
+
+def load_segmentation(path: str | Path, image: UInt8[np.ndarray, "H W 3"] | None) -> Segmentation:
+    """Read what ``Segmentation.save`` wrote; see ``Segmentation.load``."""
+    base = str(path)
+    for end in (LABELS, OVERLAY, FACTS):
+        base = base.removesuffix(end)
+    facts, labels = read_facts(base + FACTS), Path(base + LABELS)
+    if facts is None or not labels.is_file() or facts.get("labels_sha256") != file_digest(labels):
+        raise InputError(
+            doing=f"loading the result {base}",
+            found="no result" if facts is None else "a label map that is missing or was changed",
+            expected=f"NAME{FACTS} and NAME{LABELS} as lexiseg segment wrote them",
+            fix="Name one of these files, or segment the image again.",
+        )
+    label_map = decode(labels, lambda file: np.asarray(file).astype(np.uint16), ("PNG",))
+    means = np.zeros(IGNORE_INDEX + 1, np.float32)
+    for share in facts["classes"]:
+        means[share["label"]] = share["mean_score"]
+    names, synonyms = facts["vocabulary"], facts.get("synonyms", {})
+    return Segmentation(
+        label_map=label_map,
+        score_map=means[label_map],
+        vocabulary=Vocabulary(
+            names=tuple(names), synonyms=tuple(tuple(synonyms.get(name, ())) for name in names)
+        ),
+        image=_source_image(facts["source"], label_map.shape) if image is None else image,
+        source=Path(facts["source"]) if facts["source"] else None,
+        settings=facts["settings"],
+        absent_chance=facts.get("absent_chance"),
+        tiling=facts.get("tiling"),
+    )
+
+
+def _source_image(source: str | None, shape: tuple[int, ...]) -> UInt8[np.ndarray, "H W 3"]:
+    found = "no file that it came from"
+    if source is not None:
+        try:
+            pixels = decode(source, lambda file: np.array(ImageOps.exif_transpose(file).convert("RGB")))
+            if pixels.shape[:2] == shape:
+                return pixels
+            found = f"{source} of {pixels.shape[0]}×{pixels.shape[1]}"
+        except (OSError, DamagedImageError) as error:
+            found = f"{source}, which cannot be read ({error})"
+    raise InputError(
+        doing="loading the image of a result",
+        found=found,
+        expected=f"its image of {shape[0]}×{shape[1]}",
+        fix="Give it: Segmentation.load(path, image=array).",
+    )

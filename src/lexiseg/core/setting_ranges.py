@@ -31,6 +31,16 @@ class Range:
         return f"a number {low}" + ("" if self.most is None else f" to {self.most:g}")
 
 
+#: Sizes of networks and data: far above what is used, far below what fills a memory or never ends.
+WIDTH = Range(least=1, most=16_384)
+DEPTH = Range(least=1, most=256)
+SIDE = Range(least=1, most=16_384)
+COUNT = Range(least=1, most=10**9)
+SHARE = Range(least=0, most=1)
+FACTOR = Range(least=0, most=10**6)
+SPREAD = Range(least=0, most=10, above=True)
+
+
 def check_ranges(settings: Any, ranges: Mapping[str, Range], *, method: str) -> None:
     """Check fields of a dataclass; of a tuple, every item; None is left to its meaning.
 
@@ -47,3 +57,18 @@ def check_ranges(settings: Any, ranges: Mapping[str, Range], *, method: str) -> 
                 expected=str(allowed),
                 fix="Correct it, or leave it out.",
             )
+
+
+def check_divides(settings: Any, whole: str, part: str, *, method: str) -> None:
+    """Check that a field of a dataclass divides another.
+
+    Raises:
+        InputError: It does not.
+    """
+    if getattr(settings, whole) % getattr(settings, part):
+        raise InputError(
+            doing=f"reading the settings of {method}",
+            found=f"{part} = {getattr(settings, part)} for {whole} = {getattr(settings, whole)}",
+            expected=f"a {part} that divides {whole}",
+            fix="Change one of them.",
+        )

@@ -1,5 +1,6 @@
 """Vocabulary: the ordered class names a segmentation indexes, and class names as people write them on one line."""
 
+import hashlib
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -107,7 +108,8 @@ class Vocabulary:
         Args:
             words: ``"cat, grass"`` (commas separate, double quotes protect a comma:
                 ``'"salt, pepper", cat'``), a sequence of names taken as they are, a mapping from
-                name to synonyms (a sequence, or one string with commas), or a vocabulary.
+                name to synonyms (a sequence, or one string with commas) or from label to name
+                (``id2label``: keys 0, 1, …, as numbers or strings), or a vocabulary.
 
         Raises:
             VocabularyError: A name is empty, repeated, too long or holds a line break, a synonym is
@@ -118,17 +120,19 @@ class Vocabulary:
                 return words
             case str():
                 return cls(names=tuple(split_words(words)))
+            case Mapping() if (names := _by_label(words)) is not None:
+                return cls(names=names)
             case Mapping():
                 synonyms = tuple(
                     _listed(split_words(more) if isinstance(more, str) else more, f"the synonyms of {name!r}")
                     for name, more in words.items()
                 )
-                return cls(names=tuple(words), synonyms=synonyms)
+                return cls(names=tuple(words), synonyms=synonyms)  # type: ignore[arg-type]  # a wrong name is refused
             case _:
                 return cls(names=_listed(words, "words"))
 
     @classmethod
-    def from_file(cls, path: Path) -> "Vocabulary":
+    def from_file(cls, path: str | Path) -> "Vocabulary":
         """Read a classes file: one class a line in label order; synonyms after a tab, comma-separated.
 
         Lines numbered 0, 1, …, a table with a header, JSON (a list, ``id2label``) and labelme's list are read as
@@ -139,7 +143,7 @@ class Vocabulary:
                 be used.
         """
         try:
-            text = path.read_text(encoding="utf-8-sig")
+            text = Path(path).read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise VocabularyError(
                 doing=f"reading the classes file {path}",
@@ -270,6 +274,17 @@ def _clean(name: object, where: str) -> str:
     return " ".join(cleaned.split())
 
 
+def _by_label(words: Mapping[Any, Any]) -> tuple[Any, ...] | None:
+    """Return the names of ``{0: name, 1: name, …}`` in label order; None for any other mapping."""
+    labels = {
+        int(key) if isinstance(key, str) and key.isdecimal() else key: name for key, name in words.items()
+    }
+    is_list = all(isinstance(key, int) and isinstance(name, str) for key, name in labels.items())
+    if not labels or not is_list or sorted(labels) != list(range(len(words))):
+        return None
+    return tuple(labels[label] for label in range(len(labels)))
+
+
 def _key(name: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
 
@@ -279,7 +294,12 @@ def _unusable(found: str, expected: str, fix: str) -> VocabularyError:
 
 
 #: What a person may write for a vocabulary.
-Words: TypeAlias = str | Sequence[str] | Mapping[str, Sequence[str]] | Vocabulary
+Words: TypeAlias = str | Sequence[str] | Mapping[str, Sequence[str]] | Mapping[int, str] | Vocabulary
+
+
+def names_by_hash(names: Iterable[str]) -> list[str]:
+    """Sort names by a hash of each: an order that looks at nothing else, and that a further name does not change."""
+    return sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
 
 
 def as_lines(vocabulary: Vocabulary) -> Iterable[str]:

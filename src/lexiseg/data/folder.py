@@ -249,3 +249,13 @@ class FolderDataset(LabelledDataset):
                 "file names in images/ without their suffix",
                 "Leave out .jpg or .png." if with_suffix else "Add the images or remove the lines.",
             )
+
+
+def split_to_score(path: str | Path) -> str | None:
+    """Return the split of a folder that is scored where none is asked for: val, where there is a val.txt."""
+    return "val" if (Path(path) / "val.txt").is_file() else None
+
+
+def split_to_use(path: str | Path, split: str | None) -> str | None:
+    """Return the split of a folder that a person means: ``all`` is every image, unless there is an all.txt."""
+    return None if split == "all" and not (Path(path) / "all.txt").is_file() else split

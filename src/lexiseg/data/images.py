@@ -1,5 +1,6 @@
 """Read any image a person has as upright 8-bit RGB."""
 
+import io
 import math
 import os
 import warnings
@@ -7,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import IO, TypeAlias
 
 import numpy as np
 import torch
@@ -15,10 +16,11 @@ from jaxtyping import Num, UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError, features
 
 from lexiseg.core.errors import ImageError, InputError
+from lexiseg.core.image_decoders import DamagedImageError, LargeImageError, decode
 
 #: What a person may give as an image. Arrays are ``H W 3`` (or ``H W`` grey) uint8 RGB; tensors
-#: are ``3 H W``, uint8 or floating point in [0, 1].
-ImageSource: TypeAlias = str | Path | Image.Image | np.ndarray | torch.Tensor
+#: are ``3 H W``, uint8 or floating point in [0, 1]; bytes, and open files, are those of an image file.
+ImageSource: TypeAlias = str | Path | bytes | IO[bytes] | Image.Image | np.ndarray | torch.Tensor
 
 #: Suffixes of image files by the feature of Pillow that reads them; None is always there.
 _SUFFIXES_BY_FEATURE = {
@@ -35,6 +37,7 @@ IMAGE_SUFFIXES = frozenset(
     for suffix in suffixes.split()
 )
 _EXIF_ORIENTATION = 0x0112
+_PIXELS_AT_ONCE = 1 << 22
 _READABLE = "an image file (jpg, png, webp, bmp, tif, gif)"
 
 
@@ -115,10 +118,14 @@ def load_image(source: ImageSource, value_range: ValueRange | None = None) -> UI
                 return _from_pil(source, name, value_range)
         case str() | Path():
             return _from_file(source, value_range)
+        case bytes():
+            return _from_bytes(io.BytesIO(source), f"{len(source):,} bytes", value_range)
+        case _ if hasattr(source, "read"):
+            return _from_bytes(source, "an open file", value_range)
     raise ImageError(
         doing="reading an image",
         found=f"a {type(source).__name__}",
-        expected="a path, a PIL image, a uint8 array H×W×3 or a tensor 3×H×W",
+        expected="a path, the bytes of an image file, a PIL image, a uint8 array H×W×3 or a tensor 3×H×W",
         fix="Convert it to one of these first.",
     )
 
@@ -141,8 +148,13 @@ def _from_file(source: str | Path, value_range: ValueRange | None) -> UInt8[np.n
                 expected=_READABLE,
                 fix="Copy it again from its source.",
             )
-        with Image.open(source) as image:
-            return _from_pil(image, str(source), value_range)
+        return decode(source, lambda image: _from_pil(image, str(source), value_range))
+
+
+def _from_bytes(file: IO[bytes], name: str, value_range: ValueRange | None) -> UInt8[np.ndarray, "H W 3"]:
+    with _decoding(name, "Read it again from its source."), warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return decode(file, lambda image: _from_pil(image, name, value_range))
 
 
 @contextmanager
@@ -158,7 +170,7 @@ def _decoding(name: str, fix: str) -> Iterator[None]:
             doing=doing, found="data that no image decoder recognises", expected=_READABLE,
             fix="Open it in a viewer; if it shows there, save it again as PNG.",
         ) from error  # fmt: skip
-    except Image.DecompressionBombError as error:
+    except (Image.DecompressionBombError, LargeImageError) as error:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         raise ImageError(
             doing=doing, found=str(error), expected=f"at most {limit:,} pixels (a guard against files made to exhaust memory)",
@@ -202,11 +214,11 @@ def _from_pil(image: Image.Image, name: str, value_range: ValueRange | None) -> 
             fix="State them with --value-range LOW..HIGH (or percentile), or scale it to 8 bits first.",
         )  # fmt: skip
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        grey = np.asarray(ImageOps.exif_transpose(image))
+        grey = np.asarray(_upright(image))
         if value_range is not None:
             return _from_array(value_range.apply(grey))
         _warn_of_dark(int(grey.max()), name)
-        return _from_array(((grey.astype(np.uint32) + 128) // 257).astype(np.uint8))
+        return _from_array(np.concatenate([_of_16_bits(grey[rows]) for rows in _bands(*grey.shape)]))
     is_16_bit = _is_16_bit_colour(image)
     if is_16_bit and value_range is not None:
         raise ImageError(
@@ -214,13 +226,41 @@ def _from_pil(image: Image.Image, name: str, value_range: ValueRange | None) -> 
             fix="Scale its colours to 8 bits first: of 16-bit colour only the upper 8 bits can be read here.",
         )  # fmt: skip
     image.load()
-    upright = ImageOps.exif_transpose(image)
+    upright = _upright(image)
     if is_16_bit:
         _warn_of_dark(256 * max(high for _, high in upright.convert("RGB").getextrema()), name)  # type: ignore[misc]
-    if upright.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in upright.info:
-        white = Image.new("RGBA", upright.size, "white")
-        upright = Image.alpha_composite(white, upright.convert("RGBA"))
-    return np.array(upright.convert("RGB"))  # a copy: the image's own buffer may be read-only
+    return _on_white(upright)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    return image if _orientation(image) == 1 else ImageOps.exif_transpose(image)
+
+
+def _orientation(image: Image.Image) -> int:
+    found = image.getexif().get(_EXIF_ORIENTATION, 1)
+    return found if isinstance(found, int) else 1
+
+
+def _on_white(image: Image.Image) -> UInt8[np.ndarray, "H W 3"]:
+    """Lay an image over white, a band of rows at a time: a whole one would be in memory six times."""
+    width, height = image.size
+    rgb = np.empty((height, width, 3), np.uint8)  # not the image's own buffer, which may be read-only
+    is_clear = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
+    for rows in _bands(height, width):
+        band = image if rows == slice(0, height) else image.crop((0, rows.start, width, rows.stop))
+        if is_clear:
+            band = Image.alpha_composite(Image.new("RGBA", band.size, "white"), band.convert("RGBA"))
+        rgb[rows] = np.asarray(band.convert("RGB"))
+    return rgb
+
+
+def _bands(height: int, width: int) -> Iterator[slice]:
+    step = max(1, _PIXELS_AT_ONCE // width)
+    yield from (slice(top, min(top + step, height)) for top in range(0, height, step))
+
+
+def _of_16_bits(grey: Num[np.ndarray, "h W"]) -> UInt8[np.ndarray, "h W"]:
+    return ((grey.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def _is_16_bit_colour(image: Image.Image) -> bool:
@@ -251,9 +291,8 @@ def exif_orientation(path: Path) -> int:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of sizes and damaged EXIF data
-            with Image.open(path) as image:
-                return int(image.getexif().get(_EXIF_ORIENTATION, 1))
-    except (OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError):
+            return decode(path, _orientation)
+    except (OSError, DamagedImageError):
         return 1
 
 

@@ -5,21 +5,20 @@ ways (a palette is applied, 2- and 4-bit greys are stretched to 0..255); none of
 """
 
 import functools
+import io
 import math
-import struct
-import zlib
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 from jaxtyping import UInt8, UInt16
-from PIL import Image
 
 from lexiseg.core.constants import IGNORE_INDEX, IGNORE_INDEX_8BIT
 from lexiseg.core.errors import DatasetError
+from lexiseg.core.image_decoders import DamagedImageError, LargeImageError, decode
+from lexiseg.data.png_chunks import SIGNATURE, damage_of_png
 
 _EXPECTED = "an index PNG: one channel (grey or palette), 8 or 16 bits"
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _BIT_DEPTH_AT = 24  # after signature, chunk head, width and height
 
 #: Values that all are multiples of such a number are steps of grey, not class indices.
@@ -35,20 +34,24 @@ def read_label_map(path: str | Path, num_classes: int | None = None) -> UInt16[n
         path: The label file.
         num_classes: If given, 8-bit files are refused where 8 bits cannot hold the classes.
 
+    Every checksum of the file is looked at: decoders leave those of the pixels out.
+
     Raises:
         DatasetError: The file is missing, damaged, not a PNG, or holds colours.
     """
     path = Path(path)
-    head = _read_head(path)
+    data = _read(path)
+    if damage := damage_of_png(data):
+        raise _error(
+            path, f"a damaged or incomplete PNG ({damage})", "Write or copy it again from its source."
+        )
     try:
-        with Image.open(path) as image:
-            mode = image.mode
-            pixels = np.array(image)
-    except Image.DecompressionBombError as error:
+        mode, pixels = decode(io.BytesIO(data), lambda image: (image.mode, np.array(image)), ("PNG",))
+    except LargeImageError as error:
         raise _error(
             path, f"an image too large to decode safely ({error})", "Cut it into tiles first."
         ) from error
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error) as error:
+    except (OSError, DamagedImageError) as error:
         raise _error(
             path, f"a damaged or incomplete PNG ({error})", "Write or copy it again from its source."
         ) from error
@@ -63,7 +66,7 @@ def read_label_map(path: str | Path, num_classes: int | None = None) -> UInt16[n
             "Write the labels again as 16-bit PNG, with 65535 = void.",
         )
     labels = pixels.astype(np.uint16)
-    bit_depth = head[_BIT_DEPTH_AT]
+    bit_depth = data[_BIT_DEPTH_AT]
     if mode == "L" and bit_depth in (2, 4):
         labels //= 255 // (2**bit_depth - 1)  # the decoder stretched 0..3 or 0..15 to 0..255
     if bit_depth == 8:
@@ -160,15 +163,14 @@ def _pack(rgb: np.ndarray) -> np.ndarray:
     return (wide[..., 0] << 16) | (wide[..., 1] << 8) | wide[..., 2]
 
 
-def _read_head(path: Path) -> bytes:
+def _read(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            head = file.read(_BIT_DEPTH_AT + 1)
+        head = path.read_bytes()
     except OSError as error:
         raise _error(path, error.strerror or str(error), "Check the path.") from error
     if not head:
         raise _error(path, "an empty file (0 bytes)", "Write or copy it again from its source.")
-    if not head.startswith(_PNG_SIGNATURE):
+    if not head.startswith(SIGNATURE):
         is_jpeg = head.startswith(b"\xff\xd8")
         raise _error(
             path,

@@ -42,6 +42,10 @@ class LabelledDataset(ABC):
         """Return the file of one image without reading it; None where it is in none."""
         return None
 
+    def files(self) -> list[Path]:
+        """List the image files, as far as images are in files."""
+        return [path for index in range(len(self)) if (path := self.image_path(index)) is not None]
+
     def read_label_map(self, index: int) -> UInt16[np.ndarray, "H W"] | None:
         """Read the label map of one sample, where it can be had without its image; None where there is none."""
         return self[index].label_map

@@ -10,10 +10,10 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from lexiseg.core.constants import IGNORE_INDEX, IGNORE_INDEX_8BIT
 from lexiseg.core.errors import LexisegError
+from lexiseg.core.image_decoders import decode
 from lexiseg.data.folder_lists import first_of
 from lexiseg.data.images import exif_orientation
 from lexiseg.data.label_files import LEAST_GREY_STEP
@@ -87,8 +87,7 @@ def is_turned_in_place(path: Path) -> bool:
         return True
     if found not in _SWAP_SIDES:
         return False
-    with Image.open(path) as image:
-        return image.width == image.height
+    return decode(path, lambda image: image.width == image.height)
 
 
 def turned_in_place(images: Sequence[Path], advance: Callable[[], None] = lambda: None) -> str:

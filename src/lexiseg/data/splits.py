@@ -14,7 +14,7 @@ from jaxtyping import UInt16
 
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.errors import DatasetError, UnknownNameError
-from lexiseg.core.vocabulary import Vocabulary
+from lexiseg.core.vocabulary import Vocabulary, names_by_hash
 from lexiseg.data.class_lists import packaged_vocabulary
 from lexiseg.data.datasets import dataset_facts
 
@@ -103,6 +103,19 @@ def load_split(name: str) -> Split:
         order=tuple(order),
         source=facts["source"],
     )
+
+
+def with_unseen_share(vocabulary: Vocabulary, share: float) -> Vocabulary:
+    """Mark a share of the classes as unseen, one at least, the first by ``names_by_hash``; never the background.
+
+    Args:
+        vocabulary: Of two classes or more beside the background.
+        share: In (0, 1), of the classes beside the background.
+    """
+    names = [name for label, name in enumerate(vocabulary.names) if label != vocabulary.background]
+    unseen = set(names_by_hash(names)[: min(max(1, round(share * len(names))), len(names) - 1)])
+    seen = frozenset(label for label, name in enumerate(vocabulary.names) if name not in unseen)
+    return dataclasses.replace(vocabulary, seen=seen)
 
 
 def hide_classes(label_map: UInt16[np.ndarray, "H W"], labels: frozenset[int]) -> UInt16[np.ndarray, "H W"]:

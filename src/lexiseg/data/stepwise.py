@@ -4,7 +4,7 @@ Synthetic scenes, folders, anything indexed.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,10 @@ class TrainingData(ABC):
     def fingerprint(self) -> str:
         """Hash what the batches depend on: 64 hexadecimal digits."""
 
+    def files(self) -> Sequence[Path]:
+        """List the files that images are read from, image files or shards of them; none where they are made."""
+        return ()
+
     def list_broken_in(self, folder: Path) -> None:  # noqa: B027  # most data has none
         """List samples that cannot be used in files of this folder; by default none are met.
 
@@ -73,6 +77,7 @@ class StepwiseData(TrainingData):
         batch_size: Rows of a whole batch.
         fingerprint: Hash of what ``make_batch`` depends on.
         facts: What ``describe`` says.
+        files: Files that images are read from.
     """
 
     def __init__(
@@ -82,11 +87,13 @@ class StepwiseData(TrainingData):
         batch_size: int,
         fingerprint: str,
         facts: Mapping[str, Any] | None = None,
+        files: Sequence[Path] = (),
     ) -> None:
         self.make_batch = make_batch
         self.batch_size = batch_size
         self._fingerprint = fingerprint
         self._facts = dict(facts or {})
+        self._files = tuple(files)
 
     def batches(
         self,
@@ -111,6 +118,10 @@ class StepwiseData(TrainingData):
     def fingerprint(self) -> str:
         """Return the hash that the data was made with."""
         return self._fingerprint
+
+    def files(self) -> Sequence[Path]:
+        """Return the files that the data was made with."""
+        return self._files
 
     def describe(self) -> dict[str, Any]:
         """Return the facts that the data was made with."""

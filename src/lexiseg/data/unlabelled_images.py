@@ -45,6 +45,10 @@ class UnlabelledImages(LabelledDataset):
         self._place = place
         self.stems = [stem_of(file, place) for file in self._files]
 
+    def image_path(self, index: int) -> Path:
+        """Return the file of one image."""
+        return self._files[index]
+
     def __getitem__(self, index: int) -> Sample:
         """Read one image.
 

@@ -1,8 +1,7 @@
 """Checkpoints: a folder a step, whole or not there at all.
 
 ``checkpoints/step-000123/`` holds ``model.safetensors``, ``optimizer.safetensors``, ``average.safetensors`` where
-a running mean of the weights is kept, and ``state.json``. It is written under a hidden name and renamed when
-every byte is on the disk.
+a running mean of the weights is kept, and ``state.json``. It gets its name when every byte is on the disk.
 """
 
 import json
@@ -13,11 +12,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
+from lexiseg.core.atomic_write import atomic_folder, to_disk
 from lexiseg.core.errors import CheckpointError, OutputError
+from lexiseg.core.json_text import decode_json, read_json_file
+from lexiseg.core.tensor_digest import tensor_digest
 
 FOLDER, STATE = "checkpoints", "state.json"
 FORMAT = 1
@@ -56,28 +58,23 @@ def write_checkpoint(
         OutputError: The disk is full or the folder cannot be written.
     """
     path = checkpoint_path(run, step)
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        partial.parent.mkdir(parents=True, exist_ok=True)
-        for left in partial.parent.glob(".step-*"):
+        for left in path.parent.glob(".step-*"):
             shutil.rmtree(left)
-        partial.mkdir()
-        for name, values in tensors.items():
-            write_tensors(partial / f"{name}.safetensors", values, step=step)
-        text = json.dumps({"format": FORMAT, "step": step, "files": sorted(tensors), **state}, indent=1)
-        (partial / STATE).write_text(text + "\n", encoding="utf-8")
-        _to_disk(partial / STATE)
-        _to_disk(partial)
-        if path.exists():
-            _delete(path)
-        os.rename(partial, path)
-        _to_disk(path.parent)
+        with atomic_folder(path) as partial:
+            for name, values in tensors.items():
+                write_tensors(partial / f"{name}.safetensors", values, step=step)
+            text = json.dumps({"format": FORMAT, "step": step, "files": sorted(tensors), **state}, indent=1)
+            (partial / STATE).write_text(text + "\n", encoding="utf-8")
+            if path.exists():
+                _delete(path)
+        to_disk(path.parent)
         for old in checkpoint_steps(run)[:-keep]:
             _delete(checkpoint_path(run, old))
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
         raise OutputError(
             doing=f"writing the checkpoint {path}",
-            found=getattr(error, "strerror", None) or str(error),
+            found=getattr(error, "found", None) or error.strerror or str(error),
             expected="a folder that can be written to, with room for the weights and the optimiser's state",
             fix="Free some space or keep fewer checkpoints (--run.keep-checkpoints), then go on with --resume. "
             "Earlier checkpoints are whole.",
@@ -92,11 +89,13 @@ def read_checkpoint(run: Path, step: int) -> tuple[dict[str, dict[str, Tensor]],
     """
     path = checkpoint_path(run, step)
     try:
-        state = json.loads((path / STATE).read_text(encoding="utf-8"))
+        state = read_json_file(path / STATE)
         if state["format"] != FORMAT or state["step"] != step:
             raise ValueError(f"format {state['format']}, step {state['step']}")
-        files = {name: _with_new_names(load_file(path / f"{name}.safetensors")) for name in state["files"]}
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        files = {name: _load(path / f"{name}.safetensors") for name in state["files"]}
+        if not files.keys() >= {"model", "optimizer"}:
+            raise ValueError(f"files {', '.join(files) or 'of nothing'}")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
         raise CheckpointError(
             doing=f"reading the checkpoint {path}",
             found=f"{type(error).__name__}: {error}",
@@ -107,11 +106,10 @@ def read_checkpoint(run: Path, step: int) -> tuple[dict[str, dict[str, Tensor]],
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], **facts: object) -> None:
-    """Write tensors with a few facts in the header, and wait until they are on the disk."""
+    """Write tensors with a few facts in the header; ``path`` is one of ``atomic_path`` or in an ``atomic_folder``."""
     values = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     # One entry: the header holds several in an order that changes, and equal runs write equal files.
-    save_file(values, path, metadata={"lexiseg": json.dumps(facts)})
-    _to_disk(path)
+    save_file(values, path, metadata={"lexiseg": json.dumps({**facts, "sha256": tensor_digest(values)})})
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -121,14 +119,24 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         CheckpointError: The file is missing or damaged.
     """
     try:
-        return _with_new_names(load_file(path))
-    except (OSError, SafetensorError) as error:
+        return _load(path)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
         raise CheckpointError(
             doing=f"reading {path}",
             found=str(error),
             expected="weights that lexiseg train wrote",
             fix="Delete the file and go on with the run (--resume): it is written again from the last checkpoint.",
         ) from error
+
+
+def _load(path: Path) -> dict[str, Tensor]:
+    """Read tensors, under the names of today, and compare them with their hash; files of earlier versions have none."""
+    with safe_open(path, framework="pt") as opened:
+        facts = decode_json((opened.metadata() or {}).get("lexiseg", "{}"))
+        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    if facts.get("sha256", wanted := tensor_digest(tensors)) != wanted:
+        raise ValueError(f"numbers in {path.name} that are not those that were written")
+    return _with_new_names(tensors)
 
 
 def _with_new_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -142,13 +150,3 @@ def _delete(folder: Path) -> None:
     hidden = folder.with_name(f".{folder.name}.deleted")
     os.rename(folder, hidden)
     shutil.rmtree(hidden)
-
-
-def _to_disk(path: Path) -> None:
-    if os.name != "posix" and path.is_dir():
-        return  # elsewhere folders cannot be synchronised
-    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

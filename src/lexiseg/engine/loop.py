@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lexiseg.core.atomic_write import atomic_path
-from lexiseg.core.errors import InputError, OutputError
+from lexiseg.core.errors import InputError
 from lexiseg.core.interfaces import Trainable
 from lexiseg.data.stepwise import TrainingData
 from lexiseg.engine.checkpoint import checkpoint_steps, read_tensors, write_tensors
@@ -78,7 +78,7 @@ def train(
     state = TrainingState(model, optim, run, devices)
     if steps:
         state.load(out, steps[-1])
-    log = _open_log(out, state.step) if devices.is_main else None
+    log = RunLog(out, state.step) if devices.is_main else None
     try:
         _steps(state, data, out, log, _Evaluation(evaluate, scored, state, log), quiet=quiet)
     finally:
@@ -199,15 +199,3 @@ def _check(data: TrainingData, run: RunSettings, devices: Devices) -> None:
             expected="a batch size that the number of devices divides",
             fix="Change run.batch_size or the number of processes.",
         )
-
-
-def _open_log(out: Path, after_step: int) -> RunLog:
-    try:
-        return RunLog(out, after_step)
-    except OSError as error:
-        raise OutputError(
-            doing=f"writing the log into {out}",
-            found=error.strerror or str(error),
-            expected="a folder that can be written to",
-            fix="Choose another folder, or change its permissions.",
-        ) from error

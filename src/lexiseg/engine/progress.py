@@ -4,6 +4,8 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
+from lexiseg.core.terminal import open_console
+
 #: Told of every step: its number, and what to show if it was logged.
 Report = Callable[[int, Mapping[str, float] | None], None]
 
@@ -24,10 +26,9 @@ def report_progress(start: int, num_steps: int, *, quiet: bool, doing: str = "tr
     if quiet:
         yield lambda step, shown: None
         return
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    console = Console(stderr=True)
+    console = open_console(stderr=True)
     if not console.is_terminal:
         yield _lines(start, num_steps)
         return

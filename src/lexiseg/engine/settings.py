@@ -4,6 +4,20 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from lexiseg.core.errors import InputError
+from lexiseg.core.setting_ranges import COUNT, FACTOR, SHARE, Range, check_ranges
+
+_POSITIVE = Range(least=0, most=10**6, above=True)
+_OPTIM_RANGES = {
+    **dict.fromkeys(("lr", "eps", "poly_power", "clip_norm"), _POSITIVE),
+    "weight_decay": FACTOR,
+    **dict.fromkeys(("warmup_fraction", "warmup_start", "final_factor"), SHARE),
+}
+_RUN_RANGES = {
+    **dict.fromkeys(("num_steps", "save_every", "keep_checkpoints", "log_every", "evaluate_every"), COUNT),
+    **dict.fromkeys(("batch_size", "sub_batch_size"), Range(least=1, most=10**6)),
+    "num_workers": Range(least=0, most=1024),
+    "seed": Range(least=0),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,15 +59,9 @@ class OptimSettings:
     ema_decay: float | None = None
 
     def __post_init__(self) -> None:
-        _check(self, "lr", self.lr > 0, "a number above 0")
-        _check(self, "weight_decay", self.weight_decay >= 0, "0 or more")
+        check_ranges(self, _OPTIM_RANGES, method="the optimiser")
         _check(self, "betas", all(0 <= beta < 1 for beta in self.betas), "two numbers from 0 to below 1")
-        _check(self, "eps", self.eps > 0, "a number above 0")
         _check(self, "momentum", 0 <= self.momentum < 1, "a number from 0 to below 1")
-        for name in ("warmup_fraction", "warmup_start", "final_factor"):
-            _check(self, name, 0 <= getattr(self, name) <= 1, "a number from 0 to 1")
-        _check(self, "poly_power", self.poly_power > 0, "a number above 0")
-        _check(self, "clip_norm", self.clip_norm is None or self.clip_norm > 0, "a number above 0, or none")
         decay = self.ema_decay
         _check(self, "ema_decay", decay is None or 0 < decay < 1, "a number between 0 and 1, or none")
 
@@ -92,13 +100,7 @@ class RunSettings:
     parallel: Literal["ddp", "fsdp"] = "ddp"
 
     def __post_init__(self) -> None:
-        for name in ("num_steps", "batch_size", "save_every", "keep_checkpoints", "log_every"):
-            _check(self, name, getattr(self, name) >= 1, "1 or more")
-        for name in ("sub_batch_size", "evaluate_every"):
-            value = getattr(self, name)
-            _check(self, name, value is None or value >= 1, "1 or more, or none")
-        for name in ("num_workers", "seed"):
-            _check(self, name, getattr(self, name) >= 0, "0 or more")
+        check_ranges(self, _RUN_RANGES, method="a run")
         unscaled = not (self.precision == "fp16" and self.parallel == "fsdp")
         _check(self, "precision", unscaled, "bf16 or fp32 with parallel fsdp")
 

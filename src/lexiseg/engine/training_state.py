@@ -9,6 +9,7 @@ from torch.distributed.tensor import DTensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from lexiseg.core.batch import Batch
+from lexiseg.core.errors import CheckpointError
 from lexiseg.core.interfaces import Trainable
 from lexiseg.engine.checkpoint import checkpoint_path, read_checkpoint, write_checkpoint
 from lexiseg.engine.devices import Devices
@@ -106,7 +107,15 @@ class TrainingState:
         if self.average is not None:
             load_average(self.average, tensors.get("average", {}), path / "average.safetensors")
         if self.scaler.is_enabled():
-            self.scaler.load_state_dict(state["scaler"])
+            try:
+                self.scaler.load_state_dict(state["scaler"])
+            except (KeyError, TypeError, RuntimeError) as error:
+                raise CheckpointError(
+                    doing=f"reading the checkpoint {path}",
+                    found=f"no usable scale of the loss ({type(error).__name__}: {error})",
+                    expected="what lexiseg train wrote there with precision fp16",
+                    fix=f"Delete the folder {path.name} to go on from the checkpoint before it.",
+                ) from error
         self.step = step
 
     def final_tensors(self, *, everywhere: bool = False) -> dict[str, Tensor]:

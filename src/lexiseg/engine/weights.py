@@ -51,11 +51,13 @@ def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor], source: Path)
     """Copy named tensors into a module.
 
     Raises:
-        CheckpointError: Names or shapes differ.
+        CheckpointError: Names or shapes differ, or numbers are not finite.
     """
     there = model_tensors(module)
     _check_same({n: t.shape for n, t in tensors.items()}, {n: t.shape for n, t in there.items()}, source)
     for name, target in there.items():
+        if not tensors[name].isfinite().all() and full_tensor(target).isfinite().all():
+            raise _other(source, f"numbers in {name} that are not finite", "finite weights")
         copy_full(tensors[name], target)
 
 

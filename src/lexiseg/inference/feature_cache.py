@@ -22,10 +22,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lexiseg.core.atomic_write import atomic_path
-from lexiseg.core.cache_folder import default_cache
-from lexiseg.core.errors import CheckpointError, OutputError
+from lexiseg.core.cache_folder import default_cache, make_private
+from lexiseg.core.errors import CheckpointError
 from lexiseg.core.features import PatchFeatures
 from lexiseg.core.interfaces import ImageEncoder
+from lexiseg.core.tensor_digest import tensor_digest
 
 #: Of one encoder's folder: some 20,000 images of 448×448 for a ViT-S/14.
 MAX_BYTES = 16 * 2**30
@@ -130,16 +131,9 @@ class CachedEncoder(ImageEncoder):
                 )
             self.num_not_kept += 1
             return
-        with atomic_path(path) as temporary:
-            try:
-                save_file(row, temporary)
-            except SafetensorError as error:  # how the library says that the disk is full
-                raise OutputError(
-                    doing=f"writing {path}",
-                    found=str(error),
-                    expected="a folder with room for features",
-                    fix="Free some space, or set LEXISEG_CACHE to another folder; what is finished is kept.",
-                ) from error
+        make_private(self.folder.parent)
+        with atomic_path(path, durable=False) as temporary:
+            save_file(row, temporary, metadata={"sha256": tensor_digest(row)})
         self._num_bytes += size
 
     def _path(self, image: Float[Tensor, "3 H W"]) -> Path:
@@ -154,13 +148,7 @@ def _read(path: Path) -> dict[str, Tensor] | None:
     try:
         with safe_open(path, framework="pt") as opened:  # maps the file into memory
             row = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+            wanted = (opened.metadata() or {}).get("sha256")
     except (OSError, SafetensorError):
         return None
-    patches = row.get("patches")
-    if (
-        patches is None
-        or patches.ndim != 3
-        or not all(value.dtype == torch.float16 for value in row.values())
-    ):
-        return None
-    return row
+    return row if wanted == tensor_digest(row) else None

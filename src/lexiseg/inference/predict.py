@@ -5,14 +5,18 @@ there; the label map is never resized. Scores of the whole vocabulary at full si
 classes are taken in chunks and, with windows, rows in bands, so that memory does not grow with
 the vocabulary.
 
-An image seen whole is resized once, from the grid. Windows are resized to the image that the model
+An image seen whole is resized once, from the grid, unless the method has its own way from the grid to the pixels
+that the model saw (``Upsample``); these are then resized as windows are. Windows are resized to the image that the model
 saw, blended there, and resized again, as mmsegmentation does (which does it for one window too).
+What an image that is much larger than the model's size is seen through stands in ``inference.tiles``.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,11 +25,12 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from lexiseg.core.errors import InputError
-from lexiseg.core.features import PatchFeatures, Segments
+from lexiseg.core.features import PatchFeatures, Proposals, Segments
 from lexiseg.data.transforms import fitted_size, resize_image
 from lexiseg.inference.settings import InferenceSettings
-from lexiseg.ops.resize import RunningBest, resize_argmax, source_rows
-from lexiseg.ops.sliding_window import Window, stitch_band, windows
+from lexiseg.inference.tiles import View, describe_tiles, placed_in, tiled_view
+from lexiseg.ops.resize import RunningBest, resize_argmax, resize_rows, source_rows
+from lexiseg.ops.sliding_window import Window, WindowWeights, blend_band, even_weights, stitch_band, windows
 
 #: Images encoded in one call; more gains nothing on a CPU and costs memory.
 ENCODE_BATCH = 8
@@ -36,6 +41,12 @@ MIN_BAND_ROWS = 64
 Encode = Callable[..., PatchFeatures]
 Score = Callable[[PatchFeatures, Float[Tensor, "S D"]], Float[Tensor, "B S h w"]]
 
+#: Features of one window, one row of embeddings a name, size of the window in pixels, and rows of it: first, and the
+#: one after the last. Gives scores of these pixels where they are more than resized scores of the grid.
+Upsample = Callable[
+    [PatchFeatures, Float[Tensor, "S D"], tuple[int, int], tuple[int, int]], Float[Tensor, "S _ _"]
+]
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class EncodedImage:
@@ -43,7 +54,7 @@ class EncodedImage:
 
     Attributes:
         image: RGB, ``H W 3``, 0..255, at its original size.
-        resized_size: ``(height, width)`` that was encoded.
+        resized_size: ``(height, width)`` that was encoded; the largest, where there are several.
         windows: Where each window lies in the resized image; one that covers it all without windows.
         features: Features of each window, batch size one.
         settings: What it was encoded with.
@@ -51,6 +62,9 @@ class EncodedImage:
         source: File the image came from, if any.
         regions: Regions that the image was cut into before it was encoded, at its own size, 0 for none; None where the
             method needs none.
+        weights: Of each window, for a tiled image; empty where ``settings.blend`` decides.
+        tiling: What a record says of a tiled image; None for one that is not.
+        num_whole: How many of the first windows are the view of a tiled image as a whole.
     """
 
     image: UInt8[np.ndarray, "H W 3"] = field(repr=False)
@@ -61,6 +75,9 @@ class EncodedImage:
     model: str
     source: Path | None = None
     regions: Int32[np.ndarray, "H W"] | None = field(default=None, repr=False)
+    weights: tuple[WindowWeights, ...] = field(default=(), repr=False)
+    tiling: Mapping[str, Any] | None = None
+    num_whole: int = 0
 
 
 @torch.inference_mode()
@@ -73,6 +90,7 @@ def encode_images(
     stride: int,
     settings: InferenceSettings,
     device: torch.device,
+    dtype: torch.dtype = torch.float32,
     regions: Sequence[Int32[np.ndarray, "_ _"]] | None = None,
 ) -> list[EncodedImage]:
     """Resize, cut into windows and encode images; crops of equal size share a batch.
@@ -80,56 +98,63 @@ def encode_images(
     Where there are ``regions``, one map an image at its own size, they are resized (nearest) and cut as the images
     are, and ``encode`` gets those of its crops as a second argument, ``B H W``.
     """
-    plans = []
-    for image in images:
-        size = fitted_size(
-            image.shape[:2],
-            short_side=settings.short_side,
-            max_long_side=settings.max_long_side,
-            squash=not settings.keep_aspect,
-            multiple_of=stride,
-        )
-        plans.append((resize_image(image, size), _layout(size, stride, settings)))
-    seen_regions = None
-    if regions is not None:
-        seen_regions = [
-            _resize_regions(each, (pixels.shape[1], pixels.shape[2]))
-            for each, (pixels, _) in zip(regions, plans, strict=True)
-        ]
-    crops = [
-        (pixels[:, w.top : w.top + w.height, w.left : w.left + w.width], index, w)
-        for index, (pixels, layout) in enumerate(plans)
-        for w in layout
-    ]
+    plans = [_views(image.shape[:2], stride, settings) for image in images]
     features: list[list[PatchFeatures]] = [[] for _ in images]
-    crops.sort(key=lambda crop: crop[0].shape)  # keeps the order of one image's windows: they are alike
-    for _, same_size in groupby(crops, key=lambda crop: crop[0].shape):
-        for batch in _batches(list(same_size), ENCODE_BATCH):
-            more = []
-            if seen_regions is not None:
-                cuts = [
-                    seen_regions[index][w.top : w.top + w.height, w.left : w.left + w.width]
-                    for _, index, w in batch
-                ]
-                more.append(torch.stack(cuts).to(device))
-            encoded = encode(torch.stack([pixels for pixels, _, _ in batch]).to(device), *more)
-            for (_, index, _), single in zip(batch, _unbatched(encoded), strict=True):
-                features[index].append(single)
-    return [
-        EncodedImage(
-            image=image,
-            resized_size=(int(pixels.shape[1]), int(pixels.shape[2])),
-            windows=tuple(layout),
-            features=tuple(found),
-            settings=settings,
-            model=model,
-            source=source,
-            regions=None if regions is None else regions[number],
-        )
-        for number, (image, source, (pixels, layout), found) in enumerate(
-            zip(images, sources, plans, features, strict=True)
-        )
+    crops = [
+        (window.height, window.width, index, view, window)
+        for index, views in enumerate(plans)
+        for view in views
+        for window in view.windows
     ]
+    order = sorted(
+        range(len(crops)), key=lambda place: crops[place][:2]
+    )  # keeps the order of one view's windows
+    resized: dict[tuple[int, tuple[int, int]], Tensor] = {}
+    found: dict[int, PatchFeatures] = {}
+    for _, same_size in groupby(order, key=lambda place: crops[place][:2]):
+        for batch in _batches(list(same_size), ENCODE_BATCH):
+            pieces, cuts = [], []
+            for place in batch:
+                _, _, index, view, window = crops[place]
+                if (index, view.size) not in resized:
+                    resized[index, view.size] = resize_image(images[index], view.size)
+                pixels = resized[index, view.size]
+                rows = slice(window.top, window.top + window.height)
+                columns = slice(window.left, window.left + window.width)
+                pieces.append(pixels[:, rows, columns])
+                if regions is not None:
+                    cuts.append(_resize_regions(regions[index], view.size)[rows, columns])
+            with torch.autocast(device.type, dtype, enabled=dtype is not torch.float32):
+                more = [torch.stack(cuts).to(device)] if cuts else []
+                encoded = in_float32(encode(torch.stack(pieces).to(device), *more))
+            found |= zip(batch, _unbatched(encoded), strict=True)
+    for place, crop in enumerate(crops):
+        features[crop[2]].append(found[place])
+    results = []
+    for number, (image, source, views, of_image) in enumerate(
+        zip(images, sources, plans, features, strict=True)
+    ):
+        whole, size = views[0], views[-1].size
+        placed = [placed_in(view, size) for view in views]
+        is_tiled = len(views) > 1
+        results.append(
+            EncodedImage(
+                image=image,
+                resized_size=size,
+                windows=tuple(window for view in placed for window in view),
+                features=tuple(of_image),
+                settings=settings,
+                model=model,
+                source=source,
+                weights=tuple(each for view in placed for each in even_weights(view, size))
+                if is_tiled
+                else (),
+                tiling=describe_tiles(image.shape[:2], whole.size, views[-1]) if is_tiled else None,
+                num_whole=len(whole.windows) if is_tiled else 0,
+                regions=None if regions is None else regions[number],
+            )
+        )
+    return results
 
 
 @torch.inference_mode()
@@ -141,6 +166,7 @@ def best_classes(
     *,
     settings: InferenceSettings,
     independent_classes: bool = True,
+    upsample: Upsample | None = None,
 ) -> RunningBest:
     """Find the best class of every pixel at the image's original size.
 
@@ -151,11 +177,22 @@ def best_classes(
         names_per_class: How many rows each class has, in label order.
         settings: Blend, reduction over names, memory.
         independent_classes: Scores may be computed for a part of the names at a time.
+        upsample: The method's own way from features to scores of pixels, if it has one; ``score`` is not asked then.
     """
     size = (encoded.image.shape[0], encoded.image.shape[1])
     best = RunningBest.empty(size)
+    if upsample is not None:
+        assert independent_classes, "own upsampling is asked for some names at a time"
+        for classes, names in chunks(names_per_class, names_per_chunk(encoded, settings)):
+            band = partial(
+                upsampled_scores, encoded, upsample, embeddings[names], names_per_class[classes], settings
+            )
+            # Whatever is upsampled beside the names: as many maps as a token has numbers.
+            maps = names.stop - names.start + encoded.features[0].tokens.shape[2]
+            _best_in_bands(band, encoded, maps, settings, classes.start, best)
+        return best
     joint = None if independent_classes else window_scores(encoded, score, embeddings)
-    for classes, names in chunks(names_per_class, _names_per_chunk(encoded, settings)):
+    for classes, names in chunks(names_per_class, names_per_chunk(encoded, settings)):
         found = (
             window_scores(encoded, score, embeddings[names])
             if joint is None
@@ -165,17 +202,108 @@ def best_classes(
         if len(found) == 1:
             resize_argmax(found[0], size, class_offset=classes.start, into=best)
             continue
-        for rows in _row_bands(encoded, found[0].shape[0], settings):
-            first, stop = source_rows(encoded.resized_size[0], size[0], rows)
-            stitched = stitch_band(
-                found, encoded.windows, encoded.resized_size, (first, stop), blend=settings.blend
-            )
-            view = RunningBest(labels=best.labels[slice(*rows)], best=best.best[slice(*rows)])
-            source = (first, encoded.resized_size[0])
-            resize_argmax(
-                stitched.cpu(), size, class_offset=classes.start, into=view, rows=rows, source=source
-            )
+        band = partial(
+            stitch_band,
+            found,
+            encoded.windows,
+            encoded.resized_size,
+            blend=settings.blend,
+            weights=encoded.weights,
+        )
+        _best_in_bands(band, encoded, found[0].shape[0], settings, classes.start, best)
     return best
+
+
+def pixel_scores(
+    encoded: EncodedImage,
+    rows: tuple[int, int],
+    *,
+    score: Score,
+    embeddings: Float[Tensor, "S D"],
+    names_per_class: Sequence[int],
+    settings: InferenceSettings,
+    upsample: Upsample | None,
+) -> Float[Tensor, "K _ _"]:
+    """Score all classes at the pixels of some rows of the image at its original size.
+
+    Memory grows with the rows and the classes: ``best_classes`` is for whole images. Arguments are its own.
+    """
+    if upsample is not None:
+        band = partial(upsampled_scores, encoded, upsample, embeddings, names_per_class, settings)
+    else:
+        found = [
+            over_names(scores, names_per_class, settings.synonyms)
+            for scores in window_scores(encoded, score, embeddings)
+        ]
+        band = partial(
+            stitch_band,
+            found,
+            encoded.windows,
+            encoded.resized_size,
+            blend=settings.blend,
+            weights=encoded.weights,
+        )
+    height = encoded.resized_size[0]
+    first, stop = source_rows(height, encoded.image.shape[0], rows)
+    size = (encoded.image.shape[0], encoded.image.shape[1])
+    return resize_rows(band((first, stop)), size, rows, source=(first, height))
+
+
+def _best_in_bands(
+    band: Callable[[tuple[int, int]], Float[Tensor, "C _ _"]],
+    encoded: EncodedImage,
+    num_maps: int,
+    settings: InferenceSettings,
+    class_offset: int,
+    best: RunningBest,
+) -> None:
+    """Resize scores of the image that the model saw to the original size, some rows at a time; take the best.
+
+    Args:
+        band: Gives the scores of some rows of the image that the model saw.
+        encoded: The image.
+        num_maps: Maps of those rows that are in memory at a time.
+        settings: Working memory.
+        class_offset: Label of the first class.
+        best: Is updated.
+    """
+    size = (encoded.image.shape[0], encoded.image.shape[1])
+    for rows in _row_bands(encoded, num_maps, settings):
+        first, stop = source_rows(encoded.resized_size[0], size[0], rows)
+        view = RunningBest(labels=best.labels[slice(*rows)], best=best.best[slice(*rows)])
+        resize_argmax(
+            band((first, stop)).cpu(),
+            size,
+            class_offset=class_offset,
+            into=view,
+            rows=rows,
+            source=(first, encoded.resized_size[0]),
+        )
+
+
+def upsampled_scores(
+    encoded: EncodedImage,
+    upsample: Upsample,
+    embeddings: Float[Tensor, "S D"],
+    names_per_class: Sequence[int],
+    settings: InferenceSettings,
+    rows: tuple[int, int],
+) -> Float[Tensor, "K _ _"]:
+    """Score classes at the pixels of some rows of the image that the model saw, windows blended."""
+
+    def of_window(index: int, inside: tuple[int, int]) -> Float[Tensor, "K _ _"]:
+        window = encoded.windows[index]
+        found = upsample(encoded.features[index], embeddings, (window.height, window.width), inside)
+        return over_names(found, names_per_class, settings.synonyms)
+
+    return blend_band(
+        of_window,
+        encoded.windows,
+        encoded.resized_size,
+        rows,
+        blend=settings.blend,
+        weights=encoded.weights,
+    )
 
 
 @torch.inference_mode()
@@ -213,10 +341,31 @@ def grid_scores(
         return found[0]
     stride = encoded.features[0].stride
     bands = [
-        stitch_band(found, encoded.windows, encoded.resized_size, (top, top + stride), blend=settings.blend)
+        stitch_band(
+            found,
+            encoded.windows,
+            encoded.resized_size,
+            (top, top + stride),
+            blend=settings.blend,
+            weights=encoded.weights,
+        )
         for top in range(0, encoded.resized_size[0], stride)
     ]
     return torch.cat([avg_pool2d(band, stride) for band in bands], dim=1)
+
+
+def _views(image_size: tuple[int, int], stride: int, settings: InferenceSettings) -> list[View]:
+    """Return how an image is seen: whole, and in tiles where it is large."""
+    size = fitted_size(
+        image_size,
+        short_side=settings.short_side,
+        max_long_side=settings.max_long_side,
+        squash=not settings.keep_aspect,
+        multiple_of=stride,
+    )
+    whole = View(size=size, windows=_layout(size, stride, settings))
+    tiles = tiled_view(image_size, size, stride, settings)
+    return [whole] if tiles is None else [whole, tiles]
 
 
 def _layout(size: tuple[int, int], stride: int, settings: InferenceSettings) -> tuple[Window, ...]:
@@ -249,7 +398,8 @@ def over_names(
     return torch.stack([reduce(part, dim=0) for part in torch.split(scores, list(names_per_class))])
 
 
-def _names_per_chunk(encoded: EncodedImage, settings: InferenceSettings) -> int:
+def names_per_chunk(encoded: EncodedImage, settings: InferenceSettings) -> int:
+    """Return how many names may be scored at a time within the working memory."""
     cells = sum(features.tokens.shape[1] for features in encoded.features)
     if len(encoded.windows) > 1:
         # Room for bands of some rows: in bands of one, neighbouring rows would be stitched again and again.
@@ -289,24 +439,40 @@ def _resize_regions(regions: Int32[np.ndarray, "_ _"], size: tuple[int, int]) ->
     return torch.from_numpy(regions[rows[:, None], columns[None]])
 
 
-def _batches(
-    crops: list[tuple[Tensor, int, Window]], size: int
-) -> Iterator[list[tuple[Tensor, int, Window]]]:
-    for start in range(0, len(crops), size):
-        yield crops[start : start + size]
+def _batches(places: list[int], size: int) -> Iterator[list[int]]:
+    for start in range(0, len(places), size):
+        yield places[start : start + size]
+
+
+def in_float32(features: PatchFeatures) -> PatchFeatures:
+    """Return features in the precision in which they are compared."""
+    if features.tokens.dtype is torch.float32:
+        return features
+    segments = features.segments
+    if segments is not None:
+        segments = Segments(shares=segments.shares.float(), embeddings=segments.embeddings.float())
+    token = features.global_token
+    return replace(
+        features,
+        tokens=features.tokens.float(),
+        global_token=None if token is None else token.float(),
+        segments=segments,
+        levels=None if features.levels is None else tuple(level.float() for level in features.levels),
+    )
 
 
 def _unbatched(features: PatchFeatures) -> Iterator[PatchFeatures]:
     for index in range(features.tokens.shape[0]):
         one = slice(index, index + 1)
-        token, segments, levels = features.global_token, features.segments, features.levels
-        yield PatchFeatures(
+        token, segments, proposals = features.global_token, features.segments, features.proposals
+        levels = features.levels
+        yield replace(
+            features,
             tokens=features.tokens[one],
-            grid=features.grid,
-            stride=features.stride,
             global_token=None if token is None else token[one],
             segments=None
             if segments is None
             else Segments(shares=segments.shares[one], embeddings=segments.embeddings[one]),
             levels=None if levels is None else tuple(level[one] for level in levels),
+            proposals=None if proposals is None else Proposals(classes=proposals.classes[one]),
         )

@@ -14,7 +14,16 @@ from torch import Tensor
 
 from lexiseg.inference.class_names import ClassNames
 from lexiseg.inference.decision import Decision
-from lexiseg.inference.predict import EncodedImage, Score, chunks, grid_scores, over_names, window_scores
+from lexiseg.inference.predict import (
+    EncodedImage,
+    Score,
+    Upsample,
+    chunks,
+    grid_scores,
+    over_names,
+    upsampled_scores,
+    window_scores,
+)
 from lexiseg.inference.refine import refine_labels
 from lexiseg.inference.refine_crf import refine_labels_crf
 from lexiseg.inference.settings import InferenceSettings
@@ -41,6 +50,7 @@ def decide_by_probability(
     *,
     settings: InferenceSettings,
     independent_classes: bool = True,
+    upsample: Upsample | None = None,
 ) -> Decision:
     """Decide labels, scores and probabilities of all pixels; small classes are left out where the settings say so.
 
@@ -53,9 +63,10 @@ def decide_by_probability(
         class_names: What competes.
         settings: Of the softmax, small classes and borders.
         independent_classes: Scores may be computed for a part of the names at a time.
+        upsample: The method's own way from features to scores of pixels, if it has one.
     """
     counts, labels = class_names.counts, np.asarray(class_names.labels, np.uint16)
-    maps = _pixel_maps(encoded, score, class_names, settings, independent_classes)
+    maps = _pixel_maps(encoded, score, class_names, settings, independent_classes, upsample)
     best, total = _compete(maps, settings.logit_scale)
     if settings.min_area_share is not None:
         background = class_names.background
@@ -91,6 +102,7 @@ def _pixel_maps(
     class_names: ClassNames,
     settings: InferenceSettings,
     independent_classes: bool,
+    upsample: Upsample | None,
 ) -> _Maps:
     embeddings, counts = class_names.embeddings, class_names.counts
     size = (encoded.image.shape[0], encoded.image.shape[1])
@@ -101,6 +113,14 @@ def _pixel_maps(
 
     def walk() -> Iterator[tuple[slice, Tensor, Tensor]]:
         for classes, names in chunks(counts, most):
+            if upsample is not None:
+                singles = [1] * (names.stop - names.start)
+                whole = upsampled_scores(
+                    encoded, upsample, embeddings[names], singles, settings, (0, seen[0])
+                )
+                resized = resize_rows(whole, size, (0, size[0]))
+                yield classes, resized, over_names(resized, counts[classes], settings.synonyms)
+                continue
             found = (
                 window_scores(encoded, score, embeddings[names])
                 if joint is None
@@ -109,7 +129,14 @@ def _pixel_maps(
             if len(found) == 1:
                 whole = found[0]
             else:
-                whole = stitch_band(found, encoded.windows, seen, (0, seen[0]), blend=settings.blend)
+                whole = stitch_band(
+                    found,
+                    encoded.windows,
+                    seen,
+                    (0, seen[0]),
+                    blend=settings.blend,
+                    weights=encoded.weights,
+                )
             resized = resize_rows(whole, size, (0, size[0]))
             yield classes, resized, over_names(resized, counts[classes], settings.synonyms)
 
@@ -134,7 +161,7 @@ def _compete(
         else:
             places = torch.where(values > best, index, places)
             best = torch.maximum(values, best)
-    assert best is not None, "there is at least one class"
+    assert best is not None
     assert places is not None
     assert total is not None
     found = _Best(places=places.cpu().numpy().astype(np.uint16), scores=best.float().cpu().numpy())

@@ -2,8 +2,8 @@
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, cast, overload
@@ -13,11 +13,14 @@ import torch
 from jaxtyping import Bool, Float, Int32, UInt8
 from torch import Tensor, nn
 
+from lexiseg.core.batch import Batch
 from lexiseg.core.errors import InputError
 from lexiseg.core.features import PatchFeatures
+from lexiseg.core.json_text import decode_json
 from lexiseg.core.segmentation import Segmentation
 from lexiseg.core.vocabulary import Vocabulary, Words
 from lexiseg.data.images import ImageSource, load_image
+from lexiseg.data.trained_on import TrainedOn
 from lexiseg.inference.class_names import (
     ClassNames,
     competing_labels,
@@ -26,9 +29,11 @@ from lexiseg.inference.class_names import (
     with_background,
 )
 from lexiseg.inference.decision import Decision, Redecision
+from lexiseg.inference.none_of_these import AbsentScores
 from lexiseg.inference.predict import (
     ENCODE_BATCH,
     EncodedImage,
+    Upsample,
     best_classes,
     encode_images,
     grid_scores,
@@ -36,7 +41,10 @@ from lexiseg.inference.predict import (
 from lexiseg.inference.probability import decide_by_probability
 from lexiseg.inference.refine import refine_labels
 from lexiseg.inference.refine_crf import refine_labels_crf
-from lexiseg.inference.settings import ENCODING_FIELDS, InferenceSettings
+from lexiseg.inference.results import blocks_of, segment_block
+from lexiseg.inference.reuse import refuse_encoded_otherwise
+from lexiseg.inference.settings import InferenceSettings
+from lexiseg.inference.views import choose_views
 
 
 class Segmenter(nn.Module, ABC):
@@ -57,9 +65,12 @@ class Segmenter(nn.Module, ABC):
         applies: Steps beyond the common path that the method takes itself, by their keys in the protocols
             that list them.
         vocabulary: The classes of a model that has a fixed list of them; None for one that takes any words.
+        trained_on: The files it was trained on; None where that is not known.
+        absent_scores: What words score that are not there; None where that was not measured.
         notice: A sentence a person must know before trusting results, or None.
         method_settings: Settings of the method itself and fingerprints of its weights, for the
             record that goes with every result.
+        dtype: Precision in which images are encoded; everything else is computed in float32.
     """
 
     name: str
@@ -68,13 +79,26 @@ class Segmenter(nn.Module, ABC):
     has_probabilities: bool = True
     applies: tuple[str, ...] = ()
     vocabulary: Vocabulary | None = None
+    trained_on: TrainedOn | None = None
+    absent_scores: AbsentScores | None = None
     notice: str | None = None
     method_settings: Mapping[str, Any] = MappingProxyType({})
+    dtype: torch.dtype = torch.float32
+
+    @property
+    def scale_settings(self) -> Mapping[str, Any]:
+        """Return those of ``method_settings`` that the scale of winning scores depends on: all, unless a method says."""
+        return self.method_settings
 
     @property
     @abstractmethod
     def stride(self) -> int:
         """Pixels per patch of the grid of ``encode_images``."""
+
+    @property
+    def upsample(self) -> Upsample | None:
+        """Return the method's own way from features to the scores of pixels; None resizes ``class_scores``."""
+        return None
 
     @abstractmethod
     def encode_images(self, images: Float[Tensor, "B 3 H W"]) -> PatchFeatures:
@@ -124,7 +148,7 @@ class Segmenter(nn.Module, ABC):
         """Encode an image once, to ask ``segment`` for many vocabularies without doing it again.
 
         Args:
-            image: Path, PIL image, numpy ``H W 3`` uint8 or tensor ``3 H W``.
+            image: Path, PIL image, numpy ``H W 3`` uint8, tensor ``3 H W``, or the bytes of an image file.
             changes: Fields of ``InferenceSettings`` to change (size and windows matter here).
 
         Raises:
@@ -133,33 +157,55 @@ class Segmenter(nn.Module, ABC):
         """
         return self._encode([image], self._settings(changes))[0]
 
+    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+        """Segment, as ``segment`` does; a batch of training goes to the method's loss."""
+        is_training = bool(arguments) and isinstance(arguments[0], Batch)
+        return super().__call__(*arguments) if is_training else self.segment(*arguments, **keywords)
+
     @overload
     def segment(
-        self, image: ImageSource | EncodedImage, words: Words | None = None, **changes: Any
+        self, image: ImageSource | EncodedImage, words: Words | ClassNames | None = None, **changes: Any
     ) -> Segmentation: ...
     @overload
     def segment(
-        self, image: Sequence[ImageSource | EncodedImage], words: Words | None = None, **changes: Any
+        self,
+        image: Sequence[ImageSource | EncodedImage],
+        words: Words | ClassNames | None = None,
+        **changes: Any,
     ) -> list[Segmentation]: ...
+    @overload
     def segment(
         self,
-        image: ImageSource | EncodedImage | Sequence[ImageSource | EncodedImage],
-        words: Words | None = None,
+        image: Iterator[ImageSource | EncodedImage],
+        words: Words | ClassNames | None = None,
         **changes: Any,
-    ) -> Segmentation | list[Segmentation]:
+    ) -> Iterator[Segmentation]: ...
+    def segment(
+        self,
+        image: ImageSource | EncodedImage | Sequence[Any] | Iterator[Any],
+        words: Words | ClassNames | None = None,
+        *,
+        batch_size: int = ENCODE_BATCH,
+        all_scores: bool = False,
+        **changes: Any,
+    ) -> Segmentation | list[Segmentation] | Iterator[Segmentation]:
         """Label every pixel of an image with one of the words.
 
         Args:
-            image: Path, PIL image, numpy ``H W 3`` uint8, tensor ``3 H W``, the result of
-                ``encode``, or a list of these, which are worked on a few at a time.
-            words: ``"cat, grass"``, a list of names, a mapping from name to synonyms, or a
-                ``Vocabulary``. None takes all classes of a model that has a fixed list of them.
+            image: Path, PIL image, numpy ``H W 3`` uint8, tensor ``3 H W``, the bytes of an image file or an open
+                one, the result of ``encode``, or a list or iterator of these.
+            words: ``"cat, grass"``, a list of names, a mapping from name to synonyms or from label to name
+                (``id2label``), or a ``Vocabulary``. None takes all classes of a model that has a fixed list of them.
+                For many calls with the same words, what ``name_classes`` gives for them and the same settings.
+            batch_size: How many images of a list or iterator are encoded at a time.
+            all_scores: Keep the scores of all classes too, on the encoder's grid (``Segmentation.class_scores``).
             changes: Fields of ``InferenceSettings`` to change for this call, for example
                 ``background="threshold", threshold=0.2`` or ``refine="none"``. The size and windows
                 of an encoded image stay those it was encoded with.
 
         Returns:
-            One ``Segmentation`` at the image's original size; a list for a list.
+            One ``Segmentation`` at the image's original size; a list for a list; for an iterator, an iterator that
+            works on ``batch_size`` images when the next result is asked for.
 
         Raises:
             ImageError: An image cannot be read.
@@ -168,34 +214,33 @@ class Segmenter(nn.Module, ABC):
                 no effect or comes too late for an encoded image, or an image was encoded by another model.
         """
         settings = self._settings(changes)
-        is_batch = isinstance(image, Sequence) and not isinstance(image, str)
-        images = cast(list[ImageSource | EncodedImage], list(image) if is_batch else [image])  # type: ignore[arg-type]
-        for item in images:
-            if isinstance(item, EncodedImage):
-                self._refuse_encoded_otherwise(item, changes)
-        class_names = self.name_classes(self.own_words() if words is None else words, settings)
-        results = []
-        for start in range(0, len(images), ENCODE_BATCH):
-            block = images[start : start + ENCODE_BATCH]
-            fresh = iter(
-                self._encode([item for item in block if not isinstance(item, EncodedImage)], settings)
+        if batch_size < 1:
+            raise InputError(
+                doing="segmenting images",
+                found=f"batch_size = {batch_size}",
+                expected="1 or more",
+                fix="Leave it out for 8.",
             )
-            for item in block:
-                encoded = item if isinstance(item, EncodedImage) else next(fresh)
-                used = as_encoded(settings, encoded)
-                decision = self.decide(encoded, class_names, used)
-                results.append(
-                    Segmentation(
-                        label_map=decision.label_map(class_names, used),
-                        score_map=decision.scores,
-                        vocabulary=class_names.vocabulary,
-                        image=encoded.image,
-                        source=encoded.source,
-                        settings=self._describe(used),
-                        unknown=decision.unknown,
-                    )
-                )
-        return results if is_batch else results[0]
+        is_sequence = isinstance(image, Sequence) and not isinstance(image, str | bytes)
+        # An open file is an iterator too, of lines: it is one image.
+        is_stream = isinstance(image, Iterator) and not hasattr(image, "read")
+        images: Iterable[Any] = cast(Iterable[Any], image) if is_sequence or is_stream else [image]
+        if not is_stream:  # wrong arguments are refused before the first image is worked on
+            for item in cast(Sequence[Any], images):
+                refuse_encoded_otherwise(item, self.name, changes)
+        if isinstance(words, ClassNames):
+            class_names = words
+        else:
+            class_names = self.name_classes(self.own_words() if words is None else words, settings)
+        results = (
+            result
+            for block in blocks_of(images, batch_size)
+            for result in segment_block(self, block, class_names, settings, changes, all_scores=all_scores)
+        )
+        if is_stream:
+            return results
+        found = list(results)
+        return found if is_sequence else found[0]
 
     def own_words(self) -> Vocabulary:
         """Return the classes that are labelled where no words are given.
@@ -237,6 +282,18 @@ class Segmenter(nn.Module, ABC):
         refuse_alike(class_names, self.is_missing(class_names.embeddings))
         return class_names
 
+    def choose_views(
+        self, encoded: EncodedImage, class_names: ClassNames, settings: InferenceSettings
+    ) -> EncodedImage:
+        """Return what of a tiled image ``decide`` is given, by how well the words are found in it."""
+        return choose_views(
+            encoded,
+            self.class_scores,
+            class_names.embeddings,
+            settings=settings,
+            independent_classes=self.independent_classes,
+        )
+
     def decide(self, encoded: EncodedImage, class_names: ClassNames, settings: InferenceSettings) -> Decision:
         """Decide the label of every pixel: upsample the scores once, take the best, move borders to edges.
 
@@ -250,10 +307,13 @@ class Segmenter(nn.Module, ABC):
         """
         how: dict[str, Any] = {"settings": settings, "independent_classes": self.independent_classes}
         if settings.is_by_probability or settings.min_area_share is not None:
-            return decide_by_probability(encoded, self.class_scores, class_names, **how)
+            return decide_by_probability(
+                encoded, self.class_scores, class_names, **how, upsample=self.upsample
+            )
         embeddings, counts = class_names.embeddings, class_names.counts
         labels = np.asarray(class_names.labels, np.uint16)
-        best = best_classes(encoded, self.class_scores, embeddings, counts, **how)
+        own = self.upsample
+        best = best_classes(encoded, self.class_scores, embeddings, counts, **how, upsample=own)
         if settings.refine == "none" or len(counts) == 1:
             keeps_grid = (
                 settings.window is None
@@ -262,7 +322,7 @@ class Segmenter(nn.Module, ABC):
                 labels=labels[best.labels],
                 scores=best.best,
                 grid_scores=(lambda: grid_scores(encoded, self.class_scores, embeddings, counts, **how))
-                if keeps_grid
+                if keeps_grid and own is None
                 else None,
             )
         winners = np.flatnonzero(np.bincount(best.labels.ravel())).tolist()
@@ -323,7 +383,7 @@ class Segmenter(nn.Module, ABC):
                 doing=f"changing the numbers of the model {self.name}",
                 found=f"{dtype}, as by .half(), .bfloat16() or .to({dtype})",
                 expected="float32, in which normalisation, comparison and upsampling are computed",
-                fix="Leave it out. On a GPU, torch.set_float32_matmul_precision('high') is faster.",
+                fix=f'Load it with lexiseg.load(…, dtype="{str(dtype).removeprefix("torch.")}"), which encodes images so.',
             )
         return super()._apply(fn, *arguments, **keywords)  # type: ignore[no-untyped-call]
 
@@ -334,9 +394,11 @@ class Segmenter(nn.Module, ABC):
 
     def _describe(self, settings: InferenceSettings) -> dict[str, Any]:
         facts = {"model": self.name, **asdict(settings), "method": dict(self.method_settings)}
+        if self.dtype is not torch.float32:
+            facts["dtype"] = str(self.dtype).removeprefix("torch.")
         if self.applies:
             facts["applies"] = self.applies
-        return json.loads(json.dumps(facts))  # plain values, equal to what is read back from a file
+        return decode_json(json.dumps(facts))  # plain values, equal to what is read back from a file
 
     def _encode(self, images: Sequence[ImageSource], settings: InferenceSettings) -> list[EncodedImage]:
         loaded = [load_image(image) for image in images]
@@ -349,29 +411,7 @@ class Segmenter(nn.Module, ABC):
             stride=self.stride,
             settings=settings,
             device=next(iter(self.parameters()), torch.empty(0)).device,
+            dtype=self.dtype,
             regions=regions or None,
         )
         return [self.finish_encoding(each) for each in encoded]
-
-    def _refuse_encoded_otherwise(self, encoded: EncodedImage, changes: Mapping[str, Any]) -> None:
-        if encoded.model != self.name:
-            raise _encoded_otherwise(f"features of {encoded.model}", f"features of {self.name}")
-        for name in ENCODING_FIELDS:
-            there = getattr(encoded.settings, name)
-            if name in changes and changes[name] != there:
-                found = f"{name} = {changes[name]!r} for an image encoded with {there!r}"
-                raise _encoded_otherwise(found, "the same, because size and windows are fixed by then")
-
-
-def as_encoded(settings: InferenceSettings, encoded: EncodedImage) -> InferenceSettings:
-    """Return the settings that really apply to an encoded image: its own size and windows."""
-    return replace(settings, **{name: getattr(encoded.settings, name) for name in ENCODING_FIELDS})
-
-
-def _encoded_otherwise(found: str, expected: str) -> InputError:
-    return InputError(
-        doing="segmenting an encoded image",
-        found=found,
-        expected=expected,
-        fix="Encode the image again, with this model and these settings, or give it without encoding.",
-    )

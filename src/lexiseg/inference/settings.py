@@ -10,7 +10,7 @@ from lexiseg.core.setting_ranges import Range
 from lexiseg.ops.prompts import find_prompt_set
 
 #: Fields that decide what is encoded; the others can change without encoding again.
-ENCODING_FIELDS = ("short_side", "max_long_side", "keep_aspect", "window", "window_stride")
+ENCODING_FIELDS = ("short_side", "max_long_side", "keep_aspect", "window", "window_stride", "tiles")
 
 #: Numbers that some of the fields can have.
 RANGES = {
@@ -39,6 +39,8 @@ class InferenceSettings:
         window_stride: Step of the sliding window in the same pixels; half the window if left out.
         blend: Average of overlapping windows: mean weighs them alike, as mmsegmentation does; tent weighs less
             towards a window's edges.
+        tiles: Handling of an image whose sides are more than 1.5 times those it is resized to: auto sees it also in
+            windows of ``short_side`` at up to its own size; off sees only what ``short_side`` leaves of it.
         prompts: Name of the set of sentences that class names are put into, such as single, imagenet80 or vild14;
             a name that is none lists all.
         synonyms: Score of a class that has several names: the max over them, or that of their mean embedding.
@@ -56,6 +58,9 @@ class InferenceSettings:
             theirs to the next best; none keeps all.
         refine: How label borders move to the edges in the image: guided (guided filter), crf (dense CRF), or
             none, which leaves the grid of the encoder.
+        none_of_these: Handling of images and pixels that score no higher than words which are not there, where that was
+            measured for the model: note says so of the image and hatches such pixels of it, label makes such pixels
+            void in every image, off does not look.
         memory_mb: Working memory for upsampled scores in megabytes; larger vocabularies are cut into chunks.
     """
 
@@ -65,6 +70,7 @@ class InferenceSettings:
     window: int | None = None
     window_stride: int | None = None
     blend: Literal["mean", "tent"] = "mean"
+    tiles: Literal["auto", "off"] = "auto"
     prompts: str = "single"
     synonyms: Literal["max", "mean"] = "max"
     background: Literal["none", "name", "words", "threshold", "probability"] = "none"
@@ -73,6 +79,7 @@ class InferenceSettings:
     logit_scale: float = 40.0
     min_area_share: float | None = None
     refine: Literal["none", "guided", "crf"] = "guided"
+    none_of_these: Literal["note", "label", "off"] = "note"
     memory_mb: int = 64
 
     def __new__(cls, **values: Any) -> "InferenceSettings":
@@ -118,6 +125,8 @@ class InferenceSettings:
         """
         if "window" in changes and "window_stride" not in changes:
             changes["window_stride"] = None  # that of another window would say nothing
+        if changes.get("window") is not None:  # who states windows states how large images are seen
+            changes = {"tiles": "off", **changes}
         settings = replace(self, **changes)
         if changes.get("threshold") is not None and settings.background != "threshold":
             found = f"threshold = {settings.threshold!r} with background = {settings.background!r}"
@@ -161,6 +170,7 @@ def current_names(record: Mapping[str, Any]) -> dict[str, Any]:
     current = dict(record)
     if "aspect" in current:
         current.setdefault("keep_aspect", current.pop("aspect") == "keep")
+    current.setdefault("tiles", "off")  # until there were tiles, there were none
     return current
 
 

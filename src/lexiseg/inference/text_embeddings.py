@@ -5,7 +5,7 @@ import sqlite3
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import chain
 from pathlib import Path
 from typing import Literal
@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from lexiseg.core.cache_folder import default_cache
+from lexiseg.core.cache_folder import default_cache, make_private
 from lexiseg.core.errors import VocabularyError
 from lexiseg.core.interfaces import TextEncoder
 from lexiseg.ops.prompts import PromptSet, fill, find_prompt_set
@@ -171,8 +171,19 @@ def _key(name: str) -> bytes:
     return hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
 
 
+def _checksum(key: bytes, vector: bytes) -> int:
+    """Return the checksum of a row: of the name as well, so that no row is taken for that of another name."""
+    return zlib.crc32(vector, zlib.crc32(key))
+
+
+def _is_whole(key: object, vector: object, checksum: object) -> bool:
+    if not (isinstance(key, bytes) and isinstance(vector, bytes) and vector and len(vector) % 4 == 0):
+        return False
+    return _checksum(key, vector) == checksum
+
+
 def _connect(path: Path) -> sqlite3.Connection:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_private(path.parent)
     connection = sqlite3.connect(path, timeout=10.0)
     connection.execute(
         "CREATE TABLE IF NOT EXISTS embeddings (key BLOB PRIMARY KEY, vector BLOB, checksum INTEGER)"
@@ -194,17 +205,17 @@ def _read(path: Path, names: list[str]) -> dict[str, np.ndarray]:
                 marks = ",".join("?" * len(part))
                 query = f"SELECT key, vector, checksum FROM embeddings WHERE key IN ({marks})"
                 for key, vector, checksum in connection.execute(query, part):
-                    if isinstance(vector, bytes) and zlib.crc32(vector) == checksum and len(vector) % 4 == 0:
+                    if _is_whole(key, vector, checksum):
                         found[by_key[key]] = np.frombuffer(vector, dtype="<f4").astype(np.float32)
-    except (OSError, sqlite3.Error) as error:
-        _warn_once(path, error)
+    except (OSError, sqlite3.Error, UnicodeDecodeError, OverflowError) as error:
+        _give_up(path, error)
         return {}
     return found
 
 
 def _write(path: Path, embeddings: dict[str, np.ndarray]) -> None:
     rows = [
-        (_key(name), vector := embedding.astype("<f4").tobytes(), zlib.crc32(vector))
+        (key := _key(name), vector := embedding.astype("<f4").tobytes(), _checksum(key, vector))
         for name, embedding in embeddings.items()
         if np.isfinite(embedding).all()
     ]
@@ -212,7 +223,16 @@ def _write(path: Path, embeddings: dict[str, np.ndarray]) -> None:
         with closing(_connect(path)) as connection, connection:
             connection.executemany("INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?)", rows)
     except (OSError, sqlite3.Error) as error:
-        _warn_once(path, error)
+        _give_up(path, error)
+
+
+def _give_up(path: Path, error: Exception) -> None:
+    """Go on without the cache; a file that is damaged is deleted, since all of it can be computed again."""
+    is_damaged = type(error) is sqlite3.DatabaseError or "malformed" in str(error)
+    if is_damaged:
+        with suppress(OSError):
+            path.unlink()
+    _warn_once(path, error)
 
 
 def _warn_once(path: Path, error: Exception) -> None:

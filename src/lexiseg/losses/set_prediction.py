@@ -14,7 +14,7 @@ import torch
 from einops import rearrange, repeat
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
-from torch.nn.functional import cross_entropy, interpolate
+from torch.nn.functional import binary_cross_entropy, cross_entropy, interpolate
 from torch.nn.utils.rnn import pad_sequence
 
 from lexiseg.losses.mask import focal_and_dice, pairwise_focal_and_dice
@@ -161,6 +161,28 @@ def set_losses(
     # Layers match equally many proposals, so the weighted mean over all is the mean of their means.
     by_class = cross_entropy(class_logits.flatten(0, 2), wanted.flatten().to(device), importance)
     return SetLosses(classification=len(class_logits) * by_class, focal=focal, dice=dice)
+
+
+def multiple_instance_loss(
+    class_logits: Float[Tensor, "L B Q C1"], targets: Sequence[SetTargets]
+) -> Float[Tensor, ""]:
+    """Compute the binary cross-entropy of every class's largest probability over the proposals.
+
+    An image is a bag of proposals: a class that it shows, by a mask or a tag, is to be the answer of one at
+    least, any other class of none (multiple-instance learning). Mean over images and classes, summed over layers.
+
+    Args:
+        class_logits: The last column is "no object".
+        targets: One an image.
+    """
+    num_classes = class_logits.shape[-1] - 1
+    shown = class_logits.new_zeros((len(targets), num_classes))
+    for row, target in enumerate(targets):
+        shown[row, target.labels] = 1
+    with torch.autocast(class_logits.device.type, enabled=False):  # a GPU refuses this one in half precision
+        best = class_logits.float().softmax(dim=-1)[..., :-1].amax(dim=2).clamp(max=1 - 1e-6)
+        losses = [binary_cross_entropy(of_layer, shown.float()) for of_layer in best]
+    return torch.stack(losses).sum()
 
 
 def _costs(

@@ -13,9 +13,8 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-#: Steps over which pairs are counted, and rows and columns of a grid of pairs between counted ones.
+#: Steps over which pairs are counted.
 BALANCE_STEPS = 25
-COUNTED_EVERY = 5
 
 #: Range that probabilities are clamped to by the form "ce".
 _SMALLEST, _LARGEST = 0.01, 0.99
@@ -66,7 +65,12 @@ def balance_weights(
 
 
 class PairBalance(nn.Module):
-    """Counts of pairs over the last steps. They are buffers, so that a resumed run goes on with them."""
+    """Counts of pairs over the last steps. They are buffers, so that a resumed run goes on with them.
+
+    All pairs of a step are counted. The release counts every fifth row and column; points come in an order, those
+    of the common class first, so that this says something else than all pairs do unless their number is a multiple
+    of 25 (of 10 points an image it counts two, both of the common class).
+    """
 
     counts: Tensor
     position: Tensor
@@ -82,9 +86,8 @@ class PairBalance(nn.Module):
         self, same: Bool[Tensor, "P I J"], valid: Bool[Tensor, "P I J"]
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
         """Count the pairs of a step and return the weights of pairs that are alike, and that are not."""
-        grid = (slice(None), slice(None, None, COUNTED_EVERY), slice(None, None, COUNTED_EVERY))
-        alike, counted = same[grid] & valid[grid], valid[grid]
-        new = torch.stack([alike.sum(), (counted & ~alike).sum()]).to(self.counts)
+        alike = same & valid
+        new = torch.stack([alike.sum(), (valid & ~alike).sum()]).to(self.counts)
         slot = F.one_hot(self.position % BALANCE_STEPS, BALANCE_STEPS).bool()
         self.counts.copy_(torch.where(slot[:, None], new, self.counts))
         self.position += 1
@@ -108,6 +111,17 @@ def score_similarity(first: Float[Tensor, "P I K"], second: Float[Tensor, "P J K
     """Compute the cosines of the class scores of pixels; scores are not negative, so they are in [0, 1]."""
     cosines = F.normalize(first, dim=-1) @ F.normalize(second, dim=-1).mT
     return cosines.clamp(0, 1)
+
+
+def centred_cosine(first: Float[Tensor, "P I D"], second: Float[Tensor, "P J D"]) -> Float[Tensor, "P I J"]:
+    """Compute cosines of embeddings, mapped to [0, 1]: a teacher of similarity that has learnt nothing.
+
+    The mean over the pixels of both images is taken off first: it is common to all of them and says nothing
+    of any pair. One half is then what pixels without a relation have.
+    """
+    mean = torch.cat([first, second], dim=1).mean(dim=1, keepdim=True)
+    cosines = F.normalize(first - mean, dim=-1) @ F.normalize(second - mean, dim=-1).mT
+    return ((1 + cosines) / 2).clamp(0, 1)
 
 
 def distillation_loss(

@@ -19,22 +19,22 @@ Differences from the paper:
 * Two priors, stated because they are not learnt. Where the classifier is in doubt even about the
   kind, colour, texture and height vote for nine sorts of stuff (``ops.scene_prior``). Names whose
   photographs usually show a person wearing or using the thing also count for "person".
-* Names that were seen with masks, if there is a head for them (``models.name_head``), are added to the thousand: their
-  posterior, times their match from ``min_head_similarity`` on. That threshold is high, so that the head
-  speaks only for words that name the same thing: "person" is a little like "shirt", and would drown it.
+* Names that were seen with masks, if there is a head for them (``models.name_head``), decide between the words that mean
+  them: see ``share_anew``. What the other words have is not touched. A word means a name of the head from
+  ``min_head_similarity`` on; that is high, because "person" is a little like "shirt" and is none.
 
 The plain recipe (top ten names, every similarity, no kinds, no priors, one size) is ``PLAIN``.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import interpolate, normalize
+from torch.nn.functional import interpolate, normalize, pad
 
 from lexiseg.core.errors import InputError
 from lexiseg.core.features import PatchFeatures
@@ -89,8 +89,8 @@ class ConSESettings:
         person_weight: Weight of names that are shown with people, for words like "person".
         stride: Pixels per patch of the grid; the network's own grid is interpolated to it.
         head: Whether names that were seen with masks take part, or none: ImageNet's names and the priors alone.
-        head_weight: Weight of the head's posterior beside that over the thousand names.
-        min_head_similarity: Smallest cosine at which a name of the head matches a word.
+        head_weight: Weight of the head's posterior beside the scores that the words had without it.
+        min_head_similarity: Smallest cosine at which a word means a name of the head.
     """
 
     sizes: tuple[float, ...] = (1.0, 9 / 14)
@@ -103,8 +103,8 @@ class ConSESettings:
     scene_weight: float = 1.0
     person_weight: float = 1.0
     stride: int = 16
-    head: Literal["masks", "none"] = "none"
-    head_weight: float = 1.0
+    head: Literal["masks", "none"] = "masks"
+    head_weight: float = 2.0
     min_head_similarity: float = 0.75
 
     def __post_init__(self) -> None:
@@ -129,11 +129,30 @@ PLAIN = ConSESettings(
     scene_weight=0.0,
     person_weight=0.0,
     stride=32,
+    head="none",
 )
 
 
+def share_anew(scores: Float[Tensor, "B S h w"], seen: Float[Tensor, "B S h w"]) -> Float[Tensor, "B S h w"]:
+    """Share among words, patch by patch, what the best of them had, in proportion to their scores and what was seen.
+
+    The highest score of a patch stays as high as it was. So a word that is not among these wins the patches that it won,
+    whatever was seen, and so does a background by threshold: a head that knows some names cannot drown
+    the others. Where no word had a score, all keep none.
+
+    Args:
+        scores: What the words had, not negative.
+        seen: Evidence for them, not negative, on the scale of ``scores``.
+    """
+    both = scores + seen
+    best = both.amax(dim=1, keepdim=True).clamp(min=torch.finfo(both.dtype).tiny)
+    return both * (scores.amax(dim=1, keepdim=True) / best)
+
+
 class ConSE(Segmenter):
-    """Score words by the names a patch resembles. Scores lie in [0, 3], mostly below 1.
+    """Score words by the names a patch resembles. Scores lie in [0, 2], mostly below 1.
+
+    With a head, words that it knows share what the best of them had, and so depend on each other.
 
     Args:
         image_encoder: Its tokens are logits of the classes of ``data.class_lists``.
@@ -164,6 +183,7 @@ class ConSE(Segmenter):
         super().__init__()
         assert (head is None) == (method.head == "none"), "a head where the settings ask for one"
         self.head = head
+        self.independent_classes = head is None
         self.image_encoder = image_encoder
         self.text_encoder = text_encoder
         self.name = name
@@ -184,6 +204,16 @@ class ConSE(Segmenter):
         """Pixels per patch of the grid of ``encode_images``."""
         return self.method.stride
 
+    @property
+    def scale_settings(self) -> Mapping[str, Any]:
+        """Leave out the head: whatever it shares anew, the highest score of a patch stays as high as it was."""
+        return {name: value for name, value in self.method_settings.items() if "head" not in name}
+
+    @property
+    def _num_plain(self) -> int:
+        """Length of a token without what the head says."""
+        return len(self.kind_of_name) + len(SCENE_NAMES) + 1
+
     def encode_images(self, images: Float[Tensor, "B 3 H W"]) -> PatchFeatures:
         """Encode RGB images in [0, 1] whose sides are multiples of ``stride``.
 
@@ -193,7 +223,7 @@ class ConSE(Segmenter):
             Tokens ``B N D`` with 1010 numbers and as many more as the head knows names: the posterior
             over the thousand names, evidence for each of ``SCENE_NAMES``, evidence for a person,
             the head's posterior. All are in [0, 1] but the last two, which ``person_weight`` and
-            ``head_weight`` scale. The global token is their mean, made unit length.
+            ``head_weight`` scale. The global token is their mean, made unit length, with nothing of the head.
         """
         grid = (images.shape[2] // self.stride, images.shape[3] // self.stride)
         first, maps = self._read_with_maps(images, grid)
@@ -210,10 +240,11 @@ class ConSE(Segmenter):
         person = self.method.person_weight * (posterior @ self.shown_with_people)[..., None]
         names = (1 - for_scene) * _keep_most_probable(posterior, self.method.num_names)
         tokens = torch.cat([names, scene, person], dim=-1)
-        if self.head is not None and maps is not None:
-            known = self.method.head_weight * self.head(images, maps, grid)
-            tokens = torch.cat([tokens, known], dim=-1)
         whole = normalize(tokens.mean(dim=1), dim=-1)
+        if self.head is not None and maps is not None:
+            seen = self.method.head_weight * self.head(images, maps, grid)
+            tokens = torch.cat([tokens, seen], dim=-1)
+            whole = pad(whole, (0, seen.shape[-1]))
         return PatchFeatures(tokens=tokens, grid=grid, stride=self.stride, global_token=whole)
 
     @property
@@ -228,7 +259,9 @@ class ConSE(Segmenter):
             VocabularyError: A sentence is longer than the text encoder can read.
         """
         words = normalize(self.text_encoder(list(sentences)), dim=-1).to(self.kind_of_name.device)
-        return normalize(self._match_all(words, "single"), dim=-1)
+        matches = self._match_all(words, "single")
+        matches[:, self._num_plain :] = 0
+        return normalize(matches, dim=-1)
 
     def embed_texts(self, names: Sequence[str], prompts: str) -> Float[Tensor, "S D"]:
         """Match words with all that ``encode_images`` gives evidence for; all in [0, 1].
@@ -244,8 +277,15 @@ class ConSE(Segmenter):
     def class_scores(
         self, features: PatchFeatures, embeddings: Float[Tensor, "S D"]
     ) -> Float[Tensor, "B S h w"]:
-        """Add up what a patch resembles, weighted by how well it matches each word."""
-        return similarity_map(features.tokens, embeddings, features.grid)
+        """Add up what a patch resembles, weighted by how well it matches each word; the head shares anew."""
+        plain = slice(None, self._num_plain)
+        scores = similarity_map(features.tokens[..., plain], embeddings[:, plain], features.grid)
+        known = (embeddings[:, self._num_plain :] > 0).any(dim=1)
+        if known.sum() > 1:  # one alone has nobody to share with
+            of_head = slice(self._num_plain, None)
+            seen = similarity_map(features.tokens[..., of_head], embeddings[known, of_head], features.grid)
+            scores[:, known] = share_anew(scores[:, known], seen)
+        return scores
 
     def _embed(self, names: Sequence[str], prompts: str) -> Float[Tensor, "S D"]:
         return embed_names(self.text_encoder, names, prompts).to(self.kind_of_name.device)

@@ -1,20 +1,23 @@
-"""MaskFormerSegmenter: a published MaskFormer, asked with some or all of its own classes.
+"""MaskFormerSegmenter: a published MaskFormer, Mask2Former or OneFormer, asked with some or all of its own classes.
 
-Cheng, Schwing, Kirillov, "Per-Pixel Classification is Not All You Need for Semantic Segmentation", NeurIPS 2021.
+Cheng, Schwing, Kirillov, "Per-Pixel Classification is Not All You Need for Semantic Segmentation", NeurIPS 2021, whose
+semantic inference the successors share; ``models.mask2former`` names theirs.
 """
 
+from typing import cast
+
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from lexiseg.core.features import PatchFeatures
 from lexiseg.core.vocabulary import Vocabulary
-from lexiseg.inference.closed_vocabulary import ClosedVocabularySegmenter
+from lexiseg.inference.proposal_segmenter import ProposalSegmenter
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.models.checkpoint import fingerprint
-from lexiseg.models.maskformer import MaskFormer, semantic_features
+from lexiseg.models.maskformer import ProposalNetwork, proposal_features
 
 
-class MaskFormerSegmenter(ClosedVocabularySegmenter):
+class MaskFormerSegmenter(ProposalSegmenter):
     """Sums over proposals of class probability times mask probability.
 
     Args:
@@ -25,13 +28,13 @@ class MaskFormerSegmenter(ClosedVocabularySegmenter):
     """
 
     def __init__(
-        self, network: MaskFormer, vocabulary: Vocabulary, *, settings: InferenceSettings, name: str
+        self, network: ProposalNetwork, vocabulary: Vocabulary, *, settings: InferenceSettings, name: str
     ) -> None:
         super().__init__()
         assert network.num_classes == len(vocabulary), "the network has other classes than the vocabulary"
         self.network, self.vocabulary = network, vocabulary
         self.settings, self.name = settings, name
-        self.method_settings = {"weights": fingerprint(network)}
+        self.method_settings = {"weights": fingerprint(cast(nn.Module, network))}
 
     @property
     def stride(self) -> int:
@@ -39,5 +42,5 @@ class MaskFormerSegmenter(ClosedVocabularySegmenter):
         return self.network.stride
 
     def encode_images(self, images: Float[Tensor, "B 3 H W"]) -> PatchFeatures:
-        """Score every class at every patch; tokens ``B N K`` are scores of 0 or more, no probabilities."""
-        return semantic_features(self.network, images)
+        """Return the mask logits of all proposals, ``B N Q``, with their class probabilities."""
+        return proposal_features(self.network, images)

@@ -87,7 +87,7 @@ class Sam3Segmenter(Segmenter):
             InputError: One of them is asked for.
         """
         super().refuse_settings(settings)
-        for name, allowed in (("window", None), ("prompts", "bare"), ("refine", "none")):
+        for name, allowed in (("window", None), ("tiles", "off"), ("prompts", "bare"), ("refine", "none")):
             found = getattr(settings, name)
             if found != allowed:
                 raise InputError(

@@ -12,8 +12,8 @@ from typing import no_type_check
 
 import numpy as np
 from jaxtyping import Float64, Int64
-from numba import njit
 
+from lexiseg.core.compiled import njit
 from lexiseg.core.errors import InputError
 from lexiseg.metrics.image_counts import ImageMargins
 

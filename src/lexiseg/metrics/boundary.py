@@ -12,8 +12,8 @@ from typing import no_type_check
 
 import numpy as np
 from jaxtyping import Bool, UInt16
-from numba import njit
 
+from lexiseg.core.compiled import njit
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.row_rle import encode_runs
 from lexiseg.metrics.image_counts import OUTSIDE, PairCounts, count_runs

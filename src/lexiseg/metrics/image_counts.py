@@ -12,8 +12,8 @@ from typing import NamedTuple, no_type_check
 
 import numpy as np
 from jaxtyping import Int64, UInt16
-from numba import njit
 
+from lexiseg.core.compiled import njit
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.errors import InputError
 from lexiseg.core.row_rle import LabelRuns

@@ -9,8 +9,8 @@ pixels change (noise), every pixel is counted directly.
 from typing import no_type_check
 
 import numpy as np
-from numba import njit
 
+from lexiseg.core.compiled import njit
 from lexiseg.core.constants import IGNORE_INDEX
 
 _CHUNK = 4096  # its scratch arrays stay in the first-level cache

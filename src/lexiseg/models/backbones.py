@@ -7,7 +7,6 @@ is a plain vision transformer whose one map is given in four sizes, and ``TinyPy
 All are returned ready for training. The batch normalisation of pretrained networks stays as it was trained.
 """
 
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, pad, relu6
 
 from lexiseg.core.interfaces import ImageEncoder
+from lexiseg.core.json_text import decode_json
 from lexiseg.layers.feature_pyramid import PyramidBackbone
 from lexiseg.layers.frozen_batch_norm import freeze_batch_norms
 from lexiseg.models.checkpoint import build_model, read_config, transformers_class
@@ -281,7 +281,7 @@ def describe_backbone(backbone: PyramidBackbone) -> dict[str, Any]:
     """Describe a backbone of this file, without its weights and as JSON has it; see ``build_backbone``."""
     match backbone:
         case TransformersPyramid() | SegformerPyramid():
-            return json.loads(backbone.network.config.to_json_string(use_diff=False))
+            return decode_json(backbone.network.config.to_json_string(use_diff=False))
         case TinyPyramid():
             return {
                 "model_type": "tiny",
@@ -291,7 +291,7 @@ def describe_backbone(backbone: PyramidBackbone) -> dict[str, Any]:
         case EfficientNetPyramid():
             return {"model_type": "efficientnet-lite0"}
         case Dinov2Pyramid():
-            return json.loads(backbone.encoder.vision.config.to_json_string(use_diff=False))
+            return decode_json(backbone.encoder.vision.config.to_json_string(use_diff=False))
     raise TypeError(f"{type(backbone).__name__} is none of the backbones here")
 
 

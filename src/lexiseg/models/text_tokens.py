@@ -1,6 +1,5 @@
 """Texts to token ids, through ``tokenizers`` and ``tokenizer.json``."""
 
-import json
 import re
 import string
 import sys
@@ -10,14 +9,19 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Int
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 from torch import Tensor
 
 from lexiseg.core.errors import CheckpointError, VocabularyError
+from lexiseg.core.json_text import read_json_file
+from lexiseg.core.time_limit import within_time
 from lexiseg.models.checkpoint import read_json
 
 #: How sentence-piece tokenizers write the space before a word.
 _SPACE = "▁"
+#: The largest published tokenizer has some 35 MB.
+_MOST_BYTES = 256 << 20
+_ENCODING_SECONDS = 60.0
 
 
 class CaptionTokenizer(ABC):
@@ -60,7 +64,7 @@ class BytePairTokenizer(CaptionTokenizer):
         vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
         self.num_tokens = max(vocabulary.values()) + 1
         self.identity = self._tokenizer.to_str()
-        empty = self._tokenizer.encode("").ids
+        (empty,) = (encoding.ids for encoding in encode_texts(self._tokenizer, [""]))
         if len(empty) != 2:
             raise CheckpointError(
                 doing=f"reading the tokenizer in {folder}",
@@ -73,7 +77,7 @@ class BytePairTokenizer(CaptionTokenizer):
 
     def ids(self, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
         """Return the token ids of each sentence, special tokens included, cut to ``max_tokens``."""
-        rows = (encoding.ids for encoding in self._tokenizer.encode_batch(list(texts)))
+        rows = (encoding.ids for encoding in encode_texts(self._tokenizer, texts))
         return [row if len(row) <= max_tokens else [*row[: max_tokens - 1], self._end] for row in rows]
 
 
@@ -88,7 +92,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     file = folder / "tokenizer.json"
     try:
         if file.exists():
-            tokenizer = Tokenizer.from_file(str(file))
+            tokenizer = read_tokenizer_file(file)
         elif (folder / "vocab.json").exists() and (folder / "merges.txt").exists():
             tokenizer = _from_vocabulary_and_merges(folder)
         else:
@@ -103,6 +107,37 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
+
+
+def read_tokenizer_file(file: Path) -> Tokenizer:
+    """Read a ``tokenizer.json``.
+
+    Raises:
+        Exception: It cannot be read, or is larger than any tokenizer; the library raises nothing finer.
+    """
+    if file.stat().st_size > _MOST_BYTES:
+        raise ValueError(f"{file.stat().st_size:,} bytes, more than the {_MOST_BYTES:,} of any tokenizer")
+    return Tokenizer.from_file(str(file))
+
+
+def encode_texts(tokenizer: Tokenizer, texts: Sequence[str], *, special: bool = True) -> list[Encoding]:
+    """Encode texts by a tokenizer that may come from anywhere: its expressions can take for ever.
+
+    Raises:
+        CheckpointError: It has not ended after a time that no tokenizer needs.
+    """
+    try:
+        return within_time(
+            lambda: tokenizer.encode_batch(list(texts), add_special_tokens=special),
+            _ENCODING_SECONDS + len(texts) / 100,
+        )
+    except TimeoutError as error:
+        raise CheckpointError(
+            doing=f"encoding {len(texts):,} texts by the checkpoint's tokenizer",
+            found=str(error),
+            expected="an answer within milliseconds",
+            fix="Its tokenizer.json holds an expression that does not end: take the checkpoint from its source.",
+        ) from error
 
 
 def special_token_id(folder: Path, tokenizer: Tokenizer, role: str) -> int:
@@ -163,7 +198,7 @@ def check_end_token(folder: Path, tokenizer: Tokenizer, end: int) -> None:
     Raises:
         CheckpointError: They do not.
     """
-    ids = tokenizer.encode("a").ids
+    ids = encode_texts(tokenizer, ["a"])[0].ids
     # Old checkpoints say 2 and mean the highest id of the text (transformers pull request 24773).
     if ids[-1] != (max(ids) if end == 2 else end) or len(ids) < 3:
         raise CheckpointError(
@@ -188,7 +223,7 @@ def tokenize(
     Raises:
         VocabularyError: A text has more tokens than ``max_tokens``.
     """
-    encoded = [list(encoding.ids) for encoding in tokenizer.encode_batch(list(texts))]
+    encoded = [list(encoding.ids) for encoding in encode_texts(tokenizer, texts)]
     for ids in encoded:
         if close_with is not None and ids[-1:] != [close_with]:
             ids.append(close_with)
@@ -215,7 +250,7 @@ def unknown_share(tokenizer: Tokenizer, texts: Sequence[str], unknown_id: int | 
         Numbers in [0, 1]; 1 for a text of which nothing is left.
     """
     shares = []
-    for encoding in tokenizer.encode_batch(list(texts), add_special_tokens=False):
+    for encoding in encode_texts(tokenizer, texts, special=False):
         read = [index for index, token in zip(encoding.ids, encoding.tokens, strict=True) if token != _SPACE]
         shares.append(sum(index == unknown_id for index in read) / len(read) if read else 1.0)
     return shares
@@ -234,7 +269,7 @@ def without_punctuation(text: str) -> str:
 def _from_vocabulary_and_merges(folder: Path) -> Tokenizer:
     from transformers import CLIPTokenizer
 
-    vocabulary = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
+    vocabulary = read_json_file(folder / "vocab.json")
     lines = (folder / "merges.txt").read_text(encoding="utf-8").splitlines()
     merges = [tuple(line.split()) for line in lines if line and not line.startswith("#version")]
     return CLIPTokenizer(vocab=vocabulary, merges=merges).backend_tokenizer

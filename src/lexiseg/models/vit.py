@@ -13,12 +13,21 @@ from torch import Tensor, nn
 
 from lexiseg.core.features import PatchFeatures
 from lexiseg.core.interfaces import ImageEncoder
+from lexiseg.core.setting_ranges import DEPTH, SIDE, SPREAD, WIDTH, check_divides, check_ranges
 from lexiseg.layers.transformer_block import TransformerBlock, initialise_linear
 from lexiseg.models.pixel_normalisation import PixelNormalisation
 from lexiseg.ops.position_table import resize_position_table
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+_RANGES = {
+    **dict.fromkeys(("width", "num_heads"), WIDTH),
+    "depth": DEPTH,
+    **dict.fromkeys(("patch", "image_side"), SIDE),
+    "init_std": SPREAD,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +52,9 @@ class ViTShape:
     init_std: float = 0.02
 
     def __post_init__(self) -> None:
-        assert self.image_side % self.patch == 0, f"patches of {self.patch} do not fill {self.image_side}"
+        check_ranges(self, _RANGES, method="the image transformer")
+        check_divides(self, "width", "num_heads", method="the image transformer")
+        check_divides(self, "image_side", "patch", method="the image transformer")
 
 
 VIT_S16 = ViTShape()

@@ -3,11 +3,12 @@
 The same rules serve a folder on disk and the list of files that the hub gives.
 """
 
-import json
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+
+from lexiseg.core.json_text import read_json_file
 
 #: Half-precision copies that publishers put beside, or in place of, the full file.
 VARIANTS = ("fp16", "bf16")
@@ -37,6 +38,7 @@ _TYPES = {
     "groupvit": "images and words (GroupViT)",
     "maskformer": "masks of fixed classes (MaskFormer)",
     "mask2former": "masks of fixed classes (Mask2Former)",
+    "oneformer": "masks of fixed classes (OneFormer)",
     "resnet": "feature maps (ResNet)",
     "swin": "feature maps (Swin)",
 }
@@ -49,7 +51,9 @@ _EXAMPLES = {
     "sam": "facebook/sam-vit-base",
     "sam2": "facebook/sam2.1-hiera-tiny",
     "groupvit": "nvidia/groupvit-gcc-yfcc",
+    "mask2former": "facebook/mask2former-swin-small-ade-semantic",
     "maskformer": "facebook/maskformer-swin-base-ade",
+    "oneformer": "shi-labs/oneformer_ade20k_swin_tiny",
     "resnet": "microsoft/resnet-50",
     "swin": "microsoft/swin-tiny-patch4-window7-224",
 }
@@ -149,8 +153,8 @@ def describe_folder(folder: Path) -> str | None:
 
 def _field(file: Path, name: str) -> str | None:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        content = read_json_file(file)
+    except (OSError, ValueError):
         return None
     value = content.get(name) if isinstance(content, dict) else None
     return value if isinstance(value, str) else None

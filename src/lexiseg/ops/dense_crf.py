@@ -18,8 +18,8 @@ from typing import no_type_check
 import numpy as np
 from einops import rearrange
 from jaxtyping import Bool, Float32, UInt8
-from numba import njit
 
+from lexiseg.core.compiled import njit
 from lexiseg.core.errors import InputError
 from lexiseg.ops.lanes import LANES
 from lexiseg.ops.permutohedral import PermutohedralLattice

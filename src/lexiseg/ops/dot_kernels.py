@@ -6,7 +6,7 @@ processor. Where results must not (which of two near vectors comes first), these
 
 from typing import no_type_check
 
-from numba import njit
+from lexiseg.core.compiled import njit
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

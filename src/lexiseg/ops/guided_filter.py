@@ -11,8 +11,8 @@ from typing import no_type_check
 
 import numpy as np
 from jaxtyping import Float32
-from numba import njit
 
+from lexiseg.core.compiled import njit
 from lexiseg.ops.resize import bilinear_taps
 from lexiseg.ops.row_bands import for_bands
 

@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from einops import rearrange
 from jaxtyping import Bool, Float, Float32, Int64
-from numba import njit
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, normalize
+from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, normalize, one_hot
+
+from lexiseg.core.compiled import njit
 
 #: ``prose``: the most similar pair first, a seed is not compared with itself, what is left over stays single.
 #: ``literal``: Algorithm 1 as printed; every seed is most similar to itself, so seeds are taken in their order.
@@ -50,24 +51,22 @@ def mine_latent_groups(
         Votes: how many seeds of a group claim a position, at most one a window side. Merged groups come first, in
         the order they were found, then seeds that are similar to no other.
     """
-    units = normalize(maps.float(), dim=1)
-    tokens = rearrange(units, "b d h w -> (b h w) d")
+    images, height, width = len(maps), maps.shape[2], maps.shape[3]
+    tokens = normalize(rearrange(maps.float(), "b d h w -> (b h w) d"), dim=1)
+    units = rearrange(tokens, "(b h w) d -> b d h w", b=images, h=height)  # the same memory, channels last
     found = [cluster_tokens(tokens, window_seeds(units, side), updates) for side in windows]
     seeds = torch.cat([seeds for seeds, _ in found])
     groups = torch.arange(len(seeds), device=seeds.device)
     if merged:
         groups = with_singletons(merge_seeds(seeds, threshold, reading))
     num_groups = int(groups.max()) + 1 if len(groups) else 0
-    votes = torch.zeros(num_groups, len(tokens), dtype=torch.int64, device=tokens.device)
-    first = 0
+    places, first = [], 0
     for of_scale, assignment in found:
-        votes.view(-1).index_add_(
-            0,
-            groups[first + assignment] * len(tokens) + torch.arange(len(tokens), device=tokens.device),
-            torch.ones_like(assignment),
-        )
+        positions = torch.arange(len(tokens), device=tokens.device)
+        places.append(groups[first + assignment] * len(tokens) + positions)
         first += len(of_scale)
-    return rearrange(votes, "g (b h w) -> g b h w", b=len(maps), h=maps.shape[2])
+    votes = torch.cat(places).bincount(minlength=num_groups * len(tokens))
+    return rearrange(votes, "(g b h w) -> g b h w", b=images, h=height, w=width)
 
 
 def window_seeds(maps: Float[Tensor, "B D h w"], side: int) -> Float[Tensor, "S D"]:
@@ -171,40 +170,41 @@ def fuse_labels(
         The fused label maps, and the number (in ``votes``) of each group that is kept and owns a pixel: label
         ``first_label + k`` is group ``kept[k]``. Of groups with equal votes the earlier one wins.
     """
-    share = _share_free(free, votes.shape[-2:])
+    cells = [
+        cell_centres(there, size, free.device)
+        for there, size in zip(votes.shape[-2:], free.shape[-2:], strict=True)
+    ]
+    known = free.float()
+    share = adaptive_avg_pool2d(known[:, None], (votes.shape[2], votes.shape[3]))[:, 0]
     claimed = (votes > 0).to(share)
     area, free_area = claimed.sum(dim=(1, 2, 3)), (claimed * share).sum(dim=(1, 2, 3))
     kept = ((free_area >= min_area) & (free_area >= min_free * area) & (free_area > 0)).nonzero().flatten()
     if not len(kept):
         return label_maps.clone(), kept
     best = votes[kept].max(dim=0)
-    owner = torch.where(best.values > 0, best.indices, -1)
-    at_pixels = owner[:, *_nearest_cells(label_maps.shape[-2:], votes.shape[-2:], owner.device)]
-    taken = free & (at_pixels >= 0)
-    present = torch.zeros(len(kept), dtype=torch.bool, device=kept.device)
-    present[at_pixels[taken]] = True
-    number = torch.where(present, present.cumsum(0) - 1, -1)
-    return torch.where(taken, first_label + number[at_pixels], label_maps), kept[present]
+    owned = (best.values > 0) & (_sum_over_cells(known, cells, votes.shape[-2:]) > 0)
+    present = best.indices[owned].bincount(minlength=len(kept)) > 0
+    labels = torch.where(owned, first_label + (present.cumsum(0) - 1)[best.indices], -1)
+    at_pixels = labels.index_select(2, cells[1]).index_select(1, cells[0])
+    # Into memory that is there already: a batch's label maps are megabytes.
+    return torch.where(free & (at_pixels >= 0), at_pixels, label_maps, out=at_pixels), kept[present]
+
+
+def cell_centres(cells: int, size: int, device: torch.device) -> Int64[Tensor, " N"]:
+    """Return the cell, of so many along one side, that the centre of each of ``size`` positions lies in."""
+    return (2 * torch.arange(size, device=device) + 1) * cells // (2 * size)
 
 
 def _nearest(tokens: Float[Tensor, "P D"], seeds: Float[Tensor, "S D"]) -> Int64[Tensor, " P"]:
     return (tokens @ normalize(seeds, dim=1).T).argmax(dim=1)
 
 
-def _share_free(free: Bool[Tensor, "B H W"], grid: tuple[int, int] | torch.Size) -> Float[Tensor, "B h w"]:
-    """Return the share of every token that is free."""
-    return torch.nn.functional.adaptive_avg_pool2d(free.float()[:, None], (grid[0], grid[1]))[:, 0]
-
-
-def _nearest_cells(
-    size: torch.Size, grid: torch.Size, device: torch.device
-) -> tuple[Int64[Tensor, "H 1"], Int64[Tensor, " W"]]:
-    """Return the token that each pixel's centre lies in."""
-    rows, columns = (
-        (2 * torch.arange(pixels, device=device) + 1) * cells // (2 * pixels)
-        for pixels, cells in zip(size, grid, strict=True)
-    )
-    return rows[:, None], columns
+def _sum_over_cells(
+    maps: Float[Tensor, "B H W"], cells: Sequence[Int64[Tensor, " N"]], grid: torch.Size
+) -> Float[Tensor, "B h w"]:
+    """Sum the pixels whose centres lie in each token."""
+    rows, columns = (one_hot(each, side).float() for each, side in zip(cells, grid, strict=True))
+    return rows.T @ (maps @ columns)
 
 
 @njit(cache=True, nogil=True)

@@ -14,8 +14,8 @@ from typing import Literal, no_type_check
 import numpy as np
 from einops import rearrange
 from jaxtyping import Bool, Int32, Int64, UInt64
-from numba import njit
 
+from lexiseg.core.compiled import njit
 from lexiseg.ops.row_bands import for_bands
 
 _SIDE = 64

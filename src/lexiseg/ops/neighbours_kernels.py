@@ -3,8 +3,8 @@
 from typing import no_type_check
 
 import numpy as np
-from numba import njit
 
+from lexiseg.core.compiled import njit
 from lexiseg.ops.dot_kernels import dot
 
 #: Columns whose maximum is taken at once; most pieces hold nothing new and are passed over.

@@ -5,8 +5,8 @@ from typing import no_type_check
 
 import numpy as np
 from jaxtyping import Bool, Float, Int32
-from numba import njit
 
+from lexiseg.core.compiled import njit
 from lexiseg.ops.row_bands import for_bands
 
 

@@ -3,8 +3,8 @@
 from typing import no_type_check
 
 import numpy as np
-from numba import njit
 
+from lexiseg.core.compiled import njit
 from lexiseg.ops.lanes import add_scaled, load, store, zeros
 
 _HASH = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio: Knuth's multiplicative hashing

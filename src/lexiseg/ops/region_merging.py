@@ -4,7 +4,8 @@ from typing import no_type_check
 
 import numpy as np
 from jaxtyping import Float32, Int32
-from numba import njit
+
+from lexiseg.core.compiled import njit
 
 
 def merge_regions(

@@ -6,11 +6,11 @@ from typing import no_type_check
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32
-from numba import njit
 from scipy.sparse import csr_array
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from lexiseg.core.compiled import njit
 from lexiseg.ops.row_bands import for_bands
 
 #: A region that covers less than this, in patches, takes the token of its best covered patch alone.

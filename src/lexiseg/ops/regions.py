@@ -11,8 +11,8 @@ from typing import no_type_check
 
 import numpy as np
 from jaxtyping import Float32, Int32
-from numba import njit
 
+from lexiseg.core.compiled import njit
 from lexiseg.ops.row_bands import for_bands
 
 _LEVELS = 4096  # steps into which a colour difference of 0 to 1 is sorted

@@ -68,6 +68,9 @@ def resize_rows(
     left, right, along = bilinear_taps(scores.shape[2], size[1], scores.device)
     above, below, down = above[slice(*rows)] - first, below[slice(*rows)] - first, down[slice(*rows)]
     down, along = rearrange(down, "y -> y 1").to(scores.dtype), along.to(scores.dtype)
+    if height < size[0]:  # picking columns is the slow part: do it on the fewer rows; alike for every band
+        wide = torch.lerp(scores[:, :, left], scores[:, :, right], along)
+        return torch.lerp(wide[:, above], wide[:, below], down)
     tall = torch.lerp(scores[:, above], scores[:, below], down)
     return torch.lerp(tall[:, :, left], tall[:, :, right], along)
 
@@ -121,6 +124,8 @@ def resize_argmax(
     """
     start, stop = rows or (0, size[0])
     first, height = source or (0, scores.shape[1])
+    if (height, scores.shape[2]) == size and scores.device.type == "cpu":
+        return _argmax_as_it_is(scores[:, start - first : stop - first], class_offset, into)
     best = into or RunningBest.empty((stop - start, size[1]))
     assert best.labels.shape == (stop - start, size[1]), f"{best.labels.shape} for rows {start} to {stop}"
     assert class_offset + scores.shape[0] <= MAX_CLASSES, "labels are 16 bit"
@@ -145,6 +150,20 @@ def resize_argmax(
         best.best,
     )
     for_bands(work, stop - start, min_rows=16)
+    return best
+
+
+def _argmax_as_it_is(
+    scores: Float[Tensor, "K rows W"], class_offset: int, into: RunningBest | None
+) -> RunningBest:
+    """Take the best class of scores that have the size of the output: there is nothing to resize."""
+    value, label = scores.float().max(dim=0)
+    best = into or RunningBest.empty((scores.shape[1], scores.shape[2]))
+    assert class_offset + scores.shape[0] <= MAX_CLASSES, "labels are 16 bit"
+    found = value.numpy()
+    wins = found > best.best
+    np.copyto(best.best, found, where=wins)
+    np.copyto(best.labels, (label.numpy() + class_offset).astype(np.uint16), where=wins)
     return best
 
 

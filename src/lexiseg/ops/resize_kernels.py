@@ -6,7 +6,8 @@ They carry ``no_type_check``, or the shape checker of the tests would wrap them,
 from typing import no_type_check
 
 import numpy as np
-from numba import njit
+
+from lexiseg.core.compiled import njit
 
 # Output pixels are worked on in tiles of at most this side, which stay in the first-level cache.
 _TILE = 32

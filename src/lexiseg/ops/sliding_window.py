@@ -1,6 +1,6 @@
 """Cut an image into overlapping windows and blend the windows' class scores again."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -52,6 +52,34 @@ def windows(size: tuple[int, int], window: int, stride: int) -> tuple[Window, ..
     )
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class WindowWeights:
+    """Weights of a window's pixels in a blend: the product of its row's and its column's.
+
+    Attributes:
+        rows: One a row of the window.
+        columns: One a column.
+    """
+
+    rows: Float[Tensor, " H"]
+    columns: Float[Tensor, " W"]
+
+
+def even_weights(placed: Sequence[Window], size: tuple[int, int]) -> tuple[WindowWeights, ...]:
+    """Weigh windows less towards their edges, such that the weights of every pixel add up to one.
+
+    Args:
+        placed: Windows on a grid of rows and columns that cover the image.
+        size: ``(height, width)`` of the image.
+    """
+    rows = _shares({(window.top, window.height) for window in placed}, size[0])
+    columns = _shares({(window.left, window.width) for window in placed}, size[1])
+    return tuple(
+        WindowWeights(rows=rows[window.top, window.height], columns=columns[window.left, window.width])
+        for window in placed
+    )
+
+
 def stitch_band(
     scores: Sequence[Float[Tensor, "K h w"]],
     placed: Sequence[Window],
@@ -59,40 +87,91 @@ def stitch_band(
     rows: tuple[int, int],
     *,
     blend: Blend = "mean",
+    weights: Sequence[WindowWeights] = (),
 ) -> Float[Tensor, "K rows W"]:
     """Blend the class scores of overlapping windows for some rows of the image.
 
     Each window's scores are resized bilinearly to the window's pixels, then averaged wherever
-    windows overlap. Scores that agree stay what they are to the last bit, so one window is a plain
-    resize. Memory: ``K x rows x W`` and one window's part of it.
+    windows overlap; see ``blend_band``.
 
     Args:
         scores: One score map a window, on that window's grid (grids may differ in size).
         placed: Where each window lies; together they cover the rows asked for.
         size: ``(height, width)`` of the image.
         rows: First row and end of the rows to make.
+        blend: As for ``blend_band``.
+        weights: As for ``blend_band``.
+    """
+
+    def resized(index: int, inside: tuple[int, int]) -> Float[Tensor, "K rows W"]:
+        window = placed[index]
+        return resize_rows(scores[index], (window.height, window.width), inside)
+
+    return blend_band(resized, placed, size, rows, blend=blend, weights=weights)
+
+
+def blend_band(
+    values: Callable[[int, tuple[int, int]], Float[Tensor, "K _ _"]],
+    placed: Sequence[Window],
+    size: tuple[int, int],
+    rows: tuple[int, int],
+    *,
+    blend: Blend = "mean",
+    weights: Sequence[WindowWeights] = (),
+) -> Float[Tensor, "K rows W"]:
+    """Average overlapping windows for some rows of the image.
+
+    Scores that agree stay what they are to the last bit, so one window stays as it is. Memory:
+    ``K x rows x W`` and one window's part of it.
+
+    Args:
+        values: Gives the scores of a window's pixels, by its number, for rows of the window.
+        placed: Where each window lies; together they cover the rows asked for.
+        size: ``(height, width)`` of the image.
+        rows: First row and end of the rows to make.
         blend: ``mean`` weighs all windows alike; ``tent`` lets a window's weight fall linearly
             from its middle towards its edges, where it stays above zero.
+        weights: One a window, in place of ``blend``.
     """
     start, stop = rows
-    num_classes = scores[0].shape[0]
-    blended = scores[0].new_zeros((num_classes, stop - start, size[1]))
-    weights = scores[0].new_zeros((stop - start, size[1]))
-    for window_scores, window in zip(scores, placed, strict=True):
+    if tuple(placed) == (Window(top=0, left=0, height=size[0], width=size[1]),):
+        return values(0, rows)
+    blended: Tensor | None = None
+    for index, window in enumerate(placed):
         top, bottom = max(start, window.top), min(stop, window.top + window.height)
         if top >= bottom:
             continue
         inside = (top - window.top, bottom - window.top)
         columns = slice(window.left, window.left + window.width)
-        values = resize_rows(window_scores, (window.height, window.width), inside)
-        weight = _weights(window, blend, values)[slice(*inside)]
-        total = weights[top - start : bottom - start, columns]
+        found = values(index, inside)
+        if blended is None:
+            blended = found.new_zeros((found.shape[0], stop - start, size[1]))
+            totals = found.new_zeros((stop - start, size[1]))
+        weight = (pixel_weights(weights[index], found) if weights else _weights(window, blend, found))[
+            slice(*inside)
+        ]
+        total = totals[top - start : bottom - start, columns]
         total += weight
         # A running mean, not a sum that is divided in the end: equal scores are then kept exactly.
         mean = blended[:, top - start : bottom - start, columns]
-        mean += (values - mean) * (weight / total)
-    assert bool((weights > 0).all()), "the windows do not cover all rows"
+        mean += (found - mean) * (weight / total)
+    assert blended is not None, "no window covers these rows"
+    assert bool((totals > 0).all()), "the windows do not cover all rows"
     return blended
+
+
+def pixel_weights(weights: WindowWeights, like: Tensor) -> Float[Tensor, "H W"]:
+    """Multiply the weights of rows and columns, on the device and with the precision of a tensor."""
+    return rearrange(weights.rows.to(like), "y -> y 1") * weights.columns.to(like)
+
+
+def _shares(pieces: set[tuple[int, int]], length: int) -> dict[tuple[int, int], Float[Tensor, " n"]]:
+    """Return the share of each piece of an axis in its pixels, by start and length."""
+    total = torch.zeros(length)
+    tents = {(start, size): _tent(size, total) for start, size in pieces}
+    for (start, size), weights in tents.items():
+        total[start : start + size] += weights
+    return {(start, size): tents[start, size] / total[start : start + size] for start, size in tents}
 
 
 def _weights(window: Window, blend: Blend, like: Tensor) -> Float[Tensor, "H W"]:

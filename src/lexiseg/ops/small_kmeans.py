@@ -12,8 +12,8 @@ from typing import Literal, no_type_check
 
 import numpy as np
 from jaxtyping import Float32, Int16
-from numba import njit
 
+from lexiseg.core.compiled import njit
 from lexiseg.ops.concept_ranking import ConceptLists
 from lexiseg.ops.dot_kernels import dot
 from lexiseg.ops.row_bands import for_bands

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from einops import einsum
 from jaxtyping import Bool, Float, Int64
-from numba import njit
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from lexiseg.core.compiled import njit
 from lexiseg.ops.row_bands import for_bands
 
 #: The loop costs M compares a value; beyond this, torch.topk is faster.

@@ -7,14 +7,27 @@ run what its model needs to be built again where neither the data nor first weig
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib import import_module
 from typing import Any
 
 from lexiseg.core.errors import InputError, UnknownNameError
 from lexiseg.core.interfaces import Trainable
+from lexiseg.core.setting_ranges import Range, check_ranges
 from lexiseg.data.stepwise import TrainingData
 from lexiseg.engine.settings import OptimSettings, RunSettings
+
+_SIDE = Range(least=1, most=100_000)
+#: Numbers that recipes themselves have, beside their parts.
+_RANGES = {
+    "short_side": _SIDE,
+    "max_long_side": _SIDE,
+    "test_side": _SIDE,
+    "threshold": Range(least=0, most=1),
+    "max_invalid": Range(least=0, most=1),
+    "num_words": Range(least=1, most=1000),
+    "num_scenes": Range(least=1, most=10_000_000),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +44,12 @@ class Recipe(ABC):
 
     optim: OptimSettings
     run: RunSettings
+
+    def __post_init__(self) -> None:
+        there = {field.name for field in fields(self)}
+        check_ranges(
+            self, {name: allowed for name, allowed in _RANGES.items() if name in there}, method="the recipe"
+        )
 
     @abstractmethod
     def build_model(self) -> Trainable:
@@ -83,6 +102,14 @@ TRAINING_RECIPES: dict[str, tuple[str, str]] = {
         "cocu:paper",
         "Train CoCu as its released code does: 30 epochs of CC3M, CC12M and YFCC14M, batch 1,024, curated first.",
     ),
+    "cocu/scenes": (
+        "cocu:scenes",
+        "Train a small GroupViT on synthetic scenes whose captions hide stuff, with curated words: minutes on a CPU.",
+    ),
+    "cocu/tiny": (
+        "cocu:tiny",
+        "Train a tiny GroupViT on a few curated scenes for some seconds: shows that everything runs.",
+    ),
     "groupvit/paper": (
         "groupvit:paper",
         "Train GroupViT as its released code does: 30 epochs of CC3M, CC12M and YFCC14M, 16 GPUs.",
@@ -111,9 +138,17 @@ TRAINING_RECIPES: dict[str, tuple[str, str]] = {
         "simformer:coco_stuff_10k",
         "Train on COCO-Stuff 10k as the paper does; give --data.path and perhaps --data.class-split.",
     ),
+    "simformer/coco-stuff-10k-second": (
+        "simformer:coco_stuff_10k_second",
+        "Train on from a run of simformer/coco-stuff-10k, as the release does for S1; give --init-from and --data.path.",
+    ),
     "simformer/folder": (
         "simformer:folder",
         "Train on your own folder: labels/ for the classes in seen.txt, tags.tsv for the others.",
+    ),
+    "simformer/folder-frozen": (
+        "simformer:folder_frozen",
+        "Train on your own folder above a frozen DINOv2 (dinov2-small), every image encoded once: minutes on a CPU.",
     ),
     "simformer/scenes": (
         "simformer:scenes",

@@ -16,6 +16,7 @@ from lexiseg.data.partial_labels.distillation_batches import distillation_data
 from lexiseg.data.scenes.teacher import SceneTeacherSettings
 from lexiseg.data.stepwise import TrainingData
 from lexiseg.engine.settings import OptimSettings, RunSettings
+from lexiseg.inference.feature_cache import CachedEncoder
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.layers.feature_pyramid import PyramidBackbone
 from lexiseg.methods.clip_to_seg.distillation import Distillation
@@ -26,13 +27,14 @@ from lexiseg.models.backbones import (
     TinyPyramid,
     build_backbone,
     describe_backbone,
+    load_dinov2_pyramid,
     load_efficientnet_pyramid,
     load_resnet,
     load_segformer,
     load_swin,
 )
-from lexiseg.models.checkpoint import read_config
-from lexiseg.models.dense_student import DenseStudent, StudentSettings
+from lexiseg.models.checkpoint import fingerprint, read_config
+from lexiseg.models.dense_student import DenseStudent, PackedPyramid, StudentSettings
 from lexiseg.models.hub import resolve_checkpoint
 from lexiseg.recipes.base import RebuildableRecipe
 from lexiseg.recipes.partial_labels import CLOTHING, FOLDER, SCENES, ZeroShotSource
@@ -51,7 +53,13 @@ TINY_BACKBONE, EFFICIENTNET = "tiny", "efficientnet-lite0"
 MIT_B2 = "nvidia/mit-b2"
 #: The paper's teacher.
 CLIP_B16 = "openai/clip-vit-base-patch16"
-_LOADERS = {"resnet": load_resnet, "swin": load_swin, "segformer": load_segformer}
+_LOADERS = {
+    "resnet": load_resnet,
+    "swin": load_swin,
+    "segformer": load_segformer,
+    "dinov2": load_dinov2_pyramid,
+    "dinov2_with_registers": load_dinov2_pyramid,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +71,8 @@ class ClipToSegRecipe(RebuildableRecipe):
         teacher: Who teaches.
         method: What is taught, and γ.
         student: What is trained.
-        backbone: ``tiny`` (from random numbers), ``efficientnet-lite0``, or the hub id or folder of a SegFormer, an
-            ImageNet ResNet or Swin.
+        backbone: ``tiny`` (from random numbers), ``efficientnet-lite0``, ``dinov2-small``, or the hub id or folder of a
+            SegFormer, an ImageNet ResNet or Swin, or a DINOv2.
         short_side: Of an image that is segmented.
         max_long_side: Its bound.
     """
@@ -85,6 +93,7 @@ class ClipToSegRecipe(RebuildableRecipe):
             InputError: The settings do not fit each other.
         """
         backbone = _load_backbone(self.backbone)
+        self._refuse_what_does_not_fit(backbone)
         seen, unseen = self._names()
         space = open_text_space(self.teacher, self.data.scenes)
         names = (*seen, *(unseen if self.method.transductive else ()))
@@ -96,7 +105,29 @@ class ClipToSegRecipe(RebuildableRecipe):
             teacher = open_teacher(replace(self.teacher, remembers=remembers))
         model = self._built(backbone, seen, texts.shape[1])
         model.distillation = Distillation(texts, len(seen), self.method, teacher)
+        if self.student.remembers:
+            packed = PackedPyramid(backbone)
+            maps_of = fingerprint(packed, self.backbone, repr(describe_backbone(backbone)))
+            model.student.take_maps_from(CachedEncoder(packed, fingerprint=maps_of))
         return model
+
+    def _refuse_what_does_not_fit(self, backbone: PyramidBackbone) -> None:
+        coarsest, crop = backbone.strides[-1], self.data.crop
+        size = self.data.size if crop is None else crop.size
+        if size % coarsest:
+            raise InputError(
+                doing=f"setting up CLIP-to-Seg on {self.backbone}",
+                found=f"training squares of {size} pixels",
+                expected=f"a multiple of {coarsest}, the stride of its coarsest map",
+                fix=f"Give --data.{'size' if crop is None else 'crop.size'} {max(coarsest, size // coarsest * coarsest)}.",
+            )
+        if self.student.remembers and (not self.student.freeze or crop is not None):
+            raise InputError(
+                doing="keeping the maps of the student's backbone on disk (student.remembers)",
+                found="a backbone that is trained" if not self.student.freeze else "random crops",
+                expected="a frozen backbone, and whole images, which come again as they are",
+                fix="Give --student.freeze and leave out --data.crop, or leave out --student.remembers.",
+            )
 
     def describe_model(self, model: Trainable) -> dict[str, Any]:
         """Return the names of seen classes and what the student is, without its weights."""
@@ -159,7 +190,7 @@ class ClipToSegRecipe(RebuildableRecipe):
         images = self.data.scored_images()
         if images is None:
             return {}
-        scores = evaluate(model, images).scores
+        scores = evaluate(model, images, tiles="off").scores
         found = {
             "harmonic_iou": scores.harmonic_iou,
             "unseen_mean_iou": scores.unseen_mean_iou,

@@ -134,7 +134,7 @@ def _build_borrowed(name: str, folder: Path, method: DenseSettings) -> Segmenter
         )
     clip, texts = load_clip(folder)
     vision = None if beside.vision == NONE else load_vision(beside.vision, query_key=head == "corrclip")
-    settings = _borrowed_inference(clip)
+    settings = _borrowed_inference(clip, tiles="off" if head == "trident" else "auto")
     how: dict[str, Any] = {"name": name, "settings": settings, "method": beside}
     if head == "proxyclip":
         assert vision is not None
@@ -179,12 +179,17 @@ def load_vision(name: str, *, query_key: bool = False) -> ImageEncoder:
     return load_dinov2(folder)
 
 
-def _borrowed_inference(clip: ClipImageEncoder) -> InferenceSettings:
+def _borrowed_inference(clip: ClipImageEncoder, *, tiles: Literal["auto", "off"]) -> InferenceSettings:
     """Choose the papers' 336 pixels, windows as large, every 112: 21 patches of ViT-B/16."""
     window = max(clip.stride, round(336 / clip.stride) * clip.stride)
     step = max(clip.stride, round(112 / clip.stride) * clip.stride)
     return InferenceSettings(
-        short_side=window, window=window, window_stride=step, prompts="imagenet80", refine="guided"
+        short_side=window,
+        window=window,
+        window_stride=step,
+        prompts="imagenet80",
+        refine="guided",
+        tiles=tiles,
     )
 
 

@@ -31,9 +31,10 @@ from lexiseg.methods.groupvit.segmenter import GroupViT
 from lexiseg.methods.groupvit.settings import GroupViTSettings, SegmentSettings
 from lexiseg.models.bert import WordPieceTokenizer, WordTokenizer
 from lexiseg.models.checkpoint import fingerprint
-from lexiseg.models.groupvit import GroupViTNetwork, GroupViTShape
+from lexiseg.models.groupvit import GroupViTNetwork
 from lexiseg.models.groupvit_checkpoint import load_groupvit
 from lexiseg.models.groupvit_encoders import GroupViTImageEncoder, GroupViTTextEncoder
+from lexiseg.models.groupvit_shape import GroupViTShape
 from lexiseg.models.hub import resolve_checkpoint
 from lexiseg.models.minilm import TOKENIZER
 from lexiseg.models.pixel_normalisation import PixelNormalisation
@@ -245,13 +246,7 @@ class SceneGroupViTRecipe(GroupViTRecipe):
         Raises:
             InputError: Scenes are of another size than the network's images.
         """
-        if self.data.size != self.shape.image_side:
-            raise InputError(
-                doing="reading the recipe",
-                found=f"scenes of {self.data.size} pixels for an image encoder of {self.shape.image_side}",
-                expected="the same",
-                fix="Change data.size or shape.image_side.",
-            )
+        self.check_size()
         prompts = WordPrompts(
             tagger=WordListTagger(class_words()), count=self.num_words, prompts=self.word_prompts
         )
@@ -261,6 +256,20 @@ class SceneGroupViTRecipe(GroupViTRecipe):
             batch_size=self.run.batch_size,
             word_prompts=prompts if self.method.word_loss > 0 else None,
         )
+
+    def check_size(self) -> None:
+        """Compare the size of scenes with the network's.
+
+        Raises:
+            InputError: They differ.
+        """
+        if self.data.size != self.shape.image_side:
+            raise InputError(
+                doing="reading the recipe",
+                found=f"scenes of {self.data.size} pixels for an image encoder of {self.shape.image_side}",
+                expected="the same",
+                fix="Change data.size or shape.image_side.",
+            )
 
     def evaluate(self, model: Trainable) -> dict[str, float]:
         """Measure masks on further scenes."""
@@ -280,7 +289,9 @@ def scene_scores(model: GroupViT, dataset: SceneDataset) -> dict[str, float]:
         also ``foreground_mean_iou`` without it and ``background``.
     """
     background = dataset.vocabulary.background
-    how: dict[str, Any] = {} if background is None else {"background": "threshold"}
+    how: dict[str, Any] = {"tiles": "off"}
+    if background is not None:
+        how["background"] = "threshold"
     ious = np.asarray(evaluate(model, dataset, **how).scores.iou)
     found = {"mean_iou": float(np.nanmean(ious))}
     if background is not None:

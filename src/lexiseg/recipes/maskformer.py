@@ -1,4 +1,4 @@
-"""Published MaskFormer checkpoints as segmenters of their own classes."""
+"""Published MaskFormer, Mask2Former and OneFormer checkpoints as segmenters of their own classes."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,16 +7,17 @@ from typing import Any
 from lexiseg.core.vocabulary import Vocabulary, without_names_of_others
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.methods.maskformer import MaskFormerSegmenter
-from lexiseg.models.checkpoint import read_json
+from lexiseg.models.checkpoint import read_config, read_json
 from lexiseg.models.hub import resolve_checkpoint
+from lexiseg.models.mask2former import TYPES, load_universal
 from lexiseg.models.maskformer_checkpoint import load_maskformer
 
-#: Sizes of ``MaskFormerImageProcessor`` where the file has none.
+#: Sizes of the families' image processors where the file has none.
 _SHORT_SIDE, _MAX_LONG_SIDE = 800, 1333
 
 
 def build_maskformer(name_or_path: str) -> MaskFormerSegmenter:
-    """Load a MaskFormer checkpoint with its own classes, and the sizes that it was evaluated at.
+    """Load a MaskFormer, Mask2Former or OneFormer checkpoint with its own classes, and the sizes that it was evaluated at.
 
     Args:
         name_or_path: A hub id or a local folder.
@@ -26,7 +27,8 @@ def build_maskformer(name_or_path: str) -> MaskFormerSegmenter:
         CheckpointError: They are here and cannot be used.
     """
     folder = resolve_checkpoint(name_or_path)
-    loaded = load_maskformer(folder)
+    kind = read_config(folder, ("maskformer", *TYPES))["model_type"]
+    loaded = load_maskformer(folder) if kind == "maskformer" else load_universal(folder)
     short_side, max_long_side = _sizes(folder)
     settings = InferenceSettings(
         short_side=short_side, max_long_side=max_long_side, background="name", refine="none"

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import UInt8, UInt16
 
 from lexiseg.core.errors import DatasetError, InputError
+from lexiseg.core.setting_ranges import Range, check_ranges
 from lexiseg.core.vocabulary import Vocabulary
 from lexiseg.data.augmentation.labelled_crop import LabelledCrop, LabelledCropSettings, crop_with_labels
 from lexiseg.data.datasets import open_dataset
@@ -23,16 +24,24 @@ from lexiseg.data.partial_labels.masked_labels import MaskedLabels
 from lexiseg.data.partial_labels.pseudo_masks import PseudoMaskedDataset, WithPseudoMasks
 from lexiseg.data.partial_labels.seen_only import SeenOnly
 from lexiseg.data.plausibility import data_warnings
+from lexiseg.data.published.checks import check_folder
 from lexiseg.data.published.clothing import clothing_vocabulary, held_out
 from lexiseg.data.scenes import SceneDataset, SceneSettings, scene_vocabulary
 from lexiseg.data.scenes.settings import weak_shot_scenes, zero_shot_scenes
-from lexiseg.data.splits import load_split
+from lexiseg.data.splits import load_split, with_unseen_share
 from lexiseg.data.stepwise import StepwiseData
 from lexiseg.data.subset import Subset
 from lexiseg.data.unlabelled_images import UnlabelledImages
 
 #: Data sets that are not published ones: made on the fly, a person's own, the photographs of dressed people.
 SCENES, FOLDER, CLOTHING = "scenes", "folder", "clothing"
+
+
+_RANGES = {
+    "unseen_share": Range(least=0, most=0.99, above=True),
+    "num_scenes": Range(least=1, most=10_000_000),
+    "num_scored_scenes": Range(least=1, most=10_000_000),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +57,10 @@ class PartlyLabelledSource(ABC):
         scored_split: Split to evaluate on; None for the usual one. For a folder that is val.txt; without such
             a list nothing is evaluated.
         class_split: Name of the split of a published data set's classes into seen and unseen.
+        unseen_share: Share of the classes of a folder, or of the photographs of clothes, that are unseen whatever
+            its lists say, in (0, 1): for studies on data with masks of all classes. Larger shares contain smaller
+            ones; which classes is decided by a hash of their names, a background always being seen. None goes by
+            the data.
         unseen_masks: Handling of masks of unseen classes: ``hide`` turns them into void, ``refuse`` is an
             error.
         pseudo_masks: Folder of pseudo masks to train with; every class then has masks. None trains on the
@@ -62,11 +75,22 @@ class PartlyLabelledSource(ABC):
     train_split: str | None = None
     scored_split: str | None = None
     class_split: str | None = None
+    unseen_share: float | None = None
     unseen_masks: Literal["hide", "refuse"] = "hide"
     pseudo_masks: Path | None = None
     scenes: SceneSettings = field(default_factory=weak_shot_scenes)
     num_scenes: int = 2000
     num_scored_scenes: int = 200
+
+    def __post_init__(self) -> None:
+        check_ranges(self, _RANGES, method="the training data")
+        if self.unseen_share is not None and self.dataset not in (FOLDER, CLOTHING):
+            raise InputError(
+                doing="reading the settings of the training data",
+                found=f"unseen_share = {self.unseen_share:g} of the data set {self.dataset}",
+                expected="a folder: scenes have data.scenes.unseen_share, published data sets data.class_split",
+                fix="Use that setting instead.",
+            )
 
     @abstractmethod
     def masked_labels(self, seed: int) -> MaskedLabels | SeenOnly:
@@ -81,10 +105,9 @@ class PartlyLabelledSource(ABC):
         """
         if self.dataset == SCENES:
             return scene_vocabulary(self.scenes)
-        if self.dataset == CLOTHING:
-            return clothing_vocabulary()
-        if self.dataset == FOLDER:
-            return read_vocabulary(self._copy())
+        if self.dataset in (CLOTHING, FOLDER):
+            classes = clothing_vocabulary() if self.dataset == CLOTHING else read_vocabulary(self._copy())
+            return classes if self.unseen_share is None else with_unseen_share(classes, self.unseen_share)
         if self.class_split is None:
             raise _missing("no division of the classes", "class_split", "weak-shot-coco-stuff10k-s1")
         split = load_split(self.class_split)
@@ -113,10 +136,32 @@ class PartlyLabelledSource(ABC):
     def _training_images(self, seed: int) -> LabelledDataset:
         """Open the training images, with a warning where their labels are doubtful."""
         images = self._open_training_images(seed)
-        if self.dataset != SCENES:
+        if self.dataset == FOLDER:
+            self._refuse_faults()
+        elif self.dataset != SCENES:
             for warning in data_warnings(images):
                 warnings.warn(warning, stacklevel=2)
         return images
+
+    def _refuse_faults(self) -> None:
+        """Check the folder as ``lexiseg datasets check`` does: refuse what must be mended, warn of the rest.
+
+        Raises:
+            DatasetError: Something must be mended; the message has the first of it.
+        """
+        report = check_folder(self._copy())
+        for finding in report.findings:
+            if finding.level == "warning":
+                warnings.warn(finding.what, stacklevel=3)
+        errors = [finding for finding in report.findings if finding.level == "error"]
+        if errors:
+            more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+            raise DatasetError(
+                doing=f"checking the folder {self._copy()} before training",
+                found=f"{errors[0].what}{more}",
+                expected="a folder that lexiseg datasets check finds nothing to mend in",
+                fix=f"{errors[0].fix} lexiseg datasets check folder {self._copy()} lists all.",
+            )
 
     def _open_training_images(self, seed: int) -> LabelledDataset:
         if self.dataset == SCENES:
@@ -206,11 +251,18 @@ class WeakShotSource(PartlyLabelledSource):
                 expected="data.batches.presence = image and data.batches.truth = False, or masks of all classes",
                 fix="Give --data.unseen-masks hide if the label files do show the unseen classes.",
             )
-        return MaskedLabels(
+        found = MaskedLabels(
             Subset(self._training_images(seed), vocabulary=self.vocabulary()),
             unseen_masks=self.unseen_masks,
             gives_truth=needs_truth,
         )
+        if not any(known.masked for known in found.known):
+            warnings.warn(
+                f"none of the {len(found):,} images of {found.path} has a mask: where a class is, and which pixels are"
+                " alike, is learnt from masks of other classes. Add label files of the classes in seen.txt",
+                stacklevel=2,
+            )
+        return found
 
     def training_data(self, *, batch_size: int, seed: int) -> StepwiseData:
         """Make the batches to train with.
@@ -262,6 +314,10 @@ class ZeroShotSource(PartlyLabelledSource):
     crop: LabelledCropSettings | None = None
     truth: bool = False
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_ranges(self, {"size": Range(least=1, most=100_000)}, method="the training data")
+
     def pieces(self) -> LabelledCropSettings | WholeImages:
         """Return what becomes of an image; a crop is drawn once, even if it shows no class."""
         if self.crop is None:
@@ -270,7 +326,7 @@ class ZeroShotSource(PartlyLabelledSource):
 
     def training_images(self, seed: int) -> LabelledDataset:
         """Open the images to train with as the data set has them: what a teacher may look at."""
-        if self.masks == "none" and self.dataset == FOLDER:
+        if self.dataset == FOLDER and self.masks == "none" and not (self._copy() / "classes.txt").is_file():
             return UnlabelledImages(self._copy())
         return Subset(self._training_images(seed), vocabulary=self.vocabulary())
 

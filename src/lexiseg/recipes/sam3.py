@@ -26,6 +26,7 @@ def build_sam3(name_or_path: str, method: Sam3Settings | None = None) -> Segment
         short_side=model.input_side,
         max_long_side=model.input_side,
         keep_aspect=False,
+        tiles="off",
         prompts="bare",
         threshold=0.4,
         refine="none",

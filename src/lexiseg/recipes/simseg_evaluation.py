@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from lexiseg.core.setting_ranges import Range, check_ranges
 from lexiseg.core.vocabulary import Vocabulary
 from lexiseg.data.labelled_dataset import LabelledDataset
 from lexiseg.methods.simseg.localisation import class_presence, similarity_mass
@@ -14,6 +15,11 @@ from lexiseg.methods.simseg.segmenter import SimSeg
 from lexiseg.metrics.retrieval import retrieval_recall, top_k_accuracy
 from lexiseg.scoring.evaluate import evaluate
 from lexiseg.scoring.image_text import embed_pairs
+
+_RANGES = {
+    "num_scenes": Range(least=1, most=1_000_000),
+    "seed": Range(least=0),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +33,9 @@ class SceneEvaluation:
 
     num_scenes: int = 500
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_ranges(self, _RANGES, method="the evaluation on scenes")
 
 
 def evaluate_on_scenes(

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lexiseg.core.errors import InputError
+from lexiseg.core.setting_ranges import Range, check_ranges
 from lexiseg.data.labelled_dataset import LabelledDataset
 from lexiseg.data.scenes.settings import WorldSettings
 from lexiseg.data.scenes.teacher import SceneTeacher, SceneTeacherSettings, embed_scene_names
@@ -24,7 +25,13 @@ from lexiseg.recipes.mini import build_mini
 #: Teachers that are no checkpoints: the made-up one of scenes, and the embedded model.
 SCENE_TEACHER, MINI = "scenes", "mini"
 #: As a teacher mini goes without the names it learnt from masks: a student has masks of its own.
-MINI_OF_NAMES = ConSESettings()
+MINI_OF_NAMES = ConSESettings(head="none")
+
+
+_RANGES = {
+    "size": Range(least=1, most=1_000_000),
+    "dimensions": Range(least=1, most=1_000_000),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +56,9 @@ class TeacherSettings:
     dimensions: int | None = None
     prompts: str = "single"
     remembers: bool = True
+
+    def __post_init__(self) -> None:
+        check_ranges(self, _RANGES, method="the teacher")
 
 
 def open_teacher(settings: TeacherSettings) -> Teacher:

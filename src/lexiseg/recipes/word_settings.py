@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from lexiseg.core.setting_ranges import Range, check_ranges
 from lexiseg.data.captions.word_prompts import (
     NltkTagger,
     Tagger,
@@ -14,6 +15,10 @@ from lexiseg.data.captions.word_prompts import (
 from lexiseg.data.curation.concept_vocabulary import NOUNS, load_concepts
 from lexiseg.data.curation.curated_prompts import CuratedPrompts
 from lexiseg.data.curation.drawing_concepts import Sampling
+
+_RANGES = {
+    "count": Range(least=1, most=1_000_000),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +40,9 @@ class WordSettings:
     words: str = NOUNS
     count: int = 3
     prompts: str = "imagenet80"
+
+    def __post_init__(self) -> None:
+        check_ranges(self, _RANGES, method="words")
 
     def build(self) -> WordPrompts:
         """Build what makes word prompts.

@@ -20,6 +20,7 @@ from lexiseg.data.curation.shard_stage import ShardStage
 from lexiseg.data.curation.sheet import visible_classes, write_sheet
 from lexiseg.ops.concept_ranking import Ranking
 from lexiseg.ops.small_kmeans import Distance
+from lexiseg.runs.own_model import is_own_model
 from lexiseg.runs.pair_encoder import LoadedPairEncoder
 from lexiseg.runs.shard_workers import Workers, do_shards
 
@@ -164,6 +165,7 @@ def rank(
     device: str = "cpu",
     workers: Workers = Workers(),  # noqa: B008
     bars: Bars = no_bars,
+    trust: bool = False,
 ) -> RankingReport:
     """Find concepts in the captions of the index, and rank those of each image's neighbours.
 
@@ -175,6 +177,7 @@ def rank(
         device: Where concepts are embedded.
         workers: Who does the shards.
         bars: Shows progress.
+        trust: Run the code of a model of a person's own that the index names.
 
     Raises:
         InputError: The folder holds another ranking, or the encoder has changed.
@@ -185,7 +188,15 @@ def rank(
     find = FindConcepts(folder, vocabulary, plurals)
     stage = RankShards(folder, vocabulary, plurals, ranking)
     _do(find, workers, bars)
-    encoder = LoadedPairEncoder(find.index.facts["encoder"], device)
+    named = str(find.index.facts["encoder"])
+    if is_own_model(named) and not trust:
+        raise InputError(
+            doing=f"ranking the concepts of {folder}",
+            found=f"an index made by {named!r}: loading that model imports the module and runs its code",
+            expected="a model of Lexiseg's own or a checkpoint, or your word that you trust the folder",
+            fix="Call lexiseg.runs.curate.rank(…, trust=True), if the index is your own.",
+        )
+    encoder = LoadedPairEncoder(named, device)
     with bars("embedding concepts", 1) as advance:
         occurring, silent = embed_concepts(find, encoder)
         advance()

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import UInt8
@@ -14,15 +14,19 @@ from lexiseg.data.partial_labels.pseudo_masks import pseudo_mask_path, write_pse
 from lexiseg.engine.devices import choose_device
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.methods.clip_to_seg.model import ClipToSeg
-from lexiseg.metrics.iou import Scores
 from lexiseg.recipes.clip_to_seg import ClipToSegRecipe, folder
-from lexiseg.runs.load import load
+from lexiseg.recipes.dense_similarity import VALUE_HEAD
+from lexiseg.runs.load import MODELS, load
 from lexiseg.runs.train import train_recipe
+from lexiseg.scoring.compare import ScoreDifference, difference, difference_json
 from lexiseg.scoring.evaluate import evaluate
+from lexiseg.scoring.score import ProtocolScores
 
 RECIPE = "clip-to-seg/folder"
 #: Below the run's folder, where the teacher's predictions are the labels.
 PSEUDO_MASKS = "pseudo_masks"
+#: Below the run's folder: teacher and student side by side.
+COMPARISON = "comparison.json"
 #: Images that speed is measured on, each once more after a first round that is not counted.
 TIMED = 16
 
@@ -38,13 +42,43 @@ class Compared:
         names: Of the two.
         parameters: That take part in segmenting, in millions.
         images_per_second: Median of the same images, one at a time, from pixels in memory to a label map.
-        scores: Of the images that the folder lists in val.txt; None where there are none.
+        results: Scores of the images that the folder lists in val.txt, as mmseg counts; None where there are none.
     """
 
     names: tuple[str, str]
     parameters: tuple[float, float]
     images_per_second: tuple[float, float]
-    scores: tuple[Scores, Scores] | None
+    results: tuple[ProtocolScores, ProtocolScores] | None
+
+    @property
+    def difference(self) -> ScoreDifference | None:
+        """Compare the student's mean IoU with the teacher's, image by image."""
+        return None if self.results is None else difference(*self.results)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all of it as JSON has it; intervals are the middle 95 % of draws of images."""
+        return {
+            "models": [self._model_json(place) for place in range(2)],
+            "difference": None if self.difference is None else difference_json(self.difference),
+        }
+
+    def _model_json(self, place: int) -> dict[str, Any]:
+        found: dict[str, Any] = {
+            "name": self.names[place],
+            "million_parameters": self.parameters[place],
+            "images_per_second": self.images_per_second[place],
+        }
+        if self.results is None:
+            return found
+        result = self.results[place]
+        ends = zip(result.intervals.low.tolist(), result.intervals.high.tolist(), strict=True)
+        values = (result.headline, *(result.split_means or ()))
+        means = ("mean_iou", "seen_mean_iou", "unseen_mean_iou", "harmonic_iou")
+        found["num_images"] = result.num_images
+        found["pixel_accuracy"] = result.scores.pixel_accuracy
+        for name, value, (low, high) in zip(means, values, ends, strict=False):
+            found[name] = {"value": value, "low": low, "high": high}
+        return found
 
 
 def distil_recipe(
@@ -124,12 +158,19 @@ def write_teacher_masks(
     images = recipe.data.training_images(recipe.run.seed)
     missing = [index for index, stem in enumerate(images.stems) if not pseudo_mask_path(into, stem).is_file()]
     if missing:
-        teacher = load(recipe.teacher.name, device=recipe.run.device)
+        teacher = _load_teacher(recipe)
         for index in missing:
             label_map = teacher.segment(images[index].image, images.vocabulary).label_map
             write_pseudo_mask(into, images.stems[index], label_map)
             advance()
     return len(missing)
+
+
+def _load_teacher(recipe: ClipToSegRecipe) -> Segmenter:
+    """Load the teacher with the head that training learns from, whatever the default head is."""
+    name = recipe.teacher.name
+    changes = {} if name in MODELS else {"head": VALUE_HEAD.head}
+    return load(name, device=recipe.run.device, method_settings=changes)
 
 
 def compare_with_teacher(student: ClipToSeg, recipe: ClipToSegRecipe, words: Sequence[str] = ()) -> Compared:
@@ -141,7 +182,7 @@ def compare_with_teacher(student: ClipToSeg, recipe: ClipToSegRecipe, words: Seq
         words: What is segmented where the folder has no classes.
     """
     device = choose_device(recipe.run.device)
-    teacher = load(recipe.teacher.name, device=recipe.run.device)
+    teacher = _load_teacher(recipe)
     student = student.to(device)
     images = recipe.data.training_images(recipe.run.seed)
     named = (recipe.data.path or Path()) / "classes.txt"
@@ -149,14 +190,14 @@ def compare_with_teacher(student: ClipToSeg, recipe: ClipToSegRecipe, words: Seq
     pixels = [images[index].image for index in range(min(TIMED, len(images)))]
     speeds = (images_per_second(teacher, pixels, asked), images_per_second(student, pixels, asked))
     scored = recipe.data.scored_images()
-    scores = None
+    results = None
     if scored is not None:
-        scores = (evaluate(teacher, scored).scores, evaluate(student, scored).scores)
+        results = (evaluate(teacher, scored).results[0], evaluate(student, scored).results[0])
     return Compared(
         names=(recipe.teacher.name, student.name),
         parameters=(_millions(teacher), _millions(student)),
         images_per_second=speeds,
-        scores=scores,
+        results=results,
     )
 
 

@@ -1,19 +1,21 @@
 """The folder of a training run: what it says of itself, and the model in it.
 
 ``recipe.json`` name and resolved settings · ``data.json`` fingerprint and facts of the data · ``environment.json``
-versions, machine and command of each start · ``model.json`` what a ``RebuildableRecipe`` keeps ·
-``log.jsonl``, ``timing.jsonl``, ``tensorboard/``, ``checkpoints/`` · ``model.safetensors`` when it is finished.
+versions, machine and command of each start · ``trained_on.tsv`` fingerprints of the images · ``model.json`` what a
+``RebuildableRecipe`` keeps · ``log.jsonl``, ``timing.jsonl``, ``tensorboard/``, ``checkpoints/`` ·
+``model.safetensors`` when it is finished.
 """
 
 import datetime
+import hashlib
 import importlib.metadata
 import json
 import os
 import platform
 import shlex
-import subprocess
 import sys
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,14 +23,18 @@ from typing import Any
 import torch
 
 from lexiseg.core.atomic_write import atomic_path
-from lexiseg.core.errors import CheckpointError, InputError
+from lexiseg.core.errors import CheckpointError, InputError, LexisegError
 from lexiseg.core.interfaces import Trainable
+from lexiseg.core.json_text import read_json_file
+from lexiseg.data.labelled_dataset import add_to_digest
 from lexiseg.data.stepwise import TrainingData
+from lexiseg.data.trained_on import write_trained_on
 from lexiseg.engine.checkpoint import checkpoint_path, checkpoint_steps, read_checkpoint
 from lexiseg.engine.loop import WEIGHTS, load_final, without_training_only
 from lexiseg.engine.settings import RESUMABLE
 from lexiseg.engine.weights import load_tensors
-from lexiseg.recipes.base import RebuildableRecipe, Recipe, find_recipe
+from lexiseg.recipes.base import TRAINING_RECIPES, RebuildableRecipe, Recipe, find_recipe
+from lexiseg.runs.git_commit import commit_of
 from lexiseg.runs.renamed_settings import with_new_names_like
 from lexiseg.runs.settings_json import changed_fields, settings_from_json, settings_to_json
 
@@ -45,6 +51,8 @@ def is_run_folder(name: str) -> bool:
 
 
 RECIPE, DATA, ENVIRONMENT, MODEL = "recipe.json", "data.json", "environment.json", "model.json"
+#: Fingerprint and name of every file that images are read from.
+TRAINED_ON = "trained_on.tsv"
 #: Lists of samples that could not be used.
 BROKEN = "broken"
 FORMAT = 1
@@ -71,11 +79,28 @@ def begin_run(folder: Path, name: str, recipe: Recipe, data: TrainingData, *, re
             expected="an empty folder, or a new one",
             fix="Add --resume to go on with that run, or give another folder with --out.",
         )
-    _write_json(folder / RECIPE, described)
+    write_trained_on(folder / TRAINED_ON, data.files())
     data.list_broken_in(folder / BROKEN)
     describe_data(folder, data)
-    starts = _read_json(folder / ENVIRONMENT)["starts"] if (folder / ENVIRONMENT).exists() else []
-    _write_json(folder / ENVIRONMENT, {"starts": [*starts, _environment(folder)]})
+    _write_json(
+        folder / RECIPE, described
+    )  # the last that a run cannot go on without: it says that there is one
+    _write_json(folder / ENVIRONMENT, {"starts": [*_starts(folder), _environment(folder)]})
+
+
+def _starts(folder: Path) -> list[Any]:
+    """Return what is noted of earlier starts; it is for people, so a damaged file stops no run."""
+    path = folder / ENVIRONMENT
+    if not path.exists():
+        return []
+    try:
+        starts = _read_json(path).get("starts")
+    except CheckpointError:
+        starts = None
+    if isinstance(starts, list):
+        return starts
+    warnings.warn(f"{path} is damaged: what it said of earlier starts is lost.", stacklevel=3)
+    return []
 
 
 def describe_data(folder: Path, data: TrainingData) -> None:
@@ -94,11 +119,16 @@ def write_model(folder: Path, recipe: Recipe, model: Trainable) -> None:
         _write_json(folder / MODEL, recipe.describe_model(model))
 
 
-def read_recipe(folder: Path) -> tuple[str, Recipe]:
+def read_recipe(folder: Path, *, trust: bool = False) -> tuple[str, Recipe]:
     """Read the name of a run's recipe and its resolved settings.
 
+    Args:
+        folder: The run's.
+        trust: Import the module that the run names, where its recipe is a person's own. Whoever wrote the folder
+            chose that name, and importing runs code.
+
     Raises:
-        CheckpointError: ``recipe.json`` is missing or damaged.
+        CheckpointError: ``recipe.json`` is missing or damaged, or names code that is not trusted.
         InputError: It does not fit the recipe of that name.
     """
     path = folder / RECIPE
@@ -111,10 +141,19 @@ def read_recipe(folder: Path) -> tuple[str, Recipe]:
             fix="Use the version of Lexiseg that wrote it.",
         )
     name = content["name"]
+    if not trust and name not in TRAINING_RECIPES and ":" in name:
+        raise CheckpointError(
+            doing=f"reading {path}",
+            found=f"the recipe {name!r}: loading it imports that module and runs its code",
+            expected="a recipe of Lexiseg's own, or your word that the folder comes from someone you trust",
+            fix="Add --trust, or trust=True in Python, if it does.",
+        )
     return name, settings_from_json(type(find_recipe(name)), content.get("settings"), source=str(path))
 
 
-def load_run(path: str | os.PathLike[str], *, method: Any = None, recipe: Recipe | None = None) -> Trainable:
+def load_run(
+    path: str | os.PathLike[str], *, method: Any = None, recipe: Recipe | None = None, trust: bool = False
+) -> Trainable:
     """Build the model of a run and put its weights in: the final ones, else those of the last checkpoint.
 
     Running means of the weights are taken where there are any. The model is in eval mode, on the CPU.
@@ -125,14 +164,15 @@ def load_run(path: str | os.PathLike[str], *, method: Any = None, recipe: Recipe
             trained with.
         recipe: The run's recipe with other fields changed too, as far as only the use of the model depends on
             them; None for its own.
+        trust: See ``read_recipe``; not needed where ``recipe`` is given.
 
     Raises:
-        CheckpointError: A part of the run is missing or damaged.
+        CheckpointError: A part of the run is missing or damaged, or it names code that is not trusted.
         InputError: Its recipe is not known here.
     """
     folder = Path(path).expanduser()
     if recipe is None:
-        _, recipe = read_recipe(folder)
+        _, recipe = read_recipe(folder, trust=trust)
     if method is not None:
         changed: dict[str, Any] = {"method": method}
         recipe = replace(recipe, **changed)
@@ -155,17 +195,25 @@ def load_run(path: str | os.PathLike[str], *, method: Any = None, recipe: Recipe
 
 def _rebuilt(folder: Path, recipe: Recipe) -> Trainable:
     if not isinstance(recipe, RebuildableRecipe) or not (folder / MODEL).exists():
-        return recipe.build_model()
+        return _guarded(recipe.build_model, folder / RECIPE)
     described = _read_json(folder / MODEL)
+    return _guarded(lambda: recipe.rebuild_model(described), folder / MODEL)
+
+
+def _guarded(build: Callable[[], Trainable], path: Path) -> Trainable:
+    """Build a model from what a file says; what the networks refuse in their own words is a damaged file."""
     try:
-        return recipe.rebuild_model(described)
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(
-            doing=f"reading {folder / MODEL}",
-            found=f"{type(error).__name__}: {error}",
-            expected="the file that lexiseg train wrote there",
-            fix="Bring it back, or use the version of Lexiseg that wrote it.",
-        ) from error
+        return build()
+    except LexisegError:
+        raise
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
+        found = f"{type(error).__name__}: {str(error)[:300]}"
+    except (
+        MemoryError,
+        RuntimeError,
+    ) as error:  # torch's way of saying that sizes do not fit, or not into memory
+        found = f"a model that cannot be built ({str(error).partition(chr(10))[0][:300]})"
+    raise _damaged(path, found)
 
 
 def _check_same(folder: Path, described: Mapping[str, Any], recipe: Recipe, fingerprint: str) -> None:
@@ -180,7 +228,7 @@ def _check_same(folder: Path, described: Mapping[str, Any], recipe: Recipe, fing
             else f"Put {RECIPE} back.",
         )
     written = _read_json(folder / RECIPE)
-    if "settings" in written:
+    if isinstance(written.get("settings"), dict):
         written["settings"] = with_new_names_like(recipe, written["settings"])
     changed = changed_fields(written, described)
     changed = {
@@ -196,7 +244,11 @@ def _check_same(folder: Path, described: Mapping[str, Any], recipe: Recipe, fing
             expected="the settings the run was started with",
             fix="Give the same command as before, or start a new run in another folder.",
         )
-    before = _read_json(folder / DATA)["fingerprint"]
+    if not (folder / DATA).exists() and not checkpoint_steps(folder):
+        return  # killed before anything was done with the data
+    before = _read_json(folder / DATA).get("fingerprint")
+    if not isinstance(before, str):
+        raise _damaged(folder / DATA, "no fingerprint of the data")
     if before != fingerprint:
         raise InputError(
             doing=doing,
@@ -218,7 +270,8 @@ def _environment(folder: Path) -> dict[str, Any]:
         "command": shlex.join(sys.argv),
         "python": platform.python_version(),
         "versions": versions,
-        "commits": {"lexiseg": _commit(Path(__file__).parents[3]), "folder": _commit(Path.cwd())},
+        "commits": {"lexiseg": commit_of(Path(__file__).parents[3]), "folder": commit_of(Path.cwd())},
+        "sources": _hash_of_sources(),
         "system": platform.platform(terse=True),
         "processes": int(os.environ.get("WORLD_SIZE", "1")),
         "threads": torch.get_num_threads(),
@@ -226,15 +279,13 @@ def _environment(folder: Path) -> dict[str, Any]:
     }
 
 
-def _commit(folder: Path) -> str | None:
-    """Return the commit of a folder that is the top of a git checkout, marked when files differ from it."""
-    if not (folder / ".git").exists():
-        return None
-    try:
-        asked = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--match="]
-        return subprocess.run(asked, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None  # no git on this machine
+def _hash_of_sources() -> str:
+    """Hash Lexiseg's own Python files: what ran, also where they differ from the commit."""
+    package = Path(__file__).parents[1]
+    digest = hashlib.sha256()
+    for file in sorted(package.rglob("*.py")):
+        add_to_digest(digest, file.relative_to(package).as_posix().encode(), file.read_bytes())
+    return digest.hexdigest()
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -244,14 +295,18 @@ def _write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json_file(path)
         if not isinstance(content, dict):
             raise ValueError("not an object")
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            doing=f"reading {path}",
-            found=getattr(error, "strerror", None) or str(error),
-            expected="the file that lexiseg train wrote there",
-            fix="Bring it back; without it nobody knows what the weights in this folder belong to.",
-        ) from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise _damaged(path, getattr(error, "strerror", None) or str(error)) from error
     return content
+
+
+def _damaged(path: Path, found: str) -> CheckpointError:
+    return CheckpointError(
+        doing=f"reading {path}",
+        found=found,
+        expected="the file that lexiseg train wrote there",
+        fix="Bring it back; without it nobody knows what the weights in this folder belong to.",
+    )

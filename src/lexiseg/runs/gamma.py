@@ -10,14 +10,17 @@ from jaxtyping import Float64, Int64
 
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.errors import DatasetError, InputError
+from lexiseg.core.file_names import class_key
 from lexiseg.core.row_rle import encode_runs
 from lexiseg.data.labelled_dataset import LabelledDataset
+from lexiseg.data.trained_on import TrainedOn
+from lexiseg.inference.segmenter import Segmenter
 from lexiseg.methods.clip_to_seg.model import ClipToSeg
 from lexiseg.metrics.bootstrap import Statistic, intervals
 from lexiseg.metrics.image_counts import ImageCounts, count_runs
 from lexiseg.metrics.iou import harmonic_mean, iou_of_pixels
 from lexiseg.recipes.clip_to_seg import ClipToSegRecipe
-from lexiseg.runs.folder import load_run, read_recipe
+from lexiseg.runs.folder import TRAINED_ON, load_run, read_recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,14 +42,20 @@ class GammaScores:
     intervals: tuple[tuple[float, float], ...]
 
 
-def open_run(folder: Path) -> tuple[ClipToSeg, ClipToSegRecipe]:
+def open_run(folder: Path, *, trust: bool = False) -> tuple[ClipToSeg, ClipToSegRecipe]:
     """Load a run and its recipe.
+
+    Args:
+        folder: The run's.
+        trust: Run the code of a recipe that is a person's own.
 
     Raises:
         InputError: It is a run of another method.
         CheckpointError: A part of it is missing or damaged.
     """
-    model, (_, recipe) = load_run(folder), read_recipe(folder)
+    model, (_, recipe) = load_run(folder, trust=trust), read_recipe(folder, trust=trust)
+    if isinstance(model, Segmenter):
+        model.name, model.trained_on = str(folder), TrainedOn.read(folder / TRAINED_ON)
     if isinstance(model, ClipToSeg) and isinstance(recipe, ClipToSegRecipe):
         return model, recipe
     raise InputError(
@@ -76,9 +85,9 @@ def sweep_gamma(
         DatasetError: An image has no label map, or all classes or none had masks.
     """
     vocabulary = images.vocabulary
-    known = {name.casefold() for name in model.seen}
+    known = {class_key(name) for name in model.seen}
     sides = [
-        np.array([label for label, name in enumerate(vocabulary.names) if (name.casefold() in known) is seen])
+        np.array([label for label, name in enumerate(vocabulary.names) if (class_key(name) in known) is seen])
         for seen in (True, False)
     ]
     if not all(len(side) for side in sides):

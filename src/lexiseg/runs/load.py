@@ -1,7 +1,6 @@
 """Load a model from one string, with its method's settings changed by name.
 
-``MODELS`` has the names we give, ``CHECKPOINTS`` the families of networks whose published checkpoints can be used,
-``MODEL_KINDS`` all that a string can name. ``lexiseg models``, ``doctor``, messages and contract tests read them.
+``MODELS`` has the names we give, ``CHECKPOINTS`` the families of published checkpoints, ``MODEL_KINDS`` all kinds of names.
 """
 
 import os
@@ -10,7 +9,10 @@ from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
 from lexiseg.core.errors import InputError, UnknownNameError
+from lexiseg.data.trained_on import TrainedOn
 from lexiseg.engine.devices import choose_device as choose_device
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.methods.conse import ConSESettings
@@ -29,8 +31,10 @@ from lexiseg.recipes.maskformer import build_maskformer
 from lexiseg.recipes.mini import MINI_WEIGHTS, build_mini
 from lexiseg.recipes.rim import build_rim
 from lexiseg.recipes.sam3 import build_sam3
-from lexiseg.runs.folder import is_run_folder, load_run, read_recipe
+from lexiseg.runs.absent_scores import find_absent_scores
+from lexiseg.runs.folder import TRAINED_ON, is_run_folder, load_run, read_recipe
 from lexiseg.runs.method_settings import NoSettings, change_settings
+from lexiseg.runs.own_model import build_own_model, is_own_model
 from lexiseg.runs.retraining_folder import FIRST, SECOND
 
 
@@ -58,7 +62,7 @@ MODELS: dict[str, RegisteredModel] = {
     "mini": RegisteredModel(
         build=lambda _, method: build_mini(method),
         settings=ConSESettings,
-        summary="embedded default: ImageNet names, no training; a floor",
+        summary="embedded default: ImageNet's names and 129 learnt from masks; a floor",
         weights=MINI_WEIGHTS,
         how_to_get='pip install "lexiseg[mini]"',
     ),
@@ -76,6 +80,11 @@ _DENSE_SIMILARITY = RegisteredModel(
     summary="dense similarity, from image-text pairs",
 )
 
+_MASKFORMER = RegisteredModel(
+    build=lambda name, _: build_maskformer(name),
+    summary="its own classes, learnt from masks; needs no words",
+)
+
 #: Published checkpoints by the ``model_type`` of their config.json.
 CHECKPOINTS: dict[str, RegisteredModel] = {
     "clip": _DENSE_SIMILARITY,
@@ -84,10 +93,9 @@ CHECKPOINTS: dict[str, RegisteredModel] = {
         settings=SegmentSettings,
         summary="groups patches into eight segments and names them; trained on captions",
     ),
-    "maskformer": RegisteredModel(
-        build=lambda name, _: build_maskformer(name),
-        summary="its own classes, learnt from masks; needs no words",
-    ),
+    "mask2former": _MASKFORMER,
+    "maskformer": _MASKFORMER,
+    "oneformer": _MASKFORMER,
     "sam3": _SAM3,
     "sam3_video": _SAM3,
     "siglip": _DENSE_SIMILARITY,
@@ -104,8 +112,8 @@ class ModelKind:
         metavar: How help writes a string of this kind.
         summary: What it is and where it comes from.
         recognises: Tells whether a string is of this kind; looks at the disk, loads nothing.
-        settings: Gives the settings of the method that this model has by default.
-        build: Builds the model with settings of its method.
+        settings: Gives the settings of the method that this model has by default; see ``load`` for ``trust``.
+        build: Builds the model with settings of its method, likewise.
         is_trained: Whether its weights were trained by us, which fixes most settings.
     """
 
@@ -113,24 +121,25 @@ class ModelKind:
     metavar: str
     summary: str
     recognises: Callable[[str], bool]
-    settings: Callable[[str], Any]
-    build: Callable[[str, Any], Segmenter]
+    settings: Callable[[str, bool], Any]
+    build: Callable[[str, Any, bool], Segmenter]
     is_trained: bool = False
 
 
-def build_trained(name: str, method: Any = None) -> Segmenter:
+def build_trained(name: str, method: Any = None, trust: bool = False) -> Segmenter:
     """Build the model of a run with the weights it ended with, or has come to.
 
     Args:
         name: The run's folder.
         method: Settings of its method; None for those it was trained with.
+        trust: Run the code of a recipe that is a person's own.
 
     Raises:
-        CheckpointError: A part of the run is missing or damaged.
+        CheckpointError: A part of the run is missing or damaged, or it names code that is not trusted.
         InputError: The model is not one that segments.
     """
     folder = Path(name).expanduser()
-    model = load_run(folder, method=None if isinstance(method, NoSettings) else method)
+    model = load_run(folder, method=None if isinstance(method, NoSettings) else method, trust=trust)
     if not isinstance(model, Segmenter):
         raise InputError(
             doing=f"loading the run {folder}",
@@ -139,16 +148,17 @@ def build_trained(name: str, method: Any = None) -> Segmenter:
             fix="Use lexiseg.runs.folder.load_run to get the model as it is.",
         )
     model.name = name
+    model.trained_on = TrainedOn.read(folder / TRAINED_ON)
     model.method_settings = {
         **model.method_settings,
-        "recipe": read_recipe(folder)[0],
+        "recipe": read_recipe(folder, trust=trust)[0],
         "weights": fingerprint(model),
     }
     return model
 
 
-def _settings_of_run(name: str) -> Any:
-    method = getattr(read_recipe(Path(name).expanduser())[1], "method", None)
+def _settings_of_run(name: str, trust: bool) -> Any:
+    method = getattr(read_recipe(Path(name).expanduser(), trust=trust)[1], "method", None)
     return method if is_dataclass(method) else NoSettings()
 
 
@@ -165,8 +175,8 @@ MODEL_KINDS: tuple[ModelKind, ...] = (
         metavar="NAME",
         summary="a model of ours that is known by name",
         recognises=lambda name: name in MODELS,
-        settings=lambda name: MODELS[name].settings(),
-        build=lambda name, method: MODELS[name].build(name, method),
+        settings=lambda name, _: MODELS[name].settings(),
+        build=lambda name, method, _: MODELS[name].build(name, method),
     ),
     ModelKind(
         name="run",
@@ -182,16 +192,24 @@ MODEL_KINDS: tuple[ModelKind, ...] = (
         metavar="BANK",
         summary="the file that lexiseg references build wrote; its method is RIM",
         recognises=lambda name: is_bank(Path(os.path.expanduser(name))),
-        settings=lambda _: RIMSettings(),
-        build=lambda name, method: build_rim(name, method),
+        settings=lambda *_: RIMSettings(),
+        build=lambda name, method, _: build_rim(name, method),
+    ),
+    ModelKind(
+        name="own model",
+        metavar="MODULE:FUNCTION",
+        summary="a function of yours that builds a Segmenter",
+        recognises=lambda name: is_own_model(name) and not os.path.exists(name),
+        settings=lambda *_: NoSettings(),
+        build=lambda name, *_: build_own_model(name),
     ),
     ModelKind(
         name="checkpoint",
         metavar="ID|FOLDER",
         summary="a hub id, or a local folder in the hub's layout, of: " + ", ".join(CHECKPOINTS),
         recognises=lambda name: "/" in name or "\\" in name or os.path.exists(os.path.expanduser(name)),
-        settings=lambda name: _checkpoint(name).settings(),
-        build=lambda name, method: _checkpoint(name).build(name, method),
+        settings=lambda name, _: _checkpoint(name).settings(),
+        build=lambda name, method, _: _checkpoint(name).build(name, method),
     ),
 )
 
@@ -210,39 +228,62 @@ def load(
     *,
     device: str = "auto",
     method_settings: Mapping[str, Any] | None = None,
+    trust: bool = False,
+    dtype: str | torch.dtype = "float32",
     **retired: Any,
 ) -> Segmenter:
     """Load a model, ready to segment.
 
     Args:
         name: ``mini``, a bank of reference images, the folder of a run of ``lexiseg train``, or the hub id or
-            local folder of a CLIP, SigLIP, SigLIP 2, GroupViT or MaskFormer checkpoint such as
-            ``openai/clip-vit-large-patch14``.
+            local folder of a CLIP, SigLIP, SigLIP 2, GroupViT, MaskFormer, Mask2Former or OneFormer checkpoint such as
+            ``openai/clip-vit-large-patch14``; or your own, as ``package.module:function``.
         device: ``cpu``, ``cuda``, …; ``auto`` takes a GPU when there is one.
         method_settings: Fields of the method's settings to change, by name; those of a part by a dotted name,
             such as ``{"masks.closing": 5}``. ``lexiseg models NAME`` lists them. Changed or not, all are recorded
             with every result.
+        trust: Allow the folder of a run to name a module of its own, which is imported: its code runs. Only for
+            folders of your own, or of someone you trust as you trust a program of theirs.
+        dtype: Precision in which images are encoded: ``float32``, ``bfloat16``, or ``float16`` on a GPU.
         retired: Arguments of earlier versions; refused with the new spelling.
 
     Raises:
-        UnknownNameError: It is none of these, or has no setting of that name.
+        UnknownNameError: It is none of these, or has no such setting.
         InputError: It is not a name at all, is a run of something that cannot segment, a setting cannot have
             that value or is fixed by trained weights, or the device cannot be used.
         MissingWeightsError: The weights are not on this machine and cannot be fetched.
-        CheckpointError: The weights are incomplete, mis-shaped or unsafe.
+        CheckpointError: The weights are incomplete, mis-shaped or unsafe, or a run names code that is not trusted.
         DatasetError: A bank is half-written, damaged, or built with another image encoder.
     """
     for argument in retired:
         if argument not in _RETIRED:
-            raise TypeError(f"load() got an unexpected keyword argument {argument!r}")
+            raise UnknownNameError.of(
+                "argument of load", argument, ("name", "device", "method_settings", "dtype")
+            )
         raise _retired(argument, "the argument")
     name = second_run(_text(name))
     place = choose_device(device)
     kind = find_kind(name)
     settings = change_settings(
-        kind.settings(name), method_settings or {}, model=name, trained=kind.is_trained
+        kind.settings(name, trust), method_settings or {}, model=name, trained=kind.is_trained
     )
-    return kind.build(name, settings).to(place).eval().requires_grad_(False)
+    model = kind.build(name, settings, trust).to(place).eval().requires_grad_(False)
+    model.absent_scores = find_absent_scores(name, is_registered=name in MODELS)
+    model.dtype = _dtype(dtype, place)
+    return model
+
+
+def _dtype(name: str | torch.dtype, device: torch.device) -> torch.dtype:
+    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    chosen = known.get(str(name).removeprefix("torch."))
+    if chosen is None or (chosen is torch.float16 and device.type == "cpu"):
+        raise InputError(
+            doing="choosing the precision in which images are encoded",
+            found=f"{name} on {device.type}",
+            expected=", ".join(known if device.type != "cpu" else ("float32", "bfloat16")),
+            fix='Leave dtype out, or give dtype="bfloat16".',
+        )
+    return chosen
 
 
 def second_run(name: str) -> str:

@@ -28,10 +28,18 @@ RENAMED = {
 #: Class of settings, by its name, to fields that were added later, with the value that does what was done before.
 ADDED: dict[str, dict[str, Any]] = {
     "OptimSettings": {"warmup_multiplies": False},
-    "SimFormerRecipe": {"backbone_weights": "trained", "classifier": "masks"},
+    "SimFormerRecipe": {
+        "backbone_weights": "trained",
+        "classifier": "masks",
+        "init_from": None,
+        "pseudo_masks": {"short_sides": [], "mirrored": False, "min_pixels": 1},
+    },
     "MaskFormerSettings": {"learned_start": False},
-    "SimFormerSettings": {"matching_classification": None},
-    "LabelledCropSettings": {"position_step": 1},
+    "SimFormerSettings": {"matching_classification": None, "multiple_instance": 0.0},
+    "PartlyLabelledSource": {"unseen_share": None},
+    "LabelledCropSettings": {"position_step": 1, "max_long_side": None},
+    "StudentSettings": {"remembers": False},
+    "GroupViTShape": {"content_start": False},
 }
 
 

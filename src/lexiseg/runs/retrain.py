@@ -4,11 +4,14 @@ Re-training in SimFormer (Chen et al., NeurIPS 2022) follows RETAB (Zhou et al.,
 """
 
 import dataclasses
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from torch import distributed
 
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.errors import InputError
@@ -17,11 +20,13 @@ from lexiseg.data.label_files import read_label_map
 from lexiseg.data.partial_labels.masked_labels import MaskedLabels
 from lexiseg.data.partial_labels.pseudo_masks import pseudo_map, pseudo_mask_path, write_pseudo_mask
 from lexiseg.engine.devices import choose_device
+from lexiseg.inference.augmented import augmented_labels
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.methods.simformer.model import SimFormer
 from lexiseg.methods.simformer.settings import SimFormerSettings
+from lexiseg.ops.gather import num_devices
 from lexiseg.recipes.base import Recipe, find_recipe
-from lexiseg.recipes.simformer import SimFormerRecipe
+from lexiseg.recipes.simformer import PseudoMaskSettings, SimFormerRecipe
 from lexiseg.runs.folder import RECIPE
 from lexiseg.runs.retraining_folder import FIRST, PSEUDO_MASKS, SECOND
 from lexiseg.runs.train import train_recipe
@@ -32,6 +37,8 @@ def write_pseudo_masks(
     masked_labels: MaskedLabels,
     folder: Path,
     *,
+    views: PseudoMaskSettings | None = None,
+    shard: tuple[int, int] = (0, 1),
     advance: Callable[[], None] = lambda: None,
 ) -> int:
     """Segment every image with all classes and keep what its tags allow; masks win.
@@ -42,6 +49,8 @@ def write_pseudo_masks(
         segmenter: Model trained with the classes of ``masked_labels``.
         masked_labels: The training data.
         folder: Gets one label map an image, 16 bits.
+        views: How an image is looked at; None as the segmenter does.
+        shard: Number of this process and of all that share the images.
         advance: Called after each image.
 
     Returns:
@@ -51,10 +60,23 @@ def write_pseudo_masks(
         OutputError: The folder cannot be written.
     """
     written = 0
-    for index, stem in enumerate(masked_labels.stems):
+    views = views or PseudoMaskSettings()
+    short_sides = views.short_sides or (segmenter.settings.short_side,)
+    for index in range(shard[0], len(masked_labels), shard[1]):
+        stem = masked_labels.stems[index]
         if not pseudo_mask_path(folder, stem).is_file():
             sample = masked_labels[index]
-            prediction = segmenter.segment(sample.image, masked_labels.vocabulary, refine="none").label_map
+            if len(short_sides) == 1 and not views.mirrored:
+                changes = {"refine": "none", "short_side": short_sides[0]}
+                prediction = segmenter.segment(sample.image, masked_labels.vocabulary, **changes).label_map
+            else:
+                prediction = augmented_labels(
+                    segmenter,
+                    sample.image,
+                    masked_labels.vocabulary,
+                    short_sides=short_sides,
+                    mirrored=views.mirrored,
+                )
             known = pseudo_map(prediction, sample.tags or frozenset(), sample.label_map)
             write_pseudo_mask(folder, stem, known)
             written += 1
@@ -130,7 +152,8 @@ def retrain(
             expected="an empty folder, or a new one",
             fix="Add --resume to go on with that re-training, or give another folder with --out.",
         )
-    with writing_alone(out):
+    is_main = int(os.environ.get("RANK", "0")) == 0
+    with writing_alone(out) if is_main else nullcontext():
         return _retrain(name, chosen, out, resume=resume, quiet=quiet, advance=advance)
 
 
@@ -142,10 +165,16 @@ def _retrain(
     assert isinstance(first, SimFormer)
     masked_labels = chosen.data.masked_labels(chosen.run.seed)
     first.to(choose_device(chosen.run.device))
-    write_pseudo_masks(first, masked_labels, out / PSEUDO_MASKS, advance=advance)
+    shard = (distributed.get_rank(), num_devices()) if num_devices() > 1 else (0, 1)
+    write_pseudo_masks(
+        first, masked_labels, out / PSEUDO_MASKS, views=chosen.pseudo_masks, shard=shard, advance=advance
+    )
+    if num_devices() > 1:
+        distributed.barrier()
     found = count_pseudo_pixels(masked_labels, out / PSEUDO_MASKS)
-    if not quiet:
-        print("pixels of pseudo masks: " + ", ".join(f"{name} {pixels:,}" for name, pixels in found.items()))
+    if not quiet and shard[0] == 0:
+        print(f"pixels of pseudo masks: {_counted(found)}")
+    _refuse_small_class(found, chosen.pseudo_masks.min_pixels, out)
     again = dataclasses.replace(
         chosen,
         method=fully_supervised(chosen.method),
@@ -156,6 +185,27 @@ def _retrain(
     )
     assert isinstance(second, SimFormer)
     return second
+
+
+def _refuse_small_class(found: Mapping[str, int], least: int, out: Path) -> None:
+    """Refuse to train again where a class would not be seen: the second model could not know it.
+
+    Raises:
+        InputError: A class has fewer pixels than that in all pseudo masks.
+    """
+    small = [name for name, pixels in found.items() if pixels < least]
+    if small:
+        raise InputError(
+            doing=f"training again on the pseudo masks in {out / PSEUDO_MASKS}",
+            found=f"too few pixels of {', '.join(map(repr, small))}; pixels of every class: {_counted(found)}",
+            expected=f"at least {least} of every class that images have tags for",
+            fix=f"Train the first model longer; delete {out / PSEUDO_MASKS} before the next try. "
+            "--pseudo-masks.min-pixels 0 goes on without these classes.",
+        )
+
+
+def _counted(found: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {pixels:,}" for name, pixels in found.items()) or "no class has tags only"
 
 
 def _begun(run: Path) -> bool:

@@ -3,15 +3,19 @@
 Fields that were renamed since are read by their old names too (``renamed_settings``).
 """
 
+import math
 import types
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from lexiseg.core.errors import InputError
+from lexiseg.core.errors import InputError, LexisegError, as_found
 from lexiseg.runs.renamed_settings import with_new_names
 
 Settings = TypeVar("Settings")
+
+#: Whole numbers up to here are exact wherever JSON is read.
+_LARGEST = 2**53
 
 
 def settings_to_json(value: Any) -> Any:
@@ -83,11 +87,15 @@ def decode_value(kind: Any, value: Any, where: str, source: str) -> Any:
         return {
             key: decode_value(arguments[1], item, f"{where}.{key}", source) for key, item in value.items()
         }
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+    if kind is float and type(value) is int and abs(value) <= _LARGEST:
         return float(value)
     if kind is Path and isinstance(value, str):
         return Path(value)
     if kind in (bool, int, float, str) and type(value) is kind:
+        if isinstance(value, float) and not math.isfinite(value):
+            raise _wrong(where, source, value, "a finite number")
+        if kind is int and abs(value) > _LARGEST:
+            raise _wrong(where, source, as_found(value), f"a whole number, {_LARGEST:,} at most")
         return value
     assert kind in (bool, int, float, str, Path), f"{where} has a type that settings cannot have: {kind}"
     raise _wrong(where, source, value, f"a value of type {kind.__name__}")
@@ -103,7 +111,13 @@ def _decode_dataclass(kind: type, value: Any, where: str, source: str) -> Any:
     if missing := [name for name in names if name not in value]:
         raise _field(f"{where}.{missing[0]}", source, "no such field")
     hints = get_type_hints(kind)
-    return kind(**{name: decode_value(hints[name], value[name], f"{where}.{name}", source) for name in names})
+    given = {name: decode_value(hints[name], value[name], f"{where}.{name}", source) for name in names}
+    try:
+        return kind(**given)
+    except LexisegError:
+        raise
+    except (ArithmeticError, AssertionError, LookupError, TypeError, ValueError) as error:
+        raise _field(where, source, f"numbers that do not go together ({as_found(error, 200)})") from error
 
 
 def _decode_tuple(arguments: tuple[Any, ...], value: Any, where: str, source: str) -> tuple[Any, ...]:
@@ -133,7 +147,7 @@ def _decode_union(kinds: tuple[Any, ...], value: Any, where: str, source: str) -
 def _wrong(where: str, source: str, value: Any, expected: str) -> InputError:
     return InputError(
         doing=f"reading {where} in {source}",
-        found=f"{value!r}",
+        found=as_found(value, 300),
         expected=expected,
         fix="Put the value back that lexiseg train wrote there.",
     )

@@ -100,8 +100,8 @@ def difference_json(found: ScoreDifference) -> dict[str, Any]:
 
 def print_difference(found: ScoreDifference, console: "Console") -> None:
     """Print the difference of the means and of the classes, largest gain first."""
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
     low, high = found.interval
     verdict = "clear" if low > 0 or high < 0 else "not clear: 0 is inside"
@@ -118,7 +118,7 @@ def print_difference(found: ScoreDifference, console: "Console") -> None:
     for label in changed:
         ends = found.class_interval.low[label], found.class_interval.high[label]
         table.add_row(
-            escape(found.first.names[label]),
+            Text(found.first.names[label]),
             percent(found.first.scores.iou[label]),
             percent(found.second.scores.iou[label]),
             _signed(found.iou[label]),

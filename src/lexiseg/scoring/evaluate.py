@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from lexiseg.core.errors import DatasetError
-from lexiseg.data.folder import FolderDataset
+from lexiseg.data.folder import FolderDataset, split_to_score
 from lexiseg.data.labelled_dataset import LabelledDataset
 from lexiseg.data.plausibility import data_warnings
+from lexiseg.data.trained_on import trained_on_note
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.scoring.published import find_protocol
 from lexiseg.scoring.report import Report
@@ -40,7 +41,8 @@ def evaluate(
 
     Args:
         segmenter: What ``lexiseg.load`` gives.
-        dataset: Every sample needs a label map; a path is a folder in our own layout.
+        dataset: Every sample needs a label map; a path is a folder in our own layout, of which the images of val.txt
+            are scored where there is one.
         partial: Score what there is though images or label files could not be read.
         advance: Called after each image.
         changes: Fields of ``InferenceSettings`` to change.
@@ -54,11 +56,14 @@ def evaluate(
             all that were are named.
     """
     if isinstance(dataset, str | Path):
-        dataset = FolderDataset(dataset, labels="required")
+        dataset = FolderDataset(dataset, split_to_score(dataset), labels="required")
         for warning in data_warnings(dataset):
             warnings.warn(warning, stacklevel=2)
     store = predict_in_memory(segmenter, dataset, advance=advance, **changes)
     _refuse_failed(store, partial=partial)
+    if store.manifest.trained_on:
+        note = trained_on_note(store.manifest.trained_on, len(store.manifest.stems))
+        warnings.warn(note, stacklevel=2)
     counter = StoreCounter(store)
     return Report(results=tuple(score(counter, find_protocol(name)) for name in EVALUATED), store=store)
 

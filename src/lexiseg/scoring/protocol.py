@@ -100,9 +100,11 @@ class Protocol:
 
     def __post_init__(self) -> None:
         refuse_unknown_settings(self.inference)
-        InferenceSettings(**self.inference)
-        order = [item.name for item in fields(InferenceSettings) if item.name in self.inference]
-        fixed = MappingProxyType({name: self.inference[name] for name in order})
+        # A source that says how images are seen says it of large ones too.
+        stated = {"tiles": "off", **self.inference} if self.inference else {}
+        InferenceSettings(**stated)
+        order = [item.name for item in fields(InferenceSettings) if item.name in stated]
+        fixed = MappingProxyType({name: stated[name] for name in order})
         object.__setattr__(self, "inference", fixed)
         if self.original is None or self._renamed(self.original):
             object.__setattr__(self, "original", self)

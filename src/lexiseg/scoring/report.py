@@ -15,6 +15,7 @@ import numpy as np
 from lexiseg.core.atomic_write import atomic_path
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.data.labelled_dataset import LabelledDataset
+from lexiseg.data.trained_on import trained_on_note
 from lexiseg.metrics.image_counts import OUTSIDE
 from lexiseg.metrics.iou import METRICS, SPLIT_METRICS, Scores
 from lexiseg.scoring.score import ProtocolScores
@@ -79,6 +80,7 @@ class Report:
             "num_images": self.num_images,
             "num_missing": len(self.store.missing),
             "failed": dict(self.store.failed),
+            "num_trained_on": len(manifest.trained_on),
             "num_duplicates": len(self.store.duplicates),
             "settings": self.settings,
             "protocols": [_one(result) for result in self.results],
@@ -99,6 +101,9 @@ def write_json(content: Mapping[str, Any], path: str | Path) -> None:
 def store_notes(store: Predictions) -> list[str]:
     """Say what a store lacks or has twice."""
     notes = []
+    manifest = store.manifest
+    if manifest.trained_on:
+        notes.append(trained_on_note(manifest.trained_on, len(manifest.stems)))
     if store.missing:
         shown = ", ".join(store.missing[:3]) + (", …" if len(store.missing) > 3 else "")
         notes.append(f"{len(store.missing):,} of {len(store.manifest.stems):,} images are missing: {shown}")

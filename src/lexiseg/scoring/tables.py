@@ -28,17 +28,17 @@ _STYLE: dict[str, Any] = {
 
 def print_report(report: Report, console: "Console") -> None:
     """Print the protocols side by side, what must be known to read them, and the classes."""
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
     results, store, truth = report.results, report.store, report.truth
-    table = Table(title=escape(f"{store.title}: {report.num_images:,} images"), **_STYLE)
+    table = Table(title=Text(f"{store.title}: {report.num_images:,} images", style="table.title"), **_STYLE)
     _add_protocol_column(table, console)
     for heading in ("IoU %", "95 % over images", "classes", "averaged as", "pixels %"):
         table.add_column(heading, justify="left" if heading == "averaged as" else "right")
     for result in results:
         table.add_row(
-            escape(result.protocol.name),
+            Text(result.protocol.name),
             percent(result.headline),
             _range(result.intervals.low[0], result.intervals.high[0]),
             f"{result.num_averaged} of {len(result.names)}",
@@ -73,8 +73,8 @@ def print_report(report: Report, console: "Console") -> None:
 
 def _print_splits(results: Sequence[ProtocolScores], console: "Console") -> None:
     """Print means of seen and unseen classes where a protocol or the data has a split."""
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
     split = [(result.protocol.name, result.split_means) for result in results if result.split_means]
     if not split:
@@ -84,7 +84,7 @@ def _print_splits(results: Sequence[ProtocolScores], console: "Console") -> None
     for metric in SPLIT_METRICS:
         table.add_column(metric.title, justify="right")
     for name, means in split:
-        table.add_row(escape(name), *map(percent, means))
+        table.add_row(Text(name), *map(percent, means))
     print_whole(table, console)
 
 
@@ -121,8 +121,8 @@ def _made_with(store: Predictions) -> str:
 
 def _print_classes(results: Sequence[ProtocolScores], console: "Console") -> None:
     """Print IoU of every class, the best first, in a column for all protocols that count classes alike."""
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
     first = results[0]
     differing: list[ProtocolScores] = []
@@ -134,7 +134,7 @@ def _print_classes(results: Sequence[ProtocolScores], console: "Console") -> Non
     table.add_column("class")
     widest = max(8, (console.width - 40) // len(results) - 3)
     for result in results:
-        heading = escape(result.asked.name) if len(results) > 1 else "IoU %"
+        heading = Text(result.asked.name) if len(results) > 1 else "IoU %"
         table.add_column(heading, justify="right", max_width=widest)
     table.add_column("95 %", justify="right")
     columns = [dict(zip(result.names, result.scores.iou.tolist(), strict=True)) for result in results]
@@ -144,7 +144,7 @@ def _print_classes(results: Sequence[ProtocolScores], console: "Console") -> Non
         name = first.names[label]
         cells = [percent(column.get(name, float("nan"))) for column in columns]
         interval = _range(first.class_intervals.low[label], first.class_intervals.high[label])
-        table.add_row(escape(name), *cells, interval)
+        table.add_row(Text(name), *cells, interval)
     if len(order) > MAX_CLASS_ROWS:
         table.caption = f"{len(order) - MAX_CLASS_ROWS} more: --json FILE has them"
     print_whole(table, console)

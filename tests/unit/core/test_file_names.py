@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lexiseg.core.file_names import class_key, is_clutter, name_key
+from lexiseg.core.file_names import class_key, is_clutter, name_key, why_unsafe
 from lexiseg.data.captions.opening import open_caption_source
 from lexiseg.data.folder import FolderDataset
 from lexiseg.data.folder_lists import read_class_folders
@@ -84,3 +84,37 @@ def test_the_fingerprint_does_not_depend_on_the_form(tmp_path, which):
     (other / "classes.txt").write_text("cat\n")
     write(other / "images" / f"{form('é', 'NFC')}.png")
     assert FolderDataset(tmp_path).fingerprint() == FolderDataset(other).fingerprint()
+
+
+@pytest.mark.parametrize("name", ["a/b.jpg", "a..b", "...", "./a", "CON", "a.", "C:x", "a\\..\\b", "é/猫"])
+def test_ordinary_paths_below_a_folder_are_safe(name):
+    assert why_unsafe(name, windows=False) == ""
+
+
+@pytest.mark.parametrize(
+    "name", ["", "/etc/passwd", "..", "../x", "a/../../x", "a/..", "\0", "a\0b", "//host/share"]
+)
+@pytest.mark.parametrize("windows", [False, True])
+def test_paths_that_leave_a_folder_are_not(name, windows):
+    assert why_unsafe(name, windows=windows)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "C:\\x",
+        "c:x",
+        "\\x",
+        "a\\..\\..\\x",
+        "CON",
+        "nul.png",
+        "a/aux.txt",
+        "COM1",
+        "lpt9.x",
+        "a.",
+        "b ",
+        "a./b",
+    ],
+)
+def test_what_windows_takes_for_something_else_is_not_safe_there(name):
+    assert why_unsafe(name, windows=True)

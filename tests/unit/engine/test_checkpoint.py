@@ -39,10 +39,12 @@ def test_a_checkpoint_that_was_not_finished_is_not_seen_and_is_cleared_by_the_ne
         write(tmp_path, 2)
     assert "Earlier checkpoints are whole" in caught.value.fix
     monkeypatch.undo()
-    assert (tmp_path / "checkpoints" / ".step-000002.partial").exists()
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-000001"]
+    (tmp_path / "checkpoints/.step-000002.deleted").mkdir()  # as a kill leaves it
     assert checkpoint_steps(tmp_path) == [1]
     write(tmp_path, 3)
-    assert not (tmp_path / "checkpoints" / ".step-000002.partial").exists()
+    assert checkpoint_steps(tmp_path) == [1, 3]
+    assert not (tmp_path / "checkpoints/.step-000002.deleted").exists()
 
 
 def _fail(*_):

@@ -23,7 +23,7 @@ from lexiseg.engine.settings import OptimSettings, RunSettings
 )
 def test_an_impossible_optimiser_setting_is_named(wrong):
     name = next(iter(wrong))
-    with pytest.raises(InputError, match=rf"training setting {name}: found {name} = .* expected "):
+    with pytest.raises(InputError, match=rf"found {name} = .* expected "):
         OptimSettings(**wrong)
 
 
@@ -40,5 +40,5 @@ def test_an_impossible_optimiser_setting_is_named(wrong):
 )
 def test_an_impossible_run_setting_is_named(wrong):
     name = next(iter(wrong))
-    with pytest.raises(InputError, match=rf"training setting {name}: found {name} = "):
+    with pytest.raises(InputError, match=rf"found {name} = "):
         RunSettings(**{"num_steps": 1, "batch_size": 1, **wrong})

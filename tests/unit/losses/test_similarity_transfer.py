@@ -11,6 +11,7 @@ from lexiseg.losses.similarity_transfer import (
     BALANCE_STEPS,
     PairBalance,
     balance_weights,
+    centred_cosine,
     distillation_loss,
     pair_targets,
     score_similarity,
@@ -87,13 +88,16 @@ def test_the_weight_of_a_kind_of_pair_is_the_share_of_the_other_kind():
     assert loss.item() == pytest.approx(math.log(2) * (0.8 * 20 + 0.2 * 80) / 100)
 
 
-def test_pairs_are_counted_on_every_fifth_row_and_column_over_the_last_steps():
+@pytest.mark.parametrize("points", [5, 10, 20, 32, 100])
+def test_all_pairs_are_counted_over_the_last_steps_whatever_the_number_of_points(points):
     balance = PairBalance()
-    valid = torch.ones(1, 10, 10, dtype=torch.bool)
-    same = torch.zeros_like(valid)
-    same[0, 0] = True  # of the counted rows 0 and 5 and columns 0 and 5, two pairs are alike
-    positive, negative = balance(same, valid)
-    assert (positive.item(), negative.item()) == pytest.approx((3 / 6, 3 / 6))
+    inside = torch.arange(points) < round(0.8 * points)  # points of the common class come first
+    same = (inside[:, None] & inside)[None]
+    valid = torch.ones_like(same)
+    for _ in range(BALANCE_STEPS):
+        positive, negative = balance(same, valid)
+    share = same.float().mean().item()
+    assert (positive.item(), negative.item()) == pytest.approx((1 - share, share))
     for _ in range(BALANCE_STEPS):
         positive, negative = balance(~torch.zeros_like(valid), valid)
     assert (positive.item(), negative.item()) == (0, 1)
@@ -157,3 +161,17 @@ def test_the_cross_entropy_is_computed_outside_of_half_precision(monkeypatch):
     with torch.autocast("cpu", torch.bfloat16):
         half = distillation_loss(single(0.9), single(0.8).bfloat16(), ACTIVE, "ce")
     assert half.item() == pytest.approx(0.36177, abs=2e-3)
+
+
+def test_the_cosine_teacher_knows_alike_from_unlike_without_learning():
+    # two clusters around a large common vector, which says nothing of any pair
+    common, first, second = torch.tensor([50.0, 0, 0]), torch.tensor([0, 1.0, 0]), torch.tensor([0, -1.0, 0])
+    here, there = (
+        torch.stack([common + first, common + second])[None],
+        torch.stack([common + 2 * first])[None],
+    )
+    taught = centred_cosine(here, there)
+    assert taught.shape == (1, 2, 1)
+    assert taught[0, 0, 0] > 0.9 > 0.1 > taught[0, 1, 0]
+    # by hand: the mean of second coordinates 1, -1, 2 is 2/3
+    assert taught[0].flatten().tolist() == pytest.approx([1, 0], abs=1e-6)

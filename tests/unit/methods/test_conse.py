@@ -12,7 +12,7 @@ from lexiseg.core.interfaces import ImageEncoder, TextEncoder
 from lexiseg.data.class_lists import imagenet_classes
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.inference.text_embeddings import embed_names
-from lexiseg.methods.conse import PLAIN, ConSE, ConSESettings
+from lexiseg.methods.conse import PLAIN, ConSE, ConSESettings, share_anew
 from lexiseg.models.efficientnet_lite import EfficientNetLite0
 from lexiseg.models.name_head import NameHead
 from lexiseg.ops.scene_prior import SCENE_NAMES
@@ -67,7 +67,7 @@ def build(method: ConSESettings) -> ConSE:
         HashedTexts(),
         name="toy",
         settings=InferenceSettings(short_side=64, prompts="single", refine="none"),
-        method=method,
+        method=replace(method, head="none"),
         fingerprints={"image_weights": "0"},
     )
 
@@ -242,25 +242,58 @@ def with_head(method: ConSESettings) -> ConSE:
 
 
 @pytest.mark.parametrize("sizes", [(1.0, 9 / 14), (1.0,)])
-def test_words_that_the_head_has_no_name_for_keep_their_scores_but_for_rounding(sizes):
+def test_words_that_the_head_has_no_name_for_keep_their_scores_and_the_best_of_the_others_keeps_its_own(
+    sizes,
+):
     images, words = torch.rand(1, 3, 64, 96), ["cat", "kerb", "lamp post", "horse", "background"]
     scores = []
-    for model in (with_head(ConSESettings(sizes=sizes)), with_head(ConSESettings(sizes=sizes, head="masks"))):
+    for model in (
+        with_head(ConSESettings(sizes=sizes, head="none")),
+        with_head(ConSESettings(sizes=sizes)),
+    ):
         features = model.encode_images(images)
         scores.append(model.class_scores(features, model.embed_texts(words, "single")))
         scores.append(features.tokens[..., :1010])
-    assert torch.equal(scores[1], scores[3])
-    torch.testing.assert_close(scores[0][:, 3:], scores[2][:, 3:], rtol=1e-5, atol=1e-6)
-    gained = scores[2] - scores[0]
-    assert gained[:, 1].min() > 0.9  # kerb
-    assert gained[:, 2].max() < 0.01  # lamp post, which the head knows and does not see
+        scores.append(features.global_token)
+    plain, tokens, whole, shared, tokens_with_head, whole_with_head = scores
+    assert torch.equal(tokens, tokens_with_head)
+    assert torch.equal(whole, whole_with_head[:, :1010])
+    for unknown in (0, 3, 4):
+        torch.testing.assert_close(plain[:, unknown], shared[:, unknown], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(shared[:, 1:3].amax(1), plain[:, 1:3].amax(1), rtol=1e-5, atol=1e-9)
+    assert (shared[:, 1] >= shared[:, 2]).all()  # kerb, which the head sees, before lamp post
+
+
+def test_one_known_word_has_nobody_to_share_with():
+    images, words = torch.rand(1, 3, 64, 96), ["cat", "kerb", "horse"]
+    plain, shared = (
+        model.class_scores(model.encode_images(images), model.embed_texts(words, "single"))
+        for model in (with_head(ConSESettings(head="none")), with_head(ConSESettings()))
+    )
+    torch.testing.assert_close(plain, shared, rtol=1e-5, atol=1e-6)
+
+
+def test_sharing_anew_keeps_the_best_score_of_a_patch_whatever_was_seen():
+    generator = torch.Generator().manual_seed(0)
+    scores, seen = torch.rand(2, 2, 4, 3, 5, generator=generator)
+    scores[:, :, 0, 0], seen[:, :, 0, 1] = 0, 0
+    shared = share_anew(scores, seen)
+    torch.testing.assert_close(shared.amax(1), scores.amax(1))
+    assert shared[:, :, 0, 0].eq(0).all()
+    torch.testing.assert_close(shared[:, :, 0, 1], scores[:, :, 0, 1])
+    assert torch.equal(shared.argmax(1)[:, 1:], (scores + seen).argmax(1)[:, 1:])
+
+
+def test_sentences_and_whole_images_are_compared_without_the_head():
+    plain, with_it = with_head(ConSESettings(head="none")), with_head(ConSESettings())
+    found = with_it.embed_sentences(["cat", "kerb"])
+    assert torch.equal(plain.embed_sentences(["cat", "kerb"]), found[:, :1010])
+    assert found[:, 1010:].eq(0).all()
 
 
 def test_a_word_that_is_only_a_little_like_a_known_name_hears_nothing_of_the_head():
     embeddings = {
-        least: with_head(ConSESettings(head="masks", min_head_similarity=least)).embed_texts(
-            ["cat"], "single"
-        )
+        least: with_head(ConSESettings(min_head_similarity=least)).embed_texts(["cat"], "single")
         for least in (0.5, 0.75)
     }
     assert embeddings[0.5][0, 1010] > 0.2  # "cat" is at 0.71 to "tabby cat"
@@ -270,7 +303,7 @@ def test_a_word_that_is_only_a_little_like_a_known_name_hears_nothing_of_the_hea
 def test_the_weight_of_the_head_scales_its_evidence():
     images = torch.rand(1, 3, 64, 64)
     once, twice = (
-        with_head(ConSESettings(head="masks", head_weight=weight)).encode_images(images).tokens[..., 1010:]
+        with_head(ConSESettings(head_weight=weight)).encode_images(images).tokens[..., 1010:]
         for weight in (1.0, 2.0)
     )
     torch.testing.assert_close(twice, 2 * once)

@@ -268,7 +268,7 @@ def test_a_link_to_itself_is_refused(folder, file):
 @pytest.mark.parametrize("content", ["[" * 200_000, '{"a":' * 200_000])
 def test_settings_nested_without_end_are_refused(folder, content):
     (folder / "config.json").write_text(content)
-    assert "config.json: found text that cannot be read (maximum recursion depth" in refusal(folder)
+    assert "config.json: found text that cannot be read (lists or objects nested" in refusal(folder)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
@@ -383,3 +383,18 @@ def test_the_full_precision_file_goes_before_its_copies(folder):
     for file in ("model.fp16.safetensors", "model.bf16.safetensors", "model.safetensors.index.fp16.json"):
         (folder / file).write_bytes(b"not to be opened")
     assert load_clip(folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"text_config": {"num_hidden_layers": 10**9}}, {"depths": [2, 10**6]}, {"vision_config": {"hidden_size": 2**40}},
+        {"global_attn_indexes": [0] * 20_000}, {"num_hidden_layers": -(10**9)},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_numbers_by_which_a_network_would_be_built_for_hours_are_refused(folder, change):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **change}))
+    with pytest.raises(CheckpointError, match=r"config\.json: found (text|num|depths|hidden|global)"):
+        read_config(folder, (config["model_type"],))

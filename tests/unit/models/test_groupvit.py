@@ -13,9 +13,10 @@ from torch import Tensor
 
 from lexiseg.core.errors import CheckpointError, VocabularyError
 from lexiseg.layers.grouping import hard_assignment, soft_assignment
-from lexiseg.models.groupvit import GroupViTNetwork, GroupViTShape
+from lexiseg.models.groupvit import GroupViTNetwork
 from lexiseg.models.groupvit_checkpoint import load_groupvit
 from lexiseg.models.groupvit_encoders import segment_shares
+from lexiseg.models.groupvit_shape import GroupViTShape
 from tiny_checkpoints import change_json, save_tiny_groupvit
 
 TINY = GroupViTShape(

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from lexiseg.core.errors import DatasetError, InputError, MissingWeightsError
+from lexiseg.core.errors import DatasetError, InputError, MissingWeightsError, VocabularyError
 from lexiseg.data.splits import load_split
 from lexiseg.engine.optim import lr_factor
 from lexiseg.methods.clip_to_seg.model import ClipToSeg
@@ -32,6 +32,7 @@ from lexiseg.runs.gamma import open_run, sweep_gamma
 from lexiseg.runs.train import train_recipe
 from tiny_checkpoints import save_tiny_clip, save_tiny_siglip
 from tiny_maskformers import save_tiny_classifier
+from tiny_vision_checkpoints import save_tiny_dinov2
 
 NAME = "clip-to-seg/tiny"
 CLOTHING = Path(__file__).parents[3].parent / "shared" / "data" / "clothing"
@@ -305,6 +306,81 @@ def test_a_label_map_with_an_unseen_class_is_refused_where_it_contradicts_the_li
     batches = recipe.build_data().batches(start_step=0, stop_step=2)
     with pytest.raises(DatasetError, match=r"masks of 'dog', which seen\.txt does not list"):
         list(batches)
+
+
+def test_the_masks_of_unseen_classes_of_labelled_data_become_void(tmp_path):
+    data = photographs(tmp_path)
+    Image.fromarray(np.full((40, 56), 2, np.uint8)).save(data / "labels/0.png")
+    recipe = short(folder(), path=data, size=64, unseen_masks="hide")
+    view = recipe.data.masked_labels(0)
+    assert (view[0].label_map == 65535).all()
+    assert view.names == ("cat", "sky")
+
+
+@pytest.mark.parametrize(
+    ("classes", "seen", "message"),
+    [
+        ("cat\nsky\nCat\n", "cat\n", "'Cat' as class 2, which is already class 0"),
+        ("cat\nsky\ndog\n", "cat\nbird\n", r"the class 'bird' in seen\.txt, which is not in classes\.txt"),
+        ("cat\nsky\ndog\n", "", "no division of the classes"),
+    ],
+)
+def test_names_that_coincide_or_are_unknown_are_refused(tmp_path, classes, seen, message):
+    data = photographs(tmp_path)
+    (data / "classes.txt").write_text(classes)
+    (data / "seen.txt").write_text(seen)
+    with pytest.raises((DatasetError, VocabularyError), match=message):
+        short(folder(), path=data, size=64).data.masked_labels(0)
+
+
+def test_a_seen_class_is_the_same_however_it_is_spelt(tmp_path):
+    data = photographs(tmp_path)
+    (data / "seen.txt").write_text(" CAT \nSky\nsky\n")
+    recipe = with_teacher(short(folder(), path=data, size=64), save_tiny_clip(tmp_path / "teacher"))
+    assert recipe.data.masked_labels(0).names == ("cat", "sky")
+    model = recipe.build_model()
+    model.method = dataclasses.replace(model.method, gamma=1.0)
+    assert model.embed_texts(["CAT", " s\u006by", "dog"], "single")[:, -1].tolist() == [-1, -1, 0]
+
+
+def test_squares_that_the_coarsest_map_does_not_divide_are_refused(tmp_path):
+    recipe = dataclasses.replace(short(size=72), backbone="tiny")
+    with pytest.raises(InputError, match=r"squares of 72 pixels; expected a multiple of 32.*--data\.size 64"):
+        recipe.build_model()
+
+
+@pytest.mark.parametrize(
+    ("freeze", "crop", "found"),
+    [(False, None, "a backbone that is trained"), (True, voc().data.crop, "random crops")],
+)
+def test_maps_that_never_come_again_are_not_kept(freeze, crop, found):
+    recipe = short(crop=crop and dataclasses.replace(crop, size=64))
+    student = dataclasses.replace(recipe.student, freeze=freeze, remembers=True)
+    with pytest.raises(InputError, match=f"student.remembers.*found {found}"):
+        dataclasses.replace(recipe, student=student).build_model()
+
+
+def test_a_frozen_student_looks_once_and_gives_what_it_gives_without_the_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("LEXISEG_CACHE", str(tmp_path))
+    recipe = dataclasses.replace(
+        short(size=112), backbone=str(save_tiny_dinov2(tmp_path / "dinov2", patch=14))
+    )
+    batch = next(iter(recipe.build_data().batches(start_step=0, stop_step=1)))
+    found = []
+    for remembers in (False, True, True):
+        student = dataclasses.replace(recipe.student, freeze=True, remembers=remembers)
+        torch.manual_seed(0)
+        model = dataclasses.replace(recipe, student=student).build_model().train()
+        assert not any(
+            "backbone" in name for group in model.parameter_groups() for name, _ in group.parameters
+        )
+        found.append(model.student(batch.pixels()))
+    torch.testing.assert_close(found[1], found[0], atol=2e-3, rtol=2e-2)
+    assert torch.equal(found[1], found[2])
+    kept = len(list((tmp_path / "features").rglob("*.safetensors")))
+    assert 0 < kept <= 4
+    model.eval().segment(np.zeros((40, 40, 3), np.uint8), "cat, ring")  # a finished model keeps nothing
+    assert len(list((tmp_path / "features").rglob("*.safetensors"))) == kept
 
 
 @pytest.mark.parametrize("kind", ["segformer", "resnet", "swin"])

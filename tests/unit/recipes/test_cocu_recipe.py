@@ -3,9 +3,9 @@ import json
 
 import pytest
 
-from curation_toys import curate, write_images, write_words
+from curation_toys import contents, curate, write_images, write_words
 from lexiseg.engine.optim import lr_factor
-from lexiseg.models.groupvit import GroupViTShape
+from lexiseg.models.groupvit_shape import GroupViTShape
 from lexiseg.recipes import cocu
 from lexiseg.recipes.base import find_recipe
 from lexiseg.recipes.word_settings import CurationSettings
@@ -19,7 +19,7 @@ SMALL = GroupViTShape(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["cocu/paper", "cocu/folder"])
+@pytest.mark.parametrize("name", ["cocu/paper", "cocu/folder", "cocu/scenes", "cocu/tiny"])
 def test_recipes_are_plain_values_and_come_back_the_same(name):
     settings = find_recipe(name)
     written = json.loads(json.dumps(settings_to_json(settings)))
@@ -35,9 +35,10 @@ def test_the_recipe_of_the_paper_is_groupvits_at_a_quarter_of_its_batch():
     assert (recipe.words.count, recipe.curation.sampling) == (3, "cluster")
 
 
-def test_curated_captions_are_trained_on(tmp_path):
+def test_curated_captions_are_trained_on_and_the_curation_stays_as_it_was_p11(tmp_path):
     data = write_images(tmp_path / "data", 14)
     curate(data, tmp_path / "curated", write_words(tmp_path / "words"))
+    before = contents(tmp_path / "curated")
     recipe = cocu.folder()
     run = dataclasses.replace(
         recipe.run, num_steps=2, batch_size=4, sub_batch_size=2, num_workers=0, device="cpu", precision="fp32"
@@ -50,6 +51,35 @@ def test_curated_captions_are_trained_on(tmp_path):
         run=run,
         test_side=32,
     )
-    train_recipe("cocu/folder", recipe=recipe, out=tmp_path / "run", quiet=True)
+    model = train_recipe("cocu/folder", recipe=recipe, out=tmp_path / "run", quiet=True)
+    assert contents(tmp_path / "curated") == before
+    # Nothing of the encoder that curated is in the network: what is trained is GroupViT's.
+    trained = {name for group in model.parameter_groups() for name, _ in group.parameters}
+    plain = dataclasses.replace(recipe, curation=None).build_model()
+    assert {name for name, _ in model.named_parameters()} == {name for name, _ in plain.named_parameters()}
+    assert trained <= {name for name, _ in plain.named_parameters()}
     facts = json.loads((tmp_path / "run" / "data.json").read_text())["facts"]
     assert facts["word_prompts"].startswith("curated concepts, top")
+
+
+def test_scenes_without_curation_are_asked_for_words_of_their_captions():
+    recipe = cocu.tiny()
+    asked = {}
+    for name, curation in (("curated", recipe.curation), ("plain", None)):
+        data = dataclasses.replace(recipe, curation=curation).build_data()
+        (batch,) = data.batches(start_step=0, stop_step=1)
+        asked[name] = batch
+    assert asked["plain"].captions == asked["curated"].captions
+    for caption, texts in zip(asked["plain"].captions, asked["plain"].word_prompts, strict=True):
+        assert {
+            text.removeprefix("a photo of a ").removesuffix(".") for text in texts if text != caption
+        } <= set(caption.split())
+    assert asked["plain"].word_prompts != asked["curated"].word_prompts
+
+
+def test_what_is_measured_of_scenes(tmp_path):
+    recipe = dataclasses.replace(cocu.tiny(), num_scenes=4)
+    found = recipe.evaluate(recipe.build_model().eval())
+    assert set(found) == {"mean_iou", "things_mean_iou", "stuff_mean_iou", "one_class_mean_iou", "paraphrase"}
+    assert all(0 <= found[name] <= 1 for name in found if name != "paraphrase")
+    assert -1 <= found["paraphrase"] <= 1

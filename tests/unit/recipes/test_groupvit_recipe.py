@@ -8,12 +8,14 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 
+import lexiseg
 from caption_files import write_folder
 from lexiseg.core.errors import CheckpointError, InputError
+from lexiseg.core.interfaces import ExplainingModel
 from lexiseg.data.captions.word_prompts import NltkTagger, WordListTagger
 from lexiseg.data.scenes.settings import localisation_scenes
 from lexiseg.engine.optim import lr_factor
-from lexiseg.models.groupvit import GroupViTShape
+from lexiseg.models.groupvit_shape import GroupViTShape
 from lexiseg.models.text_tokens import BytePairTokenizer
 from lexiseg.recipes import groupvit
 from lexiseg.recipes.word_settings import WordSettings
@@ -96,6 +98,9 @@ def test_a_run_of_the_tiny_recipe_trains_evaluates_and_loads_again(tmp_path):
     assert set(with_background) == {"mean_iou", "foreground_mean_iou", "background"}
     result = model.segment(np.zeros((50, 70, 3), np.uint8), "star, ring, house, fish", background="threshold")
     assert result.vocabulary.names[-1] == "background"
+    assert isinstance(
+        lexiseg.load(str(tmp_path / "run")), ExplainingModel
+    )  # lexiseg segment --explain takes the run
 
     # Stopped after its first checkpoint, the run goes on to the same weights, bit for bit.
     shutil.copytree(tmp_path / "run", tmp_path / "stopped")

@@ -1,11 +1,8 @@
-import hashlib
-
 import numpy as np
 import pytest
-import torch
 
-from lexiseg.models.name_head import pack_name_head
-from lexiseg.recipes.mini import MINI_WEIGHTS, build_mini
+from lexiseg.core.errors import CheckpointError
+from lexiseg.recipes.mini import HEAD, MINI_WEIGHTS, build_mini
 from lexiseg.runs.load import load
 
 images = pytest.importorskip("skimage.data", reason='needs pip install "lexiseg[demo]"')
@@ -57,22 +54,37 @@ def test_people_are_told_that_it_is_a_floor_and_what_is_stronger(mini):
     assert "--model openai/clip-vit-large-patch14" in mini.notice
 
 
-def test_the_head_is_asked_for_by_a_setting_and_recorded(mini, tmp_path, monkeypatch):
-    names, weight = ["person", "wall"], torch.zeros(112 + 1280 + 5 + 4, 2)
-    weight[-1, 0] = 1.0  # all is a person
-    content = pack_name_head(names, weight, temperature=0.1, none_score=0.4)
-    file = tmp_path / "head.safetensors"
-    file.write_bytes(content)
-    monkeypatch.setattr("lexiseg.recipes.mini.HEAD_FILE", file)
-    model = load("mini", device="cpu", method_settings={"head": "masks"})
-    assert model.method_settings["head_weights"] == hashlib.sha256(content).hexdigest()
-    assert shares(model, images.rocket(), ["wall", "person"])["person"] == 1
+def test_the_head_is_in_the_wheel_and_named_in_the_record(mini):
+    assert HEAD.state() == "intact"
+    assert mini.method_settings["head_weights"] == HEAD.sha256
+    assert len(mini.head.names) == 129
+    listed = HEAD.path().with_name("mini_head_ATTRIBUTION.tsv").read_text().splitlines()
+    licences = {line.split("\t")[1] for line in listed if not line.startswith("#")}
+    assert licences == {"Attribution License"}
+
+
+@pytest.fixture(scope="module")
+def without_head():
+    return load("mini", device="cpu", method_settings={"head": "none"})
+
+
+def test_the_head_tells_a_cup_from_the_table_it_stands_on(mini, without_head):
+    found = shares(mini, images.coffee(), ["cup", "table"])
+    assert 0.15 < found["cup"] < 0.5
+    assert shares(without_head, images.coffee(), ["cup", "table"])["cup"] > 0.9
+
+
+def test_without_the_head_and_without_words_it_knows_all_is_as_before(mini, without_head):
+    assert "head_weights" not in without_head.method_settings
     words = "dress, jeans, rocket"  # no name of the head is among them
-    without, with_head = (each.segment(images.astronaut(), words) for each in (mini, model))
-    assert np.array_equal(without.score_map, with_head.score_map)
-    assert np.array_equal(without.label_map, with_head.label_map)
+    plain, with_it = (each.segment(images.astronaut(), words) for each in (without_head, mini))
+    assert np.array_equal(plain.score_map, with_it.score_map)
+    assert np.array_equal(plain.label_map, with_it.label_map)
 
 
-def test_no_head_is_the_default(mini):
-    assert mini.head is None
-    assert "head_weights" not in load("mini", device="cpu", method_settings={"head": "none"}).method_settings
+def test_an_altered_head_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "models/trained").mkdir(parents=True)
+    (tmp_path / HEAD.file).write_bytes(b"other")
+    monkeypatch.setattr(type(HEAD), "path", lambda self: tmp_path / self.file)
+    with pytest.raises(CheckpointError, match="published weights of lexiseg"):
+        HEAD.verified_path()

@@ -1,7 +1,11 @@
 import dataclasses
+import importlib.util
 import json
 import math
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,6 +15,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from lexiseg.cli.retrain import Retrain
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.errors import CheckpointError, DatasetError, InputError, MissingWeightsError
 from lexiseg.data.augmentation.labelled_crop import LabelledCropSettings
@@ -23,14 +28,17 @@ from lexiseg.metrics.confusion import ConfusionMatrix
 from lexiseg.metrics.iou import compute_scores
 from lexiseg.models.dinov2 import load_dinov2
 from lexiseg.models.maskformer import MaskFormerSettings
+from lexiseg.models.maskformer_checkpoint import load_maskformer
 from lexiseg.recipes import simformer as recipes
 from lexiseg.recipes.partial_labels import RandomSquare
 from lexiseg.recipes.simformer import (
+    PseudoMaskSettings,
     SimFormerRecipe,
     ade20k,
     clothing,
     clothing_frozen,
     coco_stuff_10k,
+    coco_stuff_10k_second,
     folder,
     scenes,
     tiny,
@@ -41,7 +49,7 @@ from lexiseg.runs.retrain import count_pseudo_pixels, retrain
 from lexiseg.runs.retraining_folder import FIRST, PSEUDO_MASKS, SECOND
 from lexiseg.runs.train import train_recipe
 from partial_label_toys import ToyDataset, toy_samples, with_labels_permuted
-from tiny_maskformers import save_tiny_classifier
+from tiny_maskformers import NAMES, save_tiny_classifier, save_tiny_maskformer
 from tiny_vision_checkpoints import save_tiny_dinov2
 
 NAME = "lexiseg.recipes.simformer:tiny"
@@ -54,6 +62,7 @@ def short(**data) -> SimFormerRecipe:
         recipe,
         data=dataclasses.replace(recipe.data, num_scenes=8, num_scored_scenes=2, **data),
         run=dataclasses.replace(recipe.run, num_steps=2, batch_size=4),
+        pseudo_masks=PseudoMaskSettings(min_pixels=0),
     )
 
 
@@ -79,6 +88,12 @@ def test_published_settings():
     assert (ade.method.complementary, ade.method.distillation) == (0.2, 0.5)
     assert len(coco.data.vocabulary()) - len(coco.data.vocabulary().seen) == 43
     assert len(ade.data.vocabulary()) - len(ade.data.vocabulary().seen) == 38
+    assert (coco.data.crop.max_long_side, ade.data.crop.max_long_side) == (2560, 2048)
+    assert (coco.pseudo_masks.short_sides, coco.pseudo_masks.mirrored) == ((), False)
+    assert (ade.pseudo_masks.short_sides, ade.pseudo_masks.mirrored) == ((320, 480, 640, 800, 960), True)
+    second = coco_stuff_10k_second()
+    assert (second.optim.lr, second.run.num_steps, second.method.distillation) == (1e-5, 5000, 0)
+    assert not second.method.detached
     assert scenes().data.dataset == "scenes"
 
 
@@ -114,6 +129,9 @@ def test_one_command_trains_twice_and_leaves_a_model(tmp_path: Path):
     assert recipe.evaluate(model).keys() >= {"unseen_mean_iou", "seen_mean_iou", "harmonic_iou", "mean_iou"}
     again = load_run(tmp_path / SECOND)
     assert recipe.evaluate(again) == recipe.evaluate(model)
+    strict = dataclasses.replace(recipe, pseudo_masks=PseudoMaskSettings(min_pixels=10**9))
+    with pytest.raises(InputError, match=r"too few pixels of .*; pixels of every class: fish [\d,]+, tree"):
+        retrain(NAME, recipe=strict, out=tmp_path.parent / f"{tmp_path.name}-strict", quiet=True)
     assert retrain(NAME, recipe=recipe, out=tmp_path, resume=True, quiet=True) is not None
     with pytest.raises(InputError, match="leaves nothing to re-train"):
         retrain(NAME, recipe=short(all_masks=True), out=tmp_path / "other")
@@ -389,3 +407,118 @@ def test_training_on_masks_saved_black_and_white_is_warned_of(tmp_path: Path):
         Image.fromarray(np.where(labels == labels.min(), 0, 255).astype(np.uint8)).save(file)
     with pytest.warns(UserWarning, match="masks saved black and white"):
         recipe.data.training_data(batch_size=2, seed=0)
+
+
+def test_what_a_folder_check_would_mend_is_refused_before_training(tmp_path: Path):
+    recipe = own_folder(tmp_path / "data")
+    Image.fromarray(np.zeros((7, 7), np.uint8)).save(tmp_path / "data" / "labels" / "p5.png")  # of no split
+    with pytest.raises(DatasetError, match=r"checking the folder .* found p5: ") as caught:
+        recipe.build_data()
+    assert "lexiseg datasets check folder" in str(caught.value)
+
+
+def test_a_folder_without_one_mask_and_an_empty_line_of_tags_say_so(tmp_path: Path):
+    recipe = own_folder(tmp_path / "data")
+    shutil.rmtree(tmp_path / "data" / "labels")
+    (tmp_path / "data" / "val.txt").unlink()
+    with pytest.warns(UserWarning, match="none of the 5 images of .* has a mask"):
+        recipe.data.masked_labels(0)
+    (tmp_path / "data" / "tags.tsv").write_text("p0\tsky\np1\t\np2\tcat\np3\tcat\np4\tcat\n")
+    with pytest.raises(DatasetError, match="no masks, and a line of tags that names no class"):
+        recipe.data.masked_labels(0)
+
+
+def test_too_few_proposals_are_refused_at_the_start(tmp_path: Path):
+    recipe = own_folder(tmp_path)
+    recipe = dataclasses.replace(recipe, network=dataclasses.replace(recipe.network, num_queries=2))
+    with pytest.raises(InputError, match=r"an image of 3 classes, and network\.num_queries = 2"):
+        recipe.build_data()
+
+
+def test_a_missing_backbone_names_those_that_need_no_network(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(MissingWeightsError) as caught:
+        dataclasses.replace(short(), backbone="microsoft/resnet-18").build_model()
+    text = str(caught.value)
+    assert "tokenizer" not in text
+    assert "--backbone efficientnet-lite0" in text
+    assert "--backbone dinov2-small" in text
+
+
+def test_a_share_of_a_folders_classes_can_be_turned_unseen(tmp_path: Path):
+    recipe = own_folder(tmp_path)
+    (tmp_path / "seen.txt").unlink()
+    few, more = (
+        dataclasses.replace(recipe.data, unseen_share=share, unseen_masks="hide").vocabulary().seen
+        for share in (0.3, 0.7)
+    )
+    assert len(few) == 2
+    assert more < few
+    with pytest.raises(InputError, match=r"data\.scenes\.unseen_share"):
+        dataclasses.replace(short().data, unseen_share=0.5)
+
+
+def test_a_training_starts_from_a_published_network_or_a_run(tmp_path: Path):
+    """By name: classes that both know begin with the same weights, whatever their numbers."""
+    recipe = own_folder(tmp_path / "data")
+    checkpoint = save_tiny_maskformer(
+        tmp_path / "checkpoint", "resnet", width=64
+    )  # knows sky, not grass or cat
+    published = load_maskformer(checkpoint).network
+    started = dataclasses.replace(recipe, init_from=str(checkpoint))
+    model = started.build_model()
+    names = ("mask_head.0.weight", "backbone.network.embedder.embedder.convolution.weight")
+    for name in names:
+        torch.testing.assert_close(model.network.state_dict()[name], published.state_dict()[name])
+    sky, theirs = model.vocabulary.index("sky"), NAMES.index("sky")
+    rows = model.network.class_head.weight, published.class_head.weight
+    torch.testing.assert_close(rows[0][sky], rows[1][theirs])
+    torch.testing.assert_close(rows[0][-1], rows[1][-1])  # "no object"
+    assert all(value.requires_grad for value in model.network.mask_head.parameters())
+    train_recipe("simformer/folder", recipe=started, out=tmp_path / "run", quiet=True)
+    shutil.rmtree(checkpoint)
+    run = load_run(tmp_path / "run")  # sizes are the checkpoint's, kept in the run
+    assert run.network.settings == published.settings
+    again = dataclasses.replace(recipe, init_from=str(tmp_path / "run")).build_model()
+    assert all(
+        torch.equal(value, run.state_dict()[name])
+        for name, value in again.state_dict().items()
+        if name.startswith(("network.", "pair_losses.simnet."))
+    )
+    with pytest.raises(InputError, match="classifier = pixels"):
+        dataclasses.replace(started, classifier="pixels", init_from=str(tmp_path / "run")).build_model()
+
+
+needs_accelerate = pytest.mark.skipif(
+    importlib.util.find_spec("accelerate") is None, reason="accelerate is not installed (extra train)"
+)
+
+
+@needs_accelerate
+def test_two_processes_train_again_as_one_does(tmp_path: Path):
+    root = Path(__file__).parents[3]
+    small = ["--run.num-steps", "1", "--run.batch-size", "4", "--data.num-scenes", "4", "--quiet"]
+    small += ["--data.num-scored-scenes", "1", "--pseudo-masks.min-pixels", "0", "--method.pairs", "none"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1"]
+    command += ["--nproc-per-node", "2", "-m", "lexiseg", "retrain", "simformer/tiny"]
+    environment = {**os.environ, "PYTHONPATH": str(root / "src"), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*command, "--out", str(tmp_path / "two"), *small],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    options = ["simformer/tiny", "--out", str(tmp_path / "one"), *small]
+    assert Retrain.from_arguments(options).run() == 0
+    for part in (FIRST, SECOND):
+        one, two = (load_file(tmp_path / name / part / "model.safetensors") for name in ("one", "two"))
+        assert one.keys() == two.keys()
+        for key in one:
+            torch.testing.assert_close(two[key], one[key], rtol=0, atol=1e-5)
+    drawn = [
+        sorted(path.name for path in (tmp_path / name / PSEUDO_MASKS).iterdir()) for name in ("one", "two")
+    ]
+    assert drawn[0] == drawn[1]
+    assert len(drawn[0]) == 4

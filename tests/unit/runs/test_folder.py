@@ -10,6 +10,8 @@ import torch
 
 import lexiseg
 from lexiseg.core.errors import CheckpointError, InputError, UnknownNameError
+from lexiseg.engine.checkpoint import write_tensors
+from lexiseg.engine.loop import load_final
 from lexiseg.recipes.base import TRAINING_RECIPES, find_recipe
 from lexiseg.runs.folder import load_run
 from lexiseg.runs.train import train_recipe
@@ -42,7 +44,7 @@ def test_a_run_says_what_it_was(run):
 
 def test_a_run_loads_to_segment_with_the_weights_it_ended_with(made):
     out, trained = made
-    model = lexiseg.load(out, device="cpu")
+    model = lexiseg.load(out, device="cpu", trust=True)
     assert not model.training
     assert not any(parameter.requires_grad for parameter in model.parameters())
     for name, value in trained.state_dict().items():
@@ -56,7 +58,7 @@ def test_a_run_loads_to_segment_with_the_weights_it_ended_with(made):
 
 def test_a_run_that_is_not_finished_loads_from_its_last_checkpoint(run, made):
     (run / "model.safetensors").unlink()
-    model = lexiseg.load(run, device="cpu")
+    model = lexiseg.load(run, device="cpu", trust=True)
     assert torch.equal(model.stem.weight, made[1].stem.weight), "running means, as at the end"
 
 
@@ -64,29 +66,29 @@ def test_a_run_with_neither_weights_nor_checkpoints_says_so(run):
     (run / "model.safetensors").unlink()
     shutil.rmtree(run / "checkpoints")
     with pytest.raises(CheckpointError, match=r"neither model.safetensors nor a checkpoint.*--resume"):
-        lexiseg.load(run)
+        lexiseg.load(run, trust=True)
 
 
 def test_a_run_without_its_recipe_says_so(run):
     (run / "recipe.json").unlink()
     with pytest.raises(CheckpointError, match=r"reading .*recipe.json: found No such file"):
-        lexiseg.load(run)
+        lexiseg.load(run, trust=True)
 
 
 def test_cut_weights_say_so(run):
     content = (run / "model.safetensors").read_bytes()
     (run / "model.safetensors").write_bytes(content[:200])
     with pytest.raises(CheckpointError, match=r"model.safetensors.*Delete the file and go on"):
-        lexiseg.load(run)
+        lexiseg.load(run, trust=True)
 
 
 def test_a_run_of_something_that_does_not_segment_loads_as_it_is(tmp_path):
     recipe = find_recipe("toy_trainable:counts_recipe")
     recipe = replace(recipe, run=replace(recipe.run, num_steps=1))
     train_recipe("toy_trainable:counts_recipe", recipe=recipe, out=tmp_path, quiet=True)
-    assert not load_run(tmp_path).training
+    assert not load_run(tmp_path, trust=True).training
     with pytest.raises(InputError, match="a ToyCounts, which does not segment"):
-        lexiseg.load(tmp_path)
+        lexiseg.load(tmp_path, trust=True)
 
 
 def test_a_folder_with_a_run_is_refused_and_the_way_on_is_named(run):
@@ -148,3 +150,42 @@ def test_the_list_of_recipes_says_what_each_says_of_itself_and_each_can_be_writt
     recipe = find_recipe(name)
     plain = json.loads(json.dumps(settings_to_json(recipe)))
     assert settings_from_json(type(recipe), plain, source=name) == recipe
+
+
+@pytest.mark.parametrize("gone", [["data.json"], ["data.json", "recipe.json"], ["environment.json"]])
+def test_a_run_killed_while_it_began_is_begun_again(run, gone):
+    """In any order of these files: of this version, and of earlier ones, which wrote the recipe first."""
+    for name in [*gone, "log.jsonl", "timing.jsonl", "model.safetensors"]:
+        (run / name).unlink()
+    shutil.rmtree(run / "checkpoints")
+    train_recipe(NAME, out=run, quiet=True, resume=(run / "recipe.json").exists())
+    assert (run / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize("damage", ["{", "[]", '{"starts": 3}'])
+def test_a_damaged_note_of_earlier_starts_stops_no_run(run, damage):
+    (run / "environment.json").write_text(damage)
+    with pytest.warns(UserWarning, match="earlier starts is lost"):
+        train_recipe(NAME, out=run, quiet=True, resume=True)
+    assert len(json.loads((run / "environment.json").read_text())["starts"]) == 1
+
+
+def test_weights_that_are_not_finite_or_not_those_that_were_written_are_refused(run):
+    path = run / "model.safetensors"
+    whole = bytearray(path.read_bytes())
+    whole[-2] ^= 1
+    path.write_bytes(whole)
+    with pytest.raises(CheckpointError, match="not those that were written"):
+        load_run(run)
+    tensors = load_final(bytes_restored(path, whole))
+    first = next(iter(tensors))
+    tensors[first].flatten()[0] = float("nan")
+    write_tensors(path, tensors)
+    with pytest.raises(CheckpointError, match=f"numbers in {first} that are not finite"):
+        load_run(run)
+
+
+def bytes_restored(path, content):
+    content[-2] ^= 1
+    path.write_bytes(content)
+    return path.parent

@@ -66,3 +66,25 @@ def test_the_keys_of_the_method_are_those_of_the_protocols():
 def test_large_images_are_not_reduced_first_and_the_protocol_says_so(data):
     left = set(PROTOCOLS[f"cocu-{data}"].steps) - set(make_groupvit().applies)
     assert left == {"reduced-megapixel"}
+
+
+#: Section 6 of the specification: classes without background, and with it where a threshold makes it.
+COCU_TABLES = {
+    "voc": (20, 21), "context": (59, 60), "coco": (80, 81), "imagenet-s50": (50, 51), "imagenet-s300": (300, 301),
+    "cityscapes": (19, 19), "ade": (150, 150), "stuff": (171, 171),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("data", COCU_TABLES)
+@pytest.mark.parametrize("who", ["groupvit", "cocu"])
+def test_class_tables_have_the_published_sizes_p12(who, data):
+    protocol, (words, channels) = find_protocol(f"{who}-{data}"), COCU_TABLES[data]
+    has_background = protocol.inference.get("background") == "threshold"
+    assert has_background == (channels > words)
+    assert protocol.num_classes == channels
+    if protocol.classes:
+        vocabulary = packaged_vocabulary(protocol.classes)
+        assert len(vocabulary) == channels
+        assert (
+            len(vocabulary.without_background()) == words if has_background else vocabulary.background is None
+        )

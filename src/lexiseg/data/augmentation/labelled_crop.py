@@ -18,6 +18,7 @@ from PIL import Image
 
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.errors import InputError
+from lexiseg.core.setting_ranges import Range, check_ranges
 
 #: Added to all channels.
 BRIGHTNESS = 32
@@ -61,6 +62,21 @@ def flip_horizontally(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:
     return tuple(array[:, ::-1] for array in arrays)
 
 
+#: A square of more pixels than this has no memory anywhere.
+_SIDE = Range(least=1, most=100_000)
+_RANGES = {
+    "size": _SIDE,
+    "min_scale": Range(least=0, most=1000, above=True),
+    "max_scale": Range(least=0, most=1000, above=True),
+    "scale_step": Range(least=0, most=1000, above=True),
+    "base_short_side": _SIDE,
+    "max_long_side": _SIDE,
+    "padding_value": Range(least=0, most=255),
+    "position_step": _SIDE,
+    "max_attempts": Range(least=1, most=1_000_000),
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class LabelledCropSettings:
     """How an image with a label map becomes a square.
@@ -71,6 +87,8 @@ class LabelledCropSettings:
         max_scale: Largest short side of the resized image, as a multiple of ``base_short_side``.
         scale_step: Step between scales from ``min_scale`` on; None draws any scale between.
         base_short_side: Short side at scale 1 in pixels; None takes ``size``.
+        max_long_side: Largest long side of the resized image in pixels, before which the scale gives way; None for
+            any.
         flip: Flip half of the images horizontally.
         colour_jitter: Jitter colours as SSD does.
         padding_value: Grey value of padding pixels, 0..255.
@@ -84,6 +102,7 @@ class LabelledCropSettings:
     max_scale: float = 2.0
     scale_step: float | None = 0.1
     base_short_side: int | None = None
+    max_long_side: int | None = None
     flip: bool = True
     colour_jitter: bool = True
     padding_value: int = 128
@@ -96,20 +115,13 @@ class LabelledCropSettings:
         return self.min_scale == self.max_scale and not self.colour_jitter and self.position_step > 1
 
     def __post_init__(self) -> None:
-        step_fits = self.scale_step is None or self.scale_step > 0
-        if not (
-            self.size > 0
-            and 0 < self.min_scale <= self.max_scale
-            and step_fits
-            and self.position_step > 0
-            and self.max_attempts > 0
-        ):
+        check_ranges(self, _RANGES, method="crops with labels")
+        if self.min_scale > self.max_scale:
             raise InputError(
                 doing="setting up crops with labels",
-                found=f"size {self.size}, scales {self.min_scale:g}–{self.max_scale:g} in steps of "
-                f"{self.scale_step}, corners every {self.position_step}, {self.max_attempts} attempts",
-                expected="positive numbers, the smaller scale first",
-                fix="Check size, min_scale, max_scale, scale_step, position_step and max_attempts.",
+                found=f"scales {self.min_scale:g}–{self.max_scale:g}",
+                expected="the smaller scale first",
+                fix="Check min_scale and max_scale.",
             )
 
 
@@ -187,6 +199,8 @@ def _draw_window(
         scale = settings.min_scale + settings.scale_step * int(rng.integers(count))
     short_side = scale * (settings.base_short_side or settings.size)
     ratio = short_side / min(height, width)
+    if settings.max_long_side is not None:
+        ratio = min(ratio, settings.max_long_side / max(height, width))
     scaled = max(1, round(height * ratio)), max(1, round(width * ratio))
     step = settings.position_step
     start = tuple(step * int(rng.integers(max(side - settings.size, 0) // step + 1)) for side in scaled)

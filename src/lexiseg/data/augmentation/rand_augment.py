@@ -15,10 +15,16 @@ import numpy as np
 from PIL import Image
 
 from lexiseg.core.errors import InputError
+from lexiseg.core.setting_ranges import Range, check_ranges
 from lexiseg.data.augmentation.auto_augment import OPERATIONS
 
 _HIGHEST = 10
 _DARK = 128
+
+
+_RANGES = {
+    "chance": Range(least=0, most=1),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +44,7 @@ class RandAugment:
     chance: float = 0.5
 
     def __post_init__(self) -> None:
+        check_ranges(self, _RANGES, method="RandAugment")
         fits = self.num_operations >= 0 and 0 <= self.magnitude <= _HIGHEST
         if not (fits and self.deviation >= 0 and 0 <= self.chance <= 1):
             raise InputError(

@@ -14,6 +14,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from lexiseg.core.errors import InputError
+from lexiseg.core.setting_ranges import Range, check_ranges
+
+_RANGES = {
+    "share": Range(least=0, most=1),
+    "mask": Range(least=0, most=1),
+    "replace": Range(least=0, most=1),
+    "delete": Range(least=0, most=1),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +43,7 @@ class WordCorruption:
     mask_token: str = "[MASK]"
 
     def __post_init__(self) -> None:
+        check_ranges(self, _RANGES, method="word corruption")
         parts = (self.mask, self.replace, self.delete)
         if not 0 <= self.share <= 1 or min(parts) < 0 or abs(sum(parts) - 1) > 1e-6:
             raise InputError(

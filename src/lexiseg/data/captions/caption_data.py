@@ -215,6 +215,10 @@ class CaptionData(TrainingData):
         """Hash the records (not the pixels), the settings and the replacement words."""
         return self._fingerprint
 
+    def files(self) -> Sequence[Path]:
+        """List the image files, or the shards that hold them."""
+        return self.source.files
+
     def list_broken_in(self, folder: Path) -> None:
         """List broken records there from now on, those of damaged files at once."""
         self.invalid_log = folder

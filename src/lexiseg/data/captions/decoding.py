@@ -1,7 +1,6 @@
 """Images from bytes, whole or as small as a crop allows; captions from bytes, plain text or JSON, one or several."""
 
 import io
-import json
 import math
 import warnings
 from collections.abc import Callable, Iterator
@@ -13,6 +12,9 @@ from jaxtyping import UInt8
 from PIL import Image, UnidentifiedImageError
 
 from lexiseg.core.errors import ImageError, InputError
+from lexiseg.core.image_decoders import DECODING_SECONDS, open_image
+from lexiseg.core.json_text import decode_json
+from lexiseg.core.time_limit import Result, within_time
 from lexiseg.data.augmentation.random_crop import resize_crop
 from lexiseg.data.captions.records import CAPTION_NAMES, InvalidReason
 from lexiseg.data.images import load_image
@@ -50,6 +52,17 @@ def decode_image(data: bytes) -> UInt8[np.ndarray, "H W 3"]:
     Raises:
         UnreadableImageError: It cannot be decoded or has an absurd size.
     """
+    return _within_time(lambda: _decode_whole(data))
+
+
+def _within_time(action: Callable[[], Result]) -> Result:
+    try:
+        return within_time(action, DECODING_SECONDS)
+    except TimeoutError as error:
+        raise UnreadableImageError(InvalidReason.IMAGE, str(error)) from error
+
+
+def _decode_whole(data: bytes) -> UInt8[np.ndarray, "H W 3"]:
     with _opened(data) as image:
         return load_image(image)
 
@@ -63,6 +76,10 @@ def decode_crop(data: bytes, draw: DrawBox, size: int) -> UInt8[np.ndarray, "S S
     Raises:
         UnreadableImageError: It cannot be decoded or has an absurd size.
     """
+    return _within_time(lambda: _decode_box(data, draw, size))
+
+
+def _decode_box(data: bytes, draw: DrawBox, size: int) -> UInt8[np.ndarray, "S S 3"]:
     with _opened(data) as image:
         width, height = image.size
         orientation = image.getexif().get(_ORIENTATION, 1)
@@ -87,6 +104,10 @@ def probe_image(data: bytes) -> tuple[int, int]:
     Raises:
         UnreadableImageError: It cannot be decoded or has an absurd size.
     """
+    return _within_time(lambda: _probe(data))
+
+
+def _probe(data: bytes) -> tuple[int, int]:
     with _opened(data) as image:
         width, height = image.size
         if image.format == "JPEG":
@@ -107,7 +128,7 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
             warnings.simplefilter(
                 "ignore"
             )  # of animations the first frame is meant; damaged EXIF is no matter
-            with Image.open(io.BytesIO(data)) as image:
+            with open_image(io.BytesIO(data)) as image:
                 _refuse_absurd(image.size)
                 yield image
     except UnreadableImageError:
@@ -172,7 +193,7 @@ def parse_json(data: bytes, key: str | None = None) -> tuple[str, ...]:
         CaptionError: It is not UTF-8, not a JSON object, or holds no caption.
     """
     try:
-        content = json.loads(_decode(data))
+        content = decode_json(_decode(data))
     except ValueError as error:
         raise CaptionError(InvalidReason.BAD_JSON, str(error)) from error
     if not isinstance(content, dict):

@@ -54,6 +54,7 @@ class FolderSource(CaptionSource):
             except CaptionError as error:
                 self._invalid.append(InvalidRecord(_LIST, stem, error.reason, error.detail))
         self.sizes = [len(self._records)]
+        self.files = [file for _, file, _ in self._records]
         self.invalid = self._invalid
 
     def read(self, index: int) -> RawRecord | InvalidRecord:

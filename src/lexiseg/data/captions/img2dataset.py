@@ -6,13 +6,12 @@ tar files alone, so the tables are read for what failed and never for images.
 """
 
 import importlib.util
-import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from lexiseg.core.errors import DatasetError
+from lexiseg.core.json_text import read_json_file
 from lexiseg.data.captions.records import CaptionColumns
 
 #: Columns that img2dataset writes and tables with images hardly have all of.
@@ -45,34 +44,38 @@ def _counts_of(table: Path) -> dict[str, int]:
         "failed_to_resize": "failed to resize",
     }  # fmt: skip
     try:
-        stats = json.loads(table.with_name(f"{table.stem}_stats.json").read_text(encoding="utf-8"))
+        stats = read_json_file(table.with_name(f"{table.stem}_stats.json"))
         return {name: int(stats[key]) for key, name in names.items() if key in stats}
     except (OSError, ValueError, TypeError):
         pass
-    status = _column(table, "status")
-    if status is None:
+    counts = _value_counts(table, "status")
+    if counts is None:
         return {}
-    counts = Counter(str(value) for value in status)
     words = {
         "success": "downloaded",
         "failed_to_download": "failed to download",
         "failed_to_resize": "failed to resize",
     }
-    return {"count": len(status), **{words.get(name, name): number for name, number in counts.items()}}
+    return {"count": counts.total(), **{words.get(name, name): number for name, number in counts.items()}}
 
 
-def _column(table: Path, name: str) -> list[Any] | None:
+def _value_counts(table: Path, name: str) -> Counter[str] | None:
+    """Count the values of a column, each of which is unpacked once; None where it is not there."""
     if importlib.util.find_spec("pyarrow") is None:
         return None
     from pyarrow import ArrowException, parquet
 
+    counts: Counter[str] = Counter()
     try:
-        with parquet.ParquetFile(table) as content:
+        with parquet.ParquetFile(table, read_dictionary=[name]) as content:
             if name not in content.schema_arrow.names:
                 return None
-            return content.read(columns=[name], use_threads=False)[name].to_pylist()
+            for batch in content.iter_batches(columns=[name], use_threads=False):
+                for entry in batch.column(0).value_counts().to_pylist():
+                    counts[str(entry["values"])[:200]] += entry["counts"]
     except (ArrowException, OSError):
         return None
+    return counts
 
 
 def refuse_loose_download(files: Sequence[Path], columns: CaptionColumns) -> None:

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from lexiseg.core.atomic_write import atomic_path, refuse_unwritable
+from lexiseg.core.atomic_write import atomic_path, output_error, refuse_unwritable
+from lexiseg.core.json_text import decode_json
 from lexiseg.data.captions.records import InvalidReason, InvalidRecord
 
 
@@ -47,8 +48,11 @@ class InvalidRecordLog:
         # a process may have the number of one before it, or of one on another machine: appending keeps both
         file = self.folder / f"{socket.gethostname()}-{os.getpid()}.jsonl"
         lines = "".join(f"{_line(record)}\n" for record in new).encode()
-        with file.open("ab", buffering=0) as content:
-            content.write(lines)
+        try:
+            with file.open("ab", buffering=0) as content:
+                content.write(lines)
+        except OSError as error:
+            raise output_error(file, error) from error
 
 
 def read_invalid_records(path: Path) -> list[InvalidRecord]:
@@ -61,12 +65,12 @@ def read_invalid_records(path: Path) -> list[InvalidRecord]:
     for file in files:
         for line in file.read_bytes().split(b"\n"):
             try:
-                entry = json.loads(line)
+                entry = decode_json(line)
                 record = InvalidRecord(
                     entry["shard"], entry["key"], InvalidReason(entry["reason"]), entry["detail"]
                 )
                 records.setdefault(_identity(record), record)
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, RecursionError):
                 continue
     return [records[identity] for identity in sorted(records)]
 

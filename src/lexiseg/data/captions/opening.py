@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from lexiseg.core.batch import Sample
-from lexiseg.core.cache_folder import default_cache
+from lexiseg.core.cache_folder import default_cache, make_private
 from lexiseg.core.errors import DatasetError, InputError, MissingPackageError
 from lexiseg.data.augmentation.rand_augment import RandAugment
 from lexiseg.data.augmentation.random_crop import RandomCropSettings
@@ -105,7 +105,7 @@ def open_captions(
     )
     if replacements is None:
         replacements = gather_words(source) if corruption is not None else ()
-    folder = invalid_log or default_cache() / "broken-records" / source.fingerprint()[:16]
+    folder = invalid_log or _default_log(source)
     return CaptionData(source, settings, replacements=replacements, invalid_log=folder)
 
 
@@ -163,7 +163,7 @@ def read_samples(source: CaptionSource, invalid_log: Path | None = None) -> Iter
         source: The records.
         invalid_log: As for ``open_captions``.
     """
-    written = InvalidRecordLog(invalid_log or default_cache() / "broken-records" / source.fingerprint()[:16])
+    written = InvalidRecordLog(invalid_log or _default_log(source))
     written.add(source.invalid)
     for index in range(len(source)):
         record = source.read(index)
@@ -238,3 +238,9 @@ def _check(*, batch_size: int, size: int, seed: int, max_invalid: float, window:
 
 def _error(path: str, found: str, expected: str, fix: str) -> DatasetError:
     return DatasetError(doing=f"opening the captions in {path}", found=found, expected=expected, fix=fix)
+
+
+def _default_log(source: CaptionSource) -> Path:
+    folder = default_cache() / "broken-records"
+    make_private(folder)
+    return folder / source.fingerprint()[:16]

@@ -3,16 +3,15 @@
 import importlib.util
 import io
 import json
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
+from lexiseg.core.atomic_write import atomic_folder
 from lexiseg.core.errors import MissingPackageError, OutputError
+from lexiseg.core.image_decoders import open_image
 from lexiseg.data.captions.decoding import UnreadableImageError, probe_image
 from lexiseg.data.captions.records import CaptionSource, InvalidRecord, RawRecord
 from lexiseg.data.captions.tar_source import IMAGE_EXTENSIONS
@@ -80,14 +79,14 @@ def _member(record: RawRecord) -> dict[str, bytes] | InvalidRecord:
         probe_image(record.image)
     except UnreadableImageError as error:
         return InvalidRecord(record.shard, record.key, error.reason, error.detail)
-    with Image.open(io.BytesIO(record.image)) as image:
+    with open_image(io.BytesIO(record.image)) as image:
         extension = {"JPEG": "jpg", "MPO": "jpg", "TIFF": "tif"}.get(
             image.format or "", str(image.format).lower()
         )
     photo = record.image
     if extension not in IMAGE_EXTENSIONS:  # a format that only its name tells
         extension = "png"
-        with Image.open(io.BytesIO(record.image)) as image:
+        with open_image(io.BytesIO(record.image)) as image:
             target = io.BytesIO()
             image.convert("RGB").save(target, "PNG")
             photo = target.getvalue()
@@ -154,21 +153,5 @@ def _folder(out: Path) -> Iterator[Path]:
             expected="a folder that does not exist yet",
             fix="Choose another --out, or remove it.",
         )
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name[:40]}.") as temporary:
-            folder = Path(temporary) / "shards"
-            folder.mkdir()
-            yield folder
-            if out.exists():
-                out.rmdir()
-            folder.rename(out)
-    except OSError as error:
-        if isinstance(error, OutputError):
-            raise
-        raise OutputError(
-            doing=f"packing into {out}",
-            found=error.strerror or str(error),
-            expected="a folder that can be written to, with room for the images",
-            fix="Choose another --out.",
-        ) from error
+    with atomic_folder(out) as folder:
+        yield folder

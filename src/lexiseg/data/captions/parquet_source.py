@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lexiseg.core.errors import DatasetError, MissingPackageError
+from lexiseg.core.file_names import why_unsafe
 from lexiseg.data.captions.decoding import CaptionError, clean_captions
 from lexiseg.data.captions.records import (
     CAPTION_NAMES,
@@ -33,6 +34,9 @@ KEY_NAMES = ("key", "__key__", "id", "image_id")
 _KEPT_BYTES = 512 << 20
 #: A larger row group cannot be held, because one row is never read alone.
 _MAX_GROUP_BYTES = 1 << 30
+_MAX_GROUP_ROWS = 16_000_000
+#: Read at once: a dictionary lets each row be as long as all that the file holds of a column.
+_BYTES_AT_ONCE = 256 << 20
 
 
 class ParquetSource(CaptionSource):
@@ -106,6 +110,13 @@ class ParquetSource(CaptionSource):
                     expected=f"row groups of at most {_MAX_GROUP_BYTES / 1e9:.1f} GB, which are read whole",
                     fix="Write the file again with row_group_size=1000.",
                 )
+            if facts.num_rows > _MAX_GROUP_ROWS:
+                raise DatasetError(
+                    doing=f"opening {file}",
+                    found=f"a row group of {facts.num_rows:,} rows",
+                    expected=f"row groups of at most {_MAX_GROUP_ROWS:,} rows, which are read whole",
+                    fix="Write the file again with row_group_size=1000.",
+                )
             self._groups.append((number, group, first))
             self.sizes.append(facts.num_rows)
             first += facts.num_rows
@@ -144,7 +155,11 @@ class ParquetSource(CaptionSource):
             return value
         if not isinstance(value, str):
             return "an empty cell" if value is None else f"a {type(value).__name__}"
+        if why := why_unsafe(value):
+            return f"{value}: {why}; only files in the folder of the Parquet file are read"
         try:
+            if not (folder / value).is_file():  # a pipe would wait for ever
+                return f"{value}: no file there"
             return (folder / value).read_bytes()
         except (OSError, ValueError) as error:
             return f"{value}: {error}"
@@ -161,8 +176,7 @@ class ParquetSource(CaptionSource):
                 number, group, _ = self._groups[shard]
                 names = [self._image, self._caption] + ([self._key] if self._key else [])
                 with parquet.ParquetFile(self.files[number]) as content:
-                    # without threads: pyarrow's do not live through a fork
-                    table = content.read_row_group(group, columns=names, use_threads=False).combine_chunks()
+                    table = _read_group(content, group, names)
             self._kept[shard] = table
             while len(self._kept) > 1 and sum(kept.nbytes for kept in self._kept.values()) > _KEPT_BYTES:
                 self._kept.popitem(last=False)
@@ -188,6 +202,24 @@ class ParquetSource(CaptionSource):
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self._forget()
+
+
+def _read_group(content: Any, group: int, names: list[str]) -> Any:
+    """Read columns of a row group, some rows at a time, and stop where they come to more than a group may have."""
+    from pyarrow import Table
+
+    stored = max(1, content.metadata.row_group(group).total_byte_size)
+    rows = max(1, min(65_536, _BYTES_AT_ONCE // stored))
+    batches, num_bytes = [], 0
+    # without threads: pyarrow's do not live through a fork
+    for batch in content.iter_batches(rows, row_groups=[group], columns=names, use_threads=False):
+        num_bytes += batch.nbytes
+        if num_bytes > _MAX_GROUP_BYTES:
+            raise ValueError(f"a row group that unpacks to more than {_MAX_GROUP_BYTES / 1e9:.1f} GB")
+        batches.append(batch)
+    if not batches:
+        raise ValueError("a row group without rows")
+    return Table.from_batches(batches).combine_chunks()
 
 
 def _choose(file: Path, names: list[str], asked: str | None, usual: Sequence[str], what: str) -> str:

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 
@@ -95,6 +96,7 @@ class CaptionSource(ABC):
         window: Records over which an epoch is shuffled at once: a good trade of mixing for locality.
         invalid: What was found broken on opening; these are not counted in ``sizes``.
         notes: What was not looked at, and what the data says of itself, a sentence each.
+        files: Files that images are read from: image files, tar shards, Parquet.
     """
 
     kind: str
@@ -103,6 +105,7 @@ class CaptionSource(ABC):
     window: int
     invalid: Sequence[InvalidRecord]
     notes: list[str]
+    files: Sequence[Path]
 
     def __len__(self) -> int:
         return sum(self.sizes)

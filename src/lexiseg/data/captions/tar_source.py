@@ -28,8 +28,10 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 
 from lexiseg.core.atomic_write import atomic_path
+from lexiseg.core.cache_folder import make_private
 from lexiseg.core.errors import OutputError
 from lexiseg.core.file_names import is_clutter, is_system_file
+from lexiseg.core.json_text import decode_json
 from lexiseg.data.captions.decoding import CaptionError, parse_json, parse_text
 from lexiseg.data.captions.records import (
     CaptionColumns,
@@ -50,7 +52,9 @@ IMAGE_EXTENSIONS = tuple(
 #: In the order in which they are preferred where a record has several.
 CAPTION_EXTENSIONS = ("txt", "caption", "text", "json")
 _FORMAT = 2  # of the remembered index: another number is never read
-_KEY = re.compile(r"^((?:.*/|)[^.]+)[.]([^/]*)$", re.DOTALL)  # webdataset's base_plus_ext
+#: Longer names, and headers that hold them, are no data of anybody; reading them can take for ever.
+_MAX_NAME = 4096
+_MAX_HEADER_BYTES = 1 << 16
 _META = re.compile(r"__[^/]*__($|/)")  # webdataset's skip_meta
 
 
@@ -91,7 +95,8 @@ def index_tar(path: Path, cache: Path | None) -> TarIndex:
         return known
     index = read_tar_index(path)
     try:
-        with atomic_path(file) as temporary, temporary.open("wb") as target:
+        make_private(file.parent)
+        with atomic_path(file, durable=False) as temporary, temporary.open("wb") as target:
             _save(index, target)
     except OutputError as error:
         warnings.warn(f"the index of {path.name} is not remembered: {error}", stacklevel=2)
@@ -103,7 +108,7 @@ def read_tar_index(path: Path) -> TarIndex:
     builder = _Builder()
     try:
         size = path.stat().st_size
-        with tarfile.open(path, "r:") as archive:
+        with tarfile.open(path, "r:", tarinfo=_Member) as archive:
             for member in archive:
                 if member.offset_data + member.size > size:
                     raise tarfile.ReadError(f"{member.name} ends after the end of the file")
@@ -114,6 +119,19 @@ def read_tar_index(path: Path) -> TarIndex:
     except (tarfile.TarError, OSError, ValueError, EOFError) as error:
         return builder.finish(error)
     return builder.finish(None)
+
+
+class _Member(tarfile.TarInfo):
+    """A member whose further headers are small: tarfile reads them whole, and searches them by slow expressions."""
+
+    _WITH_DATA = (
+        tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE,
+    )  # fmt: skip
+
+    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.type in self._WITH_DATA and self.size > _MAX_HEADER_BYTES:
+            raise tarfile.ReadError(f"a header of {self.size:,} bytes")
+        return super()._proc_member(archive)  # type: ignore[misc]
 
 
 def _refuse_other_end(path: Path, end: int) -> None:
@@ -141,7 +159,9 @@ class _Builder:
 
     def add(self, member: tarfile.TarInfo) -> None:
         self.num_members += 1
-        match = _KEY.match(member.name)
+        if len(member.name) > _MAX_NAME:
+            self.passed_over[f"names of more than {_MAX_NAME:,} letters"] += 1
+            return
         if member.isdir() or _META.match(member.name):
             return
         folders, name = posixpath.split(member.name)
@@ -149,10 +169,11 @@ class _Builder:
             if not is_system_file(name):
                 self.passed_over["hidden or left by a program"] += 1
             return
-        if not member.isreg() or match is None:
+        stem, dot, extension = name.partition(".")  # webdataset's base_plus_ext
+        if not member.isreg() or not dot:
             self.passed_over["without suffix" if member.isreg() else "links and special files"] += 1
             return
-        key, extension = match[1], match[2].lower()
+        key, extension = f"{member.name.removesuffix(name)}{stem}", extension.lower()
         if key != self.key:
             self.close_record()
             self.key = key
@@ -239,31 +260,42 @@ def with_shard(invalid: tuple[InvalidRecord, ...], shard: str) -> list[InvalidRe
 
 def _save(index: TarIndex, target: object) -> None:
     invalid = [(record.key, record.reason.value, record.detail) for record in index.invalid]
-    np.savez(
-        target,  # type: ignore[arg-type]
-        places=index.places,
-        is_json=index.is_json,
-        keys=np.frombuffer("\0".join(index.keys).encode("utf-8", "surrogateescape"), np.uint8),
-        invalid=np.frombuffer(json.dumps(invalid).encode(), np.uint8),
-        passed_over=np.frombuffer(json.dumps(dict(index.passed_over)).encode(), np.uint8),
-    )
+    arrays = {
+        "places": index.places,
+        "is_json": index.is_json,
+        "keys": np.frombuffer("\0".join(index.keys).encode("utf-8", "surrogateescape"), np.uint8),
+        "invalid": np.frombuffer(json.dumps(invalid).encode(), np.uint8),
+        "passed_over": np.frombuffer(json.dumps(dict(index.passed_over)).encode(), np.uint8),
+    }
+    np.savez(target, **arrays, digest=_digest(arrays))  # type: ignore[arg-type]
+
+
+def _digest(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Hash arrays with their shapes; zip's own checksums do not cover names, nor the headers of arrays."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        add_to_digest(
+            digest, f"{name}{arrays[name].shape}{arrays[name].dtype}".encode(), arrays[name].tobytes()
+        )
+    return np.frombuffer(digest.digest(), np.uint8)
 
 
 def _load(file: Path) -> TarIndex | None:
     """Read a remembered index; None where there is none or it is damaged."""
     try:
         with np.load(file, allow_pickle=False) as content:
-            places, is_json = content["places"], content["is_json"]
-            text = content["keys"].tobytes().decode("utf-8", "surrogateescape")
-            invalid = json.loads(content["invalid"].tobytes())
-            passed_over = json.loads(content["passed_over"].tobytes())
+            arrays = {name: content[name] for name in content.files if name != "digest"}
+            if not np.array_equal(content["digest"], _digest(arrays)):
+                return None
+        places = arrays["places"]
+        text = arrays["keys"].tobytes().decode("utf-8", "surrogateescape")
+        invalid = decode_json(arrays["invalid"].tobytes())
+        passed_over = decode_json(arrays["passed_over"].tobytes())
+        keys = tuple(text.split("\0")) if len(places) else ()
+        records = tuple(InvalidRecord("", k, InvalidReason(r), d) for k, r, d in invalid)
     except Exception:  # a damaged file is as good as none
         return None
-    keys = tuple(text.split("\0")) if len(places) else ()
-    if len(keys) != len(places):
-        return None
-    records = tuple(InvalidRecord("", k, InvalidReason(r), d) for k, r, d in invalid)
-    return TarIndex(places, is_json, keys, records, passed_over)
+    return TarIndex(places, arrays["is_json"], keys, records, passed_over)
 
 
 _MAX_OPEN = 64
@@ -333,7 +365,7 @@ class TarSource(CaptionSource):
     kind = "tar"
 
     def __init__(self, path: str, files: Sequence[Path], columns: CaptionColumns, cache: Path | None) -> None:
-        self.path = path
+        self.path, self.files = path, list(files)
         self.window = 20_000
         self.columns = columns
         self.names = _distinct_names(files)

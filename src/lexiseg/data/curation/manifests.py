@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lexiseg.core.atomic_write import atomic_path
+from lexiseg.core.atomic_write import atomic_path, sweep
 from lexiseg.core.errors import DatasetError, InputError
+from lexiseg.core.json_text import decode_json, read_json_file
 
 #: The stages in order, and the folders and files of each.
 STAGES: dict[str, tuple[str, ...]] = {
@@ -40,7 +41,7 @@ def claim_stage(folder: Path, stage: str, settings: Mapping[str, Any]) -> None:
         InputError: It was begun with others.
         OutputError: The folder cannot be written.
     """
-    given = json.loads(json.dumps(settings))
+    given = decode_json(json.dumps(settings))
     path = folder / f"{stage}.json"
     if path.exists():
         there = read_stage(folder, stage)
@@ -59,10 +60,7 @@ def claim_stage(folder: Path, stage: str, settings: Mapping[str, Any]) -> None:
     else:
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps(given, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    for name in (path.name, *STAGES[stage]):
-        place = folder / name
-        for left in place.glob(".*") if place.is_dir() else folder.glob(f".{place.stem}.*"):
-            left.unlink(missing_ok=True)
+    sweep(folder)
 
 
 def read_stage(folder: Path, stage: str) -> dict[str, Any]:
@@ -73,13 +71,13 @@ def read_stage(folder: Path, stage: str) -> dict[str, Any]:
     """
     path = folder / f"{stage}.json"
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
+        settings = read_json_file(path)
         if isinstance(settings, dict):
             return settings
         found = f"a {type(settings).__name__}"
     except OSError as error:
         found = f"no readable {path.name} ({error.strerror})"
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         found = f"a damaged {path.name} ({error})"
     raise DatasetError(
         doing=f"reading the stage {stage} of {folder}",

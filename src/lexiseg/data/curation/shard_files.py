@@ -11,6 +11,7 @@ from safetensors.numpy import save_file
 
 from lexiseg.core.atomic_write import atomic_path
 from lexiseg.core.errors import DatasetError, MissingPackageError
+from lexiseg.core.json_text import decode_json
 
 _TYPES = {
     "F16": np.float16,
@@ -56,8 +57,8 @@ def map_arrays(path: Path, *, stage: str) -> tuple[dict[str, np.ndarray], dict[s
             if not 0 < head <= size - 8:
                 raise ValueError(f"{size:,} bytes, cut off or not safetensors")
             file.seek(8)
-            header: dict[str, Any] = json.loads(file.read(head))
-        facts: dict[str, str] = json.loads(header.pop("__metadata__", {}).get("facts", "{}"))
+            header: dict[str, Any] = decode_json(file.read(head))
+        facts: dict[str, str] = decode_json(header.pop("__metadata__", {}).get("facts", "{}"))
         end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
         if size != 8 + head + end:
             raise ValueError(f"{size:,} bytes instead of {8 + head + end:,}")
@@ -74,7 +75,7 @@ def map_arrays(path: Path, *, stage: str) -> tuple[dict[str, np.ndarray], dict[s
                 arrays[name] = np.asarray(np.memmap(path, kind, "r", offset, shape))
     except FileNotFoundError:
         raise missing_shard(path, stage) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise damaged_shard(path, str(error) or type(error).__name__, stage) from error
     return arrays, facts
 

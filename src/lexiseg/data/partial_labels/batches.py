@@ -20,6 +20,7 @@ from torch import Tensor
 from lexiseg.core.batch import Batch
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.errors import DatasetError
+from lexiseg.core.setting_ranges import Range, check_ranges
 from lexiseg.data.labelled_dataset import add_to_digest
 from lexiseg.data.partial_labels.masked_labels import MaskedLabels
 from lexiseg.data.stepwise import StepwiseData
@@ -145,6 +146,9 @@ class WeakShotSettings:
     pairing: Pairing = "deconfounded"
     mixing: float = MIXING
     truth: bool = False
+
+    def __post_init__(self) -> None:
+        check_ranges(self, {"mixing": Range(least=0, most=1)}, method="weak-shot batches")
 
     @property
     def needs_truth(self) -> bool:
@@ -295,12 +299,14 @@ def weak_shot_data(
         facts={
             **facts,
             "images": len(masked_labels),
+            "most_classes": max(len(each.with_mask | each.tags) for each in known),
             "images_with_masks": sum(each.masked for each in known),
             "seen_classes": len(masked_labels.seen),
             "unseen_classes": [
                 masked_labels.vocabulary.names[label] for label in sorted(masked_labels.unseen)
             ],
         },
+        files=masked_labels.files(),
     )
 
 

@@ -183,6 +183,7 @@ def distillation_data(
         batch_size=batch_size,
         fingerprint=digest.hexdigest(),
         facts={**drawn, "images": len(view), "seen_classes": len(view.names), **facts},
+        files=view.files(),
     )
 
 

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -60,6 +61,11 @@ def image_labels(
         )
     present = _present(sample)
     if present is None or not (present or tags is None):
+        if tags is not None and not tags:
+            fix = "Name its classes behind the tab, add a label file, or leave the image out."
+            raise _error(
+                sample, "no masks, and a line of tags that names no class", "one of them for every image", fix
+            )
         if not tags:
             fix = "Add a line to tags.tsv, add a label file, or leave the image out."
             raise _error(sample, "neither masks nor tags", "one of them for every image", fix)
@@ -73,7 +79,7 @@ def image_labels(
             f"masks of {_names(present - seen, vocabulary)}, which seen.txt does not list"
             + (" and the image's tags name" if tags and tags & (present - seen) else ""),
             "masks of seen classes only",
-            "Add them to seen.txt, make their pixels void, or hide them with unseen_masks='hide'.",
+            "Add them to seen.txt, make their pixels void, or hide them with --data.unseen-masks hide.",
         )
     if tags is not None:
         _refuse_contradiction(sample, present, tags, vocabulary)
@@ -170,6 +176,10 @@ class MaskedLabels(LabelledDataset):
 
         with ThreadPoolExecutor(os.cpu_count()) as threads:
             self.known: Sequence[ImageLabels] = tuple(threads.map(read, range(len(dataset))))
+
+    def image_path(self, index: int) -> Path | None:
+        """Return the file of one image."""
+        return self.dataset.image_path(index)
 
     def __getitem__(self, index: int) -> Sample:
         """Read one sample: masks of seen classes, tags of what has no mask."""

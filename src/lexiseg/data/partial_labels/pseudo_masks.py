@@ -67,6 +67,10 @@ class PseudoMaskedDataset(LabelledDataset):
         everything = frozenset(range(len(masked_labels.vocabulary)))
         self.vocabulary = dataclasses.replace(masked_labels.vocabulary, seen=everything)
 
+    def image_path(self, index: int) -> Path | None:
+        """Return the file of one image."""
+        return self.masked_labels.image_path(index)
+
     def __getitem__(self, index: int) -> Sample:
         """Read one sample.
 
@@ -112,6 +116,10 @@ class WithPseudoMasks(LabelledDataset):
         self.dataset, self.folder = dataset, folder
         self.path, self.split, self.stems = dataset.path, dataset.split, dataset.stems
         self.vocabulary = dataset.vocabulary
+
+    def image_path(self, index: int) -> Path | None:
+        """Return the file of one image."""
+        return self.dataset.image_path(index)
 
     def __getitem__(self, index: int) -> Sample:
         """Read one sample.

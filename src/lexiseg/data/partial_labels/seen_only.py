@@ -4,6 +4,7 @@ What inductive zero-shot training may see: no pixel, no tag and no name of an un
 """
 
 import hashlib
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -75,6 +76,10 @@ class SeenOnly:
         """
         return self._shown(self._dataset[index])
 
+    def files(self) -> list[Path]:
+        """List the image files, as far as images are in files."""
+        return self._dataset.files()
+
     def read_truth(self, index: int) -> tuple[Sample, UInt16[np.ndarray, "H W"] | None]:
         """Read one sample, and beside it the data set's own label map."""
         assert self.gives_truth, "this view gives no truth"
@@ -105,5 +110,5 @@ class SeenOnly:
             doing=f"reading the labels of {sample.source}",
             found=f"masks of {', '.join(names)}{', …' if len(unseen) > 3 else ''}, which seen.txt does not list",
             expected="masks of seen classes only",
-            fix="Add them to seen.txt, make their pixels void, or hide them with unseen_masks='hide'.",
+            fix="Add them to seen.txt, make their pixels void, or hide them with --data.unseen-masks hide.",
         )

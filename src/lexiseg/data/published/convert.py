@@ -18,6 +18,7 @@ from lexiseg.core.atomic_write import atomic_path
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.errors import InputError
 from lexiseg.core.folder_lock import writing_alone
+from lexiseg.core.json_text import read_json_file
 from lexiseg.core.vocabulary import as_lines
 from lexiseg.data.published.label_encodings import TOP, LabelMapping, write_values
 from lexiseg.data.published.layouts import Layout
@@ -171,10 +172,12 @@ def _record(dataset: PublishedDataset, out: Path, target: str, hide: Split | Non
     done: dict[str, dict[str, str | None]] = {}
     if path.is_file():
         try:
-            done = dict(json.loads(path.read_text(encoding="utf-8")))
-        except ValueError as error:
+            done = dict(read_json_file(path))
+        except (ValueError, TypeError) as error:
             raise _other_conversion(out, f"a damaged {path.name} ({error})", request) from error
     before = done.setdefault(dataset.split, request)
+    if not isinstance(before, dict):
+        raise _other_conversion(out, f"a damaged {path.name}", request)
     if {**before, "fingerprint": request["fingerprint"]} == request != before:
         found = f"the split {dataset.split} of another copy: made from label files or images that differ"
         raise _other_conversion(out, found, request)

@@ -10,7 +10,6 @@ once and kept in memory.
 """
 
 import functools
-import json
 import threading
 import warnings
 from collections import defaultdict
@@ -25,12 +24,19 @@ from jaxtyping import Int32, UInt16
 from PIL import Image
 
 from lexiseg.core.atomic_write import atomic_path
-from lexiseg.core.coco_rle import RunLengths, decode
-from lexiseg.core.constants import IGNORE_INDEX, IGNORE_INDEX_8BIT
-from lexiseg.core.errors import DatasetError
+from lexiseg.core.coco_rle import decode
+from lexiseg.core.constants import IGNORE_INDEX, IGNORE_INDEX_8BIT, MAX_PIXELS
+from lexiseg.core.errors import DatasetError, InputError, as_found
+from lexiseg.core.image_decoders import DamagedImageError
+from lexiseg.core.image_decoders import decode as decode_image
+from lexiseg.core.json_text import read_json_file
 from lexiseg.data.label_files import read_label_map
 from lexiseg.data.published.matlab_files import read_matlab_labels
 
+#: The published file has some 600 MB.
+_MOST_JSON_BYTES = 4 << 30
+#: The value that read label files use for 255 (8 bits) and 65535 (16 bits).
+TOP = IGNORE_INDEX
 _LOCK = threading.Lock()  # several readers at once would each load the whole file
 
 
@@ -50,32 +56,45 @@ def read_context_json(path: Path, stem: str) -> UInt16[np.ndarray, "H W"]:
             fix="Use the lists of PASCAL Context, and trainval_merged.json as it was published.",
         )
     height, width, segments = index[stem]
+    if not (type(height) is type(width) is int and height > 0 < width and height * width <= MAX_PIXELS):
+        raise _damaged_json(path, f"an image {stem} of {as_found(height)}×{as_found(width)}")
     labels = np.zeros((height, width), np.uint16)
     for category, segment in segments:
-        counts = segment["counts"]
-        text = counts if isinstance(counts, str) else counts.decode("ascii")
-        labels[decode(RunLengths(size=segment["size"], counts=text))] = category
+        try:
+            mask = decode(segment)
+        except InputError as error:
+            raise _damaged_json(path, f"a segment of {stem}: {error.found}") from error
+        if mask.shape != labels.shape:
+            raise _damaged_json(path, f"a segment of {stem} of another size than the image")
+        labels[mask] = category
     return labels
 
 
 @functools.lru_cache(maxsize=1)
 def _load(path: Path, _changed: int) -> dict[str, tuple[int, int, list[tuple[int, Any]]]]:
     try:
-        content = json.loads(path.read_bytes())
+        content = read_json_file(path, _MOST_JSON_BYTES)
         segments = defaultdict(list)
         for segment in content["annos_segmentation"]:
-            segments[segment["image_id"]].append((int(segment["category_id"]), segment["segmentation"]))
+            category = int(segment["category_id"])
+            if not 0 <= category < IGNORE_INDEX:
+                raise ValueError(f"category {as_found(category)}")
+            segments[segment["image_id"]].append((category, segment["segmentation"]))
         return {
             Path(image["file_name"]).stem: (image["height"], image["width"], segments[image["image_id"]])
             for image in content["images"]
         }
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DatasetError(
-            doing=f"reading the label file {path}",
-            found=f"a damaged or other file ({error!r})",
-            expected="trainval_merged.json with images and annos_segmentation",
-            fix="Copy it again from its source.",
-        ) from error
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, AttributeError) as error:
+        raise _damaged_json(path, as_found(error, 200)) from error
+
+
+def _damaged_json(path: Path, found: str) -> DatasetError:
+    return DatasetError(
+        doing=f"reading the label file {path}",
+        found=f"a damaged or other file ({found})",
+        expected="trainval_merged.json with images and annos_segmentation",
+        fix="Copy it again from its source.",
+    )
 
 
 #: How numbers are kept in a label file.
@@ -175,11 +194,10 @@ def _decode(path: Path, expected: str) -> tuple[np.ndarray, str]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                return np.array(image), image.mode
+            return decode_image(path, lambda image: (np.array(image), image.mode), ("PNG", "TIFF"))
     except FileNotFoundError as error:
         raise _error(path, "no file there", expected, "Check the path.") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (OSError, DamagedImageError) as error:
         raise _error(
             path, f"a damaged or unknown image ({error})", expected, "Copy it again from its source."
         ) from error
@@ -188,9 +206,6 @@ def _decode(path: Path, expected: str) -> tuple[np.ndarray, str]:
 def _error(path: Path, found: str, expected: str, fix: str) -> DatasetError:
     return DatasetError(doing=f"reading the label file {path}", found=found, expected=expected, fix=fix)
 
-
-#: The value that read label files use for 255 (8 bits) and 65535 (16 bits).
-TOP = IGNORE_INDEX
 
 _NOT_ALLOWED = -1
 

@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.errors import DatasetError, LexisegError
+from lexiseg.core.image_decoders import DamagedImageError, decode
 from lexiseg.core.vocabulary import Vocabulary
 from lexiseg.data.folder_lists import first_of
 from lexiseg.data.labelled_dataset import refuse_other_size
@@ -112,12 +112,11 @@ def check_file(facts: DatasetFacts, layout: Layout, mapping: LabelMapping, pair:
                 fix="Do not mix versions; use one download.",
             )
         values = read_values(pair.label, layout.encoding, facts.num_classes, pair.stem)
-        with Image.open(pair.image) as image:
-            size = image.size[::-1]
+        size = decode(pair.image, lambda image: (image.height, image.width))
         refuse_other_size(pair.image, size, pair.label, values.shape, TURNED)
     except LexisegError as error:
         return FileCheck(pair, none, none, error)
-    except (OSError, Image.DecompressionBombError) as error:
+    except (OSError, DamagedImageError) as error:
         return FileCheck(pair, none, none, DatasetError(
             doing=f"reading {pair.image}", found=f"a damaged or unknown image ({error})",
             expected="an image", fix="Copy it again from its source.",

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from lexiseg.core.errors import DatasetError
+from lexiseg.core.file_names import why_unsafe
 from lexiseg.data.folder_lists import read_lines
 from lexiseg.data.published.label_encodings import Encoding, LabelMapping
 
@@ -121,4 +123,12 @@ class Layout:
 
 def _read_stems(path: Path) -> list[str]:
     words = [line.split()[0] for line in read_lines(path)]  # further columns: labels of other tasks
+    for word in words:
+        if why := why_unsafe(word):
+            raise DatasetError(
+                doing=f"reading the list {path}",
+                found=f"{word!r}, {why}",
+                expected="names of images below the data set's own folders",
+                fix="Use the list as it was published.",
+            )
     return [word.removesuffix(".jpg") for word in words]

@@ -11,6 +11,7 @@ from PIL import Image
 
 from lexiseg.core.batch import Sample
 from lexiseg.core.errors import DatasetError
+from lexiseg.core.image_decoders import decode
 from lexiseg.data.folder_lists import first_of, folder_error
 from lexiseg.data.images import exif_orientation, load_image
 from lexiseg.data.labelled_dataset import LabelledDataset, add_to_digest, refuse_other_size
@@ -164,8 +165,7 @@ def load_as_stored(path: Path) -> UInt8[np.ndarray, "H W 3"]:
     upright = load_image(path)
     if not is_turned(path):
         return upright
-    with Image.open(path) as image:
-        return np.array(image.convert("RGB"))
+    return decode(path, lambda image: np.array(image.convert("RGB")))
 
 
 def is_turned(path: Path) -> bool:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from lexiseg.core.errors import DatasetError
 from lexiseg.core.file_names import class_key, is_clutter
+from lexiseg.core.image_decoders import DamagedImageError, decode
 from lexiseg.core.vocabulary import without_names_of_others
 from lexiseg.data.folder_lists import read_lines
 from lexiseg.data.image_files import is_image_name, list_images
@@ -152,10 +153,14 @@ def _chosen(settings: PasteSettings, entries: list[_Entry]) -> list[_Entry]:
 
 def _read(file: Path, side: int) -> UInt8[np.ndarray, "S S 4"]:
     try:
-        with Image.open(file) as opened:
-            has_alpha = "A" in opened.getbands() or "transparency" in opened.info
-            image = opened.convert("RGBA")
-    except Exception as error:  # damaged data makes decoders raise anything
+        has_alpha, image = decode(
+            file,
+            lambda opened: (
+                "A" in opened.getbands() or "transparency" in opened.info,
+                opened.convert("RGBA"),
+            ),
+        )
+    except (OSError, DamagedImageError) as error:
         found = f"an image that cannot be read ({error})"
         raise _error(file, found, "Copy it again from its source, or remove it.") from error
     alpha = np.asarray(image)[..., 3]

@@ -3,8 +3,8 @@
 from typing import no_type_check
 
 import numpy as np
-from numba import njit
 
+from lexiseg.core.compiled import njit
 from lexiseg.data.scenes.random_numbers import between, by_weight, direction, unit
 
 _PLACES_TRIED = 12

@@ -3,8 +3,8 @@
 from typing import NamedTuple, no_type_check
 
 import numpy as np
-from numba import njit
 
+from lexiseg.core.compiled import njit
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.data.scenes.layout import HORIZON, choose_stuffs, choose_things, place_things, tile
 from lexiseg.data.scenes.random_numbers import between, mixed, start_stream, unit

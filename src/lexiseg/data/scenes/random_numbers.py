@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import TypeVar, no_type_check
 
 import numpy as np
-from numba import njit
+
+from lexiseg.core.compiled import njit
 
 Item = TypeVar("Item")
 

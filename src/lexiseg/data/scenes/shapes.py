@@ -7,8 +7,8 @@ only: the masks are the same on every machine.
 from typing import no_type_check
 
 import numpy as np
-from numba import njit
 
+from lexiseg.core.compiled import njit
 from lexiseg.data.scenes.random_numbers import between, direction, unit
 from lexiseg.data.scenes.textures import thing_mix
 

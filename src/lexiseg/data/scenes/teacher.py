@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, UInt16
 
 from lexiseg.core.errors import InputError
+from lexiseg.core.setting_ranges import WIDTH, Range, check_ranges
 from lexiseg.data.labelled_dataset import LabelledDataset
 from lexiseg.data.scenes.settings import WorldSettings
 from lexiseg.data.scenes.world import world_of
@@ -44,6 +45,7 @@ class SceneTeacherSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_ranges(self, {"width": WIDTH, "seed": Range(least=0)}, method="the teacher of scenes")
         lengths = (self.noise, self.region_noise, self.image_noise)
         if self.patch < 1 or min(lengths) < 0 or not 0 <= self.likeness < 1:
             raise InputError(

@@ -4,8 +4,8 @@ from typing import no_type_check
 
 import numpy as np
 from jaxtyping import Float32
-from numba import njit
 
+from lexiseg.core.compiled import njit
 from lexiseg.data.scenes.random_numbers import start_stream, unit
 
 NOISE_SIDE = 256

@@ -1,6 +1,5 @@
 """World: settings turned into what scenes are drawn from."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,7 +9,7 @@ import numpy as np
 
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.errors import VocabularyError
-from lexiseg.core.vocabulary import Vocabulary
+from lexiseg.core.vocabulary import Vocabulary, names_by_hash
 from lexiseg.data.scenes.captions import ClassWords
 from lexiseg.data.scenes.class_table import FAMILIES, PATTERNS, STUFFS, THINGS
 from lexiseg.data.scenes.cutouts import Cutouts, read_cutouts
@@ -132,9 +131,8 @@ def _label(
 def _unseen(settings: WorldSettings, names: Sequence[str]) -> frozenset[str]:
     if settings.unseen:
         unseen = frozenset(names[_find(settings, name, names, "unseen")] for name in settings.unseen)
-    else:  # by hash: larger shares contain smaller ones, and a further class moves no other
-        ranked = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
-        unseen = frozenset(ranked[: round(settings.unseen_share * len(names))])
+    else:
+        unseen = frozenset(names_by_hash(names)[: round(settings.unseen_share * len(names))])
     if len(unseen) == len(names):
         raise settings.refuse(
             f"all {len(names)} classes unseen", "one or more seen classes", "Leave some names out of unseen."

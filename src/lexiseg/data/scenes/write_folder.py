@@ -18,6 +18,7 @@ from lexiseg.core.drawing import class_colours, colour_map
 from lexiseg.core.errors import DatasetError, InputError
 from lexiseg.core.folder_lock import writing_alone
 from lexiseg.core.fonts import draw_text, text_length
+from lexiseg.core.json_text import read_json_file
 from lexiseg.core.vocabulary import Vocabulary, as_lines
 from lexiseg.core.word_lists import quoted
 from lexiseg.data.scenes.draw import FIRST_EVALUATION_SEED, WORLD_VERSION, draw_scene
@@ -134,7 +135,7 @@ def _claim(
         _write(file, [json.dumps(facts)])
         return
     try:
-        before = json.loads(file.read_text(encoding="utf-8"))
+        before = read_json_file(file)
     except (OSError, ValueError) as error:
         found, fix = f"{_FACTS}, which cannot be read ({error})", "Choose a new folder."
         raise _other_data(out, found, fix) from error

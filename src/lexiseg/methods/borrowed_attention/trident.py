@@ -64,9 +64,16 @@ class Trident(BorrowedAttention):
         """Refuse windows that do not lie on CLIP's grid: they could not be spliced.
 
         Raises:
-            InputError: The step of the windows is no multiple of CLIP's patch.
+            InputError: The step of the windows is no multiple of CLIP's patch, or large images are to be tiled.
         """
         super().refuse_settings(settings)
+        if settings.tiles != "off":
+            raise InputError(
+                doing="splicing the windows of an image",
+                found=f"tiles = {settings.tiles!r}",
+                expected="off: windows lie on one grid, and SAM sees the image whole",
+                fix="Leave tiles out; a larger --short-side shows more.",
+            )
         step = settings.window_stride
         if settings.window is not None and step is not None and step % self.stride:
             raise InputError(

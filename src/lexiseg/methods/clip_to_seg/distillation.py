@@ -20,14 +20,16 @@ from lexiseg.losses.distillation import (
     non_exclusive_loss,
     text_space_loss,
 )
-from lexiseg.methods.clip_to_seg.fused_labels import FusedLabels, GridLabels, fuse_batch, labels_at_positions
+from lexiseg.methods.clip_to_seg.fused_labels import FusedLabels, GridLabels, at_centres, fuse_batch
 from lexiseg.methods.clip_to_seg.regions import (
+    Regions,
     class_prototypes,
     encoded_vectors,
     find_regions,
-    mean_over_regions,
     pooled_vectors,
     same_class,
+    sums_over_regions,
+    telling_regions,
 )
 from lexiseg.methods.clip_to_seg.settings import ClipToSegSettings
 from lexiseg.methods.clip_to_seg.teacher import Teacher
@@ -88,18 +90,22 @@ class Distillation(nn.Module):
         features = self._features(batch)
         grid = _on_grid(batch, maps.shape[-2:])
         fused = fuse_batch(grid, features.maps, self.texts, self.num_seen, method)
+        local = method.local_weight > 0 and method.local != "none"
         terms: dict[str, Tensor] = {}
         if method.global_weight:
             terms["global"] = self._global(maps, features.vectors, grid.padding)
-        if method.local_weight and method.local != "none":
-            terms["local"] = self._local(maps, batch, features, fused)
-        prototypes, classes = class_prototypes(maps, fused.labels)
-        generated = prototypes
-        if self.decoder is not None:
-            generated = self._generated(self.decoder, prototypes, features.vectors)
-            if method.text_space_weight:
-                seen = classes < self.num_seen
-                terms["text_space"] = text_space_loss(generated[seen], self.texts[classes[seen]])
+        generated, classes = maps.new_zeros(0, maps.shape[1]), fused.labels.new_zeros(0)
+        if local or self.decoder is not None:
+            regions = find_regions(fused.labels)
+            sums = sums_over_regions(maps, regions)
+            if local:
+                terms["local"] = self._local(sums, batch, features, regions)
+            if self.decoder is not None:
+                prototypes, classes = class_prototypes(sums, regions)
+                generated = self._generated(self.decoder, prototypes, features.vectors)
+                if method.text_space_weight:
+                    seen = classes < self.num_seen
+                    terms["text_space"] = text_space_loss(generated[seen], self.texts[classes[seen]])
         terms |= self._classification(maps, fused, generated, classes, alpha)
         # Where no class is in a batch, everything that is trained gets a gradient of zero all the same.
         last = next(reversed(terms))
@@ -156,21 +162,22 @@ class Distillation(nn.Module):
 
     def _local(
         self,
-        maps: Float[Tensor, "B D h w"],
+        sums: Float[Tensor, "P D"],
         batch: DistillationBatch,
         features: "_Taught",
-        fused: FusedLabels,
+        regions: Regions,
     ) -> Float[Tensor, ""]:
         method = self.method
         if method.local == "reencoded":
             assert self._teacher is not None
-            regions = find_regions(fused.labels, method.max_regions)
-            teachers = encoded_vectors(self._teacher, batch.pixels(), fused.labels, regions)
+            chosen = telling_regions(regions, method.max_regions)
+            teachers = encoded_vectors(self._teacher, batch.pixels(), regions, chosen)
         else:
-            regions = find_regions(fused.labels)
-            teachers = pooled_vectors(features.maps, fused.labels, regions)
-        students = mean_over_regions(maps, regions)
-        return info_nce(students, teachers, excluded=same_class(regions), temperature=method.temperature)
+            chosen = telling_regions(regions)
+            teachers = pooled_vectors(features.maps, regions)[chosen]
+        students = sums[chosen] / regions.size[chosen, None]
+        excluded = same_class(regions.label[chosen])
+        return info_nce(students, teachers, excluded=excluded, temperature=method.temperature)
 
     def _generated(
         self, decoder: ClassDecoder, prototypes: Float[Tensor, "C D"], vectors: Float[Tensor, "B D"]
@@ -222,11 +229,11 @@ class _Taught(NamedTuple):
 
 def _on_grid(batch: DistillationBatch, size: torch.Size) -> GridLabels:
     assert batch.label_maps is not None, "CLIP-to-Seg needs label maps, void where nothing is known"
-    labels = labels_at_positions(batch.label_maps, size)
+    labels = at_centres(batch.label_maps, size)
     padding = torch.zeros_like(labels, dtype=torch.bool)
     if batch.padding is not None:
-        padding = labels_at_positions(batch.padding, size)
-    truth = None if batch.truth is None else labels_at_positions(batch.truth, size)
+        padding = at_centres(batch.padding, size)
+    truth = None if batch.truth is None else at_centres(batch.truth, size)
     return GridLabels(labels, padding, truth)
 
 

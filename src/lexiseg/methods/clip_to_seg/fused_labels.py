@@ -10,7 +10,7 @@ from torch.nn.functional import normalize
 
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.methods.clip_to_seg.settings import ClipToSegSettings
-from lexiseg.ops.latent_masks import fuse_labels, mine_latent_groups
+from lexiseg.ops.latent_masks import cell_centres, fuse_labels, mine_latent_groups
 
 
 class FusedLabels(NamedTuple):
@@ -132,7 +132,7 @@ def _name_groups(
     count: int,
 ) -> Int64[Tensor, "b h w"]:
     """Return each nameless class the unseen name its features are nearest to; void where a seen name is nearer."""
-    tokens = rearrange(at_positions(maps, labels.shape[-2:]), "b d h w -> (b h w) d")
+    tokens = rearrange(at_centres(maps, labels.shape[-2:]), "b d h w -> (b h w) d")
     flat = labels.flatten()
     member = (flat >= first) & (flat < first + count)
     sums = torch.zeros(count, tokens.shape[1], device=tokens.device, dtype=tokens.dtype)
@@ -144,26 +144,8 @@ def _name_groups(
     return named.view(labels.shape)
 
 
-def at_positions(
-    maps: Float[Tensor, "B D g1 g2"], size: tuple[int, int] | torch.Size
-) -> Float[Tensor, "B D h w"]:
-    """Return the dense feature that the centre of each position lies in."""
-    rows, columns = cell_centres(maps.shape[-2:], size, maps.device)
-    return maps[..., rows[:, None], columns]
-
-
-def labels_at_positions(maps: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
-    """Take label maps, or masks, of images at the pixels nearest to the centres of a coarser grid."""
-    rows, columns = cell_centres(maps.shape[-2:], size, maps.device)
-    return maps[:, rows[:, None], columns]
-
-
-def cell_centres(
-    cells: tuple[int, int] | torch.Size, size: tuple[int, int] | torch.Size, device: torch.device
-) -> tuple[Int64[Tensor, " h"], Int64[Tensor, " w"]]:
-    """Return the cell of a grid that the centre of each of ``size`` positions lies in, by row and by column."""
-    rows, columns = (
-        (2 * torch.arange(wanted, device=device) + 1) * there // (2 * wanted)
-        for there, wanted in zip(cells, size, strict=True)
-    )
-    return rows, columns
+def at_centres(maps: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
+    """Take maps, whose last sides are height and width, where the centres of the positions of another grid lie."""
+    for dimension, wanted in ((-2, size[0]), (-1, size[1])):
+        maps = maps.index_select(dimension, cell_centres(maps.shape[dimension], wanted, maps.device))
+    return maps

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from lexiseg.core.batch import Batch
 from lexiseg.core.errors import InputError
 from lexiseg.core.features import PatchFeatures
+from lexiseg.core.file_names import class_key
 from lexiseg.core.interfaces import ParameterGroup, Trainable
 from lexiseg.core.loss_terms import LossTerms
 from lexiseg.data.partial_labels.distillation_batches import DistillationBatch
@@ -116,8 +117,8 @@ class ClipToSeg(Segmenter, Trainable):
                 expected=f"length {self.student.dimensions}, that of its teacher",
                 fix="Use the teacher it was trained with.",
             )
-        seen = {name.casefold() for name in self.seen}
-        offsets = [-self.method.gamma if name.casefold() in seen else 0.0 for name in names]
+        seen = {class_key(name) for name in self.seen}
+        offsets = [-self.method.gamma if class_key(name) in seen else 0.0 for name in names]
         return torch.cat([texts, texts.new_tensor(offsets)[:, None]], dim=1)
 
     def class_scores(

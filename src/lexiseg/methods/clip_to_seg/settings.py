@@ -4,10 +4,28 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lexiseg.core.errors import InputError
+from lexiseg.core.setting_ranges import COUNT, DEPTH, FACTOR, SHARE, WIDTH, Range, check_ranges
 from lexiseg.ops.latent_masks import Reading
 
 #: α in the beginning: embeddings of text and pixels have length 1.
 INITIAL_ALPHA = 1 / 0.07
+
+
+_RANGES = {
+    **dict.fromkeys(("temperature", "attention_temperature"), Range(least=0, most=1000, above=True)),
+    "bank": Range(least=0, most=1_000_000),
+    "updates": Range(least=0, most=1000),
+    "min_area": Range(least=0),
+    "min_unlabelled": SHARE,
+    "windows": Range(least=1, most=1024),
+    "similarity": Range(least=-1, most=1),
+    **dict.fromkeys(("mined_together", "max_regions"), COUNT),
+    "decoder_layers": DEPTH,
+    **dict.fromkeys(("decoder_heads", "decoder_width"), WIDTH),
+    **dict.fromkeys(
+        ("global_weight", "local_weight", "text_space_weight", "focal", "dice", "exclusive_weight"), FACTOR
+    ),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,25 +95,8 @@ class ClipToSegSettings:
     gamma: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("temperature", "attention_temperature"):
-            value = getattr(self, name)
-            self._check(name, value is None or value > 0, "a number above 0")
-        for name in ("bank", "updates", "min_area", "min_unlabelled"):
-            self._check(name, getattr(self, name) >= 0, "0 or more")
-        for name in ("mined_together", "max_regions", "decoder_layers", "decoder_heads"):
-            self._check(name, getattr(self, name) >= 1, "1 or more")
-        for name in (
-            "global_weight",
-            "local_weight",
-            "text_space_weight",
-            "focal",
-            "dice",
-            "exclusive_weight",
-        ):
-            self._check(name, getattr(self, name) >= 0, "a weight of 0 or more")
-        self._check(
-            "windows", len(self.windows) > 0 and min(self.windows) >= 1, "one side or more, of 1 or more"
-        )
+        check_ranges(self, _RANGES, method="CLIP-to-Seg")
+        self._check("windows", len(self.windows) > 0, "one side or more")
         self._check(
             "decoder_width", self.decoder_width % self.decoder_heads == 0, "a multiple of decoder_heads"
         )

@@ -198,8 +198,15 @@ class GroupViT(Segmenter, ContrastiveTrainable):
         used = torch.stack([each.amax(0) > 0 for each in affinities]).any(0).nonzero()[:, 0]
         labels = np.asarray(class_names.labels, np.uint16)[used.numpy()]
         named = [
-            NamedSegments(window=window, segment_of=segment_map(features, window), scores=affinity[:, used])
-            for features, window, affinity in zip(encoded.features, encoded.windows, affinities, strict=True)
+            NamedSegments(
+                window=window,
+                segment_of=segment_map(features, window),
+                scores=affinity[:, used],
+                weights=encoded.weights[index] if encoded.weights else None,
+            )
+            for index, (features, window, affinity) in enumerate(
+                zip(encoded.features, encoded.windows, affinities, strict=True)
+            )
         ]
         size = (encoded.image.shape[0], encoded.image.shape[1])
         best = best_columns(named, encoded.resized_size, size, settings.memory_mb)

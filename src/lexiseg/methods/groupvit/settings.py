@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from lexiseg.core.errors import InputError
+from lexiseg.core.setting_ranges import COUNT, FACTOR, check_ranges
 from lexiseg.losses.multi_label import Positives
 
 
@@ -21,8 +22,7 @@ class SegmentSettings:
     maps: Literal["soft", "hard"] = "soft"
 
     def __post_init__(self) -> None:
-        if self.kept_classes < 1:
-            raise _unusable("kept_classes", self.kept_classes, "a whole number above 0")
+        check_ranges(self, {"kept_classes": COUNT}, method="GroupViT")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +47,7 @@ class GroupViTSettings:
     highest_scale: float = 100.0
 
     def __post_init__(self) -> None:
-        if self.word_loss < 0:
-            raise _unusable("word_loss", self.word_loss, "0 or more")
+        check_ranges(self, {"word_loss": FACTOR, "highest_scale": FACTOR}, method="GroupViT")
         if not 0 < self.initial_scale <= self.highest_scale:
             found = f"{self.initial_scale:g} and {self.highest_scale:g}"
             expected = "numbers above 0, the first not above the second"

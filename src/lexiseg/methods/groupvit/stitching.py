@@ -1,7 +1,7 @@
 """Bring the named segments of all windows together: one label for every pixel of the image."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch.nn.functional import avg_pool2d
 
 from lexiseg.core.features import PatchFeatures
 from lexiseg.ops.resize import RunningBest, resize_argmax, resize_rows, source_rows
-from lexiseg.ops.sliding_window import Window
+from lexiseg.ops.sliding_window import Window, WindowWeights, pixel_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,11 +23,13 @@ class NamedSegments:
         window: Where it lies in the image that the model saw.
         segment_of: Segment of every pixel of the window.
         scores: One row a segment.
+        weights: Of the window's pixels in the average, for a tiled image; None weighs all windows alike.
     """
 
     window: Window
     segment_of: UInt16[np.ndarray, "h w"]
     scores: Float[Tensor, "G C"]
+    weights: WindowWeights | None = None
 
     def rows(self, start: int, stop: int) -> Float[Tensor, "C rows w"]:
         """Return the scores of the window's pixels, some rows of it."""
@@ -54,18 +56,21 @@ def stitch(
     """
     start, stop = rows
     blended = torch.zeros(named[0].scores.shape[1], stop - start, size[1])
-    counts = torch.zeros(stop - start, size[1])
+    totals = torch.zeros(stop - start, size[1])
     for each in named:
         window = each.window
         top, bottom = max(start, window.top), min(stop, window.top + window.height)
         if top >= bottom:
             continue
         across = slice(window.left, window.left + window.width)
-        count = counts[top - start : bottom - start, across]
-        count += 1
+        weight: Tensor | float = 1.0
+        if each.weights is not None:
+            weight = pixel_weights(each.weights, totals)[top - window.top : bottom - window.top]
+        total = totals[top - start : bottom - start, across]
+        total += weight
         # A running mean, not a sum that is divided in the end: equal scores are then kept exactly.
         mean = blended[:, top - start : bottom - start, across]
-        mean += (each.rows(top - window.top, bottom - window.top) - mean) / count
+        mean += (each.rows(top - window.top, bottom - window.top) - mean) * (weight / total)
     return blended
 
 
@@ -114,8 +119,7 @@ def thresholds(
     """
     steps = torch.unique(torch.cat(list(kept)))
     votes = [
-        NamedSegments(window=each.window, segment_of=each.segment_of, scores=(own[:, None] <= steps).float())
-        for each, own in zip(named, kept, strict=True)
+        replace(each, scores=(own[:, None] <= steps).float()) for each, own in zip(named, kept, strict=True)
     ]
     size = (best.shape[0], best.shape[1])
     found = np.ones(size, np.float32)

@@ -17,13 +17,19 @@ from lexiseg.core.features import PatchFeatures
 from lexiseg.core.interfaces import ParameterGroup, Trainable
 from lexiseg.core.loss_terms import LossTerms
 from lexiseg.core.vocabulary import Vocabulary
-from lexiseg.inference.closed_vocabulary import ClosedVocabularySegmenter
+from lexiseg.inference.proposal_segmenter import ProposalSegmenter
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.losses.complementary import ComplementaryLoss
-from lexiseg.losses.set_prediction import SetTargets, SetWeights, match_layers, set_losses
+from lexiseg.losses.set_prediction import (
+    SetTargets,
+    SetWeights,
+    match_layers,
+    multiple_instance_loss,
+    set_losses,
+)
 from lexiseg.methods.simformer.pair_losses import PairLosses
 from lexiseg.methods.simformer.settings import SimFormerSettings
-from lexiseg.models.maskformer import MaskFormer, MaskFormerOutput, semantic_features
+from lexiseg.models.maskformer import MaskFormer, MaskFormerOutput, proposal_features
 from lexiseg.ops.matching import Assignment
 
 
@@ -64,11 +70,10 @@ def _targets(label_map: Int64[Tensor, "H W"], tags: Bool[Tensor, " K"]) -> SetTa
     )
 
 
-class SimFormer(ClosedVocabularySegmenter, Trainable):
+class SimFormer(ProposalSegmenter, Trainable):
     """A fixed vocabulary: words choose among the classes it was trained with.
 
-    A patch is its scores for all classes, sums over proposals of class probability times mask
-    probability; a word is the column of its class.
+    A pixel's score for a class is the sum over proposals of class probability times mask probability.
 
     Args:
         network: With as many classes as the vocabulary.
@@ -113,11 +118,11 @@ class SimFormer(ClosedVocabularySegmenter, Trainable):
         return self.network.stride
 
     def encode_images(self, images: Float[Tensor, "B 3 H W"]) -> PatchFeatures:
-        """Score every class at every patch; tokens ``B N K`` are scores of 0 or more, no probabilities.
+        """Return the mask logits of all proposals, ``B N Q``, with their class probabilities.
 
         Images are filled up at the bottom and the right to what the backbone divides by.
         """
-        return semantic_features(self.network, images)
+        return proposal_features(self.network, images)
 
     def loss(self, batch: Batch) -> LossTerms:
         """Compute the losses of classes, masks, tags and pairs; rows ``2p`` and ``2p + 1`` are a pair."""
@@ -140,6 +145,8 @@ class SimFormer(ClosedVocabularySegmenter, Trainable):
             "dice": losses.dice,
             "complementary": self._complementary(output, targets, assignments, batch),
         }
+        if method.multiple_instance:
+            terms["multiple_instance"] = multiple_instance_loss(output.class_logits, targets)
         if self.pair_losses is not None:
             terms["similarity"], terms["distillation"] = self.pair_losses(batch, output)
         return LossTerms(terms=terms, weights={name: getattr(method, name) for name in terms})

@@ -12,6 +12,7 @@ from lexiseg.data.partial_labels.batches import TruthBatch
 from lexiseg.layers.simnet import SimNet, as_teacher
 from lexiseg.losses.similarity_transfer import (
     PairBalance,
+    centred_cosine,
     distillation_loss,
     pair_targets,
     score_similarity,
@@ -105,18 +106,29 @@ class PairLosses(nn.Module):
         )
         both = self._both_ways(points, pairs)
         scores = [self._scores(output, rows, at) for rows, at in both]
-        with as_teacher(self.simnet) as simnet:
-            teacher = simnet(*(look_up(output.pixel_embeddings[rows], at) for rows, at in both)).sigmoid()
-        if self.method.teacher == "shuffled":
-            order = torch.randperm(teacher[0].numel(), device=teacher.device)
-            teacher = teacher.flatten(1)[:, order].view(teacher.shape)
-        elif self.method.teacher == "oracle":
-            teacher = _truth(batch, output, both)
+        teacher = self._teacher(batch, output, both)
         tagged, free = batch.tags[:, self.unseen], unlabelled.any(dim=1)
         (first, _), (second, _) = both
         active = (tagged[first] & tagged[second]).any(dim=1) & free[first] & free[second]
         student = score_similarity(scores[0], scores[0] if self.method.student_within_image else scores[1])
         return distillation_loss(teacher, student, active, self.method.form)
+
+    @torch.no_grad()
+    def _teacher(
+        self, batch: Batch, output: MaskFormerOutput, both: "tuple[_Points, _Points]"
+    ) -> Float[Tensor, "P I J"]:
+        """Return how probable it is that pixels show the same class, by whoever teaches."""
+        if self.method.teacher == "oracle":
+            return _truth(batch, output, both)
+        embeddings = [look_up(output.pixel_embeddings[rows], at) for rows, at in both]
+        if self.method.teacher == "cosine":
+            return centred_cosine(*embeddings)
+        with as_teacher(self.simnet) as simnet:
+            teacher = simnet(*embeddings).sigmoid()
+        if self.method.teacher == "shuffled":
+            order = torch.randperm(teacher[0].numel(), device=teacher.device)
+            teacher = teacher.flatten(1)[:, order].view(teacher.shape)
+        return teacher
 
     def _both_ways(self, points: tuple[Tensor, Tensor], pairs: "_Pairs") -> "tuple[_Points, _Points]":
         """Return rows and pixels of first and second image; images of two rows in both orders."""
@@ -133,12 +145,12 @@ class PairLosses(nn.Module):
     def _scores(
         self, output: MaskFormerOutput, rows: Int64[Tensor, " P"], points: Int64[Tensor, "P J"]
     ) -> Float[Tensor, "P J K"]:
-        """Return the semantic scores of pixels, without "no object"; only at the pixels that are asked for."""
+        """Return what the student compares of pixels, without "no object"; only at the pixels that are asked for."""
         classes = output.class_logits[-1][rows].softmax(dim=-1)[..., :-1]
-        if self.method.student == "unseen":
+        masks = look_up(output.mask_logits[-1][rows], points)
+        if self.method.student != "all":
             classes = classes[..., self.unseen]
-        masks = look_up(output.mask_logits[-1][rows], points).sigmoid()
-        return masks @ classes
+        return (masks if self.method.student == "logits" else masks.sigmoid()) @ classes
 
 
 class _Pairs(NamedTuple):

@@ -18,6 +18,9 @@ _RANGES = {
     "complementary": _WEIGHT,
     "similarity": _WEIGHT,
     "distillation": _WEIGHT,
+    "multiple_instance": _WEIGHT,
+    "matching_classification": _WEIGHT,
+    "gate": Range(least=-1e6, most=1e6),
     "backbone_lr_factor": Range(least=0, most=1e6),
 }
 
@@ -34,10 +37,13 @@ class SimFormerSettings:
             the first one, as the release does; False compares the same pairs, as the paper's text says.
         form: Form of the distillation loss: ``cce`` (clipped cross-entropy) or ``ce``; see
             ``losses.similarity_transfer``.
-        student: Classes whose scores are compared by the student: ``unseen`` or ``all``.
+        student: What the student compares of pixels: their scores for ``unseen`` classes or for ``all``, or the
+            ``logits`` of all proposals' masks, weighted by the probability of the unseen classes, before they
+            are squashed (the release's further variant).
         keeps_diagonal: In ``self`` pairs, keep the pairs of a pixel with itself.
-        teacher: Teacher of the distillation: ``simnet``; for ablations ``shuffled`` (its answers in random
-            order) or ``oracle`` (the true label maps).
+        teacher: Teacher of the distillation: ``simnet``; ``cosine``, of the pixel embeddings themselves with the
+            mean of the compared pixels taken off, which learns nothing; for ablations ``shuffled`` (SimNet's
+            answers in random order) or ``oracle`` (the true label maps).
         unlabelled_differ: Train SimNet with pairs of a labelled and an unlabelled pixel as negatives, as the
             release does. Pixels of unseen classes are then never positives.
         detached: Stop the gradient of SimNet's loss at the pixel embeddings.
@@ -55,6 +61,9 @@ class SimFormerSettings:
         complementary: Weight of the complementary loss, 0 or more.
         similarity: Weight of SimNet's similarity loss, 0 or more.
         distillation: Weight of the distillation loss, 0 or more.
+        multiple_instance: Weight of the multi-label loss of each class's largest probability over the proposals,
+            against the classes that the image shows, 0 or more: the release's, which has weight 0 in every
+            published setting.
         backbone_lr_factor: Learning rate of the backbone as a multiple of the other parameters'.
     """
 
@@ -62,9 +71,9 @@ class SimFormerSettings:
     num_points: int = 100
     student_within_image: bool = False
     form: Literal["cce", "ce"] = "cce"
-    student: Literal["unseen", "all"] = "unseen"
+    student: Literal["unseen", "all", "logits"] = "unseen"
     keeps_diagonal: bool = True
-    teacher: Literal["simnet", "shuffled", "oracle"] = "simnet"
+    teacher: Literal["simnet", "cosine", "shuffled", "oracle"] = "simnet"
     unlabelled_differ: bool = True
     detached: bool = True
     gate: float | None = GATE
@@ -78,12 +87,11 @@ class SimFormerSettings:
     complementary: float = 0.15
     similarity: float = 1.0
     distillation: float = 0.1
+    multiple_instance: float = 0.0
     backbone_lr_factor: float = 0.1
 
     def __post_init__(self) -> None:
         check_ranges(self, _RANGES, method="SimFormer")
-        if self.matching_classification is not None:
-            check_ranges(self, {"matching_classification": _WEIGHT}, method="SimFormer")
         if self.gate is None and self.gate_learnable:
             raise _unusable("gate_learnable without a gate", "a gate to learn")
 

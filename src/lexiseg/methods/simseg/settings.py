@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from lexiseg.core.errors import InputError
+from lexiseg.core.setting_ranges import COUNT, WIDTH, Range, check_ranges
 
 Pooling = Literal["topk", "mean", "cls"]
 Padding = Literal["plain", "masked"]
@@ -32,7 +33,7 @@ class PoolingSettings:
     def __post_init__(self) -> None:
         for name in ("image_topk", "text_topk"):
             value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            if not isinstance(value, int) or isinstance(value, bool) or not COUNT.holds(value):
                 raise _unusable(name, value, "a whole number above 0")
 
 
@@ -60,13 +61,23 @@ class MaskSettings:
     def __post_init__(self) -> None:
         for name, least in _LEAST.items():
             value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise _unusable(name, value, f"a whole number from {least} up")
+            most = _MOST.get(name, COUNT.most)
+            if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+                raise _unusable(name, value, f"a whole number from {least} to {most:,}")
         if self.closing % 2 == 0:
             raise _unusable("closing", self.closing, "an odd number of pixels")
 
 
+#: More changes nothing, but takes for ever.
+_MOST = {"closing": 1025, "dilations": 1000, "erosions": 1000}
 _LEAST = {"threshold_top_k": 2, "max_classes": 1, "closing": 1, "dilations": 0, "erosions": 0}
+
+
+_TEMPERATURE = Range(least=0, most=1000, above=True)
+_RANGES = {
+    "embedding_dim": WIDTH,
+    **dict.fromkeys(("initial_temperature", "lowest_temperature", "highest_temperature"), _TEMPERATURE),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +103,14 @@ class SimSegSettings:
     lowest_temperature: float = 0.001
     highest_temperature: float = 0.5
     masks: MaskSettings = field(default_factory=MaskSettings)
+
+    def __post_init__(self) -> None:
+        check_ranges(self, _RANGES, method="SimSeg")
+        if not self.lowest_temperature <= self.initial_temperature <= self.highest_temperature:
+            found = f"{self.lowest_temperature:g} to {self.highest_temperature:g}"
+            raise _unusable(
+                "lowest_temperature to highest_temperature", found, "a range that holds initial_temperature"
+            )
 
 
 def _unusable(name: str, value: object, expected: str) -> InputError:

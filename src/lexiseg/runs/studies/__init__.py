@@ -16,12 +16,18 @@ ABLATIONS: dict[str, tuple[str, str]] = {
     "simformer/learning": ("simformer:learning", "whether proposals learn in a short training; beside a per-pixel classifier"),
     "simformer/points": ("simformer:points", "half, all and twice of the sampled points (Table 1)"),
     "simformer/splits": ("simformer:splits", "a growing share of unseen classes, re-training, the oracle (Table 3)"),
+    "simformer/frozen": ("simformer:frozen", "Table 2 above frozen features, and a cosine teacher; needs --data with masks"),
+    "simformer/frozen-splits": ("simformer:frozen_splits", "Table 3 above frozen features; needs --data with all masks"),
+    "simformer/frozen-points": ("simformer:frozen_points", "Table 1 above frozen features; needs --data with all masks"),
     "simformer/clothing": ("simformer:clothing", "photographs of dressed people, five garments with tags only; needs --data"),
     "clip-to-seg/parts": ("clip_to_seg:parts", "global, local, mining one by one; true, random and named masks"),
     "clip-to-seg/merging": ("clip_to_seg:merging", "both readings of mask merging, thresholds, windows, updates"),
     "clip-to-seg/bank": ("clip_to_seg:bank", "the bank of negatives, with few and many images a step"),
     "clip-to-seg/gamma": ("clip_to_seg:gamma", "what is taken from the scores of seen classes at test"),
     "clip-to-seg/clothing": ("clip_to_seg:clothing", "photographs of dressed people, five garments only named; needs --data"),
+    "cocu/models": ("cocu:models", "GroupViT and the modules of CoCu one by one, by a made and by a learnt teacher (Table 2)"),
+    "cocu/neighbours": ("cocu:neighbours", "8, 16 and 32 neighbours (Table 3)"),
+    "cocu/sampling": ("cocu:sampling", "the best three, softmax or clusters; maps of a word and its synonym"),
 }  # fmt: skip
 
 

@@ -190,7 +190,8 @@ def gamma() -> Ablation:
 
 
 def clothing() -> Ablation:
-    """Teach on photographs of dressed people: the division of SimFormer's table, names only."""
+    """Teach on photographs of dressed people: the division of SimFormer's table, names only; the backbone is frozen."""
+    frozen: dict[str, Any] = {"student.freeze": True, "student.remembers": True}
     changes: dict[str, Mapping[str, Any]] = {
         "seen classes only": _SEEN_ONLY,
         "+ global": _NO_LOCAL | _NO_MASKS,
@@ -207,7 +208,7 @@ def clothing() -> Ablation:
         name="clip-to-seg/clothing",
         title="Garments without masks, in photographs, taught by mini",
         recipe="clip-to-seg/clothing",
-        cells=tuple(Cell(row=row, trained_with=change) for row, change in changes.items()),
+        cells=tuple(Cell(row=row, trained_with=frozen | dict(change)) for row, change in changes.items()),
         measures=("unseen_mean_iou", "seen_mean_iou", "harmonic_iou", "mean_iou"),
         claims=tuple(
             Claim(says=says, better=(more, ""), worse=(less, ""), measure="unseen_mean_iou")

@@ -16,7 +16,8 @@ from typing import Any
 
 import torch
 
-from lexiseg.core.atomic_write import atomic_path
+from lexiseg.core.atomic_write import atomic_folder, atomic_path
+from lexiseg.core.json_text import read_json_file
 from lexiseg.engine.loop import WEIGHTS
 from lexiseg.recipes.base import Recipe, find_recipe
 from lexiseg.recipes.simformer import SimFormerRecipe
@@ -133,7 +134,9 @@ def _retrained(training: _Training) -> Path:
     first = training.out / "runs" / _digest(recipe)
     both = first.with_name(f"{first.name}-retrained")
     if not (both / FIRST / WEIGHTS).exists():
-        shutil.copytree(first, both / FIRST, dirs_exist_ok=True)
+        shutil.rmtree(both / FIRST, ignore_errors=True)  # of a version that copied in place and was stopped
+        with atomic_folder(both / FIRST) as copy:
+            shutil.copytree(first, copy, dirs_exist_ok=True)
     if not (both / SECOND / WEIGHTS).exists():
         name = find_ablation(training.ablation).recipe
         retrain(name, out=both, recipe=recipe, resume=True, quiet=True)
@@ -147,7 +150,7 @@ def _read(ablation: Ablation, trainings: list[_Training]) -> Iterator[Measured]:
             row=cell.row,
             column=cell.column,
             seed=training.seed,
-            values=json.loads(_result_file(training, cell).read_text()),
+            values=read_json_file(_result_file(training, cell)),
         )
         for training in trainings
         for cell in training.cells

@@ -41,6 +41,7 @@ class Claim:
         worse: Row and column of the other.
         measure: What is compared; None takes the first measure of the ablation.
         by_at_most: The claim is instead that the two are no further apart than this.
+        by_at_least: Least mean difference that counts as one, stated before anything is measured.
     """
 
     says: str
@@ -48,6 +49,7 @@ class Claim:
     worse: Place
     measure: str | None = None
     by_at_most: float | None = None
+    by_at_least: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
+from scipy.stats import t as student_t
+
 from lexiseg.runs.studies.run import Measured
 from lexiseg.runs.studies.study import Ablation, Claim, Learns, Place
 
@@ -38,8 +40,9 @@ def verdict(ablation: Ablation, claim: Claim, measured: Sequence[Measured]) -> d
     """Compare two cells seed by seed.
 
     Returns:
-        The claim, the differences of the seeds that both cells have, their mean, and ``holds``:
-        ``every seed``, ``on average`` or ``no``; ``not claimed``, with why, where the training of one of the
+        The claim, the differences of the seeds that both cells have, their mean, its 95 % interval by Student's t
+        (None for one seed), and ``holds``: ``every seed``, ``on average`` or ``no``, which a mean below the least
+        effect is too; ``not claimed``, with why, where the training of one of the
         columns has not learnt what there is to learn, or nobody measured whether it has.
     """
     measure = claim.measure or ablation.measures[0]
@@ -55,6 +58,8 @@ def verdict(ablation: Ablation, claim: Claim, measured: Sequence[Measured]) -> d
         "seeds": seeds,
         "differences": differences,
         "mean_difference": fmean(differences) if differences else None,
+        "interval": _interval(differences),
+        "least_effect": claim.by_at_most if claim.by_at_most is not None else claim.by_at_least,
         "holds": _holds(claim, differences) if why_not is None else f"not claimed: {why_not}",
     }
 
@@ -124,9 +129,19 @@ def _holds(claim: Claim, differences: list[float]) -> str:
         return "every seed" if max(map(abs, differences)) <= claim.by_at_most else (
             "on average" if abs(fmean(differences)) <= claim.by_at_most else "no"
         )  # fmt: skip
+    if fmean(differences) < claim.by_at_least:
+        return "no"
     if min(differences) > 0:
         return "every seed"
     return "on average" if fmean(differences) > 0 else "no"
+
+
+def _interval(differences: list[float]) -> list[float] | None:
+    """Return the 95 % interval of the mean of a few numbers, by Student's t."""
+    if len(differences) < 2:
+        return None
+    reach = float(student_t.ppf(0.975, len(differences) - 1)) * stdev(differences) / len(differences) ** 0.5
+    return [fmean(differences) - reach, fmean(differences) + reach]
 
 
 def _by_seed(measured: Sequence[Measured], place: Place, measure: str) -> dict[int, float]:

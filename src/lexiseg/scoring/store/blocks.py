@@ -89,6 +89,16 @@ def pack_block(image: StoredImage) -> bytes:
     return head + body
 
 
+def damaged_block(place: BlockPlace, found: str) -> DatasetError:
+    """Return the error that says that a block cannot be used."""
+    return DatasetError(
+        doing=f"reading the prediction of {place.stem!r} in {place.shard}",
+        found=found,
+        expected="an intact block",
+        fix="Run the same lexiseg predict command again: it does this image again and keeps the others.",
+    )
+
+
 class ShardDamage(NamedTuple):
     """Where a shard stops being readable, and why."""
 
@@ -134,12 +144,10 @@ class Shard:
         block = self._bytes(place.offset, place.size)
         body = memoryview(block)[_HEAD.size :]
         if len(block) != place.size or zlib.crc32(body) != place.crc:
-            raise DatasetError(
-                doing=f"reading the prediction of {place.stem!r} in {self.path}",
-                found=f"bytes that are not those that were written (checksum differs at offset {place.offset:,})",
-                expected="an intact block",
-                fix="Run the same lexiseg predict command again: it does this image again and keeps the others.",
+            found = (
+                f"bytes that are not those that were written (checksum differs at offset {place.offset:,})"
             )
+            raise damaged_block(place, found)
         head = _HEAD.unpack_from(block)
         _, _, height, width, num_predicted, num_true, k, rows, columns, *_ = head
         position = 0
@@ -150,6 +158,9 @@ class Shard:
             position += array.nbytes
             return array
 
+        runs = num_predicted + (0 if num_true == _NO_TRUTH else num_true)
+        if 4 * (runs + k * rows * columns) > len(body):
+            raise damaged_block(place, "more runs and scores than the block has bytes")
         predicted = LabelRuns(take(num_predicted, np.uint16), take(num_predicted, np.uint16))
         true = None
         if num_true != _NO_TRUTH:
@@ -159,6 +170,11 @@ class Shard:
             shape = (k, rows, columns)
             count = k * rows * columns
             top = TopScores(take(count, np.uint16).reshape(shape), take(count, np.float16).reshape(shape))
+        for part in (predicted, true):
+            if part is not None and int(part.lengths.sum(dtype=np.int64)) != height * width:
+                raise damaged_block(place, f"runs that do not fill {height}×{width} pixels")
+        if top is not None and not np.isfinite(top.scores).all():
+            raise damaged_block(place, "scores that are not finite")
         return StoredImage(stem=place.stem, size=(height, width), predicted=predicted, true=true, top=top)
 
     def is_intact(self, place: BlockPlace) -> bool:

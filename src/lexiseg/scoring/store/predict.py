@@ -140,6 +140,7 @@ def _predict(
         stems=tuple(dataset.stems),
         file_names=_file_names(dataset),
         redecisions=tuple(sorted(redecisions)),
+        trained_on=trained_on_stems(segmenter, dataset),
     )
     num_new = 0
     with open_store(manifest) as writer:
@@ -158,6 +159,7 @@ def _predict(
                     continue
                 if encoded is None:
                     raise _without_truth(sample)
+                encoded = segmenter.choose_views(encoded, class_names, settings)
                 decision = segmenter.decide(encoded, class_names, settings)
                 label_map = decision.label_map(class_names, settings)
                 writer.append(
@@ -172,6 +174,14 @@ def _predict(
                 num_new += 1
             advance()
     return writer, num_new
+
+
+def trained_on_stems(segmenter: Segmenter, dataset: LabelledDataset) -> tuple[str, ...]:
+    """Return the stems of the images of a data set that the model was trained on, as far as that is known."""
+    if segmenter.trained_on is None:
+        return ()
+    found = segmenter.trained_on.among(dataset.image_path(index) for index in range(len(dataset)))
+    return tuple(dataset.stems[index] for index in found)
 
 
 def _file_names(dataset: LabelledDataset) -> tuple[str, ...]:

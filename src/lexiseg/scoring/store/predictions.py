@@ -2,10 +2,11 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.errors import DatasetError
 from lexiseg.core.vocabulary import Vocabulary
 from lexiseg.scoring.store.blocks import ShardDamage, StoredImage
@@ -40,6 +41,7 @@ class Manifest:
         file_names: File of each image below the data set's path; empty where it is not known.
         redecisions: What may be decided again from the kept scores (``Segmenter.redecisions``); nothing in
             stores that do not say.
+        trained_on: Stems of the images that the model was trained on.
         format: Version of the store's format.
     """
 
@@ -60,6 +62,7 @@ class Manifest:
     opened_with: Mapping[str, Any] = field(default_factory=dict)
     file_names: tuple[str, ...] = field(default=(), repr=False)
     redecisions: tuple[str, ...] = ()
+    trained_on: tuple[str, ...] = field(default=(), repr=False)
     format: int = FORMAT
 
     def to_vocabulary(self) -> Vocabulary:
@@ -72,6 +75,52 @@ class Manifest:
         return Vocabulary(
             names=self.classes, synonyms=self.class_synonyms, background=self.classes_background, seen=seen
         )
+
+
+def problem_of_manifest(manifest: Manifest) -> str | None:
+    """Return what contradicts itself in a manifest that came out of a file; None for nothing.
+
+    Raises:
+        VocabularyError: Its names cannot be used.
+    """
+    content: dict[str, Any] = {each.name: getattr(manifest, each.name) for each in fields(manifest)}
+    texts = {
+        "vocabulary": manifest.vocabulary,
+        "classes": manifest.classes,
+        "stems": manifest.stems,
+        "file_names": manifest.file_names,
+        "redecisions": manifest.redecisions,
+    }
+    for name, values in texts.items():
+        if not (isinstance(values, tuple) and all(isinstance(each, str) for each in values)):
+            return f"{name} that are no list of texts"
+    for name in ("data", "data_fingerprint", "protocol", "split"):
+        value = content[name]
+        if not (isinstance(value, str) or (value is None and name in ("protocol", "split"))):
+            return f"{name} that is no text"
+    for name in ("settings", "opened_with"):
+        if not isinstance(content[name], dict):
+            return f"{name} that are no object"
+    labels = {
+        "background": () if manifest.background is None else (manifest.background,),
+        "classes_background": () if manifest.classes_background is None else (manifest.classes_background,),
+        "seen": () if manifest.seen is None else manifest.seen,
+        "class_of": manifest.class_of,
+    }
+    for name, numbers in labels.items():
+        if not (isinstance(numbers, tuple) and all(type(each) is int for each in numbers)):
+            return f"{name} that is no label"
+    if len(manifest.class_of) != len(manifest.vocabulary):
+        return f"{len(manifest.class_of)} classes for {len(manifest.vocabulary)} names"
+    if not all(0 <= each < len(manifest.classes) or each == IGNORE_INDEX for each in manifest.class_of):
+        return "a name of a class that is not there"
+    if len(set(manifest.stems)) != len(manifest.stems):
+        return "an image twice"
+    if manifest.file_names and len(manifest.file_names) != len(manifest.stems):
+        return f"{len(manifest.file_names)} files of {len(manifest.stems)} images"
+    manifest.to_vocabulary()  # checks names and synonyms
+    manifest.data_vocabulary()
+    return None
 
 
 class Predictions(ABC):

@@ -21,10 +21,19 @@ from pathlib import Path
 from typing import Any
 
 from lexiseg.core.atomic_write import atomic_path, output_error
-from lexiseg.core.errors import DatasetError, InputError, OutputError
+from lexiseg.core.constants import IGNORE_INDEX
+from lexiseg.core.errors import DatasetError, InputError, OutputError, as_found
 from lexiseg.core.folder_lock import try_lock, writing_alike
-from lexiseg.scoring.store.blocks import BlockPlace, Shard, ShardDamage, StoredImage, pack_block
-from lexiseg.scoring.store.predictions import FORMAT, Manifest, Predictions
+from lexiseg.core.json_text import read_json_file
+from lexiseg.scoring.store.blocks import (
+    BlockPlace,
+    Shard,
+    ShardDamage,
+    StoredImage,
+    damaged_block,
+    pack_block,
+)
+from lexiseg.scoring.store.predictions import FORMAT, Manifest, Predictions, problem_of_manifest
 
 MANIFEST = "manifest.json"
 
@@ -39,19 +48,31 @@ def read_manifest(folder: Path) -> Manifest:
     doing, expected = f"reading {path}", "the manifest of a store that lexiseg predict wrote"
     fix = "Name the folder given to lexiseg predict with --out, or write it again."
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json_file(path)
         version = content.get("format")
         if version != FORMAT:
-            raise DatasetError(doing=doing, found=f"format {version!r}", expected=f"format {FORMAT}", fix=fix)
-        return Manifest(**{name: _as_tuples(value) for name, value in content.items()})
+            raise DatasetError(
+                doing=doing, found=f"format {as_found(version)}", expected=f"format {FORMAT}", fix=fix
+            )
+        manifest = Manifest(**{name: _as_tuples(value) for name, value in content.items()})
+        problem = problem_of_manifest(manifest)
     except FileNotFoundError as error:
+        if any(folder.glob("shard-*.runs")):
+            raise DatasetError(
+                doing=doing,
+                found=f"no {MANIFEST} beside predictions, which nobody can read without it",
+                expected=expected,
+                fix=f"Bring {MANIFEST} back, or run the same lexiseg predict command with another --out.",
+            ) from error
         raise DatasetError(doing=doing, found="no such file", expected=expected, fix=fix) from error
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         if isinstance(error, DatasetError):
             raise
-        raise DatasetError(
-            doing=doing, found=f"a damaged file ({error})", expected=expected, fix=fix
-        ) from error
+        problem = str(error) or type(error).__name__
+    if problem is not None:
+        found = f"a damaged file ({problem[:500]})"
+        raise DatasetError(doing=doing, found=found, expected=expected, fix=fix)
+    return manifest
 
 
 def _as_tuples(value: Any) -> Any:
@@ -67,7 +88,7 @@ def refuse_other(folder: Path, there: Manifest, wanted: Manifest) -> None:
         if item.name == "settings":
             keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
             differing += [f"{key} = {old.get(key)!r} instead of {new.get(key)!r}" for key in keys]
-        elif item.name not in ("data", "opened_with", "file_names") and old != new:
+        elif item.name not in ("data", "opened_with", "file_names", "trained_on") and old != new:
             differing.append(f"another {item.name.replace('_', ' ')}")
     if differing:
         raise InputError(
@@ -83,6 +104,13 @@ def _claim(folder: Path, manifest: Manifest, alone: bool) -> None:
     if (folder / MANIFEST).exists():
         refuse_other(folder, read_manifest(folder), manifest)
     elif alone:
+        if orphans := sorted(folder.glob("shard-*.runs")):
+            raise DatasetError(
+                doing=f"writing predictions to {folder}",
+                found=f"{len(orphans)} shards of predictions without the {MANIFEST} that explains them",
+                expected="a new or empty folder, or a whole store to go on with",
+                fix=f"Bring {MANIFEST} back to go on with them, or choose another folder with --out.",
+            )
         with atomic_path(folder / MANIFEST) as temporary:
             text = json.dumps(asdict(manifest), indent=1, ensure_ascii=False)
             temporary.write_text(text + "\n", encoding="utf-8")
@@ -117,7 +145,7 @@ def _failed_path(shard: Path) -> Path:
 def _read_failed(path: Path) -> dict[str, str]:
     """Read why images have no block; a damaged file says nothing, and the images are missing all the same."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json_file(path)
     except (OSError, ValueError):
         return {}
     return {str(stem): str(reason) for stem, reason in found.items()} if isinstance(found, dict) else {}
@@ -208,6 +236,19 @@ class StoreWriter:
         self.close()
 
 
+def _problem_of_labels(image: StoredImage, manifest: Manifest) -> str | None:
+    """Return which labels of a block index nothing; None for none."""
+    parts = [("predicted", image.predicted.labels, len(manifest.vocabulary))]
+    if image.true is not None:
+        parts.append(("true", image.true.labels, len(manifest.classes)))
+    if image.top is not None:
+        parts.append(("kept", image.top.labels, len(manifest.vocabulary)))
+    for name, labels, count in parts:
+        if int(labels.max(initial=0, where=labels != IGNORE_INDEX)) >= count:
+            return f"{name} labels beyond its {count} classes"
+    return None
+
+
 class PredictionStore(Predictions):
     """Read a store; blocks are read when asked for and not kept.
 
@@ -262,7 +303,10 @@ class PredictionStore(Predictions):
             DatasetError: Its bytes are damaged.
         """
         place = self._places[stem]
-        return self._shards[place.shard].read(place)
+        image = self._shards[place.shard].read(place)
+        if problem := _problem_of_labels(image, self.manifest):
+            raise damaged_block(place, problem)
+        return image
 
     def where(self, stem: str) -> Path:
         """Return the shard an image is in."""

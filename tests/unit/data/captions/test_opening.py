@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from caption_files import (
     write_shards,
 )
 from lexiseg.core.errors import DatasetError, InputError, MissingPackageError
+from lexiseg.data.captions import parquet_source
 from lexiseg.data.captions.opening import gather_words, open_caption_source, open_captions, read_samples
 from lexiseg.data.captions.records import CaptionColumns, InvalidReason, InvalidRecord, RawRecord
 
@@ -229,3 +231,25 @@ def test_samples_for_evaluation_come_in_order_whole_and_with_all_captions(tmp_pa
 def test_words_to_replace_by_come_from_the_captions(tmp_path: Path) -> None:
     source = open_caption_source(write_folder(tmp_path / "f", count=3))
     assert gather_words(source) == ("0", "1", "2", "caption", "of")
+
+
+@pytest.mark.parametrize("path", ["../secret.jpg", "{}/secret.jpg", "a/../../secret.jpg", "pipe", "\0"])
+def test_parquet_names_no_file_outside_its_folder(tmp_path: Path, path: str) -> None:
+    (tmp_path / "secret.jpg").write_bytes(image_bytes(0))
+    (tmp_path / "data").mkdir()
+    os.mkfifo(tmp_path / "data/pipe")
+    columns = {"image_path": [path.format(tmp_path)], "caption": ["one"]}
+    record = open_caption_source(write_parquet(tmp_path / "data/a.parquet", columns)).read(0)
+    assert isinstance(record, InvalidRecord)
+    assert record.reason is InvalidReason.NO_IMAGE
+
+
+def test_parquet_that_unpacks_to_more_than_a_row_group_may_have_is_not_held(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(parquet_source, "_MAX_GROUP_BYTES", 1 << 20)
+    monkeypatch.setattr(parquet_source, "_BYTES_AT_ONCE", 1 << 18)
+    columns = {"image": [image_bytes(0)] * 5000, "caption": ["word " * 100] * 5000}  # a dictionary of one
+    path = write_parquet(tmp_path / "a.parquet", columns, row_group_size=5000)
+    assert path.stat().st_size < 20_000
+    record = open_caption_source(path).read(0)
+    assert isinstance(record, InvalidRecord)
+    assert "unpacks to more than" in record.detail

@@ -111,3 +111,32 @@ def test_a_cache_that_cannot_be_written_costs_a_warning(tmp_path: Path) -> None:
     (tmp_path / "cache").touch()
     with pytest.warns(UserWarning, match=r"the index of a\.tar is not remembered"):
         assert len(index_tar(path, tmp_path / "cache").keys) == 5
+
+
+@pytest.mark.parametrize(
+    "name", ["a/" * 20_000 + "b.jpg", "." * 30_000, "x" * 30_000 + ".jpg", "__" * 20_000 + "/x"]
+)
+def test_names_of_any_length_are_passed_over_at_once(tmp_path: Path, name: str) -> None:
+    path = write_members(tmp_path / "a.tar", [(name, b"x"), ("a.jpg", image_bytes(0)), ("a.txt", b"one")])
+    index = read_tar_index(path)
+    assert index.keys == ("a",)
+    assert index.passed_over == {"names of more than 4,096 letters": 1}
+
+
+def test_headers_of_any_size_are_not_searched(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w", format=tarfile.PAX_FORMAT) as archive:
+        member = tarfile.TarInfo("a.jpg")
+        member.pax_headers = {"comment": "9" * 200_000}
+        archive.addfile(member)
+    index = read_tar_index(tmp_path / "a.tar")
+    assert index.keys == ()
+    assert "a header of 200," in index.invalid[0].detail
+
+
+@pytest.mark.parametrize("name", ["../../a", "/a", "a\x1b[2J", "a/../b"])
+def test_names_are_keys_and_never_paths(tmp_path: Path, name: str) -> None:
+    path = write_members(tmp_path / "a.tar", [(f"{name}.jpg", image_bytes(0)), (f"{name}.txt", b"one")])
+    before = sorted(tmp_path.parent.rglob("*"))
+    source = open_caption_source(path)
+    assert not isinstance(source.read(0), InvalidRecord) if len(source) else source.notes
+    assert sorted(tmp_path.parent.rglob("*")) == before

@@ -188,3 +188,16 @@ def test_forms_that_are_only_read_are_refused_as_targets(tmp_path):
 def test_labels_that_do_not_fit_8_bits_are_refused(tmp_path):
     with pytest.raises(DatasetError, match="the value 300"):
         write_values(tmp_path / "a.png", np.array([[300]], np.uint16), 8)
+
+
+@pytest.mark.parametrize("stem", ["../../../escaped", "/absolute", "a/../../../../escaped"])
+def test_a_list_whose_names_leave_the_folder_is_refused_and_nothing_written(tmp_path, stem):
+    tree = LAYOUTS["voc21", "SegmentationClass"](tmp_path / "source")
+    dataset = PublishedDataset(DATASETS["voc21"], tree.path)
+    (path,) = tree.path.rglob("ImageSets/Segmentation/val.txt")
+    path.write_text(f"{stem}\n{path.read_text()}")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(DatasetError, match=r"leaves the folder|an absolute path"):
+        convert_dataset(PublishedDataset(DATASETS["voc21"], tree.path), tmp_path / "out", "folder")
+    assert sorted(tmp_path.rglob("*")) == before
+    assert len(dataset)

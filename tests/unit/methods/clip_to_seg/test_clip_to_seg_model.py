@@ -20,8 +20,15 @@ from distillation_toys import (
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.errors import InputError
 from lexiseg.methods.clip_to_seg.distillation import Distillation
-from lexiseg.methods.clip_to_seg.fused_labels import GridLabels, fuse_batch
-from lexiseg.methods.clip_to_seg.regions import class_prototypes, find_regions, mean_over_regions, same_class
+from lexiseg.methods.clip_to_seg.fused_labels import GridLabels, at_centres, fuse_batch
+from lexiseg.methods.clip_to_seg.regions import (
+    class_prototypes,
+    find_regions,
+    pooled_vectors,
+    same_class,
+    sums_over_regions,
+    telling_regions,
+)
 from lexiseg.methods.clip_to_seg.settings import ClipToSegSettings
 from lexiseg.methods.clip_to_seg.teacher import unit_texts
 from lexiseg.models.backbones import TinyPyramid
@@ -139,11 +146,16 @@ def test_regions_are_classes_of_images_of_four_positions_or_more():
     labels = torch.full((2, 4, 4), IGNORE_INDEX)
     labels[0, :2], labels[0, 2, :2], labels[1, :1], labels[1, 3, 0] = 0, 5, 0, 7
     regions = find_regions(labels)
-    assert list(zip(regions.image.tolist(), regions.label.tolist(), strict=True)) == [(0, 0), (1, 0)]
-    assert same_class(regions).tolist() == [[False, True], [True, False]]
+    assert list(zip(regions.image.tolist(), regions.label.tolist(), strict=True)) == [
+        (0, 0), (0, 5), (1, 0), (1, 7),
+    ]  # fmt: skip
+    chosen = telling_regions(regions)
+    assert chosen.tolist() == [0, 2]
+    assert same_class(regions.label[chosen]).tolist() == [[False, True], [True, False]]
     maps = torch.arange(32.0).view(2, 1, 4, 4)
-    assert mean_over_regions(maps, regions).flatten().tolist() == [3.5, 17.5]
-    prototypes, classes = class_prototypes(maps, labels)
+    sums = sums_over_regions(maps, regions)
+    assert (sums[chosen, 0] / regions.size[chosen]).tolist() == [3.5, 17.5]
+    prototypes, classes = class_prototypes(sums, regions)
     assert classes.tolist() == [0, 5, 7]
     assert prototypes.flatten().tolist() == pytest.approx([(3.5 * 8 + 17.5 * 4) / 12, 8.5, 28.0])
 
@@ -151,10 +163,33 @@ def test_regions_are_classes_of_images_of_four_positions_or_more():
 def test_the_largest_regions_of_each_image_are_kept():
     labels = torch.zeros(2, 6, 6, dtype=torch.int64)
     labels[:, 4:], labels[1, :3], labels[1, 3] = 1, 2, 3
-    assert find_regions(labels).label.tolist() == [0, 1, 1, 2, 3]
-    kept = find_regions(labels, max_regions=1)
-    assert list(zip(kept.image.tolist(), kept.label.tolist(), strict=True)) == [(0, 0), (1, 2)]
-    assert (kept.of_position.view(2, 6, 6)[0, 4:] == -1).all()
+    regions = find_regions(labels)
+    assert regions.label.tolist() == [0, 1, 1, 2, 3]
+    kept = telling_regions(regions, max_regions=1)
+    found = zip(regions.image[kept].tolist(), regions.label[kept].tolist(), strict=True)
+    assert list(found) == [(0, 0), (1, 2)]
+
+
+@pytest.mark.parametrize("grid", [(3, 5), (8, 8), (16, 12)])
+def test_pooled_vectors_are_means_over_positions_of_the_features_they_lie_in(grid):
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(4, (2, 8, 8), generator=generator)
+    labels[0, :2] = IGNORE_INDEX
+    maps = torch.randn(2, 5, *grid, generator=generator)
+    regions = find_regions(labels)
+    at_positions = at_centres(normalize(maps, dim=1), (8, 8))
+    expected = [
+        at_positions[image][:, labels[image] == label].mean(dim=1)
+        for image, label in zip(regions.image.tolist(), regions.label.tolist(), strict=True)
+    ]
+    torch.testing.assert_close(pooled_vectors(maps, regions), torch.stack(expected))
+
+
+def test_a_batch_of_void_has_no_region():
+    regions = find_regions(torch.full((2, 4, 4), IGNORE_INDEX))
+    assert len(regions.image) == 0
+    assert sums_over_regions(torch.rand(2, 3, 4, 4), regions).shape == (0, 3)
+    assert pooled_vectors(torch.rand(2, 3, 2, 2), regions).shape == (0, 3)
 
 
 def test_regions_are_shown_to_the_teacher_alone():
@@ -346,12 +381,12 @@ def test_transductive_training_is_named_in_every_result():
     [
         ({"temperature": 0.0}, r"temperature = 0\.0; expected a number above 0"),
         ({"attention_temperature": -1.0}, r"attention_temperature = -1\.0; expected a number above 0"),
-        ({"bank": -1}, "bank = -1; expected 0 or more"),
+        ({"bank": -1}, "bank = -1; expected a number from 0 to"),
         ({"windows": ()}, r"windows = \(\); expected one side or more"),
-        ({"windows": (0, 3)}, r"windows = \(0, 3\); expected one side or more"),
-        ({"mined_together": 0}, "mined_together = 0; expected 1 or more"),
+        ({"windows": (0, 3)}, r"windows = \(0, 3\); expected a number from 1 to"),
+        ({"mined_together": 0}, "mined_together = 0; expected a number from 1"),
         ({"decoder_width": 30}, "decoder_width = 30; expected a multiple of decoder_heads"),
-        ({"focal": -1.0}, r"focal = -1\.0; expected a weight of 0 or more"),
+        ({"focal": -1.0}, r"focal = -1\.0; expected a number from 0 to"),
         ({"transductive": True, "masks": "none"}, "transductive = True; expected masks = mined"),
     ],
 )

@@ -168,3 +168,14 @@ def test_a_changed_byte_in_a_name_loses_that_image_alone_and_is_mended_by_going_
         assert "last" not in writer.done
         writer.append(IMAGES[2])
     assert not PredictionStore(tmp_path / "s").missing
+
+
+def test_predictions_whose_manifest_is_gone_say_what_to_do(tmp_path):
+    store = make_store(tmp_path / "s", NAMES, IMAGES)
+    (tmp_path / "s/manifest.json").unlink()
+    for attempt in (
+        lambda: PredictionStore(tmp_path / "s"),
+        lambda: StoreWriter(tmp_path / "s", store.manifest),
+    ):
+        with pytest.raises(DatasetError, match=r"(?s)manifest\.json.*Bring manifest\.json back, or .* --out"):
+            attempt()

@@ -27,10 +27,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lexiseg.core.atomic_write import atomic_path
-from lexiseg.core.errors import DatasetError
+from lexiseg.core.errors import DatasetError, as_found
 from lexiseg.core.file_names import class_key
 from lexiseg.core.folder_lock import writing_alone
-from lexiseg.methods.rim.references.bank_checks import FORMAT, MAX_SUBCATEGORIES, check_bank
+from lexiseg.core.json_text import decode_json
+from lexiseg.methods.rim.references.bank_checks import FORMAT, MAX_SUBCATEGORIES, check_bank, digest_of
 from lexiseg.methods.rim.references.profiles import (
     nearness_of_images,
     profiles_of_references,
@@ -122,6 +123,7 @@ def save_bank(
     }
     manifest = {
         "format": FORMAT,
+        "sha256": digest_of(tensors),
         "encoder": dict(encoder),
         "classes": rows,
         "rejected": {name: dict((rejected or {})[name]) for name in sorted(rejected or {})},
@@ -147,7 +149,7 @@ class ReferenceBank:
             raise _absent(path)
         try:
             self._file = cast(Any, safe_open(path, framework="pt"))
-            manifest = json.loads((self._file.metadata() or {}).get("manifest", "null"))
+            manifest = decode_json((self._file.metadata() or {}).get("manifest", "null"))
         except (SafetensorError, OSError, ValueError) as error:
             raise DatasetError(
                 doing=f"opening the reference bank {path}",
@@ -157,13 +159,13 @@ class ReferenceBank:
             ) from error
         if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
             found = (
-                manifest.get("format")
+                f"the format {as_found(manifest.get('format'))}"
                 if isinstance(manifest, dict)
                 else "a safetensors file of something else"
             )
             raise DatasetError(
                 doing=f"opening the reference bank {path}",
-                found=str(found),
+                found=found,
                 expected=f"a bank in the format {FORMAT}",
                 fix="Build it with this version: lexiseg references build.",
             )

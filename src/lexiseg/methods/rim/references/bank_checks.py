@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from lexiseg.core.errors import DatasetError
 from lexiseg.core.file_names import class_key
+from lexiseg.core.tensor_digest import tensor_digest
 
 FORMAT = "lexiseg-references-2"
 
@@ -51,8 +53,18 @@ def check_bank(path: Path, manifest: Mapping[str, Any], file: Any) -> None:
             _problem_of_manifest(manifest)
             or _problem_of_shapes(manifest, file)
             or _problem_of_values(manifest, file)
+            or _problem_of_bytes(manifest, file)
         )
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        IndexError,
+        OverflowError,
+        RuntimeError,
+        SafetensorError,
+    ) as error:
         problem = f"an entry that is missing or of another kind ({type(error).__name__}: {error})"
     if problem:
         raise DatasetError(
@@ -150,6 +162,19 @@ def _problem_of_values(manifest: Mapping[str, Any], file: Any) -> str | None:
     if starts[-1] != (0 if starts[-1] == 0 else _shape(file, "thumbnails")[0]):
         return "thumbnails that end elsewhere than their file"
     return None
+
+
+def digest_of(tensors: Mapping[str, Tensor]) -> str:
+    """Hash what labels come from: every tensor but the thumbnails, which stay in the file until they are looked at."""
+    return tensor_digest({name: tensor for name, tensor in tensors.items() if name != "thumbnails"})
+
+
+def _problem_of_bytes(manifest: Mapping[str, Any], file: Any) -> str | None:
+    """Return that numbers are not those that were written; None where they are, or the bank is older than the hash."""
+    if "sha256" not in manifest:
+        return None
+    held = {name: file.get_tensor(name) for name in _TENSORS if name != "thumbnails"}
+    return None if manifest["sha256"] == digest_of(held) else "numbers that are not those that were written"
 
 
 def _shape(file: Any, name: str) -> tuple[int, ...]:

@@ -163,8 +163,8 @@ def _build(
         if old is not None and old.key(name) == key:
             done.append(old.read_class(name))
             kept.append(name)
-        elif part.is_file():
-            done.append(ReferenceBank(part).read_class(name))
+        elif (finished := _finished(part, name)) is not None:
+            done.append(finished)
             kept.append(name)
         else:
             built = _class_or_why_not(name, key, source, encoder, settings, further)
@@ -195,6 +195,14 @@ def _build(
         rejected={name: rejected[name] for name in names if name in rejected},
         damaged=damaged,
     )
+
+
+def _finished(part: Path, name: str) -> ClassReferences | None:
+    """Read a class that an earlier build finished; None where there is none, or its file is damaged."""
+    try:
+        return ReferenceBank(part).read_class(name) if part.is_file() else None
+    except (DatasetError, KeyError):  # built again
+        return None
 
 
 def _class_or_why_not(

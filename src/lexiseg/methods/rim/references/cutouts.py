@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 
 from lexiseg.core.errors import DatasetError
 from lexiseg.core.file_names import class_key, name_key
+from lexiseg.core.image_decoders import decode
 from lexiseg.data.image_files import PassedOver, list_images
 from lexiseg.data.images import load_image
 from lexiseg.methods.rim.references.sources import (
@@ -128,8 +129,7 @@ def read_cutout(path: Path) -> tuple[UInt8[np.ndarray, "H W 3"], Bool[np.ndarray
         ImageError: It cannot be read.
     """
     load_image(path)  # raises what is to be known about a damaged file
-    with Image.open(path) as opened:
-        cutout = ImageOps.exif_transpose(opened).convert("RGBA")
+    cutout = decode(path, lambda opened: ImageOps.exif_transpose(opened).convert("RGBA"))
     backdrop = Image.new("RGBA", cutout.size, (BACKDROP, BACKDROP, BACKDROP, 255))
     image = np.array(Image.alpha_composite(backdrop, cutout).convert("RGB"))
     return image, np.asarray(cutout)[..., 3] > 127

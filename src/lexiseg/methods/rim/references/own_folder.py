@@ -11,6 +11,7 @@ from PIL import Image
 
 from lexiseg.core.errors import DatasetError
 from lexiseg.core.file_names import class_key, is_clutter, name_key
+from lexiseg.core.image_decoders import DamagedImageError, decode
 from lexiseg.data.folder_lists import first_of
 from lexiseg.data.image_files import PassedOver, class_folders, is_image_name, list_images
 from lexiseg.data.images import load_image
@@ -179,13 +180,14 @@ class FolderSource(ReferenceSource):
 
     def _read_mask(self, path: Path, image: UInt8[np.ndarray, "H W 3"]) -> Bool[np.ndarray, "H W"]:
         try:
-            with Image.open(path) as opened:
-                is_blurred, channels = opened.format in _BLURRING, opened.getbands()
-                mask = np.asarray(opened)
-        except (OSError, SyntaxError, ValueError) as error:
+            kind, channels, mask = decode(
+                path, lambda opened: (opened.format, opened.getbands(), np.asarray(opened))
+            )
+        except (OSError, DamagedImageError) as error:
             raise _mask_error(
                 path, f"a damaged or unknown file ({error})", "a mask", "Save it again as PNG."
             ) from error
+        is_blurred = kind in _BLURRING
         if mask.ndim == 3:
             alpha = mask[..., -1] if channels[-1] == "A" else mask[:1, :1, 0]
             # A mask drawn as a cut-out has the object in its alpha; one saved with an opaque alpha, in its colours.
@@ -218,9 +220,12 @@ def _mask_error(path: Path, found: str, expected: str, fix: str) -> DatasetError
 def _has_mask_channel(file: Path) -> bool:
     """Return whether some of an image is see-through; a file that cannot be read is left to its reader."""
     try:
-        with Image.open(file) as opened:
-            if not opened.has_transparency_data:
-                return False
-            return bool(np.asarray(opened.convert("RGBA"))[..., 3].min() <= _HALF)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return decode(file, _is_see_through)
+    except (OSError, DamagedImageError):
         return False
+
+
+def _is_see_through(image: Image.Image) -> bool:
+    if not image.has_transparency_data:
+        return False
+    return bool(np.asarray(image.convert("RGBA"))[..., 3].min() <= _HALF)

@@ -1,0 +1,113 @@
+import io
+import sys
+
+import pytest
+
+from lexiseg.cli import COMMANDS, GROUPS, main
+from lexiseg.cli.arguments import prepare, take_flag
+from lexiseg.cli.completion import completion
+from lexiseg.cli.progress import progress
+from lexiseg.cli.quietly import quietly
+from lexiseg.core.errors import InputError, UnknownNameError
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        (["a.jpg", "--words", "cat", "dog"], ["a.jpg", "--words", "cat, dog"]),
+        (["--words", "cat,", "dog", "a.jpg"], ["--words", "cat, dog", "a.jpg"]),
+        (["--words", "cat", "photos/"], ["--words", "cat", "photos/"]),
+        (["--words", "cat, dog", "*.jpg"], ["--words", "cat, dog", "*.jpg"]),
+        (["-w", "cat", "dog", "-o", "out"], ["--words", "cat, dog", "--out", "out"]),
+        (["--words"], ["--words"]),
+        (["a.jpg"], ["a.jpg"]),
+    ],
+)
+def test_words_without_commas_are_one_list_and_files_stay_files(given, read, capsys):
+    assert prepare("segment", given) == read
+    assert ("note: read as" in capsys.readouterr().err) == (len(read) < len(given))
+
+
+def test_a_file_that_is_called_like_a_word_is_a_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dog").touch()
+    assert prepare("segment", ["--words", "cat", "dog"]) == ["--words", "cat", "dog"]
+
+
+def test_options_of_a_file_come_after_those_of_the_line(tmp_path):
+    path = tmp_path / "options.toml"
+    path.write_text(
+        'model = "mini"\nout = "here"\n[segment]\nwords = ["cat", "dog"]\noverwrite = true\nunknown = false\n'
+        '[evaluate]\ndata = "x"\n'
+    )
+    read = prepare("segment", ["a.jpg", "--config", str(path), "--out", "there"])
+    assert read == ["a.jpg", "--out", "there", "--model=mini", "--words=cat, dog", "--overwrite"]
+    for text, part in (("model = ", "options.toml"), (None, "No such file")):
+        if text is None:
+            path.unlink()
+        else:
+            path.write_text(text)
+        with pytest.raises(InputError, match=part):
+            prepare("segment", ["--config", str(path)])
+    with pytest.raises(InputError, match="--config without a file"):
+        prepare("segment", ["--config"])
+
+
+def test_flags_of_every_command_are_taken_out():
+    words = ["a", "-q", "b", "--quiet"]
+    assert take_flag(words, ("-q", "--quiet"))
+    assert words == ["a", "b"]
+    assert not take_flag(words, ("-q", "--quiet"))
+
+
+def test_quiet_prints_errors_and_nothing_else(capsys):
+    with quietly():
+        print("a table")
+        print("note: of no importance", file=sys.stderr)
+        print("error: of importance", file=sys.stderr)
+        sys.stderr.write("no line end")
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err == "error: of importance\nno line end"
+
+
+def test_verbose_says_where_an_error_arose(capsys):
+    for flags, shown in (([], False), (["-v"], True)):
+        with pytest.raises(SystemExit):
+            main(["segment", "nothing-there.jpg", "--words", "cat", *flags])
+        assert ("Traceback" in capsys.readouterr().err) == shown
+
+
+def test_help_lists_every_command_once_in_groups(capsys):
+    listed = [name for names in GROUPS.values() for name in names]
+    assert sorted(listed) == sorted(COMMANDS)
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    text = capsys.readouterr().out
+    assert all(f"{group}:" in text for group in GROUPS)
+
+
+def test_shells_complete_commands():
+    for shell in ("bash", "zsh"):
+        assert " ".join(COMMANDS) in completion(shell)
+    with pytest.raises(UnknownNameError, match="shell"):
+        completion("tcsh")
+
+
+def test_progress_in_a_pipe_is_a_line_now_and_then(capsys, monkeypatch):
+    from lexiseg.cli import progress as module
+
+    monkeypatch.setattr(module, "_SECONDS", 0.0)
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    with progress("counting", 3) as advance:
+        for _ in range(3):
+            advance()
+    lines = sys.stderr.getvalue().splitlines()
+    assert [line.partition(",")[0] for line in lines] == ["counting: 1 of 3", "counting: 2 of 3"]
+
+
+def test_a_name_that_is_like_none_is_offered_none():
+    near, far = UnknownNameError.of("model", "minni", ["mini"]), UnknownNameError.of("model", "zzz", ["mini"])
+    assert near.fix == "Nearest: mini."
+    assert "Nearest" not in far.fix
+    assert "mini" in far.expected
