@@ -25,6 +25,7 @@ from lexiseg.scoring.store.store import PredictionStore
 from tiny_bank import save_tiny_bank
 from tiny_checkpoints import save_tiny_clip, save_tiny_groupvit, save_tiny_siglip, save_tiny_siglip2
 from tiny_maskformers import save_tiny_maskformer, save_tiny_universal
+from tiny_vision_checkpoints import save_tiny_sam3
 
 WORDS = ["cat", "dining table", "sky"]
 SCENE_WORDS = [THINGS[0].name, THINGS[1].name, STUFFS[0].name]
@@ -40,6 +41,8 @@ def folders(tmp_path_factory):
         "mask2former": lambda folder: save_tiny_universal(folder, "mask2former"),
         "maskformer": lambda folder: save_tiny_maskformer(folder, "resnet", width=64),
         "oneformer": lambda folder: save_tiny_universal(folder, "oneformer"),
+        "sam3": lambda folder: save_tiny_sam3(folder, video=False),
+        "sam3_video": save_tiny_sam3,
         "siglip": save_tiny_siglip,
         "siglip2": save_tiny_siglip2,
     }

@@ -74,7 +74,20 @@ def _print_models() -> None:
     width = max(len(kind.metavar) for kind in others)
     for kind in others:
         print(f"  {kind.metavar:<{width}}  {kind.summary}")
+    _print_combinations()
     print("\nlexiseg models MODEL lists the settings of its method.")
+
+
+def _print_combinations() -> None:
+    """Print what was published of heads and networks together."""
+    from lexiseg.runs.combinations import COMBINATIONS
+
+    print(
+        "\nHeads and other networks, with published mean IoU over eight sets (not measured here; rows differ in settings):"
+    )
+    for each in COMBINATIONS:
+        print(f"  {each.mean_iou:.1f} %  {each.command}")
+        print(f"          {', '.join(each.parts)}; licence {each.licence}; source: {each.source}")
 
 
 def _print_settings(name: str, *, trust: bool) -> None:

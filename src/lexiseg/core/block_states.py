@@ -28,6 +28,12 @@ class LastBlock(ABC):
         """Compute what the block's attention works on, by head; its first layer norm is applied inside."""
 
     @abstractmethod
+    def keys_values(
+        self, states: Float[Tensor, "B T W"]
+    ) -> tuple[Float[Tensor, "B A T d"], Float[Tensor, "B A T d"]]:
+        """Compute keys and values alone, by head; the first layer norm is applied inside."""
+
+    @abstractmethod
     def values(self, states: Float[Tensor, "B T W"]) -> Float[Tensor, "B A T d"]:
         """Compute the values alone, by head; the first layer norm is applied inside."""
 

@@ -1,6 +1,6 @@
 """PatchFeatures: what an image encoder returns."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from einops import rearrange
 from jaxtyping import Float
@@ -42,6 +42,8 @@ class PatchFeatures:
         stride: Pixels of the encoded image per patch, the same on both axes.
         global_token: ``B D`` in the same space, or None where the encoder has none.
         segments: What the encoder groups patches into, or None where it does not.
+        levels: Further maps of the same images, each ``B D h w`` on a grid of its own, for a method that reads several;
+            None where there are none.
         proposals: What the tokens are mask logits of, or None where they are none.
     """
 
@@ -50,6 +52,7 @@ class PatchFeatures:
     stride: int
     global_token: Float[Tensor, "B D"] | None = None
     segments: Segments | None = None
+    levels: tuple[Float[Tensor, "B _ _ _"], ...] | None = field(default=None, repr=False)
     proposals: Proposals | None = None
 
     def __post_init__(self) -> None:

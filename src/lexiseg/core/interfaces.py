@@ -16,6 +16,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from lexiseg.core.batch import Batch
+from lexiseg.core.block_states import BlockStates, LastBlock
 from lexiseg.core.features import PatchFeatures
 from lexiseg.core.loss_terms import LossTerms
 from lexiseg.core.masks import Masks
@@ -34,6 +35,19 @@ class ImageEncoder(nn.Module, ABC):
     @abstractmethod
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> PatchFeatures:
         """Encode RGB images with values in [0, 1]; ``H`` and ``W`` are multiples of ``stride``."""
+
+
+class OpenImageEncoder(ImageEncoder, ABC):
+    """A vision transformer that can be opened before its last block."""
+
+    @abstractmethod
+    def open(self, images: Float[Tensor, "B 3 H W"]) -> BlockStates:
+        """Run all blocks but the last on RGB images in [0, 1]; ``H`` and ``W`` are multiples of ``stride``."""
+
+    @property
+    @abstractmethod
+    def last_block(self) -> LastBlock:
+        """Return the last block and what follows it."""
 
 
 class TextEncoder(nn.Module, ABC):

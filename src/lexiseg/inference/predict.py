@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int32, UInt8
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
@@ -38,7 +38,7 @@ ENCODE_BATCH = 8
 #: Rows of stitched windows worked on at once, at least.
 MIN_BAND_ROWS = 64
 
-Encode = Callable[[Float[Tensor, "B 3 H W"]], PatchFeatures]
+Encode = Callable[..., PatchFeatures]
 Score = Callable[[PatchFeatures, Float[Tensor, "S D"]], Float[Tensor, "B S h w"]]
 
 #: Features of one window, one row of embeddings a name, size of the window in pixels, and rows of it: first, and the
@@ -60,6 +60,8 @@ class EncodedImage:
         settings: What it was encoded with.
         model: Name of the model whose features these are.
         source: File the image came from, if any.
+        regions: Regions that the image was cut into before it was encoded, at its own size, 0 for none; None where the
+            method needs none.
         weights: Of each window, for a tiled image; empty where ``settings.blend`` decides.
         tiling: What a record says of a tiled image; None for one that is not.
         num_whole: How many of the first windows are the view of a tiled image as a whole.
@@ -72,6 +74,7 @@ class EncodedImage:
     settings: InferenceSettings
     model: str
     source: Path | None = None
+    regions: Int32[np.ndarray, "H W"] | None = field(default=None, repr=False)
     weights: tuple[WindowWeights, ...] = field(default=(), repr=False)
     tiling: Mapping[str, Any] | None = None
     num_whole: int = 0
@@ -88,8 +91,13 @@ def encode_images(
     settings: InferenceSettings,
     device: torch.device,
     dtype: torch.dtype = torch.float32,
+    regions: Sequence[Int32[np.ndarray, "_ _"]] | None = None,
 ) -> list[EncodedImage]:
-    """Resize, cut into windows and encode images; crops of equal size share a batch."""
+    """Resize, cut into windows and encode images; crops of equal size share a batch.
+
+    Where there are ``regions``, one map an image at its own size, they are resized (nearest) and cut as the images
+    are, and ``encode`` gets those of its crops as a second argument, ``B H W``.
+    """
     plans = [_views(image.shape[:2], stride, settings) for image in images]
     features: list[list[PatchFeatures]] = [[] for _ in images]
     crops = [
@@ -105,21 +113,27 @@ def encode_images(
     found: dict[int, PatchFeatures] = {}
     for _, same_size in groupby(order, key=lambda place: crops[place][:2]):
         for batch in _batches(list(same_size), ENCODE_BATCH):
-            pieces = []
+            pieces, cuts = [], []
             for place in batch:
                 _, _, index, view, window = crops[place]
                 if (index, view.size) not in resized:
                     resized[index, view.size] = resize_image(images[index], view.size)
                 pixels = resized[index, view.size]
                 rows = slice(window.top, window.top + window.height)
-                pieces.append(pixels[:, rows, window.left : window.left + window.width])
+                columns = slice(window.left, window.left + window.width)
+                pieces.append(pixels[:, rows, columns])
+                if regions is not None:
+                    cuts.append(_resize_regions(regions[index], view.size)[rows, columns])
             with torch.autocast(device.type, dtype, enabled=dtype is not torch.float32):
-                encoded = in_float32(encode(torch.stack(pieces).to(device)))
+                more = [torch.stack(cuts).to(device)] if cuts else []
+                encoded = in_float32(encode(torch.stack(pieces).to(device), *more))
             found |= zip(batch, _unbatched(encoded), strict=True)
     for place, crop in enumerate(crops):
         features[crop[2]].append(found[place])
     results = []
-    for image, source, views, of_image in zip(images, sources, plans, features, strict=True):
+    for number, (image, source, views, of_image) in enumerate(
+        zip(images, sources, plans, features, strict=True)
+    ):
         whole, size = views[0], views[-1].size
         placed = [placed_in(view, size) for view in views]
         is_tiled = len(views) > 1
@@ -137,6 +151,7 @@ def encode_images(
                 else (),
                 tiling=describe_tiles(image.shape[:2], whole.size, views[-1]) if is_tiled else None,
                 num_whole=len(whole.windows) if is_tiled else 0,
+                regions=None if regions is None else regions[number],
             )
         )
     return results
@@ -415,6 +430,15 @@ def _row_bands(
         yield top, min(top + step, height)
 
 
+def _resize_regions(regions: Int32[np.ndarray, "_ _"], size: tuple[int, int]) -> Int32[Tensor, "_ _"]:
+    """Take the region under the centre of every pixel of the new size."""
+    rows, columns = (
+        ((np.arange(new) + 0.5) * old / new).astype(np.int64)
+        for new, old in zip(size, regions.shape, strict=True)
+    )
+    return torch.from_numpy(regions[rows[:, None], columns[None]])
+
+
 def _batches(places: list[int], size: int) -> Iterator[list[int]]:
     for start in range(0, len(places), size):
         yield places[start : start + size]
@@ -434,6 +458,7 @@ def in_float32(features: PatchFeatures) -> PatchFeatures:
         proposals=None if proposals is None else Proposals(classes=proposals.classes.float()),
         global_token=None if token is None else token.float(),
         segments=segments,
+        levels=None if features.levels is None else tuple(level.float() for level in features.levels),
     )
 
 
@@ -441,6 +466,7 @@ def _unbatched(features: PatchFeatures) -> Iterator[PatchFeatures]:
     for index in range(features.tokens.shape[0]):
         one = slice(index, index + 1)
         token, segments, proposals = features.global_token, features.segments, features.proposals
+        levels = features.levels
         yield replace(
             features,
             tokens=features.tokens[one],
@@ -448,5 +474,6 @@ def _unbatched(features: PatchFeatures) -> Iterator[PatchFeatures]:
             segments=None
             if segments is None
             else Segments(shares=segments.shares[one], embeddings=segments.embeddings[one]),
+            levels=None if levels is None else tuple(level[one] for level in levels),
             proposals=None if proposals is None else Proposals(classes=proposals.classes[one]),
         )

@@ -10,7 +10,7 @@ from typing import Any, cast, overload
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int32, UInt8
 from torch import Tensor, nn
 
 from lexiseg.core.batch import Batch
@@ -120,6 +120,17 @@ class Segmenter(nn.Module, ABC):
         self, features: PatchFeatures, embeddings: Float[Tensor, "S D"]
     ) -> Float[Tensor, "B S h w"]:
         """Score every name at every patch; higher wins; the scale is the method's own."""
+
+    def propose_regions(self, image: UInt8[np.ndarray, "H W 3"]) -> Int32[np.ndarray, "H W"] | None:
+        """Cut an image into regions before it is encoded, 0 for pixels of none; None for a method that needs none.
+
+        Where there are regions, ``encode_images`` gets those of its images as a second argument, ``B H W``.
+        """
+        return None
+
+    def finish_encoding(self, encoded: EncodedImage) -> EncodedImage:
+        """Do what needs all windows of an image together; nothing, unless a method says otherwise."""
+        return encoded
 
     def check_vocabulary(self, vocabulary: Vocabulary) -> None:
         """Refuse classes the method cannot label with; any will do unless a method says otherwise.
@@ -307,13 +318,14 @@ class Segmenter(nn.Module, ABC):
         own = self.upsample
         best = best_classes(encoded, self.class_scores, embeddings, counts, **how, upsample=own)
         if settings.refine == "none" or len(counts) == 1:
+            # Windows are blended at the image that was seen, not on a grid.
+            on_grid = settings.window is None and encoded.tiling is None
             return Decision(
                 labels=labels[best.labels],
                 scores=best.best,
-                # Of a tiled image, what decided is finer than any one grid.
-                grid_scores=None
-                if own is not None or encoded.tiling is not None
-                else lambda: grid_scores(encoded, self.class_scores, embeddings, counts, **how),
+                grid_scores=(lambda: grid_scores(encoded, self.class_scores, embeddings, counts, **how))
+                if on_grid and own is None
+                else None,
             )
         winners = np.flatnonzero(np.bincount(best.labels.ravel())).tolist()
         scores = grid_scores(encoded, self.class_scores, embeddings, counts, winners, **how)
@@ -346,15 +358,15 @@ class Segmenter(nn.Module, ABC):
         """Return what may be decided again from the scores that a run with these settings keeps.
 
         A method that overrides ``decide`` states here where its kept scores decide alike. Scores on the
-        encoder's grid do so as they are; borders that were moved to edges are kept as they came out,
-        which says nothing of a background that competed. Where scores depend on what else is asked for,
+        encoder's grid do so as they are; what windows blended, and borders that were moved to edges, are kept as they came
+        out, which says nothing of a background that competed. Where scores depend on what else is asked for,
         nothing is known of a run without the background.
         """
         if settings.is_by_probability or settings.min_area_share is not None:
             return frozenset()  # kept scores are of the best few names, and of classes that were left out
-        competes = settings.background in ("name", "words")
-        if competes and (not self.independent_classes or settings.tiles != "off"):
-            return frozenset()  # of a tiled image, the decision itself is kept
+        on_grid = settings.window is None and settings.tiles == "off"
+        if settings.background in ("name", "words") and not (self.independent_classes and on_grid):
+            return frozenset()
         if settings.refine == "none" or settings.background == "threshold":
             return frozenset({"threshold", "drop_background"})
         return frozenset()
@@ -391,13 +403,17 @@ class Segmenter(nn.Module, ABC):
         return decode_json(json.dumps(facts))  # plain values, equal to what is read back from a file
 
     def _encode(self, images: Sequence[ImageSource], settings: InferenceSettings) -> list[EncodedImage]:
-        return encode_images(
+        loaded = [load_image(image) for image in images]
+        regions = [found for image in loaded if (found := self.propose_regions(image)) is not None]
+        encoded = encode_images(
             self.encode_images,
-            [load_image(image) for image in images],
+            loaded,
             [Path(image) if isinstance(image, str | Path) else None for image in images],
             model=self.name,
             stride=self.stride,
             settings=settings,
             device=next(iter(self.parameters()), torch.empty(0)).device,
             dtype=self.dtype,
+            regions=regions or None,
         )
+        return [self.finish_encoding(each) for each in encoded]

@@ -119,6 +119,7 @@ def build_model(
     targets: Callable[[str], tuple[str, ...]] = no_other_names,
     tied: Mapping[str, str] | None = None,
     stem: str = "model",
+    fill_buffers: Callable[[Model], None] | None = None,
 ) -> Model:
     """Build a network and fill every tensor from the folder's safetensors.
 
@@ -130,6 +131,8 @@ def build_model(
             name at all for a tensor that the network leaves out.
         tied: From a name to the one whose tensor it shares; files may hold either or both.
         stem: The weights are in ``<stem>.safetensors``, in shards with an index, or in a half-precision copy of these.
+        fill_buffers: Gives values to buffers that no file holds, as they follow from the settings; position ids that
+            count 0, 1, 2, … are filled in without it.
 
     Returns:
         The network in float32, in evaluation mode, without gradients.
@@ -145,6 +148,8 @@ def build_model(
         raise _unreadable(folder / "config.json", f"settings that make no network ({error})") from error
     expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     files = check_checkpoint(folder, expected, targets=targets, tied=tied, stem=stem)
+    if fill_buffers is not None:
+        fill_buffers(model)
     return fill_model(folder, model, files, targets=targets, tied=tied)
 
 

@@ -23,7 +23,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from lexiseg.core.block_states import BlockStates, LastBlock
 from lexiseg.core.features import PatchFeatures
-from lexiseg.core.interfaces import ImageEncoder, TextEncoder
+from lexiseg.core.interfaces import OpenImageEncoder, TextEncoder
 from lexiseg.models.checkpoint import build_model, fingerprint, read_config, transformers_class
 from lexiseg.models.pixel_normalisation import PixelNormalisation, load_normalisation
 from lexiseg.models.published_names import published_names
@@ -60,6 +60,14 @@ class ClipLastBlock(LastBlock):
             for linear in (attention.q_proj, attention.k_proj, attention.v_proj)
         )
         return query, key, value
+
+    def keys_values(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        """See ``LastBlock``."""
+        normed, attention = self._layer.layer_norm1(states), self._layer.self_attn
+        key, value = (
+            _by_head(linear(normed), attention.num_heads) for linear in (attention.k_proj, attention.v_proj)
+        )
+        return key, value
 
     def values(self, states: Tensor) -> Tensor:
         """See ``LastBlock``."""
@@ -103,7 +111,7 @@ class ClipLastBlock(LastBlock):
         return copies
 
 
-class ClipImageEncoder(ImageEncoder):
+class ClipImageEncoder(OpenImageEncoder):
     """CLIP's vision transformer: one token a patch, in the space of the text embeddings.
 
     Neither the tokens nor the global token is normalised. The global token is transformers' own
@@ -144,8 +152,12 @@ class ClipImageEncoder(ImageEncoder):
         states = [hidden]
         for layer in self.vision.encoder.layers[:-1]:
             states.append(layer(states[-1], None))
-        block = ClipLastBlock(self.vision, self.projection)
-        return BlockStates(states=tuple(states), grid=grid, stride=self.stride, block=block)
+        return BlockStates(states=tuple(states), grid=grid, stride=self.stride, block=self.last_block)
+
+    @property
+    def last_block(self) -> ClipLastBlock:
+        """Return the last block and what follows it."""
+        return ClipLastBlock(self.vision, self.projection)
 
     def global_token(self, opened: BlockStates) -> Float[Tensor, "B E"]:
         """Embed the whole image: only the class token goes through the last block."""

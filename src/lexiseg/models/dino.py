@@ -10,7 +10,7 @@ read (its own resizing of the position table), and files are read in the names o
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from jaxtyping import Float
 from torch import Tensor
@@ -28,10 +28,19 @@ class DinoImageEncoder(ImageEncoder):
     Args:
         vision: transformers' ``ViTModel``, without its pooler.
         normalisation: The checkpoint's pixel statistics.
+        features: What a patch's token is: the last block's output after the last layer norm (``tokens``), or the sum of
+            its query and key in the last block, before heads are split (``query_key``).
     """
 
-    def __init__(self, vision: Any, normalisation: PixelNormalisation) -> None:
+    def __init__(
+        self,
+        vision: Any,
+        normalisation: PixelNormalisation,
+        *,
+        features: Literal["tokens", "query_key"] = "tokens",
+    ) -> None:
         super().__init__()
+        self.features = features
         self.vision = vision
         self.normalisation = normalisation
         self.stride = int(vision.config.patch_size)
@@ -39,21 +48,34 @@ class DinoImageEncoder(ImageEncoder):
     @cached_property
     def fingerprint(self) -> str:
         """Content hash of the weights and the normalisation. Do not change the weights after asking."""
-        return fingerprint(self, "dino")
+        return fingerprint(self, "dino" if self.features == "tokens" else f"dino {self.features}")
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> PatchFeatures:
         """Encode RGB images in [0, 1]; ``H`` and ``W`` are multiples of ``stride``."""
-        tokens = self.vision(self.normalisation(images), interpolate_pos_encoding=True).last_hidden_state
+        attention, kept = self.vision.layers[-1].attention, []
+        hooks = [
+            part.register_forward_hook(lambda _, __, output: kept.append(output))
+            for part in ((attention.q_proj, attention.k_proj) if self.features == "query_key" else ())
+        ]
+        try:
+            tokens = self.vision(self.normalisation(images), interpolate_pos_encoding=True).last_hidden_state
+        finally:
+            for hook in hooks:
+                hook.remove()
         return PatchFeatures(
-            tokens=tokens[:, 1:],
+            tokens=(kept[0] + kept[1] if kept else tokens)[:, 1:],
             grid=(images.shape[2] // self.stride, images.shape[3] // self.stride),
             stride=self.stride,
             global_token=tokens[:, 0],
         )
 
 
-def load_dino(folder: Path) -> DinoImageEncoder:
+def load_dino(folder: Path, *, features: Literal["tokens", "query_key"] = "tokens") -> DinoImageEncoder:
     """Load a transformers ``ViTModel`` checkpoint, with or without pooler or classifier: a folder in hub layout.
+
+    Args:
+        folder: From ``models.hub.resolve_checkpoint``.
+        features: See ``DinoImageEncoder``.
 
     Raises:
         CheckpointError: The folder is incomplete, contradicts itself or is unsafe to load.
@@ -65,4 +87,4 @@ def load_dino(folder: Path) -> DinoImageEncoder:
         lambda: model_class(config_class.from_dict(config), add_pooling_layer=False),
         targets=published_names("vit"),
     )
-    return DinoImageEncoder(model, load_normalisation(folder)).eval()
+    return DinoImageEncoder(model, load_normalisation(folder), features=features).eval()

@@ -61,6 +61,9 @@ KNOWN_WEIGHTS: dict[str, KnownWeights] = {
     "google/siglip2-base-patch16-224": KnownWeights(
         model_type="siglip", megabytes=1501, licence="Apache-2.0"
     ),
+    "facebook/sam3": KnownWeights(
+        model_type="sam3_video", megabytes=3440, licence="SAM Licence (gated; no military use)"
+    ),
     "nvidia/groupvit-gcc-redcaps": KnownWeights(
         model_type="groupvit", megabytes=223, licence="not stated on its page"
     ),

@@ -78,6 +78,11 @@ FILES_SEEN: dict[str, SeenFiles] = {
     ),
 }
 
+#: Repositories that ask for consent before they give their files, and what can be taken instead.
+GATED = {
+    "facebook/sam3": "the heads of CLIP, such as --model openai/clip-vit-base-patch16, need no consent",
+}
+
 #: Repositories in OpenCLIP's layout alone, as far as was seen: no loader here reads them.
 OPENCLIP_ONLY = ("laion/CLIP-ViT-B-16-laion2B-s34B-b88K",)
 
@@ -89,6 +94,11 @@ def how_to_get(name: str) -> str:
         name: A hub id, with ``@`` and a branch, tag or commit behind it if need be.
     """
     repository, _, revision = name.partition("@")
+    if repository in GATED:
+        return (
+            f"hf auth login, then hf download {name} (its licence must first be accepted on the model's page with "
+            f"the same account; without: {GATED[repository]})"
+        )
     seen = FILES_SEEN.get(repository)
     if seen is not None and seen.is_pickle_only and not revision:
         return f"lexiseg convert {repository}"

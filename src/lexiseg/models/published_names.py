@@ -62,6 +62,10 @@ FAMILIES: dict[str, PublishedNames] = {
     "siglip": PublishedNames(left_out=(r"^(text|vision)_model\.embeddings\.position_ids$",)),
     "dinov2": PublishedNames(renamed=_DINOV2, left_out=(r"^classifier\.",)),
     "vit": PublishedNames(renamed=_VIT, left_out=(r"^classifier\.", r"^(vit\.)?pooler\.dense\.")),
+    # The hub's checkpoint is one for video; the detector is what sees single images.
+    "sam3": PublishedNames(
+        renamed=((r"^detector_model\.", ("",)),), left_out=(r"^tracker_model\.", r"^tracker_neck\.")
+    ),
     # What a video checkpoint remembers of earlier frames.
     "sam2": PublishedNames(
         left_out=(

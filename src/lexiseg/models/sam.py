@@ -7,15 +7,21 @@ The image's long side is resized to the network's input (1024), the rest of the 
 normalisation, and masks come back at a quarter of that, as the authors do it.
 """
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from einops import rearrange
 from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
+from lexiseg.core.errors import CheckpointError
+from lexiseg.core.features import PatchFeatures
+from lexiseg.core.interfaces import ImageEncoder
 from lexiseg.models.checkpoint import build_model, read_config, transformers_class
 from lexiseg.models.pixel_normalisation import PixelNormalisation, load_normalisation
 from lexiseg.models.prompted_masks import ImageEmbeddings, PromptedMasks
@@ -71,6 +77,92 @@ class Sam(PromptedMasks):
         if embedded.size != embedded.seen_size:
             maps = interpolate(maps, size=embedded.size, mode="bilinear", align_corners=False)
         return maps[0]
+
+    @torch.inference_mode()
+    def last_attention(self, image: UInt8[np.ndarray, "H W 3"]) -> "LastAttention":
+        """Run the image encoder on one RGB image, 0..255, and keep what its last block's attention read.
+
+        Raises:
+            CheckpointError: The last block attends within windows, not over the whole image.
+        """
+        height, width = image.shape[:2]
+        scale = self.input_side / max(height, width)
+        seen = max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
+        pixels = pad(self._pixels(image, seen), (0, self.input_side - seen[1], 0, self.input_side - seen[0]))
+        layer = self.network.vision_encoder.layers[-1]
+        if layer.window_size:
+            raise CheckpointError(
+                doing="reading the attention of SAM's last block",
+                found=f"attention within windows of {layer.window_size}",
+                expected="attention over the whole image, as in SAM's own checkpoints",
+                fix="Choose one of facebook/sam-vit-base, -large, -huge.",
+            )
+        kept: list[Tensor] = []
+        hook = layer.attn.register_forward_pre_hook(
+            lambda _, arguments, named: kept.append(named.get("hidden_states", *arguments)), with_kwargs=True
+        )
+        try:
+            self.network.get_image_embeddings(pixels)
+        finally:
+            hook.remove()
+        patch = self.input_side // kept[0].shape[1]
+        valid = max(1, seen[0] // patch), max(1, seen[1] // patch)
+        return LastAttention(attention=layer.attn, tokens=kept[0], grid=valid)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LastAttention:
+    """The attention of SAM's last block on one image, a head at a time: all together are 0.8 GB.
+
+    Attributes:
+        attention: transformers' attention with relative positions.
+        tokens: Its input, ``1 h w W``.
+        grid: Part of the grid that the image covers; the rest is padding.
+    """
+
+    attention: Any
+    tokens: Tensor
+    grid: tuple[int, int]
+
+    def heads(self) -> Iterator[tuple[Float[Tensor, "n n"], Float[Tensor, "n d"]]]:
+        """Yield the weights after softmax and the values of each head, cut to the image's part of the grid."""
+        (_, height, width, _), attention = self.tokens.shape, self.attention
+        side = (height, width)
+        num_heads = attention.num_attention_heads
+        parts = rearrange(attention.qkv(self.tokens), "1 h w (qkv a d) -> qkv a (h w) d", qkv=3, a=num_heads)
+        inside = rearrange(torch.arange(height * width), "(h w) -> h w", h=height)
+        inside = inside[: self.grid[0], : self.grid[1]].reshape(-1).to(parts.device)
+        for query, key, value in zip(*parts, strict=True):
+            logits = (query[inside] * attention.scale) @ key.T
+            if attention.use_rel_pos:
+                by_place = attention.get_decomposed_rel_pos(
+                    query[None], attention.rel_pos_h, attention.rel_pos_w, side, side
+                )
+                logits = logits + by_place.reshape(height * width, -1)[inside]
+            yield logits.softmax(dim=1)[:, inside], value[inside]
+
+
+class SamNeck(ImageEncoder):
+    """The output of SAM's neck as patch features: images are squashed to the network's square, whatever their shape.
+
+    Args:
+        sam: Any size.
+    """
+
+    def __init__(self, sam: Sam) -> None:
+        super().__init__()
+        self.sam = sam
+        self.stride = int(sam.network.config.vision_config.patch_size)
+        side = sam.input_side // self.stride
+        self.grid = (side, side)
+
+    def forward(self, images: Float[Tensor, "B 3 H W"]) -> PatchFeatures:
+        """Encode RGB images in [0, 1] of any size; the grid is always the network's own."""
+        square = (self.sam.input_side, self.sam.input_side)
+        pixels = interpolate(images, size=square, mode="bilinear", antialias=True, align_corners=False)
+        maps = self.sam.network.get_image_embeddings(self.sam.normalisation(pixels))
+        tokens = rearrange(maps, "b d h w -> b (h w) d")
+        return PatchFeatures(tokens=tokens, grid=self.grid, stride=self.stride)
 
 
 def load_sam(folder: Path) -> Sam:

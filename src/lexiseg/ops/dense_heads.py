@@ -80,15 +80,15 @@ def _self_calibrated(opened: BlockStates) -> Float[Tensor, "B N E"]:
     repaired = aggregate_alike(repaired, similarity, least=_LEAST_ALIKE)
     summed = torch.stack([opened.states[b] for b in blocks.second_pass]).sum(dim=0)
     weights = centred_attention(similarity, factor=_CENTRED_FACTOR)
-    total = None
-    for patches, class_token in ((repaired, last[:, :1]), (summed[:, 1:], summed[:, :1])):
-        query, key, value = opened.block.queries_keys_values(patches)
-        attended = mixed_values(weights, value) + key_attention(query, key, value, scale=opened.block.scale)
-        tokens = opened.block.output(attended / 2) + _CLASS_TOKEN_WEIGHT * class_token
-        tokens = aggregate_alike(tokens, after, least=_LEAST_ALIKE)
-        total = tokens if total is None else total + tokens
-    assert total is not None
-    return opened.block.project(total)
+    # The two passes end in maps that are linear: mixing by ``weights``, the output projection, the last aggregation. Their
+    # sum goes through these once; the projection's bias, which each pass adds, comes from nothing at all.
+    block = opened.block
+    pairs = [block.keys_values(patches) for patches in (repaired, summed[:, 1:])]
+    attended = mixed_values(weights, sum(value for _, value in pairs))
+    attended = attended + sum(key_attention(key, key, value, scale=block.scale) for key, value in pairs)
+    tokens = block.output(attended / 2) + block.output(torch.zeros_like(attended[:, :, :1]))
+    tokens = tokens + _CLASS_TOKEN_WEIGHT * (last[:, :1] + summed[:, :1])
+    return block.project(aggregate_alike(tokens, after, least=_LEAST_ALIKE))
 
 
 def _cosines(tokens: Float[Tensor, "B N W"]) -> Float[Tensor, "B N N"]:

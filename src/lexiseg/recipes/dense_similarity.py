@@ -1,17 +1,34 @@
 """Dense similarity on any CLIP, SigLIP or SigLIP 2 checkpoint, with a choice of heads."""
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
 
 from lexiseg.core.errors import InputError
+from lexiseg.core.interfaces import ImageEncoder
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.inference.settings import InferenceSettings
+from lexiseg.methods.borrowed_attention.corrclip import CorrClip
+from lexiseg.methods.borrowed_attention.proxyclip import ProxyClip
+from lexiseg.methods.borrowed_attention.settings import BorrowedAttentionSettings
+from lexiseg.methods.borrowed_attention.trident import Trident
 from lexiseg.methods.dense_similarity import DenseSimilarity
 from lexiseg.models import siglip
 from lexiseg.models.checkpoint import read_config
 from lexiseg.models.clip import ClipImageEncoder, load_clip
+from lexiseg.models.dino import load_dino
+from lexiseg.models.dinov2 import load_dinov2
 from lexiseg.models.hub import resolve_checkpoint
+from lexiseg.models.mask_generator import MaskGeneratorSettings
+from lexiseg.models.sam import Sam, SamNeck, load_sam
 from lexiseg.models.siglip import load_siglip
+from lexiseg.recipes.rim import load_prompted, load_proposer
+
+#: Heads that take another network's word for what is alike.
+_BORROWED = ("proxyclip", "trident", "corrclip")
+
+#: In ``beside.vision`` and ``beside.proposer``: do without.
+NONE = "none"
 
 #: About how many patches the short side gets without windows: 28, as with CLIP ViT-B/16 at 448 pixels.
 SHORT_SIDE_PATCHES = 28
@@ -29,10 +46,26 @@ class DenseSettings:
             maskclip: the same with both. sclip, clearclip, kk, naclip: values of patches with like queries and keys,
             queries, keys, or keys and places. scclip: outlier tokens repaired, similarity of middle blocks. auto: for
             CLIP scclip, or naclip where an image of training has less than 14×14 patches; for SigLIP value. Beside
-            value and auto, SigLIP has kk and naclip. Which is best is published, not measured here.
+            value and auto, SigLIP has kk and naclip. proxyclip: values of patches that another network finds alike;
+            trident: the same, spread by SAM's attention; corrclip: values of the patch's region; what stands beside
+            CLIP for these is set under ``beside``. Which is best is published, not measured here.
+        beside: The other networks, and how they are listened to.
     """
 
-    head: Literal["auto", "value", "maskclip", "sclip", "clearclip", "kk", "naclip", "scclip"] = "auto"
+    head: Literal[
+        "auto",
+        "value",
+        "maskclip",
+        "sclip",
+        "clearclip",
+        "kk",
+        "naclip",
+        "scclip",
+        "proxyclip",
+        "trident",
+        "corrclip",
+    ] = "auto"
+    beside: BorrowedAttentionSettings = field(default_factory=BorrowedAttentionSettings)
 
 
 #: The head of earlier versions, and the only one that trained models learnt from.
@@ -58,6 +91,8 @@ def build_dense_similarity(name_or_path: str, method: DenseSettings | None = Non
     """
     method = method or DenseSettings()
     folder = resolve_checkpoint(name_or_path)
+    if method.head in _BORROWED:
+        return _build_borrowed(name_or_path, folder, method)
     if read_config(folder, ("clip", "siglip", "siglip2"))["model_type"] == "clip":
         clip_image, clip_text = load_clip(folder)
         head = clip_image.head = _clip_head(method, clip_image)
@@ -78,6 +113,84 @@ def build_dense_similarity(name_or_path: str, method: DenseSettings | None = Non
     settings = _settings(image.stride, image.native_grid, prompts="single", head=head)
     side = image.native_grid[0] * image.stride
     return DenseSimilarity(image, text, name=name_or_path, settings=settings, image_side=side, head=head)
+
+
+def _build_borrowed(name: str, folder: Path, method: DenseSettings) -> Segmenter:
+    """Load CLIP and what stands beside it."""
+    if read_config(folder, ("clip", "siglip", "siglip2"))["model_type"] != "clip":
+        raise InputError(
+            doing=f"choosing the head of {name}",
+            found=f"{method.head}, for a SigLIP, whose patches reach the texts through a pooling head",
+            expected=f"one of: {', '.join(siglip.HEADS)}",
+            fix="Choose one of these, or a CLIP checkpoint.",
+        )
+    beside, head = method.beside, method.head
+    if beside.vision == NONE and head != "corrclip":
+        raise InputError(
+            doing=f"choosing the vision model of {head}",
+            found="none",
+            expected="a network whose patches say what is alike: dinov2-small, or a DINO, DINOv2 or SAM checkpoint",
+            fix="Give one with --set beside.vision=NAME, or take --set head=corrclip, which can do without.",
+        )
+    clip, texts = load_clip(folder)
+    vision = None if beside.vision == NONE else load_vision(beside.vision, query_key=head == "corrclip")
+    settings = _borrowed_inference(clip, tiles="off" if head == "trident" else "auto")
+    how: dict[str, Any] = {"name": name, "settings": settings, "method": beside}
+    if head == "proxyclip":
+        assert vision is not None
+        return ProxyClip(clip, texts, vision, head=head, **how)
+    if head == "trident":
+        assert vision is not None
+        sam = load_prompted(beside.sam)
+        if not isinstance(sam, Sam):
+            raise InputError(
+                doing="loading the SAM of trident",
+                found=f"{beside.sam}, a {type(sam).__name__}",
+                expected="a SAM 1 checkpoint: its last block attends over the whole image",
+                fix="Use --set beside.sam=facebook/sam-vit-base.",
+            )
+        return Trident(clip, texts, vision, sam, **how)
+    proposer = None
+    if beside.proposer != NONE:
+        points = MaskGeneratorSettings(
+            points_per_side=beside.points_per_side, min_expected_iou=0.4, min_stability=0.4
+        )
+        proposer = load_proposer(beside.proposer, vision or clip, settings=points)
+    return CorrClip(clip, texts, vision, proposer, **how)
+
+
+def load_vision(name: str, *, query_key: bool = False) -> ImageEncoder:
+    """Load the network whose patches say what is alike.
+
+    Args:
+        name: ``dinov2-small``, or the hub id or folder of a DINO, DINOv2 (with or without registers) or SAM checkpoint.
+        query_key: Take of DINO the sum of query and key in its last block, as CorrCLIP does; others have tokens only.
+
+    Raises:
+        MissingWeightsError: The weights are not here and cannot be fetched.
+        CheckpointError: They are here and cannot be used, or are of another family.
+    """
+    folder = resolve_checkpoint(name)
+    kind = read_config(folder, ("dinov2", "dinov2_with_registers", "vit", "sam"))["model_type"]
+    if kind == "sam":
+        return SamNeck(load_sam(folder))
+    if kind == "vit":
+        return load_dino(folder, features="query_key" if query_key else "tokens")
+    return load_dinov2(folder)
+
+
+def _borrowed_inference(clip: ClipImageEncoder, *, tiles: Literal["auto", "off"]) -> InferenceSettings:
+    """Choose the papers' 336 pixels, windows as large, every 112: 21 patches of ViT-B/16."""
+    window = max(clip.stride, round(336 / clip.stride) * clip.stride)
+    step = max(clip.stride, round(112 / clip.stride) * clip.stride)
+    return InferenceSettings(
+        short_side=window,
+        window=window,
+        window_stride=step,
+        prompts="imagenet80",
+        refine="guided",
+        tiles=tiles,
+    )
 
 
 def _clip_head(method: DenseSettings, encoder: ClipImageEncoder) -> str:

@@ -15,7 +15,8 @@ from lexiseg.engine.devices import choose_device
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.methods.clip_to_seg.model import ClipToSeg
 from lexiseg.recipes.clip_to_seg import ClipToSegRecipe, folder
-from lexiseg.runs.load import load
+from lexiseg.recipes.dense_similarity import VALUE_HEAD
+from lexiseg.runs.load import MODELS, load
 from lexiseg.runs.train import train_recipe
 from lexiseg.scoring.compare import ScoreDifference, difference, difference_json
 from lexiseg.scoring.evaluate import evaluate
@@ -157,12 +158,19 @@ def write_teacher_masks(
     images = recipe.data.training_images(recipe.run.seed)
     missing = [index for index, stem in enumerate(images.stems) if not pseudo_mask_path(into, stem).is_file()]
     if missing:
-        teacher = load(recipe.teacher.name, device=recipe.run.device)
+        teacher = _load_teacher(recipe)
         for index in missing:
             label_map = teacher.segment(images[index].image, images.vocabulary).label_map
             write_pseudo_mask(into, images.stems[index], label_map)
             advance()
     return len(missing)
+
+
+def _load_teacher(recipe: ClipToSegRecipe) -> Segmenter:
+    """Load the teacher with the head that training learns from, whatever the default head is."""
+    name = recipe.teacher.name
+    changes = {} if name in MODELS else {"head": VALUE_HEAD.head}
+    return load(name, device=recipe.run.device, method_settings=changes)
 
 
 def compare_with_teacher(student: ClipToSeg, recipe: ClipToSegRecipe, words: Sequence[str] = ()) -> Compared:
@@ -174,7 +182,7 @@ def compare_with_teacher(student: ClipToSeg, recipe: ClipToSegRecipe, words: Seq
         words: What is segmented where the folder has no classes.
     """
     device = choose_device(recipe.run.device)
-    teacher = load(recipe.teacher.name, device=recipe.run.device)
+    teacher = _load_teacher(recipe)
     student = student.to(device)
     images = recipe.data.training_images(recipe.run.seed)
     named = (recipe.data.path or Path()) / "classes.txt"

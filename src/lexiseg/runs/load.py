@@ -19,6 +19,7 @@ from lexiseg.methods.conse import ConSESettings
 from lexiseg.methods.groupvit.settings import SegmentSettings
 from lexiseg.methods.rim.references.bank import is_bank
 from lexiseg.methods.rim.settings import RIMSettings
+from lexiseg.methods.sam3 import Sam3Settings
 from lexiseg.models import dinov2_small
 from lexiseg.models.checkpoint import fingerprint, read_config
 from lexiseg.models.hub import KNOWN_WEIGHTS, is_cached, resolve_checkpoint
@@ -29,6 +30,7 @@ from lexiseg.recipes.groupvit import build_groupvit
 from lexiseg.recipes.maskformer import build_maskformer
 from lexiseg.recipes.mini import MINI_WEIGHTS, build_mini
 from lexiseg.recipes.rim import build_rim
+from lexiseg.recipes.sam3 import build_sam3
 from lexiseg.runs.absent_scores import find_absent_scores
 from lexiseg.runs.folder import TRAINED_ON, is_run_folder, load_run, read_recipe
 from lexiseg.runs.method_settings import NoSettings, change_settings
@@ -67,6 +69,12 @@ MODELS: dict[str, RegisteredModel] = {
     ),
 }
 
+_SAM3 = RegisteredModel(
+    build=build_sam3,
+    settings=Sam3Settings,
+    summary="one query a name; learnt from masks with names",
+)
+
 _DENSE_SIMILARITY = RegisteredModel(
     build=build_dense_similarity,
     settings=DenseSettings,
@@ -89,6 +97,8 @@ CHECKPOINTS: dict[str, RegisteredModel] = {
     "mask2former": _MASKFORMER,
     "maskformer": _MASKFORMER,
     "oneformer": _MASKFORMER,
+    "sam3": _SAM3,
+    "sam3_video": _SAM3,
     "siglip": _DENSE_SIMILARITY,
     "siglip2": _DENSE_SIMILARITY,
 }

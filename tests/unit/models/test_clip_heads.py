@@ -145,8 +145,38 @@ def test_nothing_is_aggregated_where_a_token_is_like_itself_alone(encoder, image
     monkeypatch.setattr(dense_heads, "aggregate_alike", watched)
     encoder.head = "scclip"
     encoder(images)
-    assert len(calls) == 3
+    assert len(calls) == 2
     assert max(calls) < 1e-4
+
+
+def test_scclip_is_the_formula_written_out_in_two_passes(encoder):
+    opened = encoder.open(draw(LARGE_GRID))
+    block, last, states = opened.block, opened.last, opened.states
+    outliers = dense_heads.find_outliers(dense_heads.outlier_scores(last[:, 1:]))
+    assert outliers.any()
+    blocks = dense_heads._SelfCalibratedBlocks.of(3)
+
+    def cosines(tokens):
+        rows = tokens / tokens.norm(dim=2, keepdim=True)
+        return rows @ rows.transpose(1, 2)
+
+    def spread(tokens, similarity):
+        kept = torch.where(similarity < 0.4, 0, similarity)
+        return kept @ tokens / (kept.sum(dim=2, keepdim=True) + 1e-6)
+
+    same = cosines(dense_heads.repair_tokens(states[blocks.before][:, 1:], outliers, LARGE_GRID))
+    after = cosines(states[blocks.after][:, 1:])
+    bias = (same - same.mean(dim=(1, 2), keepdim=True)) * 3
+    weights = bias.masked_fill(bias < 0, -torch.inf).softmax(dim=2)[:, None]
+    summed = sum(states[b] for b in blocks.second_pass)
+    repaired = spread(dense_heads.repair_tokens(last[:, 1:], outliers, LARGE_GRID), same)
+    total = 0
+    for patches, class_token in ((repaired, last[:, :1]), (summed[:, 1:], summed[:, :1])):
+        _, key, value = block.queries_keys_values(patches)
+        matrix = (weights + (block.scale * key @ key.transpose(2, 3)).softmax(dim=3)) / 2
+        total = total + spread(block.output(matrix @ value) + 0.3 * class_token, after)
+    found = dense_heads.dense_tokens(opened, "scclip")
+    torch.testing.assert_close(found, block.project(total), atol=1e-4, rtol=1e-3)
 
 
 def test_twelve_blocks_are_those_of_the_paper_and_others_stand_at_the_same_depth():

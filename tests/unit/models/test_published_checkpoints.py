@@ -33,7 +33,7 @@ LOADERS: dict[str, Callable[[Path], Any]] = {
     "stable_diffusion": load_stable_diffusion,
     "swin": load_swin,
 }
-#: Published and written down; no loader reads SAM 3 yet, and GroupViT's has no small form here.
+#: Published and written down; the small forms of GroupViT and SAM 3 are in their own tests.
 WITHOUT_LOADER = {"groupvit_gcc_yfcc", "sam3"}
 
 #: Where a tensor of the file ends up, and which part of it: one for every renaming.

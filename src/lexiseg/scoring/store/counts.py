@@ -142,7 +142,7 @@ def refuse_redecision(store: Predictions, what: Redecision) -> None:
     if what in manifest.redecisions:
         return
     settings = manifest.settings
-    made = ", ".join(f"{name} = {settings.get(name)}" for name in ("model", "background", "refine"))
+    made = ", ".join(f"{name} = {settings.get(name)}" for name in ("model", "background", "window", "refine"))
     if what == "threshold":
         doing = f"deciding background by a threshold from the store {store.title}"
         fix = (
