@@ -38,7 +38,8 @@ from lexiseg.core.features import PatchFeatures
 from lexiseg.core.row_rle import encode_runs
 from lexiseg.data.label_files import read_label_map
 from lexiseg.inference.class_names import ClassNames
-from lexiseg.inference.predict import EncodedImage, best_classes
+from lexiseg.inference.encode import EncodedImage
+from lexiseg.inference.predict import best_classes
 from lexiseg.methods.conse import ConSE, ConSESettings
 from lexiseg.metrics.bootstrap import paired_intervals
 from lexiseg.metrics.image_counts import ImageCounts, count_runs

@@ -35,7 +35,7 @@ from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.features import PatchFeatures
 from lexiseg.data.images import load_image
 from lexiseg.data.label_files import read_label_map
-from lexiseg.inference.predict import encode_images
+from lexiseg.inference.encode import encode_images
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.methods.conse import ConSE, ConSESettings
 from lexiseg.models.name_head import NameHead, NetworkMaps, pack_name_head, patch_features, solve_ridge

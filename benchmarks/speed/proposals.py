@@ -14,7 +14,8 @@ import torch
 from timing import compare, print_rows, write_json
 
 from lexiseg.core.features import PatchFeatures, Proposals
-from lexiseg.inference.predict import EncodedImage, best_classes
+from lexiseg.inference.encode import EncodedImage
+from lexiseg.inference.predict import best_classes
 from lexiseg.inference.proposal_segmenter import summed_masks
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.ops.sliding_window import Window

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lexiseg.core.segmentation import Segmentation as Segmentation
     from lexiseg.core.vocabulary import Vocabulary as Vocabulary
     from lexiseg.data.folder import FolderDataset as FolderDataset
-    from lexiseg.inference.predict import EncodedImage as EncodedImage
+    from lexiseg.inference.encode import EncodedImage as EncodedImage
     from lexiseg.inference.segmenter import Segmenter as Segmenter
     from lexiseg.inference.settings import InferenceSettings as InferenceSettings
     from lexiseg.runs.evaluate import evaluate as evaluate
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "CheckpointError": "core.errors",
     "DatasetError": "core.errors",
-    "EncodedImage": "inference.predict",
+    "EncodedImage": "inference.encode",
     "FolderDataset": "data.folder",
     "ImageError": "core.errors",
     "InferenceSettings": "inference.settings",

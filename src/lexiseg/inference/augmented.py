@@ -13,7 +13,8 @@ import torch
 from jaxtyping import UInt8, UInt16
 
 from lexiseg.core.vocabulary import Words
-from lexiseg.inference.predict import EncodedImage, pixel_scores
+from lexiseg.inference.encode import EncodedImage
+from lexiseg.inference.predict import pixel_scores
 from lexiseg.inference.segmenter import Segmenter
 
 #: Numbers of all classes that are added up at a time.

@@ -18,7 +18,7 @@ from lexiseg.core.features import PatchFeatures
 from lexiseg.core.vocabulary import Vocabulary, Words
 from lexiseg.inference.class_names import ClassNames
 from lexiseg.inference.decision import Decision
-from lexiseg.inference.predict import EncodedImage
+from lexiseg.inference.encode import EncodedImage
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.ops.similarity import similarity_map

@@ -12,10 +12,11 @@ import torch
 from jaxtyping import Float, Float32, UInt16
 from torch import Tensor
 
+from lexiseg.core.errors import InputError
 from lexiseg.inference.class_names import ClassNames
 from lexiseg.inference.decision import Decision
+from lexiseg.inference.encode import EncodedImage
 from lexiseg.inference.predict import (
-    EncodedImage,
     Score,
     Upsample,
     chunks,
@@ -40,6 +41,24 @@ class _Best:
 
     places: UInt16[np.ndarray, "H W"]
     scores: Float32[np.ndarray, "H W"]
+
+
+def refuse_probabilities(name: str, settings: InferenceSettings) -> None:
+    """Refuse settings that only probabilities of all names can follow, for a method that has none.
+
+    Raises:
+        InputError: One is set.
+    """
+    asked = [field for field in ("min_probability", "min_area_share") if getattr(settings, field) is not None]
+    if settings.background == "probability":
+        asked.insert(0, "background probability")
+    if asked:
+        raise InputError(
+            doing=f"labelling with {name}",
+            found=f"{', '.join(asked)}, which need the score of every name at every pixel",
+            expected="settings of a method that decides so: this one decides by regions or by the whole image",
+            fix="Leave it out; --background threshold or name may do.",
+        )
 
 
 @torch.inference_mode()

@@ -9,8 +9,8 @@ import numpy as np
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.segmentation import Segmentation
 from lexiseg.inference.class_names import ClassNames
+from lexiseg.inference.encode import EncodedImage
 from lexiseg.inference.none_of_these import judge
-from lexiseg.inference.predict import EncodedImage
 from lexiseg.inference.reuse import as_encoded, refuse_encoded_otherwise
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.inference.views import scores_of_all

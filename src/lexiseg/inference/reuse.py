@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from lexiseg.core.errors import InputError
-from lexiseg.inference.predict import EncodedImage
+from lexiseg.inference.encode import EncodedImage
 from lexiseg.inference.settings import ENCODING_FIELDS, InferenceSettings
 
 

@@ -29,16 +29,10 @@ from lexiseg.inference.class_names import (
     with_background,
 )
 from lexiseg.inference.decision import Decision, Redecision
+from lexiseg.inference.encode import ENCODE_BATCH, EncodedImage, encode_images
 from lexiseg.inference.none_of_these import AbsentScores, refuse_unmeasured
-from lexiseg.inference.predict import (
-    ENCODE_BATCH,
-    EncodedImage,
-    Upsample,
-    best_classes,
-    encode_images,
-    grid_scores,
-)
-from lexiseg.inference.probability import decide_by_probability
+from lexiseg.inference.predict import Upsample, best_classes, grid_scores
+from lexiseg.inference.probability import decide_by_probability, refuse_probabilities
 from lexiseg.inference.refine import refine_labels
 from lexiseg.inference.refine_crf import refine_labels_crf
 from lexiseg.inference.results import blocks_of, segment_block
@@ -278,10 +272,8 @@ class Segmenter(nn.Module, ABC):
         vocabulary = self.full_vocabulary(words, settings)
         labels = competing_labels(vocabulary, settings)
         self.check_vocabulary(vocabulary.subset(labels))
-        by_words = settings.background == "words"
-        class_names = name_classes(
-            vocabulary, labels, self.embed_texts, settings.prompts, background_words=by_words
-        )
+        how: dict[str, Any] = {"background_words": settings.background == "words"}
+        class_names = name_classes(vocabulary, labels, self.embed_texts, settings.prompts, **how)
         refuse_alike(class_names, self.is_missing(class_names.embeddings))
         return class_names
 
@@ -289,13 +281,8 @@ class Segmenter(nn.Module, ABC):
         self, encoded: EncodedImage, class_names: ClassNames, settings: InferenceSettings
     ) -> EncodedImage:
         """Return what of a tiled image ``decide`` is given, by how well the words are found in it."""
-        return choose_views(
-            encoded,
-            self.class_scores,
-            class_names.embeddings,
-            settings=settings,
-            independent_classes=self.independent_classes,
-        )
+        how: dict[str, Any] = {"settings": settings, "independent_classes": self.independent_classes}
+        return choose_views(encoded, self.class_scores, class_names.embeddings, **how)
 
     def decide(self, encoded: EncodedImage, class_names: ClassNames, settings: InferenceSettings) -> Decision:
         """Decide the label of every pixel: upsample the scores once, take the best, move borders to edges.
@@ -341,18 +328,8 @@ class Segmenter(nn.Module, ABC):
         Raises:
             InputError: It cannot; the message says what it can.
         """
-        asked = [
-            name for name in ("min_probability", "min_area_share") if getattr(settings, name) is not None
-        ]
-        if settings.background == "probability":
-            asked.insert(0, "background probability")
-        if asked and not self.has_probabilities:
-            raise InputError(
-                doing=f"labelling with {self.name}",
-                found=f"{', '.join(asked)}, which need the score of every name at every pixel",
-                expected="settings of a method that decides so: this one decides by regions or by the whole image",
-                fix="Leave it out; --background threshold or name may do.",
-            )
+        if not self.has_probabilities:
+            refuse_probabilities(self.name, settings)
 
     def redecisions(self, settings: InferenceSettings) -> frozenset[Redecision]:
         """Return what may be decided again from the scores that a run with these settings keeps.

@@ -10,7 +10,8 @@ from jaxtyping import Float, Float32
 from torch import Tensor
 
 from lexiseg.inference.class_names import ClassNames
-from lexiseg.inference.predict import EncodedImage, Score, grid_scores, names_per_chunk
+from lexiseg.inference.encode import EncodedImage
+from lexiseg.inference.predict import Score, grid_scores, names_per_chunk
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.inference.tiles import MUCH_HIGHER
 

@@ -26,7 +26,7 @@ from lexiseg.core.features import PatchFeatures
 from lexiseg.core.setting_ranges import Range, check_ranges
 from lexiseg.inference.class_names import ClassNames
 from lexiseg.inference.decision import Decision, Redecision
-from lexiseg.inference.predict import EncodedImage
+from lexiseg.inference.encode import EncodedImage
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.models.sam3 import MAX_TOKENS, NameAnswers, Sam3

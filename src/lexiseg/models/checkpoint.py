@@ -395,7 +395,6 @@ def _unreadable(path: Path, found: str) -> CheckpointError:
     return CheckpointError(
         doing=f"reading {path}",
         found=found,
-        expected="a checkpoint folder as the hub has it: config.json, model.safetensors, tokenizer.json, "
-        "preprocessor_config.json",
+        expected="a folder as the hub has it: config.json, model.safetensors, tokenizer.json, preprocessor_config.json",
         fix="Download or copy the checkpoint again, complete.",
     )

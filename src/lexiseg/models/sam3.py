@@ -137,15 +137,16 @@ def load_sam3(folder: Path) -> Sam3:
     """
     config = read_config(folder, ("sam3", "sam3_video"))
     if config["model_type"] == "sam3_video":
-        config = config.get("detector_config")
-        if not isinstance(config, dict):
+        detector = config.get("detector_config")
+        if not isinstance(detector, dict):
             raise CheckpointError(
                 doing=f"reading {folder / 'config.json'}",
                 found="a video checkpoint without detector_config",
                 expected="the settings of the detector, which is what sees single images",
                 fix="Take config.json and the weights from the same place.",
             )
-    settings: dict[str, Any] = config
+        config = detector
+    settings = config
     config_class, model_class = transformers_class("Sam3Config"), transformers_class("Sam3Model")
     network = build_model(
         folder,

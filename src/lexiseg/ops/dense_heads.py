@@ -84,7 +84,7 @@ def _self_calibrated(opened: BlockStates) -> Float[Tensor, "B N E"]:
     # sum goes through these once; the projection's bias, which each pass adds, comes from nothing at all.
     block = opened.block
     pairs = [block.keys_values(patches) for patches in (repaired, summed[:, 1:])]
-    attended = mixed_values(weights, sum(value for _, value in pairs))
+    attended = mixed_values(weights, pairs[0][1] + pairs[1][1])
     attended = attended + sum(key_attention(key, key, value, scale=block.scale) for key, value in pairs)
     tokens = block.output(attended / 2) + block.output(torch.zeros_like(attended[:, :, :1]))
     tokens = tokens + _CLASS_TOKEN_WEIGHT * (last[:, :1] + summed[:, :1])

@@ -41,7 +41,7 @@ def merge_alike(
         features: Unit rows.
         max_distance: 0 joins nothing but equal regions.
     """
-    numbers, places = regions.unique(return_inverse=True)
+    numbers, places = torch.unique(regions, return_inverse=True)
     if len(numbers) <= 2:
         return regions
     means = features.new_zeros(len(numbers), features.shape[1]).index_add_(0, places, features)

@@ -123,7 +123,7 @@ TRAINING_RECIPES: dict[str, tuple[str, str]] = {
         "Train a tiny GroupViT on synthetic scenes for some seconds: shows that everything runs.",
     ),
     "simformer/ade20k": (
-        "simformer:ade20k",
+        "simformer_published:ade20k",
         "Train on ADE20K-150 as the paper does; give --data.path and perhaps --data.class-split.",
     ),
     "simformer/clothing": (
@@ -135,11 +135,11 @@ TRAINING_RECIPES: dict[str, tuple[str, str]] = {
         "Train on the same photographs above a frozen DINOv2 (dinov2-small), every image encoded once.",
     ),
     "simformer/coco-stuff-10k": (
-        "simformer:coco_stuff_10k",
+        "simformer_published:coco_stuff_10k",
         "Train on COCO-Stuff 10k as the paper does; give --data.path and perhaps --data.class-split.",
     ),
     "simformer/coco-stuff-10k-second": (
-        "simformer:coco_stuff_10k_second",
+        "simformer_published:coco_stuff_10k_second",
         "Train on from a run of simformer/coco-stuff-10k, as the release does for S1; give --init-from and --data.path.",
     ),
     "simformer/folder": (

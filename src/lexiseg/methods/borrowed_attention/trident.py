@@ -18,7 +18,7 @@ from torch.nn.functional import interpolate, normalize
 from lexiseg.core.errors import InputError
 from lexiseg.core.features import PatchFeatures
 from lexiseg.core.interfaces import ImageEncoder, OpenImageEncoder, TextEncoder
-from lexiseg.inference.predict import EncodedImage
+from lexiseg.inference.encode import EncodedImage
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.methods.borrowed_attention.base import BorrowedAttention
 from lexiseg.methods.borrowed_attention.proxyclip import borrowed_tokens

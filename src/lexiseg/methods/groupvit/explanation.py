@@ -13,7 +13,7 @@ from lexiseg.core.drawing import region_thumbnail
 from lexiseg.core.vocabulary import Words
 from lexiseg.data.images import ImageSource
 from lexiseg.data.transforms import resize_image
-from lexiseg.inference.predict import EncodedImage
+from lexiseg.inference.encode import EncodedImage
 from lexiseg.methods.groupvit.segmenter import GroupViT
 from lexiseg.methods.groupvit.stitching import segment_map
 

@@ -28,7 +28,7 @@ from lexiseg.core.loss_terms import LossTerms
 from lexiseg.core.vocabulary import Vocabulary
 from lexiseg.inference.class_names import ClassNames
 from lexiseg.inference.decision import Decision, Redecision
-from lexiseg.inference.predict import EncodedImage
+from lexiseg.inference.encode import EncodedImage
 from lexiseg.inference.refine import refine_labels
 from lexiseg.inference.refine_crf import refine_labels_crf
 from lexiseg.inference.segmenter import Segmenter

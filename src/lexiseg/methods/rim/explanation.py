@@ -16,7 +16,7 @@ from lexiseg.core.atomic_write import atomic_path
 from lexiseg.core.drawing import region_thumbnail
 from lexiseg.core.vocabulary import Vocabulary, Words
 from lexiseg.data.images import ImageSource
-from lexiseg.inference.predict import EncodedImage
+from lexiseg.inference.encode import EncodedImage
 from lexiseg.methods.rim.segmenter import RIM
 from lexiseg.methods.rim.vocabulary_references import BACKGROUND
 

@@ -35,7 +35,8 @@ from lexiseg.core.interfaces import ImageEncoder, MaskProposer
 from lexiseg.core.vocabulary import Vocabulary
 from lexiseg.inference.class_names import ClassNames
 from lexiseg.inference.decision import Decision, Redecision
-from lexiseg.inference.predict import EncodedImage, best_classes
+from lexiseg.inference.encode import EncodedImage
+from lexiseg.inference.predict import best_classes
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.methods.rim.references.bank import ReferenceBank, describe_encoder

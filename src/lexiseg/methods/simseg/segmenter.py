@@ -25,7 +25,8 @@ from lexiseg.core.loss_terms import LossTerms
 from lexiseg.data.transforms import resize_image
 from lexiseg.inference.class_names import ClassNames
 from lexiseg.inference.decision import Decision, Redecision
-from lexiseg.inference.predict import EncodedImage, best_classes, grid_scores
+from lexiseg.inference.encode import EncodedImage
+from lexiseg.inference.predict import best_classes, grid_scores
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.inference.text_embeddings import say_unreadable
