@@ -29,7 +29,7 @@ from lexiseg.inference.decision import Decision, Redecision
 from lexiseg.inference.encode import EncodedImage
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.inference.settings import InferenceSettings
-from lexiseg.models.sam3 import MAX_TOKENS, NameAnswers, Sam3
+from lexiseg.models.sam3 import MAX_TOKENS, NamePredictions, Sam3
 
 #: Seconds an image may take before its cost is said.
 _LONG = 30.0
@@ -150,10 +150,10 @@ class Sam3Segmenter(Segmenter):
         num_names, began = len(class_names.names), time.monotonic()
         mean = torch.zeros(size, device=best.device)
         for start in range(0, num_names, at_once):
-            answers = self._answers(levels, class_names.embeddings[start : start + at_once])
-            for index in range(len(answers.presence)):
+            predicted = self._predict(levels, class_names.embeddings[start : start + at_once])
+            for index in range(len(predicted.presence)):
                 name = start + index
-                probability = fuse(answers, index, size, self.method)
+                probability = fuse(predicted, index, size, self.method)
                 count = class_names.counts[owners[name]]
                 if settings.synonyms == "mean" and count > 1:
                     first = name == 0 or owners[name] != owners[name - 1]
@@ -173,13 +173,13 @@ class Sam3Segmenter(Segmenter):
         """Say that another threshold can be decided from a run by a threshold."""
         return frozenset({"threshold"} if settings.background == "threshold" else ())
 
-    def _answers(self, levels: Sequence[Tensor], rows: Float[Tensor, "T D"]) -> NameAnswers:
+    def _predict(self, levels: Sequence[Tensor], rows: Float[Tensor, "T D"]) -> NamePredictions:
         mask = rows[:, -MAX_TOKENS:] > 0.5
         texts = rearrange(rows[:, :-MAX_TOKENS], "t (l d) -> t l d", l=MAX_TOKENS)
-        return self.model.answer(levels, texts, mask)
+        return self.model.predict(levels, texts, mask)
 
     def _of_name(self, levels: Sequence[Tensor], row: Float[Tensor, "1 D"], size: tuple[int, int]) -> Tensor:
-        return fuse(self._answers(levels, row), 0, size, self.method)
+        return fuse(self._predict(levels, row), 0, size, self.method)
 
     def _say_cost(self, num_names: int, seconds: float) -> None:
         if seconds * num_names > _LONG:
@@ -195,26 +195,26 @@ def names_at_once(num_queries: int, mask_size: Sequence[int], memory_mb: int) ->
 
 
 def fuse(
-    answers: NameAnswers, index: int, size: tuple[int, int], method: Sam3Settings
+    predicted: NamePredictions, index: int, size: tuple[int, int], method: Sam3Settings
 ) -> Float[Tensor, "H W"]:
     """Compute the probability of one name at every pixel.
 
     Args:
-        answers: Of some names.
+        predicted: Of some names.
         index: Which of them.
         size: Of what is returned; logits are resized to it before the sigmoid.
         method: Reading of presence and which instances count.
     """
-    presence = answers.presence[index].sigmoid()
-    semantic = _resized(answers.semantic[index][None], size)[0].sigmoid()
-    own = answers.scores[index].sigmoid()
+    presence = predicted.presence[index].sigmoid()
+    semantic = _resized(predicted.semantic[index][None], size)[0].sigmoid()
+    own = predicted.scores[index].sigmoid()
     scores = own * presence
     kept = (scores > method.min_instance_score).nonzero()[:, 0]
     if method.fusion == "v2":
         kept = kept[scores[kept].argsort(descending=True, stable=True)][: method.num_instances]
     found = presence * semantic if method.fusion == "v2" else semantic
     for query in kept:  # one map of the image's size at a time
-        mask = _resized(answers.masks[index, query][None], size)[0].sigmoid()
+        mask = _resized(predicted.masks[index, query][None], size)[0].sigmoid()
         found = torch.maximum(found, scores[query] * mask)
     return presence * found if method.fusion == "v1" else found
 

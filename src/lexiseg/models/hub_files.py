@@ -80,7 +80,7 @@ FILES_SEEN: dict[str, SeenFiles] = {
 
 #: Repositories that ask for consent before they give their files, and what can be taken instead.
 GATED = {
-    "facebook/sam3": "the heads of CLIP, such as --model openai/clip-vit-base-patch16, need no consent",
+    "facebook/sam3": "the heads of CLIP, such as --model openai/clip-vit-large-patch14, need no consent",
 }
 
 #: Repositories in OpenCLIP's layout alone, as far as was seen: no loader here reads them.

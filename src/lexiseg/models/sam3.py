@@ -29,7 +29,7 @@ MAX_TOKENS = 32
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class NameAnswers:
+class NamePredictions:
     """What SAM 3 says of ``T`` names on one image.
 
     Attributes:
@@ -85,9 +85,9 @@ class Sam3(nn.Module):
         found = self.network.get_text_features(input_ids=ids, attention_mask=mask.long())
         return found.pooler_output, mask
 
-    def answer(
+    def predict(
         self, levels: Sequence[Tensor], texts: Float[Tensor, "T L D"], mask: Bool[Tensor, "T L"]
-    ) -> NameAnswers:
+    ) -> NamePredictions:
         """Ask for ``T`` names on one encoded image; only what follows the encoders is done once a name.
 
         Args:
@@ -104,7 +104,7 @@ class Sam3(nn.Module):
             text_embeds=_TextOutput(pooler_output=texts),
             attention_mask=mask.long(),
         )
-        return NameAnswers(
+        return NamePredictions(
             presence=said.presence_logits.reshape(-1),
             semantic=said.semantic_seg[:, 0],
             scores=said.pred_logits,

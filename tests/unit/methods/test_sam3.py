@@ -11,7 +11,7 @@ from lexiseg.core.errors import CheckpointError, InputError, MissingWeightsError
 from lexiseg.methods.sam3 import Sam3Settings, fuse, names_at_once
 from lexiseg.models.hub import resolve_checkpoint
 from lexiseg.models.published_names import published_names
-from lexiseg.models.sam3 import NameAnswers, load_sam3
+from lexiseg.models.sam3 import NamePredictions, load_sam3
 from lexiseg.recipes.sam3 import build_sam3
 from published_checkpoints import PUBLISHED
 from tiny_checkpoints import write_json
@@ -36,7 +36,7 @@ def test_names_together_are_transformers_own_answers_one_by_one(folder, model, t
 
     network, image = model.model, torch.rand(1, 3, 56, 56)
     reference = Sam3Model.from_pretrained(save_tiny_sam3(tmp_path, video=False)).eval()
-    found = network.answer(network.encode(image), *network.embed(NAMES))
+    found = network.predict(network.encode(image), *network.embed(NAMES))
     for index, name in enumerate(NAMES):
         ids = network.tokenizer.encode(name).ids  # without padding: it must change nothing
         one = torch.tensor([ids])
@@ -57,7 +57,7 @@ def logit(values) -> torch.Tensor:
 
 
 def test_both_fusions_are_those_worked_out_by_hand():
-    answers = NameAnswers(
+    answers = NamePredictions(
         presence=logit([0.9, 0.1]),
         semantic=logit([[[0.6, 0.2]], [[0.7, 0.7]]]),
         scores=logit([[0.8], [0.5]]),
@@ -68,7 +68,7 @@ def test_both_fusions_are_those_worked_out_by_hand():
         method = Sam3Settings(fusion=fusion, min_instance_score=0.5)
         found = [fuse(answers, index, (1, 2), method)[0] for index in range(2)]
         torch.testing.assert_close(torch.stack(found), torch.tensor(wanted), atol=1e-5, rtol=0)
-    absent = NameAnswers(
+    absent = NamePredictions(
         presence=torch.tensor([-1e4]),
         semantic=answers.semantic[:1],
         scores=answers.scores[:1],
@@ -82,10 +82,10 @@ def test_chunks_permutations_and_memory_change_nothing(model, monkeypatch):
     image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
     words = [f"cat {index}" for index in range(12)]
     asked = []
-    answer = type(model.model).answer
+    answer = type(model.model).predict
     monkeypatch.setattr(
         type(model.model),
-        "answer",
+        "predict",
         lambda self, levels, texts, mask: (asked.append(len(texts)), answer(self, levels, texts, mask))[1],
     )
     monkeypatch.setattr("lexiseg.methods.sam3.names_at_once", lambda *_: 5)
