@@ -54,7 +54,7 @@ def test_other_classes_to_train_on_are_refused(model, folder):
 
 
 def test_the_commands_print_and_write_their_scores(model, folder, monkeypatch, capsys):
-    monkeypatch.setattr("lexiseg.cli.classify.load_segmenter", lambda *_: model)
+    monkeypatch.setattr("lexiseg.cli.classify.load_segmenter", lambda *_, **__: model)
     report = folder / "scores.json"
     arguments = [
         "run",
