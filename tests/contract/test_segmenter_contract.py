@@ -51,16 +51,19 @@ def folders(tmp_path_factory):
 
 @pytest.fixture(scope="session", params=[*MODELS, "bank", *CHECKPOINTS, *TRAINED])
 def model(request, folders, tmp_path_factory) -> Segmenter:
+    """Every model; tiling is off unless a test asks for it: small networks would cut each image into many windows."""
     if request.param == "bank":
-        bank = save_tiny_bank(tmp_path_factory.mktemp("bank") / "a.bank", WORDS)
-        return load(bank, device="cpu")
-    if request.param in TRAINED:
+        source: object = save_tiny_bank(tmp_path_factory.mktemp("bank") / "a.bank", WORDS)
+    elif request.param in TRAINED:
         recipe = find_recipe(request.param)
         recipe = replace(recipe, run=replace(recipe.run, num_steps=1))
-        out = tmp_path_factory.mktemp("runs") / "run"
-        train_recipe(request.param, recipe=recipe, out=out, quiet=True)
-        return load(out, device="cpu")
-    return load(str(folders.get(request.param, request.param)), device="cpu")
+        source = tmp_path_factory.mktemp("runs") / "run"
+        train_recipe(request.param, recipe=recipe, out=source, quiet=True)
+    else:
+        source = str(folders.get(request.param, request.param))
+    built = load(source, device="cpu")
+    built.settings = replace(built.settings, tiles="off")
+    return built
 
 
 @pytest.fixture
@@ -192,10 +195,13 @@ WAYS = [
     {"background": background, "refine": refine, **({"threshold": -1e4} if background == "threshold" else {})}
     for background in ("none", "name", "words", "threshold")
     for refine in ("none", "guided", "crf")
+] + [
+    {"background": "none", "refine": "none", "tiles": "auto"},
+    {"background": "name", "refine": "none", "tiles": "auto"},
 ]
 
 
-@pytest.mark.parametrize("way", WAYS, ids=lambda way: f"{way['background']}-{way['refine']}")
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: "-".join(map(str, way.values())))
 def test_a_store_decides_again_as_the_method_would_where_it_says_so(model, words, image, way, tmp_path):
     settings = replace(model.settings, short_side=4 * model.stride, **way)
     try:
@@ -212,6 +218,7 @@ def test_a_store_decides_again_as_the_method_would_where_it_says_so(model, words
     assert (kept.top is not None) == bool(allowed)
     background = len(words) if way["background"] in ("name", "words") else 65534
     if "threshold" in allowed:
+        size |= {"tiles": way.get("tiles", "off")}
         again = {**size, "refine": way["refine"], "background": "threshold"}
         decided = model.segment(image, words, **again, threshold=-1e4)
         labels = without_background(kept, background)
