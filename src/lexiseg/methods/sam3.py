@@ -10,7 +10,7 @@ Names have no common scale: what wins between two names is what each says of its
 
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -30,6 +30,8 @@ from lexiseg.inference.encode import EncodedImage
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.models.sam3 import MAX_TOKENS, NamePredictions, Sam3
+from lexiseg.ops.resize import resize_rows
+from lexiseg.ops.sliding_window import Blend, stitch_band
 
 #: Seconds an image may take before its cost is said.
 _LONG = 30.0
@@ -58,8 +60,8 @@ class Sam3Settings:
 class Sam3Segmenter(Segmenter):
     """Probabilities of every name at every pixel, in [0, 1].
 
-    The image is squashed to the network's square, whatever its shape, and encoded once; a name costs a pass through
-    detector and mask head, and its masks are fused before the next ones are asked for.
+    The image, or each window, is squashed to the network's square, whatever its shape, and encoded once; a name costs a
+    pass through detector and mask head, and its masks are fused before the next ones are asked for.
 
     Args:
         model: The network.
@@ -81,19 +83,19 @@ class Sam3Segmenter(Segmenter):
         return self.model.stride
 
     def refuse_settings(self, settings: InferenceSettings) -> None:
-        """Refuse windows, templates and moved borders: the network sees whole squares and reads bare names.
+        """Refuse tiles, templates and moved borders: the network sees squares and reads bare names.
 
         Raises:
             InputError: One of them is asked for.
         """
         super().refuse_settings(settings)
-        for name, allowed in (("window", None), ("tiles", "off"), ("prompts", "bare"), ("refine", "none")):
+        for name, allowed in (("tiles", "off"), ("prompts", "bare"), ("refine", "none")):
             found = getattr(settings, name)
             if found != allowed:
                 raise InputError(
                     doing=f"labelling with {self.name}",
                     found=f"{name} = {found!r}",
-                    expected=f"{allowed or 'none'}: the network sees the whole image as a square and reads bare names",
+                    expected=f"{allowed}: the network sees squares, reads bare names and draws its own borders",
                     fix=f"Leave {name} out.",
                 )
 
@@ -150,10 +152,10 @@ class Sam3Segmenter(Segmenter):
         num_names, began = len(class_names.names), time.monotonic()
         mean = torch.zeros(size, device=best.device)
         for start in range(0, num_names, at_once):
-            predicted = self._predict(levels, class_names.embeddings[start : start + at_once])
-            for index in range(len(predicted.presence)):
-                name = start + index
-                probability = fuse(predicted, index, size, self.method)
+            found = self._probabilities(
+                encoded, class_names.embeddings[start : start + at_once], settings.blend
+            )
+            for name, probability in enumerate(found, start):
                 count = class_names.counts[owners[name]]
                 if settings.synonyms == "mean" and count > 1:
                     first = name == 0 or owners[name] != owners[name - 1]
@@ -172,6 +174,26 @@ class Sam3Segmenter(Segmenter):
     def redecisions(self, settings: InferenceSettings) -> frozenset[Redecision]:
         """Say that another threshold can be decided from a run by a threshold."""
         return frozenset({"threshold"} if settings.background == "threshold" else ())
+
+    def _probabilities(
+        self, encoded: EncodedImage, rows: Float[Tensor, "T D"], blend: Blend
+    ) -> Iterator[Float[Tensor, "H W"]]:
+        """Yield the probability of each name at every pixel; windows are blended at the image that was seen."""
+        size, seen = (encoded.image.shape[0], encoded.image.shape[1]), encoded.resized_size
+        if len(encoded.windows) == 1:
+            levels = encoded.features[0].levels
+            assert levels is not None
+            predicted = self._predict(levels, rows)
+            for index in range(len(rows)):
+                yield fuse(predicted, index, size, self.method)
+            return
+        for row in rows:  # a name at a time: every window has masks of its own
+            maps = []
+            for window, features in zip(encoded.windows, encoded.features, strict=True):
+                assert features.levels is not None
+                maps.append(self._of_name(features.levels, row[None], (window.height, window.width))[None])
+            stitched = stitch_band(maps, encoded.windows, seen, (0, seen[0]), blend=blend)
+            yield resize_rows(stitched, size, (0, size[0]))[0]
 
     def _predict(self, levels: Sequence[Tensor], rows: Float[Tensor, "T D"]) -> NamePredictions:
         mask = rows[:, -MAX_TOKENS:] > 0.5

@@ -100,6 +100,19 @@ def test_chunks_permutations_and_memory_change_nothing(model, monkeypatch):
     assert names_at_once(200, (288, 288), 1) == 1
 
 
+def test_windows_are_blended_and_one_of_the_whole_image_changes_nothing(model):
+    image = np.random.default_rng(1).integers(0, 256, (56, 56, 3), dtype=np.uint8)
+    whole = model.segment(image, NAMES)
+    one = model.segment(image, NAMES, window=56)
+    np.testing.assert_array_equal(one.label_map, whole.label_map)
+    encoded = model.encode(image, window=28, window_stride=28)
+    assert len(encoded.windows) == 4
+    found = model.segment(encoded, NAMES, window=28)
+    assert found.label_map.shape == (56, 56)
+    corner = model.segment(image[:28, :28], NAMES)
+    np.testing.assert_allclose(found.score_map[:28, :28], corner.score_map, atol=0.05)
+
+
 def test_847_names_stay_in_memory_and_their_cost_is_said(model, monkeypatch):
     import tracemalloc
 
@@ -115,7 +128,7 @@ def test_847_names_stay_in_memory_and_their_cost_is_said(model, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "change", [{"window": 28}, {"prompts": "imagenet80"}, {"refine": "guided"}, {"min_area_share": 0.1}]
+    "change", [{"tiles": "auto"}, {"prompts": "imagenet80"}, {"refine": "guided"}, {"min_area_share": 0.1}]
 )
 def test_what_it_cannot_follow_is_refused(change, model):
     with pytest.raises(InputError, match="labelling with"):
