@@ -190,7 +190,7 @@ def test_models_lists_the_settings_of_a_models_method(name, capsys):
 
 def test_ctrl_c_leaves_only_whole_results_and_the_same_command_goes_on(tmp_path):
     photos, out = tmp_path / "photos", tmp_path / "out"
-    total = 24  # enough that a busy machine is not done before it is told to stop
+    total = 60  # enough that a busy machine is not done before it is told to stop
     photos.mkdir()
     noise = np.random.default_rng(0).integers(0, 255, (300, 300, 3), np.uint8)
     for index in range(total):

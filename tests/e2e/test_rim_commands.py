@@ -60,7 +60,8 @@ def test_a_bank_is_built_once_shown_and_merged(cutouts, bank, capsys, tmp_path):
     assert "3 classes" in capsys.readouterr().out
 
 
-def test_a_image_is_segmented_and_explained(bank, photo, tmp_path, capsys):
+def test_a_image_is_segmented_and_explained(bank, photo, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("LEXISEG_CACHE", str(tmp_path / "cache"))  # where what was said once is noted
     arguments = ("segment", photo, "--model", bank, "--words", "leaf, tomato, sky")
     assert run(*arguments, "--explain", "--out", tmp_path / "out") == 0
     assert "reconstruction" in capsys.readouterr().err

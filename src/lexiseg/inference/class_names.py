@@ -26,6 +26,7 @@ _WITHOUT_NAME = ("threshold", "probability")
 
 #: Embeddings of equal tokens differ by so much of their length at most: rounding, by how texts are batched.
 _EQUAL = 1e-5
+_PROBES = 4
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -148,19 +149,23 @@ def refuse_alike(class_names: ClassNames, is_missing: Bool[Tensor, " S"]) -> Non
 def _equal_rows(embeddings: Float[Tensor, "S D"]) -> list[int]:
     """Number rows such that rows that differ by rounding only have one number.
 
-    Rows are sorted by their product with a fixed vector; only those that lie close there are compared.
+    Rows are sorted by their product with a fixed vector; only those that lie close there, and by further such vectors,
+    are compared.
     """
     if len(embeddings) < 2:
         return list(range(len(embeddings)))
     scale = float(embeddings.norm(dim=1).amax().clamp(min=1e-12))
-    probe = torch.randn(embeddings.shape[1], generator=torch.Generator().manual_seed(0)).to(embeddings.device)
-    places, order = ((embeddings @ probe) / scale).sort()
-    near = _EQUAL * float(probe.norm())
+    probes = torch.randn((embeddings.shape[1], _PROBES), generator=torch.Generator().manual_seed(0))
+    near = (_EQUAL * probes.norm(dim=0)).to(embeddings.device)
+    places = embeddings @ probes.to(embeddings.device) / scale
+    order = places[:, 0].argsort()
+    places = places[order]
     group = list(range(len(embeddings)))
     for shift in range(1, len(embeddings)):
-        close = (places[shift:] - places[:-shift] <= near).nonzero()[:, 0]
+        close = (places[shift:, 0] - places[:-shift, 0] <= near[0]).nonzero()[:, 0]
         if len(close) == 0:
             break
+        close = close[((places[close + shift] - places[close]).abs() <= near).all(dim=1)]
         first, second = order[close], order[close + shift]
         equal = (embeddings[first] - embeddings[second]).norm(dim=1) <= _EQUAL * scale
         for one, other in zip(first[equal].tolist(), second[equal].tolist(), strict=True):

@@ -103,7 +103,7 @@ def test_no_weights_at_all(folder):
     (folder / "model.safetensors").unlink()
     message = refusal(folder)
     assert message.startswith(
-        f"reading {folder / 'model.safetensors'}: found no such file; expected a checkpoint"
+        f"reading {folder / 'model.safetensors'}: found no such file; expected a folder"
     )
 
 
