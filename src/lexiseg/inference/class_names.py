@@ -1,5 +1,6 @@
 """ClassNames: the names that compete for pixels, which class owns each, and their embeddings."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -53,7 +54,8 @@ class ClassNames:
         assert len(self.names) == len(self.owner) == len(self.embeddings), "one row and one owner a name"
         labels = tuple(dict.fromkeys(self.owner))
         object.__setattr__(self, "labels", labels)
-        object.__setattr__(self, "counts", tuple(self.owner.count(label) for label in labels))
+        found = Counter(self.owner)
+        object.__setattr__(self, "counts", tuple(found[label] for label in labels))
 
     @property
     def background(self) -> int | None:
