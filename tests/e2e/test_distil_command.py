@@ -51,7 +51,6 @@ def test_a_student_is_compared_with_its_teacher_and_its_gammas_are_swept(tmp_pat
         "--device",
         "cpu",
         "--freeze",
-        "--quiet",
     )
     assert run("distil", "--teacher", teacher, "--data", data, "--out", out, "--labels", "seen", *small) == 0
     printed = capsys.readouterr().out

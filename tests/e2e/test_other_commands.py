@@ -20,8 +20,8 @@ from lexiseg.runs.load import MODELS, known_models
 from toy_segmenter import COLOURS, ColourSegmenter, registered
 
 KEYS = {
-    "store", "lexiseg", "split", "names_checksum", "num_images", "num_missing", "num_duplicates", "failed", "settings",
-    "protocols",
+    "store", "lexiseg", "split", "names_checksum", "num_images", "num_missing", "num_trained_on",
+    "num_duplicates", "failed", "settings", "protocols",
 }  # fmt: skip
 
 

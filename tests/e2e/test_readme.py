@@ -13,7 +13,7 @@ def test_the_five_lines_print_what_they_say(tmp_path, monkeypatch, capsys):
     block = re.search(r"```python\n(.*?)```", README, re.DOTALL)
     assert block is not None
     code, _, printed = block.group(1).rstrip().rpartition("\n# ")
-    shutil.copy(Path(data_dir) / "rocket.jpg", tmp_path)
+    shutil.copy(Path(data_dir) / "coffee.png", tmp_path)
     monkeypatch.chdir(tmp_path)
     exec(compile(code, "README.md", "exec"), {})
     assert capsys.readouterr().out.strip() == printed

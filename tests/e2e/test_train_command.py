@@ -111,7 +111,7 @@ def test_settings_on_the_command_line_arrive_and_the_run_loads(tmp_path):
     assert train(NAME, "--out", out, "--run.num-steps", "2", "--optim.clip-norm", "None", "--quiet") == 0
     settings = json.loads((out / "recipe.json").read_text())["settings"]
     assert (settings["run"]["num_steps"], settings["optim"]["clip_norm"]) == (2, None)
-    assert lexiseg.load(out, device="cpu").name == str(out)
+    assert lexiseg.load(out, device="cpu", trust=True).name == str(out)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from io import StringIO, TextIOBase
-from typing import TextIO
+from typing import Any
 
 
 class WithoutNotes(TextIOBase):
@@ -14,7 +14,7 @@ class WithoutNotes(TextIOBase):
         stream: Gets the other lines.
     """
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: Any) -> None:
         self._stream, self._line = stream, ""
 
     def write(self, text: str) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import torch
@@ -18,9 +18,18 @@ from PIL import Image, ImageOps, UnidentifiedImageError, features
 from lexiseg.core.errors import ImageError, InputError
 from lexiseg.core.image_decoders import DamagedImageError, LargeImageError, decode
 
+
+@runtime_checkable
+class BinaryFile(Protocol):
+    """An open file, or what reads like one."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Read some bytes, or all that are left."""
+
+
 #: What a person may give as an image. Arrays are ``H W 3`` (or ``H W`` grey) uint8 RGB; tensors
 #: are ``3 H W``, uint8 or floating point in [0, 1]; bytes, and open files, are those of an image file.
-ImageSource: TypeAlias = str | Path | bytes | IO[bytes] | Image.Image | np.ndarray | torch.Tensor
+ImageSource: TypeAlias = str | Path | bytes | BinaryFile | Image.Image | np.ndarray | torch.Tensor
 
 #: Suffixes of image files by the feature of Pillow that reads them; None is always there.
 _SUFFIXES_BY_FEATURE = {
@@ -151,7 +160,7 @@ def _from_file(source: str | Path, value_range: ValueRange | None) -> UInt8[np.n
         return decode(source, lambda image: _from_pil(image, str(source), value_range))
 
 
-def _from_bytes(file: IO[bytes], name: str, value_range: ValueRange | None) -> UInt8[np.ndarray, "H W 3"]:
+def _from_bytes(file: Any, name: str, value_range: ValueRange | None) -> UInt8[np.ndarray, "H W 3"]:
     with _decoding(name, "Read it again from its source."), warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         return decode(file, lambda image: _from_pil(image, name, value_range))

@@ -26,8 +26,8 @@ from lexiseg.ops.box_suppression import suppress_boxes
 _RANGES = {
     "points_per_side": Range(least=1),
     "points_per_batch": Range(least=1),
-    "min_expected_iou": Range(least=0, most=1),
-    "min_stability": Range(least=0, most=1),
+    "min_expected_iou": Range(least=-10, most=10),  # what SAM expects is no share: it may leave [0, 1]
+    "min_stability": Range(least=0, most=2),  # above 1, no mask is good
     "stability_offset": Range(least=0),
     "max_box_iou": Range(least=0, most=1),
     "upsample_bytes": Range(least=1),

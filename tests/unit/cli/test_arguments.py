@@ -74,7 +74,7 @@ def test_quiet_prints_errors_and_nothing_else(capsys):
 def test_verbose_says_where_an_error_arose(capsys):
     for flags, shown in (([], False), (["-v"], True)):
         with pytest.raises(SystemExit):
-            main(["segment", "nothing-there.jpg", "--words", "cat", *flags])
+            main(["score", "nothing-there", *flags])
         assert ("Traceback" in capsys.readouterr().err) == shown
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from lexiseg.cli.jobs import is_done, plan_jobs
 from lexiseg.core.errors import InputError
+from lexiseg.core.json_text import read_json_file
 from lexiseg.core.result_files import file_digest, image_facts, result_paths
 
 FACTS = {"source": None, "size": {}, "classes": [], "vocabulary": [], "settings": {}}
@@ -133,9 +134,9 @@ def test_facts_of_each_result_are_read_once(monkeypatch):
 
     def counted(path, **_):
         opened.append(path)
-        return open(path, **_)
+        return read_json_file(path, **_)
 
-    monkeypatch.setattr("lexiseg.core.result_files.open", counted, raising=False)
+    monkeypatch.setattr("lexiseg.core.result_files.read_json_file", counted)
     assert stems("p", out="p") == {"p/a.png": "a"}
     assert len(opened) == 1
 

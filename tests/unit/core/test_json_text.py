@@ -21,7 +21,7 @@ REFUSED = {
     "deep and whole": "[" * 200 + "]" * 200,
     "deep objects": '{"a":' * 200 + "1" + "}" * 200,
     "twice": '{"a": 1, "a": 2}',
-    "huge": f'{{"a": {10**30}}}',
+    "huge": f'{{"a": {10**41}}}',
     "digits": "9" * 10_000,
 }
 
@@ -30,6 +30,11 @@ REFUSED = {
 def test_it_is_refused(kind):
     with pytest.raises(RefusedJsonError):
         decode_json(REFUSED[kind])
+
+
+def test_a_number_beyond_64_bits_is_a_float_as_tokenizers_of_the_hub_have_it():
+    assert decode_json(f'{{"model_max_length": {int(1e30)}}}') == {"model_max_length": 1e30}
+    assert decode_json(str(2**64 - 1)) == 2**64 - 1
 
 
 @pytest.mark.parametrize("text", ["", "{", b"\xff", "[1,]", "nul"])

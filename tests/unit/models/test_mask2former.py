@@ -30,7 +30,7 @@ def published_answer(folder, images):
             truncation=True,
             return_tensors="pt",
         )
-        told["task_inputs"] = (tokens["input_ids"] * tokens["attention_mask"]).float()
+        told["task_inputs"] = (tokens["input_ids"] * tokens["attention_mask"]).float().expand(len(images), -1)
         assert told["task_inputs"].count_nonzero() < 77
     mean, std = torch.tensor(IMAGE_MEAN), torch.tensor(IMAGE_STD)
     with torch.no_grad():

@@ -57,11 +57,11 @@ def test_a_missing_file_is_refused(tmp_path):
         load_normalisation(tmp_path)
 
 
-@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999", "1" + "0" * 400])
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999", "1" + "0" * 39 + "e400"])
 @pytest.mark.parametrize("name", ["image_mean", "image_std"])
 def test_numbers_that_are_not_finite_are_refused(tmp_path, name, number):
     (tmp_path / "preprocessor_config.json").write_text(
-        f'{{"image_mean": [0, 0, 0], "image_std": [1, 1, 1], "{name}": [0.5, 0.5, {number}]}}'
+        f'{{"{name}": [0.5, 0.5, {number}], "image_{"std" if name == "image_mean" else "mean"}": [1, 1, 1]}}'
     )
     with pytest.raises(CheckpointError, match="expected three numbers each"):
         load_normalisation(tmp_path)

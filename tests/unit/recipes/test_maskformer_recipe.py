@@ -22,7 +22,7 @@ def test_what_is_written_of_a_class_is_its_name_and_synonyms():
 
 
 def test_it_labels_as_transformers_does(folder):
-    """The published way: its own label numbers, scores of its own post-processing at the size of its logits."""
+    """The published way: its own label numbers; logits upsampled to the image, then squashed and summed."""
     from transformers import MaskFormerForInstanceSegmentation
 
     model = load(folder, device="cpu")
@@ -34,12 +34,9 @@ def test_it_labels_as_transformers_does(folder):
     pixels = (torch.from_numpy(image).permute(2, 0, 1) / 255 - mean) / std
     with torch.no_grad():
         output = theirs(pixels[None])
-    scores = torch.einsum(
-        "bqc,bqhw->bchw",
-        output.class_queries_logits.softmax(-1)[..., :-1],
-        output.masks_queries_logits.sigmoid(),
-    )
-    expected = torch.nn.functional.interpolate(scores, size=(64, 96), mode="bilinear")[0].numpy()
+    logits = torch.nn.functional.interpolate(output.masks_queries_logits, size=(64, 96), mode="bilinear")
+    classes = output.class_queries_logits.softmax(-1)[..., :-1]
+    expected = torch.einsum("bqc,bqhw->bchw", classes, logits.sigmoid())[0].numpy()
     np.testing.assert_allclose(found.score_map, expected.max(0), rtol=1e-3)
     assert (found.label_map == expected.argmax(0)).mean() > 0.99
     for label, name in enumerate(

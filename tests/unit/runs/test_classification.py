@@ -54,7 +54,7 @@ def test_other_classes_to_train_on_are_refused(model, folder):
 
 
 def test_the_commands_print_and_write_their_scores(model, folder, monkeypatch, capsys):
-    monkeypatch.setattr("lexiseg.cli.classify.load_segmenter", lambda *_: model)
+    monkeypatch.setattr("lexiseg.cli.classify.load_segmenter", lambda *_, **__: model)
     report = folder / "scores.json"
     arguments = [
         "run",
@@ -77,7 +77,7 @@ def test_the_commands_print_and_write_their_scores(model, folder, monkeypatch, c
         (captions / "images" / f"{index}.png").write_bytes(file.read_bytes())
         lines.append(f"{index}\ta photo of a {file.parent.name}\n")
     (captions / "captions.tsv").write_text("".join(lines))
-    monkeypatch.setattr("lexiseg.cli.retrieve.load_segmenter", lambda *_: model)
+    monkeypatch.setattr("lexiseg.cli.retrieve.load_segmenter", lambda *_, **__: model)
     assert tyro.cli(Retrieve, args=["run", "--captions", str(captions), "--json", str(report)]).run() == 0
     assert "RSUM" in capsys.readouterr().out
     assert json.loads(report.read_text())["num_images"] == 16

@@ -71,7 +71,7 @@ def read_context_json(path: Path, stem: str) -> UInt16[np.ndarray, "H W"]:
 
 
 @functools.lru_cache(maxsize=1)
-def _load(path: Path, _changed: int) -> dict[str, tuple[int, int, list[tuple[int, Any]]]]:
+def _load(path: Path, _changed: int) -> dict[Any, tuple[Any, Any, list[tuple[int, Any]]]]:
     try:
         content = read_json_file(path, _MOST_JSON_BYTES)
         segments = defaultdict(list)

@@ -45,7 +45,15 @@ class SceneTeacherSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_ranges(self, {"width": WIDTH, "seed": Range(least=0)}, method="the teacher of scenes")
+        check_ranges(
+            self,
+            {
+                "width": WIDTH,
+                "seed": Range(least=0),
+                **dict.fromkeys(("noise", "region_noise", "image_noise"), Range(least=0, most=1000)),
+            },
+            method="the teacher of scenes",
+        )
         lengths = (self.noise, self.region_noise, self.image_noise)
         if self.patch < 1 or min(lengths) < 0 or not 0 <= self.likeness < 1:
             raise InputError(

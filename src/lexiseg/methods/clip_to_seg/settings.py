@@ -18,7 +18,9 @@ _RANGES = {
     "min_area": Range(least=0),
     "min_unlabelled": SHARE,
     "windows": Range(least=1, most=1024),
-    "similarity": Range(least=-1, most=1),
+    "similarity": Range(least=-1, most=2),  # above 1, nothing is merged
+    "beta": FACTOR,
+    "gamma": Range(least=-1e6, most=1e6),
     **dict.fromkeys(("mined_together", "max_regions"), COUNT),
     "decoder_layers": DEPTH,
     **dict.fromkeys(("decoder_heads", "decoder_width"), WIDTH),

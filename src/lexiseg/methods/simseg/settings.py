@@ -59,6 +59,7 @@ class MaskSettings:
     erosions: int = 1
 
     def __post_init__(self) -> None:
+        check_ranges(self, {"num_std": Range(least=-1000, most=1000)}, method="SimSeg's masks")
         for name, least in _LEAST.items():
             value = getattr(self, name)
             most = _MOST.get(name, 10**9)

@@ -94,9 +94,9 @@ def test_colours_change_but_labels_and_padding_do_not() -> None:
 
 
 def test_impossible_settings_are_refused() -> None:
-    with pytest.raises(InputError, match=r"setting up crops with labels: found size 0"):
+    with pytest.raises(InputError, match=r"settings of crops with labels: found size = 0"):
         LabelledCropSettings(size=0)
-    with pytest.raises(InputError, match=r"scales 2–1 "):
+    with pytest.raises(InputError, match=r"scales 2–1;"):
         LabelledCropSettings(size=8, min_scale=2.0, max_scale=1.0)
 
 

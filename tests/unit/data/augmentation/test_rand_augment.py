@@ -71,5 +71,5 @@ def test_adding_to_dark_pixels_leaves_the_bright_ones():
     "wrong", [{"magnitude": 11.0}, {"chance": 2.0}, {"num_operations": -1}, {"deviation": -1.0}]
 )
 def test_settings_that_make_no_sense_are_refused(wrong):
-    with pytest.raises(InputError, match="setting up RandAugment: found"):
+    with pytest.raises(InputError, match="RandAugment: found"):
         RandAugment(**wrong)

@@ -22,6 +22,7 @@ from curation_toys import (
     write_images,
     write_words,
 )
+from lexiseg.core.atomic_write import _PREFIX
 from lexiseg.core.errors import DatasetError, InputError, LexisegError
 from lexiseg.data.captions.invalid_records import read_invalid_records
 from lexiseg.data.curation.cluster import ClusterShards
@@ -190,7 +191,7 @@ def test_what_is_missing_is_done_again_and_only_that(copied, data, words, stage)
     folder = {"embed": "vectors", "search": "neighbours", "rank": "ranked", "cluster": "curated"}[stage]
     files = sorted(f for f in (copied / folder).iterdir() if f.suffix != ".arrow")
     files[1].unlink()
-    (copied / folder / ".00002.tmp123.parquet").write_text("left by a killed process")
+    (copied / folder / f"{_PREFIX}00002.parquet").write_text("left by a killed process")
     kept = files[0].stat().st_mtime_ns
     curate(data, copied, words)
     assert contents(copied) == whole

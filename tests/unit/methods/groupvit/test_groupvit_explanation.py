@@ -35,7 +35,7 @@ def test_every_window_has_all_its_segments_and_they_cover_it(image):
 
 
 def test_names_are_those_of_the_label_map(image):
-    model = make_groupvit(window=None, window_stride=None).eval()
+    model = make_groupvit(window=None, window_stride=None, tiles="off").eval()
     (window,) = explain(model, image, NAMES)
     labels = model.segment(image, NAMES).label_map
     shown = {segment.label for segment in window.segments if segment.mask.any()}
@@ -52,7 +52,7 @@ def test_segments_below_the_threshold_are_called_background_but_never_all_of_the
 
 
 def test_the_page_names_every_segment_and_holds_its_images(image, tmp_path):
-    model = make_groupvit(window=None, window_stride=None).eval()
+    model = make_groupvit(window=None, window_stride=None, tiles="off").eval()
     Image.fromarray(image).save(tmp_path / "a.png")
     model.write_explanation(tmp_path / "a.png", Vocabulary.parse(["cat <b>", *NAMES]), tmp_path / "a.html")
     page = (tmp_path / "a.html").read_text()

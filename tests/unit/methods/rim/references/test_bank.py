@@ -85,7 +85,7 @@ def test_another_safetensors_file_is_no_bank(tmp_path):
     save_file(
         {"a": torch.zeros(2)}, tmp_path / "b.bank", metadata={"manifest": json.dumps({"format": "x-9"})}
     )
-    with pytest.raises(DatasetError, match="found x-9"):
+    with pytest.raises(DatasetError, match="found the format 'x-9'"):
         ReferenceBank(tmp_path / "b.bank")
 
 
