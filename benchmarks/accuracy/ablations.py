@@ -1,9 +1,11 @@
 """Make the papers' tables again on synthetic scenes; writes simseg.json, simformer.json, clip_to_seg.json or cocu.json here.
 
-python benchmarks/accuracy/ablations.py [simseg] [simformer] [clip-to-seg] [cocu] [--clothing FOLDER] [--out FOLDER] [--jobs 2]
+python benchmarks/accuracy/ablations.py [simseg] [simformer] [clip-to-seg] [cocu]
+    [--clothing FOLDER] [--out FOLDER] [--jobs 2] [--finished]
 
 About an hour for simseg and two for simformer, on two cores. Without the photographs of Clothing Co-Parsing
-(docs/methods/simformer.md) their table is left out. What is finished in --out is not done again.
+(docs/methods/simformer.md) their table is left out. What is finished in --out is not done again. With --finished
+nothing is trained: the JSON of a run that was stopped, with empty cells where nothing was measured.
 """
 
 import argparse
@@ -59,6 +61,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("build/ablations"))
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--clothing", type=Path)
+    parser.add_argument("--finished", action="store_true")
     given = parser.parse_args()
     for method in given.methods:
         tables = {}
@@ -68,19 +71,35 @@ def main() -> None:
                 print(f"{name}: left out, as there is no --clothing FOLDER")
                 continue
             where = {"data.path": given.clothing} if ablation.needs_data else {}
-            tables[name] = make(ablation, num_steps, seeds, where, given.out, given.jobs)
-        facts = {"command": f"python benchmarks/accuracy/ablations.py {method}", **machine()}
+            tables[name] = make(
+                ablation, num_steps, seeds, where, given.out, given.jobs, only_finished=given.finished
+            )
+        stopped = " --finished" if given.finished else ""
+        facts = {"command": f"python benchmarks/accuracy/ablations.py {method}{stopped}", **machine()}
         (HERE / f"{method.replace('-', '_')}.json").write_text(
             json.dumps({**facts, "tables": tables}, indent=1) + "\n"
         )
 
 
 def make(
-    ablation: Ablation, num_steps: int, seeds: tuple[int, ...], where: dict[str, Any], out: Path, jobs: int
+    ablation: Ablation,
+    num_steps: int,
+    seeds: tuple[int, ...],
+    where: dict[str, Any],
+    out: Path,
+    jobs: int,
+    *,
+    only_finished: bool,
 ) -> dict[str, Any]:
     changes = {"run.num_steps": num_steps}
     measured = run_ablation(
-        ablation, out, seeds=seeds, changes={**changes, **where}, jobs=jobs, advance=print
+        ablation,
+        out,
+        seeds=seeds,
+        changes={**changes, **where},
+        jobs=jobs,
+        advance=print,
+        only_finished=only_finished,
     )
     table = {**to_json(ablation, measured), "seeds": list(seeds), "changes": changes}
     for measure in ablation.measures:

@@ -59,6 +59,7 @@ def run_ablation(
     changes: Mapping[str, Any],
     jobs: int = 1,
     advance: Callable[[str], None] = lambda _: None,
+    only_finished: bool = False,
 ) -> list[Measured]:
     """Train and measure every cell.
 
@@ -69,11 +70,14 @@ def run_ablation(
         changes: Changes to the recipe of all cells, by dotted name.
         jobs: Trainings at a time, each in a process of its own with one thread; 1 trains here.
         advance: Called with a sentence after each training.
+        only_finished: Train nothing; what ``out`` does not hold is left out.
 
     Returns:
         One entry a cell and seed, in the order of the cells.
     """
     trainings = _trainings(ablation, out, seeds, changes)
+    if only_finished:
+        return list(_read(ablation, trainings, only_finished=True))
     if jobs == 1:
         for training in trainings:
             _train_and_measure(training)
@@ -143,7 +147,9 @@ def _retrained(training: _Training) -> Path:
     return both / SECOND
 
 
-def _read(ablation: Ablation, trainings: list[_Training]) -> Iterator[Measured]:
+def _read(
+    ablation: Ablation, trainings: list[_Training], *, only_finished: bool = False
+) -> Iterator[Measured]:
     order = {(cell.row, cell.column): place for place, cell in enumerate(ablation.cells)}
     found = [
         Measured(
@@ -154,6 +160,7 @@ def _read(ablation: Ablation, trainings: list[_Training]) -> Iterator[Measured]:
         )
         for training in trainings
         for cell in training.cells
+        if not only_finished or _result_file(training, cell).is_file()
     ]
     yield from sorted(found, key=lambda one: (order[one.row, one.column], one.seed))
 

@@ -11,7 +11,7 @@ from lexiseg.runs.studies.study import Ablation, Claim, Learns, Place
 
 
 def to_json(ablation: Ablation, measured: Sequence[Measured]) -> dict[str, Any]:
-    """Return every number, the mean and spread of each cell, and a verdict on each claim."""
+    """Return every number, the mean and spread of each cell (None where nothing was measured), and verdicts."""
     cells = []
     for cell in ablation.cells:
         of_cell = [one for one in measured if (one.row, one.column) == (cell.row, cell.column)]
@@ -21,7 +21,9 @@ def to_json(ablation: Ablation, measured: Sequence[Measured]) -> dict[str, Any]:
                 "column": cell.column,
                 "published": ablation.published.get((cell.row, cell.column)),
                 "seeds": {str(one.seed): dict(one.values) for one in of_cell},
-                "mean": {name: fmean(_values(of_cell, name)) for name in ablation.measures},
+                "mean": {
+                    name: fmean(_values(of_cell, name)) if of_cell else None for name in ablation.measures
+                },
                 "standard_deviation": {name: _spread(_values(of_cell, name)) for name in ablation.measures},
             }
         )

@@ -64,6 +64,16 @@ def test_cells_with_equal_changes_share_a_training_and_what_is_done_is_not_done_
     assert run_ablation(toy(), tmp_path, seeds=(0, 1), changes=SHORT) == first
     assert len(trained) == 3
 
+    slow = json.dumps(dict(first[4].values), indent=1) + "\n"
+    next(file for file in (tmp_path / "cells").iterdir() if file.read_text() == slow).unlink()
+    finished = run_ablation(toy(), tmp_path, seeds=(0, 1), changes=SHORT, only_finished=True)
+    assert finished == first[:4]  # under their own names, and nothing trained
+    assert len(trained) == 3
+    record = to_json(toy(), finished)
+    assert record["cells"][2]["seeds"] == {}
+    assert record["cells"][2]["mean"] == {"held_out_loss": None}
+    assert record["claims"][0]["holds"] == "not measured"
+
 
 def test_a_stopped_training_is_gone_on_with(tmp_path, monkeypatch):
     def stopped(*args, **kwargs):
