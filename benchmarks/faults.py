@@ -45,11 +45,22 @@ class Case:
 
 @dataclass
 class Row:
-    """A line of the table."""
+    """A line of the table.
+
+    Attributes:
+        command: What was disturbed.
+        fault: By what.
+        tried: How often.
+        struck: How often the fault met the command before it had ended.
+        survived: How often the end was that of a run without it.
+        seconds: All of it.
+        failures: What the first few said.
+    """
 
     command: str
     fault: str
     tried: int = 0
+    struck: int = 0
     survived: int = 0
     seconds: float = 0.0
     failures: list[str] = field(default_factory=list)
@@ -98,6 +109,7 @@ class Campaign:
         self.folder, self.random = folder, random.Random(seed)
         self.log = folder / "output.txt"
         self.number = 0
+        self.struck = False
 
     def start(self, arguments: list[object], prepare: Callable[[], None] = lambda: None) -> int:
         """Start a command; return its process."""
@@ -140,6 +152,7 @@ class Campaign:
         out = self.folder / f"try-{self.number}" / "out"
         out.parent.mkdir()
         self.log.write_text("")
+        self.struck = False
         begin = time.perf_counter()
         problem = disturb(out)
         arguments = case.arguments(out)
@@ -156,6 +169,7 @@ class Campaign:
         elif problem is None and (left := [path.name for path in out.parent.rglob(".lexiseg-writing-*")]):
             problem = f"left over: {', '.join(left)}"
         row.tried += 1
+        row.struck += self.struck
         row.seconds += time.perf_counter() - begin
         if problem is None:
             row.survived += 1
@@ -173,10 +187,14 @@ class Campaign:
                     arguments.append("--resume")
                 child = self.start(arguments)
                 time.sleep(self.random.uniform(0, seconds))
-                os.kill(child, signal.SIGKILL)
-                self.wait(child)
+                self.end(child)
 
         return disturb
+
+    def end(self, child: int) -> None:
+        """Kill a command, which may have ended by itself."""
+        os.kill(child, signal.SIGKILL)
+        self.struck |= self.wait(child) == -signal.SIGKILL
 
     def full_disk(self, case: Case, largest: int) -> Callable[[Path], str | None]:
         """Return what lets no file grow beyond a random size."""
@@ -187,6 +205,7 @@ class Campaign:
             code = self.wait(
                 self.start(case.arguments(out), lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit))
             )
+            self.struck = code != 0
             return (
                 None if code in (0, 1, STOPPED_BY_US) else f"ends with {code} without room for {most:,} bytes"
             )
@@ -199,6 +218,7 @@ class Campaign:
         def disturb(out: Path) -> str | None:
             children = [self.start(case.arguments(out)) for _ in range(2)]
             codes = [self.wait(child) for child in children]
+            self.struck = True
             return None if set(codes) <= {0, STOPPED_BY_US} else f"two at once end with {codes}"
 
         return disturb
@@ -214,8 +234,7 @@ class Campaign:
 
             child = self.start(case.arguments(out), moved)
             time.sleep(0.3)
-            os.kill(child, signal.SIGKILL)
-            self.wait(child)
+            self.end(child)
 
         return disturb
 
@@ -228,6 +247,7 @@ class Campaign:
                     content = bytearray(path.read_bytes())
                     for _ in range(self.random.choice((1, 20))):
                         content[self.random.randrange(len(content))] ^= 1 << self.random.randrange(8)
+                    self.struck = True
                     path.write_bytes(content[: self.random.choice((len(content), len(content) // 2))])
 
         return disturb
@@ -289,15 +309,15 @@ def main() -> int:
                 campaign.attempt(case, row, expected, disturb)
             rows.append(row)
             print(
-                f"{case.name:<18} {name:<15} {row.survived:>4} of {row.tried:<4} {row.seconds:7.1f} s",
+                f"{case.name:<18} {name:<15} {row.survived:>4} of {row.tried:<4} ({row.struck} struck) {row.seconds:7.1f} s",
                 flush=True,
             )
             for failure in row.failures:
                 print(f"    {failure}", flush=True)
+            if given.json is not None:  # after every line: a campaign takes hours
+                found = {"command": " ".join(["python", *sys.argv]), "rows": [vars(row) for row in rows]}
+                given.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)
-    if given.json is not None:
-        found = {"command": " ".join(["python", *sys.argv]), "rows": [vars(row) for row in rows]}
-        given.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     return int(any(row.survived < row.tried for row in rows))
 
 
