@@ -66,16 +66,19 @@ class Row:
     failures: list[str] = field(default_factory=list)
 
 
-def make_data(folder: Path) -> list[Case]:
+def make_data(campaign: "Campaign") -> list[Case]:
     """Make small inputs, and return the commands over them."""
     import numpy as np
     from PIL import Image
 
     from lexiseg.core.vocabulary import Vocabulary
-    from lexiseg.data.scenes.settings import SceneSettings
-    from lexiseg.data.scenes.write_folder import write_scene_folder
 
-    write_scene_folder(SceneSettings(size=64), folder / "data", num=6, num_val=2, seed=0)
+    # In forks too: a loop that this process had compiled would never be read from a damaged cache.
+    folder = campaign.folder
+    scenes = ["scenes", "make", folder / "data", "--num", 6, "--num-val", 2, "--size", 64]
+    for arguments in (scenes, ["predict", "mini", "--data", folder / "data", "--out", folder / "store"]):
+        code = campaign.wait(campaign.start(arguments))
+        assert code == 0, f"no inputs ({code}): {campaign.log.read_text()[-2000:]}"
     cutouts = folder / "cutouts"
     cutouts.mkdir()
     pixels = np.random.default_rng(0)
@@ -93,6 +96,7 @@ def make_data(folder: Path) -> list[Case]:
         Case(name="evaluate --json", arguments=lambda out: ["evaluate", "mini", "--data", data, "--json", out / "e.json"]),
         Case(name="references build", arguments=lambda out: [*build, "--out", out / "x.bank"]),
         Case(name="scenes make", arguments=lambda out: ["scenes", "make", out, "--num", 24, "--size", 64]),
+        Case(name="export", arguments=lambda out: ["export", folder / "store", out / "masks.json"]),
         Case(name="captions pack", arguments=lambda out: ["captions", "pack", data, "--out", out]),
         Case(
             name="train",
@@ -110,15 +114,18 @@ class Campaign:
         self.log = folder / "output.txt"
         self.number = 0
         self.struck = False
+        self.running: set[int] = set()
 
     def start(self, arguments: list[object], prepare: Callable[[], None] = lambda: None) -> int:
         """Start a command; return its process."""
         child = os.fork()
         if child:
+            self.running.add(child)
             return child
         code = 70
         try:
             os.setsid()
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
             output = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             os.dup2(output, 1)
             os.dup2(output, 2)
@@ -137,7 +144,9 @@ class Campaign:
 
     def wait(self, child: int) -> int:
         """Return the exit status; negative for a signal."""
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        self.running.discard(child)
+        return code
 
     def whole(self, case: Case, out: Path) -> tuple[str, float]:
         """Run a command undisturbed; return the digest of its files and its seconds."""
@@ -285,14 +294,28 @@ def main() -> int:
     os.environ["HF_HUB_OFFLINE"] = "1"
     import torch
 
+    import lexiseg.runs.load  # noqa: F401 (what most forks would import again)
+
     torch.set_num_threads(1)  # forks take no threads along
-    campaign, rows = Campaign(folder, given.seed), []
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    campaign = Campaign(folder, given.seed)
+    try:
+        return run(campaign, cache, given)
+    finally:  # forks have a session of their own: nobody else ends them
+        for child in campaign.running:
+            os.kill(child, signal.SIGKILL)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def run(campaign: Campaign, cache: Path, given: argparse.Namespace) -> int:
+    """Disturb every command in every way; print a line each."""
+    rows: list[Row] = []
     others = max(1, given.tries // 5)
-    for case in make_data(folder):
+    for case in make_data(campaign):
         if not case.name.startswith(given.only):
             continue
         for attempt in ("first", "whole"):  # the first also compiles and fills the caches
-            out = folder / attempt / case.name.replace(" ", "-") / "out"
+            out = campaign.folder / attempt / case.name.replace(" ", "-") / "out"
             out.parent.mkdir(parents=True)
             expected, seconds = campaign.whole(case, out)
         largest = max((path.stat().st_size for path in out.rglob("*") if path.is_file()), default=1)
@@ -308,16 +331,13 @@ def main() -> int:
             for _ in range(tries):
                 campaign.attempt(case, row, expected, disturb)
             rows.append(row)
-            print(
-                f"{case.name:<18} {name:<15} {row.survived:>4} of {row.tried:<4} ({row.struck} struck) {row.seconds:7.1f} s",
-                flush=True,
-            )
+            survived = f"{row.survived:>4} of {row.tried:<4} ({row.struck} struck)"
+            print(f"{case.name:<18} {name:<15} {survived} {row.seconds:7.1f} s", flush=True)
             for failure in row.failures:
                 print(f"    {failure}", flush=True)
             if given.json is not None:  # after every line: a campaign takes hours
                 found = {"command": " ".join(["python", *sys.argv]), "rows": [vars(row) for row in rows]}
                 given.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    shutil.rmtree(folder, ignore_errors=True)
     return int(any(row.survived < row.tried for row in rows))
 
 
