@@ -173,10 +173,10 @@ class Campaign:
             problem = f"the same command ends with {code}"
         elif problem is None and "Traceback" in said:
             problem = "a traceback"
-        elif problem is None and digest(out) != expected:
-            problem = "other files than without the disturbance"
         elif problem is None and (left := [path.name for path in out.parent.rglob(".lexiseg-writing-*")]):
             problem = f"left over: {', '.join(left)}"
+        elif problem is None and digest(out) != expected:
+            problem = "other files than without the disturbance"
         row.tried += 1
         row.struck += self.struck
         row.seconds += time.perf_counter() - begin
@@ -282,7 +282,7 @@ def main() -> int:
         "--tries", type=int, default=100, help="kills a command; a fifth of it of each other fault"
     )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", default="", help="commands whose name begins so")
+    parser.add_argument("--only", nargs="*", default=[""], help="commands whose name begins so")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="lexiseg-faults-"))
@@ -312,7 +312,7 @@ def run(campaign: Campaign, cache: Path, given: argparse.Namespace) -> int:
     rows: list[Row] = []
     others = max(1, given.tries // 5)
     for case in make_data(campaign):
-        if not case.name.startswith(given.only):
+        if not case.name.startswith(tuple(given.only)):
             continue
         for attempt in ("first", "whole"):  # the first also compiles and fills the caches
             out = campaign.folder / attempt / case.name.replace(" ", "-") / "out"
