@@ -45,26 +45,40 @@ class Case:
 
 @dataclass
 class Row:
-    """A line of the table."""
+    """A line of the table.
+
+    Attributes:
+        command: What was disturbed.
+        fault: By what.
+        tried: How often.
+        struck: How often the fault met the command before it had ended.
+        survived: How often the end was that of a run without it.
+        seconds: All of it.
+        failures: What the first few said.
+    """
 
     command: str
     fault: str
     tried: int = 0
+    struck: int = 0
     survived: int = 0
     seconds: float = 0.0
     failures: list[str] = field(default_factory=list)
 
 
-def make_data(folder: Path) -> list[Case]:
+def make_data(campaign: "Campaign") -> list[Case]:
     """Make small inputs, and return the commands over them."""
     import numpy as np
     from PIL import Image
 
     from lexiseg.core.vocabulary import Vocabulary
-    from lexiseg.data.scenes.settings import SceneSettings
-    from lexiseg.data.scenes.write_folder import write_scene_folder
 
-    write_scene_folder(SceneSettings(size=64), folder / "data", num=6, num_val=2, seed=0)
+    # In forks too: a loop that this process had compiled would never be read from a damaged cache.
+    folder = campaign.folder
+    scenes = ["scenes", "make", folder / "data", "--num", 6, "--num-val", 2, "--size", 64]
+    for arguments in (scenes, ["predict", "mini", "--data", folder / "data", "--out", folder / "store"]):
+        code = campaign.wait(campaign.start(arguments))
+        assert code == 0, f"no inputs ({code}): {campaign.log.read_text()[-2000:]}"
     cutouts = folder / "cutouts"
     cutouts.mkdir()
     pixels = np.random.default_rng(0)
@@ -82,6 +96,7 @@ def make_data(folder: Path) -> list[Case]:
         Case(name="evaluate --json", arguments=lambda out: ["evaluate", "mini", "--data", data, "--json", out / "e.json"]),
         Case(name="references build", arguments=lambda out: [*build, "--out", out / "x.bank"]),
         Case(name="scenes make", arguments=lambda out: ["scenes", "make", out, "--num", 24, "--size", 64]),
+        Case(name="export", arguments=lambda out: ["export", folder / "store", out / "masks.json"]),
         Case(name="captions pack", arguments=lambda out: ["captions", "pack", data, "--out", out]),
         Case(
             name="train",
@@ -98,15 +113,19 @@ class Campaign:
         self.folder, self.random = folder, random.Random(seed)
         self.log = folder / "output.txt"
         self.number = 0
+        self.struck = False
+        self.running: set[int] = set()
 
     def start(self, arguments: list[object], prepare: Callable[[], None] = lambda: None) -> int:
         """Start a command; return its process."""
         child = os.fork()
         if child:
+            self.running.add(child)
             return child
         code = 70
         try:
             os.setsid()
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
             output = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             os.dup2(output, 1)
             os.dup2(output, 2)
@@ -125,7 +144,9 @@ class Campaign:
 
     def wait(self, child: int) -> int:
         """Return the exit status; negative for a signal."""
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        self.running.discard(child)
+        return code
 
     def whole(self, case: Case, out: Path) -> tuple[str, float]:
         """Run a command undisturbed; return the digest of its files and its seconds."""
@@ -140,6 +161,7 @@ class Campaign:
         out = self.folder / f"try-{self.number}" / "out"
         out.parent.mkdir()
         self.log.write_text("")
+        self.struck = False
         begin = time.perf_counter()
         problem = disturb(out)
         arguments = case.arguments(out)
@@ -151,11 +173,12 @@ class Campaign:
             problem = f"the same command ends with {code}"
         elif problem is None and "Traceback" in said:
             problem = "a traceback"
-        elif problem is None and digest(out) != expected:
-            problem = "other files than without the disturbance"
         elif problem is None and (left := [path.name for path in out.parent.rglob(".lexiseg-writing-*")]):
             problem = f"left over: {', '.join(left)}"
+        elif problem is None and digest(out) != expected:
+            problem = "other files than without the disturbance"
         row.tried += 1
+        row.struck += self.struck
         row.seconds += time.perf_counter() - begin
         if problem is None:
             row.survived += 1
@@ -173,10 +196,14 @@ class Campaign:
                     arguments.append("--resume")
                 child = self.start(arguments)
                 time.sleep(self.random.uniform(0, seconds))
-                os.kill(child, signal.SIGKILL)
-                self.wait(child)
+                self.end(child)
 
         return disturb
+
+    def end(self, child: int) -> None:
+        """Kill a command, which may have ended by itself."""
+        os.kill(child, signal.SIGKILL)
+        self.struck |= self.wait(child) == -signal.SIGKILL
 
     def full_disk(self, case: Case, largest: int) -> Callable[[Path], str | None]:
         """Return what lets no file grow beyond a random size."""
@@ -187,6 +214,7 @@ class Campaign:
             code = self.wait(
                 self.start(case.arguments(out), lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit))
             )
+            self.struck = code != 0
             return (
                 None if code in (0, 1, STOPPED_BY_US) else f"ends with {code} without room for {most:,} bytes"
             )
@@ -199,6 +227,7 @@ class Campaign:
         def disturb(out: Path) -> str | None:
             children = [self.start(case.arguments(out)) for _ in range(2)]
             codes = [self.wait(child) for child in children]
+            self.struck = True
             return None if set(codes) <= {0, STOPPED_BY_US} else f"two at once end with {codes}"
 
         return disturb
@@ -214,8 +243,7 @@ class Campaign:
 
             child = self.start(case.arguments(out), moved)
             time.sleep(0.3)
-            os.kill(child, signal.SIGKILL)
-            self.wait(child)
+            self.end(child)
 
         return disturb
 
@@ -228,6 +256,7 @@ class Campaign:
                     content = bytearray(path.read_bytes())
                     for _ in range(self.random.choice((1, 20))):
                         content[self.random.randrange(len(content))] ^= 1 << self.random.randrange(8)
+                    self.struck = True
                     path.write_bytes(content[: self.random.choice((len(content), len(content) // 2))])
 
         return disturb
@@ -253,7 +282,7 @@ def main() -> int:
         "--tries", type=int, default=100, help="kills a command; a fifth of it of each other fault"
     )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", default="", help="commands whose name begins so")
+    parser.add_argument("--only", nargs="*", default=[""], help="commands whose name begins so")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="lexiseg-faults-"))
@@ -265,14 +294,28 @@ def main() -> int:
     os.environ["HF_HUB_OFFLINE"] = "1"
     import torch
 
+    import lexiseg.runs.load  # noqa: F401 (what most forks would import again)
+
     torch.set_num_threads(1)  # forks take no threads along
-    campaign, rows = Campaign(folder, given.seed), []
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    campaign = Campaign(folder, given.seed)
+    try:
+        return run(campaign, cache, given)
+    finally:  # forks have a session of their own: nobody else ends them
+        for child in campaign.running:
+            os.kill(child, signal.SIGKILL)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def run(campaign: Campaign, cache: Path, given: argparse.Namespace) -> int:
+    """Disturb every command in every way; print a line each."""
+    rows: list[Row] = []
     others = max(1, given.tries // 5)
-    for case in make_data(folder):
-        if not case.name.startswith(given.only):
+    for case in make_data(campaign):
+        if not case.name.startswith(tuple(given.only)):
             continue
         for attempt in ("first", "whole"):  # the first also compiles and fills the caches
-            out = folder / attempt / case.name.replace(" ", "-") / "out"
+            out = campaign.folder / attempt / case.name.replace(" ", "-") / "out"
             out.parent.mkdir(parents=True)
             expected, seconds = campaign.whole(case, out)
         largest = max((path.stat().st_size for path in out.rglob("*") if path.is_file()), default=1)
@@ -288,16 +331,13 @@ def main() -> int:
             for _ in range(tries):
                 campaign.attempt(case, row, expected, disturb)
             rows.append(row)
-            print(
-                f"{case.name:<18} {name:<15} {row.survived:>4} of {row.tried:<4} {row.seconds:7.1f} s",
-                flush=True,
-            )
+            survived = f"{row.survived:>4} of {row.tried:<4} ({row.struck} struck)"
+            print(f"{case.name:<18} {name:<15} {survived} {row.seconds:7.1f} s", flush=True)
             for failure in row.failures:
                 print(f"    {failure}", flush=True)
-    shutil.rmtree(folder, ignore_errors=True)
-    if given.json is not None:
-        found = {"command": " ".join(["python", *sys.argv]), "rows": [vars(row) for row in rows]}
-        given.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+            if given.json is not None:  # after every line: a campaign takes hours
+                found = {"command": " ".join(["python", *sys.argv]), "rows": [vars(row) for row in rows]}
+                given.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     return int(any(row.survived < row.tried for row in rows))
 
 

@@ -24,7 +24,7 @@ def atomic_path(path: Path, *, durable: bool = True) -> Iterator[Path]:
 
     The temporary file is removed when the block fails or is interrupted, so that a reader of
     ``path`` sees the old file, the new file, or none: never half of one. It is on the disk before it gets its
-    name, so that this holds after a power cut as well. Cost: 4 to 10 ms a file on an ordinary disk.
+    name, so that this should hold after a power cut as well. Cost on a virtual disk: 4 ms for 1 kB, 7 for 200 kB, 11 for 2 MB.
 
     Args:
         path: The file.
