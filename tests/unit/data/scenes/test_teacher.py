@@ -89,5 +89,5 @@ def test_settings_that_cannot_be_are_refused(changes, error, message):
 
 
 def test_numbers_out_of_range_are_refused():
-    with pytest.raises(InputError, match="found noise = -1.0; expected a number from 0"):
+    with pytest.raises(InputError, match=r"found noise = -1\.0; expected a number from 0"):
         SceneTeacherSettings(noise=-1.0)
