@@ -88,6 +88,7 @@ def encode_images(
         range(len(crops)), key=lambda place: crops[place][:2]
     )  # keeps the order of one view's windows
     resized: dict[tuple[int, tuple[int, int]], Tensor] = {}
+    resized_regions: dict[tuple[int, tuple[int, int]], Tensor] = {}
     found: dict[int, PatchFeatures] = {}
     for _, same_size in groupby(order, key=lambda place: crops[place][:2]):
         for batch in _batches(list(same_size), ENCODE_BATCH):
@@ -96,12 +97,14 @@ def encode_images(
                 _, _, index, view, window = crops[place]
                 if (index, view.size) not in resized:
                     resized[index, view.size] = resize_image(images[index], view.size)
+                    if regions is not None:
+                        resized_regions[index, view.size] = _resize_regions(regions[index], view.size)
                 pixels = resized[index, view.size]
                 rows = slice(window.top, window.top + window.height)
                 columns = slice(window.left, window.left + window.width)
                 pieces.append(pixels[:, rows, columns])
                 if regions is not None:
-                    cuts.append(_resize_regions(regions[index], view.size)[rows, columns])
+                    cuts.append(resized_regions[index, view.size][rows, columns])
             with torch.autocast(device.type, dtype, enabled=dtype is not torch.float32):
                 more = [torch.stack(cuts).to(device)] if cuts else []
                 encoded = in_float32(encode(torch.stack(pieces).to(device), *more))

@@ -11,6 +11,7 @@ the same relative depth of other networks.
 """
 
 from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
 
 import torch
 from jaxtyping import Float
@@ -25,7 +26,12 @@ from lexiseg.ops.self_attention import RULES, aggregate_alike, centred_attention
 KEPT = ("maskclip", "sclip")
 
 #: What ``--set head`` takes for one network alone.
-HEADS = ("value", "maskclip", "sclip", "clearclip", "kk", "naclip", "scclip")
+OwnHead: TypeAlias = Literal["value", "maskclip", "sclip", "clearclip", "kk", "naclip", "scclip"]
+HEADS = get_args(OwnHead)
+
+#: Heads that take another network's word for what is alike: ``methods.borrowed_attention``.
+BorrowingHead: TypeAlias = Literal["proxyclip", "trident", "corrclip"]
+BORROWING_HEADS = get_args(BorrowingHead)
 
 _LEAST_ALIKE = 0.4
 _CENTRED_FACTOR = 3.0

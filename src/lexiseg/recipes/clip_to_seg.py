@@ -27,15 +27,11 @@ from lexiseg.models.backbones import (
     TinyPyramid,
     build_backbone,
     describe_backbone,
-    load_dinov2_pyramid,
-    load_efficientnet_pyramid,
-    load_resnet,
     load_segformer,
-    load_swin,
 )
-from lexiseg.models.checkpoint import fingerprint, read_config
+from lexiseg.models.checkpoint import fingerprint
 from lexiseg.models.dense_student import DenseStudent, PackedPyramid, StudentSettings
-from lexiseg.models.hub import resolve_checkpoint
+from lexiseg.recipes.backbone import EFFICIENTNET, LOADERS, TINY_BACKBONE, load_backbone
 from lexiseg.recipes.base import RebuildableRecipe
 from lexiseg.recipes.partial_labels import CLOTHING, FOLDER, SCENES, ZeroShotSource
 from lexiseg.recipes.teachers import (
@@ -47,19 +43,11 @@ from lexiseg.recipes.teachers import (
 )
 from lexiseg.scoring.evaluate import evaluate
 
-#: Backbones that are no checkpoints of the hub.
-TINY_BACKBONE, EFFICIENTNET = "tiny", "efficientnet-lite0"
 #: The paper tried SegFormer among others; which size is not known.
 MIT_B2 = "nvidia/mit-b2"
 #: The paper's teacher.
 CLIP_B16 = "openai/clip-vit-base-patch16"
-_LOADERS = {
-    "resnet": load_resnet,
-    "swin": load_swin,
-    "segformer": load_segformer,
-    "dinov2": load_dinov2_pyramid,
-    "dinov2_with_registers": load_dinov2_pyramid,
-}
+_LOADERS = {**LOADERS, "segformer": load_segformer}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +80,7 @@ class ClipToSegRecipe(RebuildableRecipe):
             MissingWeightsError: The weights of the backbone or the teacher are not here.
             InputError: The settings do not fit each other.
         """
-        backbone = _load_backbone(self.backbone)
+        backbone = load_backbone(self.backbone, _LOADERS, build_tiny=partial(TinyPyramid, first_stride=4))
         self._refuse_what_does_not_fit(backbone)
         seen, unseen = self._names()
         space = open_text_space(self.teacher, self.data.scenes)
@@ -334,12 +322,3 @@ def _optim(lr: float, *, warmup_steps: int, num_steps: int) -> OptimSettings:
         warmup_start=1e-6,
         warmup_multiplies=True,
     )
-
-
-def _load_backbone(name: str) -> PyramidBackbone:
-    if name == TINY_BACKBONE:
-        return TinyPyramid(first_stride=4)
-    if name == EFFICIENTNET:
-        return load_efficientnet_pyramid()
-    checkpoint = resolve_checkpoint(name)
-    return _LOADERS[read_config(checkpoint, tuple(_LOADERS))["model_type"]](checkpoint)

