@@ -1,7 +1,9 @@
 """Write files whole or not at all: the one way in which Lexiseg writes a file that it reads again."""
 
 import errno
+import hashlib
 import os
+import platform
 import re
 import shutil
 import tempfile
@@ -22,7 +24,8 @@ _NUMBERED = re.compile(r"\(os error (\d+)\)")
 def atomic_path(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` and rename it over ``path`` when the block succeeds.
 
-    The temporary file is removed when the block fails or is interrupted, so that a reader of
+    The temporary file is removed when the block fails or is interrupted, and by the next process that writes
+    into the folder when this one is killed, so that a reader of
     ``path`` sees the old file, the new file, or none: never half of one. It is on the disk before it gets its
     name, so that this should hold after a power cut as well. Cost on a virtual disk: 4 ms for 1 kB, 7 for 200 kB, 11 for 2 MB.
 
@@ -36,7 +39,8 @@ def atomic_path(path: Path, *, durable: bool = True) -> Iterator[Path]:
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=_PREFIX, suffix=path.suffix)
+        _sweep_once(path.parent)
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=_own_prefix(), suffix=path.suffix)
         os.close(descriptor)
         temporary = Path(name)
         yield temporary
@@ -66,7 +70,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=_PREFIX))
+        _sweep_once(path.parent)
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=_own_prefix()))
         yield temporary
         os.chmod(temporary, 0o777 & ~_UMASK)
         for folder, _, names in os.walk(temporary):
@@ -110,6 +115,48 @@ def sweep(folder: Path) -> None:
             shutil.rmtree(os.path.join(here, name), ignore_errors=True)
 
 
+def sweep_dead(folder: Path) -> None:
+    """Delete what killed processes of this machine left unfinished in a folder; others may be at work there."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            owner = _OWNED.match(entry.name)
+            if owner is None or owner["place"] != _PLACE or _is_alive(int(owner["process"])):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path, ignore_errors=True)
+            else:
+                with suppress(OSError):
+                    os.unlink(entry.path)
+
+
+def _sweep_once(folder: Path) -> None:
+    """Sweep a folder when this process writes there for the first time: looking before each write would cost more."""
+    key = (os.getpid(), os.path.abspath(folder))
+    if key not in _swept:
+        _swept.add(key)
+        sweep_dead(folder)
+
+
+def _own_prefix() -> str:
+    return f"{_PREFIX}{_PLACE}-{os.getpid()}-"
+
+
+def _is_alive(process: int) -> bool:
+    """Return whether a process of this machine runs; True where that cannot be told."""
+    if os.name != "posix":
+        return True  # elsewhere signal 0 is no question but Ctrl-C
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    try:  # ended, and not yet collected by its parent
+        return Path(f"/proc/{process}/stat").read_bytes().rpartition(b")")[2].split()[0] != b"Z"
+    except (OSError, IndexError):
+        return True
+
+
 def to_disk(path: Path) -> None:
     """Wait until the bytes of a file, or the names in a folder, are on the disk.
 
@@ -140,6 +187,22 @@ def refuse_unwritable(path: Path) -> None:
             pass
     except OSError as error:
         raise output_error(path, error) from error
+
+
+def _place() -> str:
+    """Return what tells where process numbers are this machine's: its name and, in containers, their list of processes."""
+    try:
+        processes = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        processes = ""
+    return hashlib.sha256(f"{platform.node()}\0{processes}".encode()).hexdigest()[:8]
+
+
+_PLACE = _place()
+_OWNED = re.compile(rf"{re.escape(_PREFIX)}(?P<place>[0-9a-f]{{8}})-(?P<process>\d+)-")
+
+#: Folders that were looked at, with the process that did: a forked one knows its parent's.
+_swept: set[tuple[int, str]] = set()
 
 
 def _umask() -> int:

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from lexiseg.core.atomic_write import sweep_dead
 from lexiseg.core.errors import InputError, LexisegError, MissingPackageError, OutputError
 from lexiseg.data.curation.shard_stage import ShardStage
 
@@ -112,6 +113,8 @@ def _do_by_processes(stage: ShardStage, pending: list[int], count: int, advance:
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
+        for folder in {stage.target(number).parent for number in tries}:
+            sweep_dead(folder)  # the pool's other processes were ended as well, and are gone only now
 
 
 def _context() -> multiprocessing.context.BaseContext:

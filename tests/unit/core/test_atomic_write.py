@@ -3,6 +3,8 @@
 import errno
 import os
 import stat
+import subprocess
+import sys
 
 import pytest
 
@@ -75,3 +77,30 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_work(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match=r"A part of that path is a file|A file has the name"):
         refuse_unwritable(tmp_path / "file" / "report.json")
+
+
+_HALF = """
+import os, pathlib, signal, sys
+from lexiseg.core.atomic_write import {writer}
+with {writer}(pathlib.Path(sys.argv[1])) as temporary:
+    (temporary / "b.txt" if temporary.is_dir() else temporary).write_text("half")
+    {end}
+"""
+
+
+@pytest.mark.parametrize("writer", ["atomic_path", "atomic_folder"])
+def test_what_a_killed_process_left_is_gone_when_the_next_one_writes_there(tmp_path, writer):
+    kill = _HALF.format(writer=writer, end="os.kill(os.getpid(), signal.SIGKILL)")
+    wait = _HALF.format(writer=writer, end="print(flush=True); sys.stdin.read()")
+    again = _HALF.format(writer=writer, end="")
+    subprocess.run([sys.executable, "-c", kill, str(tmp_path / "killed")], check=False)
+    (left,) = os.listdir(tmp_path)
+    with subprocess.Popen(
+        [sys.executable, "-c", wait, str(tmp_path / "slow")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as slow:
+        assert slow.stdout.readline()
+        subprocess.run([sys.executable, "-c", again, str(tmp_path / "second")], check=True)
+        assert left not in os.listdir(tmp_path)
+        slow.communicate()
+    assert slow.returncode == 0  # what a process at work had not finished was let alone
+    assert sorted(os.listdir(tmp_path)) == ["second", "slow"]
