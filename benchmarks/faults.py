@@ -15,6 +15,7 @@ import hashlib
 import io
 import json
 import os
+import pkgutil
 import random
 import re
 import resource
@@ -27,6 +28,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from importlib import import_module
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -43,6 +45,8 @@ NOT_COMPARED = (
 )
 REFUSED, STOPPED = 2, 130
 MEBIBYTE = 1 << 20
+#: Programs of their own.
+NOT_IMPORTED = ("__main__", "convert_worker", "matlab_worker")
 #: Torch's threads of training do not live on in a fork: this process never trains.
 TRAINING = ("train", "retrain", "distil", "ablate")
 
@@ -384,8 +388,11 @@ def main() -> int:
     os.environ["HF_HUB_OFFLINE"] = "1"
     import torch
 
-    import lexiseg.runs.load  # noqa: F401 (what most forks would import again)
+    import lexiseg
 
+    for module in pkgutil.walk_packages(lexiseg.__path__, "lexiseg."):  # forks need not import what is there
+        if module.name.rpartition(".")[2] not in NOT_IMPORTED:
+            import_module(module.name)
     torch.set_num_threads(1)  # forks take no threads along
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     campaign = Campaign(folder, given.seed)

@@ -113,7 +113,7 @@ def _convert(folder: Path, origin: Mapping[str, str | None]) -> Conversion:
         return Conversion(folder=folder, read=tuple(before.values()), written=tuple(before))
     with _named_when_whole(plan) as unnamed:
         counts = _convert_files(unnamed)
-        indices = {}
+        indices: dict[Path, str] = {}
         for home in homes:
             own = {target.name: unnamed[source] for source, target in plan.items() if target.parent == home}
             indices |= _index(home, own)

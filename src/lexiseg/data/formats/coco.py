@@ -14,6 +14,7 @@ from jaxtyping import UInt16
 
 from lexiseg.core.atomic_write import atomic_path
 from lexiseg.core.coco_rle import annotate
+from lexiseg.core.whole_numbers import whole_number
 
 #: ``results`` is a list of masks with scores; ``dataset`` has images, categories and annotations.
 CocoFormat: TypeAlias = Literal["results", "dataset"]
@@ -58,7 +59,9 @@ def number_images(stems: Sequence[str]) -> dict[str, int]:
     COCO's "000000000139" is 139. Where stems are other text, or two are one number ("1" and "01"), images are
     counted from 1 in the order of ``stems``, so a part of a data set must not be numbered by itself.
     """
-    numbers = {stem: int(stem) for stem in stems if stem.isascii() and stem.isdecimal()}
+    numbers = {
+        stem: number for stem in stems if stem.isascii() and (number := whole_number(stem)) is not None
+    }
     if len(set(numbers.values())) == len(set(stems)):
         return numbers
     return {stem: place for place, stem in enumerate(stems, start=1)}

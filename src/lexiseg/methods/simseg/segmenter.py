@@ -21,6 +21,7 @@ from lexiseg.core.batch import Batch
 from lexiseg.core.errors import InputError
 from lexiseg.core.features import PatchFeatures
 from lexiseg.core.interfaces import ContrastiveTrainable, ImageEncoder
+from lexiseg.core.label_maps import relabel
 from lexiseg.core.loss_terms import LossTerms
 from lexiseg.data.transforms import resize_image
 from lexiseg.inference.class_names import ClassNames
@@ -222,7 +223,8 @@ class SimSeg(Segmenter, ContrastiveTrainable):
             maps = grid_scores(encoded, self.class_scores, embeddings, counts, present, settings=settings)
             masks = self._masks(encoded, maps.float().cpu().numpy(), settings)
             paste_masks(masks, present, scores[present].tolist(), best)
-        return Decision(labels=np.asarray(class_names.labels, np.uint16)[best.labels], scores=best.best)
+        labels = relabel(best.labels, np.asarray(class_names.labels, np.uint16))
+        return Decision(labels=labels, scores=best.best)
 
     def _masks(
         self, encoded: EncodedImage, maps: Float32[np.ndarray, "M h w"], settings: InferenceSettings
