@@ -86,6 +86,7 @@ def test_a_stopped_training_is_gone_on_with(tmp_path, monkeypatch):
     assert len(run_ablation(toy(), tmp_path, seeds=(0,), changes=SHORT)) == 3
 
 
+@pytest.mark.exhaustive
 def test_processes_find_the_same_numbers(tmp_path):
     here = run_ablation(toy(), tmp_path / "here", seeds=(0,), changes=SHORT)
     apart = run_ablation(toy(), tmp_path / "apart", seeds=(0,), changes=SHORT, jobs=2)
