@@ -96,8 +96,15 @@ def read_captions(folder: Path) -> dict[str, tuple[str, ...]]:
     """
     captions: dict[str, list[str]] = defaultdict(list)
     for stem, text in _pairs(folder, "captions.tsv"):
-        captions[stem].append(text.strip())
+        captions[stem].append(unquoted(text.strip()))
     return {stem: tuple(texts) for stem, texts in captions.items()}
+
+
+def unquoted(text: str) -> str:
+    """Return a cell without the quotes that spreadsheets put around it; one that only holds quotes stays."""
+    inner = text[1:-1]
+    whole = len(text) > 1 and text[0] == text[-1] == '"' and '"' not in inner.replace('""', "")
+    return inner.replace('""', '"') if whole else text
 
 
 def stem_of(file: Path, folder: Path) -> str:

@@ -40,6 +40,8 @@ ADDED: dict[str, dict[str, Any]] = {
     "LabelledCropSettings": {"position_step": 1, "max_long_side": None},
     "StudentSettings": {"remembers": False},
     "GroupViTShape": {"content_start": False},
+    "MaskSettings": {"map": "similarity"},
+    "CaptionFilesRecipe": {"image_column": None, "caption_column": None, "key_column": None},
 }
 
 

@@ -26,6 +26,20 @@ def test_every_cell_of_every_ablation_is_a_change_its_recipe_takes(name):
         with_changes(with_changes(recipe, cell.trained_with), cell.measured_with)
 
 
+@pytest.mark.parametrize("name", sorted(name for name in ABLATIONS if name.startswith("simseg/")))
+def test_a_claim_of_simseg_has_a_least_effect_and_says_whether_it_holds_for_contrasted_maps(name):
+    ablation = find_ablation(name)
+    assert all(claim.by_at_least > 0 or claim.by_at_most for claim in ablation.claims)
+    if name in ("simseg/table11", "simseg/table12"):
+        assert any(claim.better[1].endswith("contrasted") for claim in ablation.claims)
+    if name == "simseg/loda":
+        assert {"mean, negated", "LoDA, saliency", "LoDA, contrasted"} <= {
+            cell.row for cell in ablation.cells
+        }
+    if name != "simseg/common-class":
+        assert {"which_is_which", "which_is_which_chance", "map_offset"} <= set(ablation.measures)
+
+
 def test_a_dotted_name_changes_one_field_and_nothing_else():
     recipe = find_recipe("toy_trainable:contrast_recipe")
     changed = with_changes(recipe, {"optim.lr": 0.5})
@@ -123,6 +137,8 @@ def pair(**claim) -> Ablation:
     ("a", "b", "claim", "holds"),
     [
         ((0.5, 0.6), (0.4, 0.5), {}, "every seed"),
+        ((0.5, 0.6), (0.495, 0.5), {"by_at_least": 0.01}, "on average"),
+        ((0.5, 0.6), (0.499, 0.599), {"by_at_least": 0.01}, "no"),
         ((0.5, 0.4), (0.2, 0.5), {}, "on average"),
         ((0.5, 0.2), (0.4, 0.5), {}, "no"),
         ((0.5, 0.5), (0.5, 0.5), {}, "no"),
