@@ -80,7 +80,7 @@ def test_a_stopped_training_is_gone_on_with(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(running, "load_run", stopped)
+        patched.setattr(running, "read_log", stopped)
         with pytest.raises(KeyboardInterrupt):
             run_ablation(toy(), tmp_path, seeds=(0,), changes=SHORT)
     assert len(run_ablation(toy(), tmp_path, seeds=(0,), changes=SHORT)) == 3
