@@ -17,6 +17,7 @@ import argparse
 import datetime
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ sys.path.insert(0, str(HERE.parent))
 from machine import machine  # noqa: E402
 from simformer_worlds import WORLDS, photograph_folder, ridge, scene_folder  # noqa: E402
 
+from lexiseg.core.atomic_write import atomic_path  # noqa: E402
+from lexiseg.core.json_text import read_json_file  # noqa: E402
 from lexiseg.recipes.base import find_recipe  # noqa: E402
 from lexiseg.recipes.simformer import SimFormerRecipe  # noqa: E402
 from lexiseg.runs.studies import find_ablation  # noqa: E402
@@ -34,7 +37,7 @@ from lexiseg.runs.studies.run import run_ablation  # noqa: E402
 from lexiseg.runs.studies.study import Ablation, with_changes  # noqa: E402
 from lexiseg.runs.studies.table import markdown, to_json  # noqa: E402
 
-NUM_STEPS = 300
+NUM_STEPS = 400
 
 
 def say(sentence: str) -> None:
@@ -47,6 +50,15 @@ def recipe_of(ablation: Ablation, changes: dict[str, Any]) -> SimFormerRecipe:
     recipe = with_changes(find_recipe(ablation.recipe), changes | dict(ablation.cells[0].trained_with))
     assert isinstance(recipe, SimFormerRecipe)
     return recipe
+
+
+def kept(file: Path, measure: Callable[[], dict[str, float]]) -> dict[str, float]:
+    """Read what was measured, or measure and write it."""
+    if not file.is_file():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(file) as part:
+            part.write_text(json.dumps(measure()) + "\n", encoding="utf-8")
+    return dict(read_json_file(file))
 
 
 def main() -> None:
@@ -78,7 +90,10 @@ def main() -> None:
         found[name] = {
             **to_json(ablation, measured),
             "changes": changes,
-            "ridge regression, all masks": ridge(recipe_of(ablation, run["changes"]).data),
+            "ridge regression, all masks": kept(
+                out / "ridge" / f"{ablation.file_stem}.json",
+                lambda: ridge(recipe_of(ablation, run["changes"]).data),  # noqa: B023  # called at once
+            ),
         }
         for measure in ablation.measures:
             print(markdown(ablation, measured, measure), end="\n\n")

@@ -227,7 +227,6 @@ def learning() -> Ablation:
         measures=("mean_iou",),
         claims=(ordering("learned start and class cost help", (ALL_MASKS, ""), ("as published", "")),),
         learns=(learns_in(""),),
-        seeds=(0,),
     )
 
 
