@@ -94,10 +94,19 @@ def test_a_stopped_training_is_gone_on_with(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(running, "load_run", stopped)
+        patched.setattr(running, "read_log", stopped)
         with pytest.raises(KeyboardInterrupt):
             run_ablation(toy(), tmp_path, seeds=(0,), changes=SHORT)
     assert len(run_ablation(toy(), tmp_path, seeds=(0,), changes=SHORT)) == 3
+
+
+def test_a_training_that_was_scored_is_not_loaded_to_be_scored_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(running, "load_run", lambda *_, **__: pytest.fail("loaded"))
+    found = run_ablation(
+        replace(toy(), cells=toy().cells[:1], claims=()), tmp_path, seeds=(0,), changes=SHORT
+    )
+    logged = [json.loads(line) for line in next(tmp_path.glob("runs/*/log.jsonl")).read_text().splitlines()]
+    assert found[0].values == logged[-1]["evaluation"]
 
 
 @pytest.mark.exhaustive
@@ -191,6 +200,12 @@ def test_an_ablation_of_photographs_wants_their_folder_and_others_want_none(tmp_
         Ablate(name="simformer/clothing", out=tmp_path).run()
     with pytest.raises(InputError, match="makes its own data"):
         Ablate(name="simformer/pairs", out=tmp_path, data=tmp_path).run()
+
+
+@pytest.mark.parametrize("name", [name for name in sorted(ABLATIONS) if name.startswith("simformer/")])
+def test_every_claim_of_simformer_states_the_least_effect_that_counts(name):
+    for claim in find_ablation(name).claims:
+        assert claim.by_at_most or claim.by_at_least > 0, claim.says
 
 
 @pytest.mark.parametrize("name", [name for name in sorted(ABLATIONS) if name.startswith("simformer/")])
