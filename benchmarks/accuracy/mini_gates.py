@@ -44,8 +44,9 @@ from lexiseg.methods.conse import ConSE, ConSESettings
 from lexiseg.metrics.bootstrap import paired_intervals
 from lexiseg.metrics.image_counts import ImageCounts, count_runs
 from lexiseg.metrics.iou import iou_of_pixels
-from lexiseg.models.name_head import NameHead, load_name_head, solve_ridge
+from lexiseg.models.name_head import NameHead, load_name_head
 from lexiseg.ops.resize import RunningBest
+from lexiseg.ops.ridge import solve_ridge
 from lexiseg.ops.sliding_window import Window
 from lexiseg.recipes.mini import HEAD, build_mini
 
