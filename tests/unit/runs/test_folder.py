@@ -9,9 +9,10 @@ import pytest
 import torch
 
 import lexiseg
-from lexiseg.core.errors import CheckpointError, DivergedError, InputError, UnknownNameError
+from lexiseg.core.errors import CheckpointError, InputError, UnknownNameError
 from lexiseg.engine.checkpoint import write_tensors
 from lexiseg.engine.loop import load_final
+from lexiseg.engine.watch import DivergedError
 from lexiseg.recipes.base import TRAINING_RECIPES, find_recipe
 from lexiseg.runs.folder import load_run
 from lexiseg.runs.train import train_recipe
