@@ -2,10 +2,10 @@
 
     python benchmarks/accuracy/next_images.py --data ../shared/data
 
-Of the photographs of coco-things-free, 42 are scored and never chosen from. Per seed, 20 of the others are drawn and have masks; a head
-is fitted to them. Then 20 more get masks: those that ``lexiseg next`` chooses, or drawn at random (three times). Both heads are
-scored on the same photographs. Mean IoU of the classes that occur, by patches; the interval of the difference is the middle
-95 % over seeds and draws of photographs. Writes next_images.json beside this file.
+Of the photographs of coco-things-free, 42 are scored and never chosen from. Per seed, 20 of the others are drawn and have
+masks; a head is fitted to them. Then 20 more get masks: those that ``lexiseg next`` chooses, or drawn at random (three
+times). Both heads are scored on the same photographs. Mean IoU of the classes that occur, by patches; the interval of the
+difference is the middle 95 % over seeds and draws of photographs. Writes next_images.json beside this file.
 """
 
 import argparse

@@ -69,7 +69,7 @@ def head_inference(short_side: int, max_long_side: int, *, has_background: bool)
         short_side=short_side,
         max_long_side=max_long_side,
         background="name" if has_background else "none",
-        refine="none",
+        refine="guided",
     )
 
 

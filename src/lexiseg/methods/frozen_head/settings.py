@@ -29,18 +29,19 @@ class FrozenHeadSettings:
         max_long_side: Largest long side, in pixels.
         penalty: Of the ridge regression: how many patches it takes to say something new.
         balance: Power of a class's share by which its patches count less: 0 counts patches alike, 1 classes.
-        rounds: How often patches of images with tags are shared out anew among the tags.
+        rounds: How often patches of images with tags are shared out anew among the tags; without a prior, which first
+            gives every tag the same share, two or more.
         least_share: Share of an image's patches that each of its tags gets at least.
     """
 
     backbone: str = "efficientnet-lite0"
     prior: Literal["mini", "none"] = "mini"
-    prior_weight: float = 0.5
+    prior_weight: float = 0.35
     short_side: int = 448
     max_long_side: int = 1344
     penalty: float = 1000.0
     balance: float = 0.25
-    rounds: int = 2
+    rounds: int = 0
     least_share: float = 0.05
 
     def __post_init__(self) -> None:
