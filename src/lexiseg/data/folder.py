@@ -14,7 +14,7 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -120,6 +120,16 @@ class FolderDataset(LabelledDataset):
         self._refuse_unknown_stems(self._tags, "tags.tsv")
         self._captions = read_captions(self.path)
         self._refuse_unknown_stems(self._captions, "captions.tsv")
+
+    @property
+    def tags(self) -> Mapping[str, frozenset[int]]:
+        """Labels of the classes that tags.tsv gives each image, by its stem."""
+        return self._tags
+
+    @property
+    def captions(self) -> Mapping[str, tuple[str, ...]]:
+        """Captions of each image that has some, by its stem."""
+        return self._captions
 
     def image_path(self, index: int) -> Path:
         """Return the file of one image."""
