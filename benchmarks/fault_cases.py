@@ -151,6 +151,21 @@ class Cases:
             "ablate": Case(
                 arguments=lambda out: ["ablate", "toy_ablation:toy", "--out", out, "--seeds", 0, "--num-steps", 12]
             ),
+            "start": Case(
+                arguments=lambda out: ["start", out, "--write", "--backbone", "efficientnet-lite0"],
+                prepare=lambda out: _copy(folder / "photos", out),
+            ),
+            "fit": Case(
+                arguments=lambda out: ["fit", folder / "photos", "--out", out, "--use", "masks", "--prior", "none",
+                                       "--backbone", "efficientnet-lite0"],
+            ),
+            "exchange": Case(
+                arguments=lambda out: ["exchange", folder / "photos", "--masks", "1", "--divisions", 2, "--backbone",
+                                       "efficientnet-lite0", "--json", out / "x.json", "--plot", out / "x.png"],
+            ),
+            "next": Case(
+                arguments=lambda out: ["next", folder / "part", "--backbone", "efficientnet-lite0", "--json", out / "n.json"]
+            ),
             "train": Case(arguments=self._train, resumes="recipe.json"),
             "distil": Case(arguments=self._distil, resumes="recipe.json"),
             "retrain": Case(
@@ -230,6 +245,8 @@ def _write_foreign(folder: Path) -> None:
         Image.fromarray(labels).save(folder / f"photos/labels/{number}.png")
     for name, text in (("classes.txt", "cat\nsky\ndog\n"), ("seen.txt", "cat\nsky\n"), ("val.txt", "2\n3\n")):
         (folder / "photos" / name).write_text(text)
+    shutil.copytree(folder / "photos", folder / "part")
+    (folder / "part/labels/0.png").unlink()
     with contextlib.redirect_stdout(io.StringIO()):
         save_tiny_clip(folder / "clip")
     tensors = {f"layer.{number}": torch.randn(64, 64) for number in range(20)}

@@ -468,23 +468,25 @@ def run(campaign: Campaign, given: argparse.Namespace) -> int:
 
 
 def write(path: Path, campaign: Campaign, rows: list[Row], seconds: float) -> None:
-    """Write all that is known so far."""
-    faults = dict.fromkeys(row.fault for row in rows)
-    totals = {
-        fault: {
-            name: round(sum(getattr(row, name) for row in rows if row.fault == fault), 1)
-            for name in ("tried", "struck", "survived", "seconds")
-        }
-        for fault in faults
-    }
-    found = {
-        "command": " ".join(["python", *sys.argv]),
+    """Write all that is known so far, beside what campaigns of other arguments found."""
+    command = " ".join(["python", *sys.argv])
+    earlier = json.loads(path.read_text(encoding="utf-8")).get("runs", []) if path.exists() else []
+    this = {
+        "command": command,
         "small_disks": "file systems in memory" if campaign.can_mount else "a limit of the size of a file",
         "seconds": round(seconds),
-        "totals": totals,
-        "left_out": LEFT_OUT,
         "rows": [asdict(row) for row in rows],
     }
+    runs = [*(run for run in earlier if run["command"] != command), this]
+    every = [row for run in runs for row in run["rows"]]
+    totals = {
+        fault: {
+            name: round(sum(row[name] for row in every if row["fault"] == fault), 1)
+            for name in ("tried", "struck", "survived", "seconds")
+        }
+        for fault in dict.fromkeys(row["fault"] for row in every)
+    }
+    found = {"totals": totals, "left_out": LEFT_OUT, "runs": runs}
     path.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

@@ -22,6 +22,7 @@ from lexiseg.data.captions.records import (
     InvalidReason,
     InvalidRecord,
     RawRecord,
+    choose_column,
 )
 from lexiseg.data.labelled_dataset import add_to_digest
 
@@ -94,10 +95,10 @@ class ParquetSource(CaptionSource):
             )
             return 0
         if not self._image:
-            self._image = _choose(file, names, columns.image, IMAGE_NAMES, "images")
-            self._caption = _choose(file, names, columns.caption, CAPTION_NAMES, "captions")
+            self._image = choose_column(file, names, columns.image, IMAGE_NAMES, "images")
+            self._caption = choose_column(file, names, columns.caption, CAPTION_NAMES, "captions")
             usual = next((name for name in KEY_NAMES if name in names), None)
-            self._key = _choose(file, names, columns.key, (), "keys") if columns.key else usual
+            self._key = choose_column(file, names, columns.key, (), "keys") if columns.key else usual
         missing = {self._image, self._caption, self._key or self._caption} - set(names)
         if missing:
             self.invalid.append(
@@ -125,7 +126,7 @@ class ParquetSource(CaptionSource):
             first += facts.num_rows
         return sum(facts.total_byte_size for facts in groups)
 
-    def read(self, index: int) -> RawRecord | InvalidRecord:
+    def _read(self, index: int) -> RawRecord | InvalidRecord:
         """Read one row, from its row group."""
         shard = bisect_right(self._ends, index)
         row = index - (self._ends[shard - 1] if shard else 0)
@@ -227,18 +228,6 @@ def _read_group(file: Path, group: int, names: list[str]) -> Any:
     if not batches:
         raise ValueError("a row group without rows")
     return Table.from_batches(batches).combine_chunks()
-
-
-def _choose(file: Path, names: list[str], asked: str | None, usual: Sequence[str], what: str) -> str:
-    found = asked if asked in names else None if asked else next((n for n in usual if n in names), None)
-    if found is None:
-        raise DatasetError(
-            doing=f"looking for the column of {what} in {file}",
-            found=f"the columns {', '.join(names)}",
-            expected=asked or f"one of {', '.join(usual)}",
-            fix="Name it: CaptionColumns(image=…, caption=…), or --image NAME, --caption NAME.",
-        )
-    return found
 
 
 def _end_of(file: Path) -> bytes:
