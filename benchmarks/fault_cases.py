@@ -237,11 +237,12 @@ def _write_foreign(folder: Path) -> None:
         image[..., 3] = 0
         image[12:52, 12:52, 3] = 255
         Image.fromarray(image).save(folder / f"cutouts/{word}.png")
-    for number in range(4):
+    for number in range(14):
         image = Image.fromarray(random.integers(0, 256, (40, 56, 3), np.uint8))
         image.save(folder / f"photos/images/{number}.png")
-        image.save(folder / f"by-class/{('cat', 'dog')[number % 2]}/{number}.png")
-        labels = random.integers(0, 3 if number > 1 else 2, (40, 56), np.uint8)
+        if number < 4:
+            image.save(folder / f"by-class/{('cat', 'dog')[number % 2]}/{number}.png")
+        labels = random.integers(0, 3 if number in (2, 3) else 2, (40, 56), np.uint8)
         Image.fromarray(labels).save(folder / f"photos/labels/{number}.png")
     for name, text in (("classes.txt", "cat\nsky\ndog\n"), ("seen.txt", "cat\nsky\n"), ("val.txt", "2\n3\n")):
         (folder / "photos" / name).write_text(text)
