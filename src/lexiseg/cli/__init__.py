@@ -39,7 +39,14 @@ COMMANDS = {
         "protocols:Protocols",
         "List the protocols that predict and score know, or show every choice of some.",
     ),
-    "export": ("export:Export", "Write the masks of a predictions store as COCO annotations."),
+    "export": (
+        "export:Export",
+        "Write label maps in the formats of other tools: COCO, VOC, YOLO, LabelMe, CVAT, Label Studio.",
+    ),
+    "sheet": (
+        "sheet:Sheet",
+        "Write one HTML page of the results in a folder, or of two folders side by side.",
+    ),
     "train": ("train:Train", "Train a model by a recipe into a run folder."),
     "retrain": ("retrain:Retrain", "Train twice: with tags, then on the pseudo masks of the first model."),
     "distil": (
@@ -98,7 +105,7 @@ AFTER_A_STOP = {
     **dict.fromkeys(("train", "retrain", "distil"), _WITH_RESUME),
     "evaluate": "Nothing of it is kept; lexiseg predict, then lexiseg score, goes on where it was stopped.",
     **dict.fromkeys(
-        ("score", "calibrate", "protocols", "export", "gamma", "retrieve", "classify", "captions"),
+        ("score", "calibrate", "protocols", "export", "sheet", "gamma", "retrieve", "classify", "captions"),
         _BEGINS_AGAIN,
     ),
     **dict.fromkeys(("start", "models", "convert", "doctor"), _BEGINS_AGAIN),
@@ -107,7 +114,7 @@ AFTER_A_STOP = {
 #: Commands as help lists them.
 GROUPS = {
     "begin": ("start", "fit", "exchange", "next"),
-    "use a model": ("segment", "models", "references"),
+    "use a model": ("segment", "sheet", "models", "references"),
     "train": ("train", "retrain", "distil", "captions", "curate", "scenes"),
     "measure": ("evaluate", "predict", "score", "calibrate", "protocols", "retrieve", "classify", "gamma"),
     "data": ("datasets", "export", "convert"),
