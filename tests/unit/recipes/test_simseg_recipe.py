@@ -210,8 +210,7 @@ def test_maps_are_the_words_minus_the_mean_word_upside_down_or_of_no_word(model)
     without = dataclasses.replace(model.settings, background="none")
     alone = model.name_classes(Vocabulary(names=("star",)), without)
     one = [
-        with_map(model, kind).word_maps(encoded, alone, [0], without)
-        for kind in ("similarity", "contrasted")
+        with_map(model, kind).word_maps(encoded, alone, [0], without) for kind in ("similarity", "contrasted")
     ]
     assert np.array_equal(*one)
     assert "simseg-masks" in model.applies
