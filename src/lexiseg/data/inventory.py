@@ -10,10 +10,10 @@ import numpy as np
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.errors import DatasetError
 from lexiseg.core.vocabulary import Vocabulary
-from lexiseg.data.captions.folder_source import is_caption_folder
 from lexiseg.data.datasets import DATASETS
 from lexiseg.data.folder import FolderDataset
 from lexiseg.data.folder_lists import read_captions, read_vocabulary
+from lexiseg.data.formats.known_formats import find_annotations
 from lexiseg.data.image_files import PassedOver, list_images
 
 #: Label files that are read to see which classes they show; of more, evenly spaced ones.
@@ -78,7 +78,8 @@ def take_inventory(path: Path) -> Inventory:
             expected="a folder with images, or with a data set",
             fix="Check the path.",
         )
-    if (path / "classes.txt").is_file() and (path / "images").is_dir():
+    is_own = (path / "classes.txt").is_file() and (path / "images").is_dir()
+    if is_own or find_annotations(path) is not None:
         return _own_layout(path)
     published = next((name for name in DATASETS if _is_copy(name, path)), None)
     if published is not None:
@@ -98,7 +99,7 @@ def take_inventory(path: Path) -> Inventory:
             fix="lexiseg datasets lists the published ones; docs/datasets.md has our own layout.",
         )
     stems = tuple(file.relative_to(place).with_suffix("").as_posix() for file in images)
-    captions = read_captions(path) if is_caption_folder(path) else {}
+    captions = read_captions(path)
     return Inventory(
         path=path,
         kind="images",
@@ -111,8 +112,7 @@ def take_inventory(path: Path) -> Inventory:
 
 def _own_layout(path: Path) -> Inventory:
     folder = FolderDataset(path)
-    has_labels = (path / "labels").is_dir()
-    masked = _labelled(path) if has_labels and folder.num_unlabelled < len(folder) else None
+    masked = _labelled(path) if folder.num_unlabelled < len(folder) else None
     shown: Counter[int] = Counter()
     num_read = 0
     if masked is not None:

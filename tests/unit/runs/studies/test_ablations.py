@@ -154,6 +154,9 @@ def pair(**claim) -> Ablation:
         ((0.5, 0.2), (0.4, 0.5), {}, "no"),
         ((0.5, 0.5), (0.5, 0.5), {}, "no"),
         ((0.5,), (), {}, "not measured"),
+        ((0.5,), (0.4,), {}, "yes, of one seed"),
+        ((0.5,), (0.6,), {}, "no, of one seed"),
+        ((0.5,), (0.4,), {"by_at_most": 0.2}, "yes, of one seed"),
         ((0.5, 0.6), (0.4, 0.7), {"by_at_most": 0.11}, "every seed"),
         ((0.5, 0.6), (0.4, 0.7), {"by_at_most": 0.05}, "on average"),
         ((0.5, 0.6), (0.2, 0.3), {"by_at_most": 0.05}, "no"),
@@ -181,8 +184,8 @@ def test_the_record_holds_every_seed():
 def test_the_command_writes_its_table(tmp_path, capsys):
     assert Ablate(name="toy_ablation:toy", out=tmp_path, seeds=(0,), num_steps=12).run() == 0
     printed = capsys.readouterr().out
-    assert "without learning more is lost: every seed" in printed
-    assert "learning loses more: no" in printed
+    assert "without learning more is lost: yes, of one seed" in printed
+    assert "learning loses more: no, of one seed" in printed
     record = json.loads((tmp_path / "toy_ablation-toy.json").read_text())
     assert record["seeds"] == [0]
     assert record["changes"] == {"run.num_steps": 12}
