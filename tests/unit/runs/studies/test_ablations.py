@@ -117,7 +117,9 @@ def test_processes_find_the_same_numbers(tmp_path):
 
 
 def test_a_retrained_cell_measures_the_second_model(tmp_path):
-    once, twice = run_ablation(retrained(), tmp_path, seeds=(0,), changes={"run.num_steps": 3})
+    once, twice = run_ablation(
+        retrained(), tmp_path, seeds=(0,), changes={"run.num_steps": 1, "run.batch_size": 2}
+    )
     assert (once.row, twice.row) == ("once", "twice")
     assert len(list((tmp_path / "runs").glob("*-retrained/second/model.safetensors"))) == 1
     assert set(once.values) == set(twice.values)
