@@ -18,6 +18,7 @@ from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.drawing import UNKNOWN, draw_overlay
 from lexiseg.core.errors import InputError, MissingPackageError
 from lexiseg.core.image_decoders import DamagedImageError, decode
+from lexiseg.core.label_maps import label_counts
 from lexiseg.core.result_files import (
     FACTS,
     LABELS,
@@ -113,15 +114,13 @@ class Segmentation:
 
     def shares(self) -> list[ClassShare]:
         """List the classes that occur, the largest first."""
-        flat = self.label_map.ravel()
-        counts = np.bincount(flat, minlength=len(self.vocabulary))
-        sums = np.bincount(flat, weights=self.score_map.ravel(), minlength=len(self.vocabulary))
+        counts, sums = label_counts(self.label_map, len(self.vocabulary), self.score_map)
         present = [label for label in np.flatnonzero(counts) if label != IGNORE_INDEX]
         return [
             ClassShare(
                 label=int(label),
                 name=self.vocabulary.names[label],
-                share=float(counts[label] / flat.size),
+                share=float(counts[label] / self.label_map.size),
                 mean_score=float(sums[label] / counts[label]),
             )
             for label in sorted(present, key=lambda label: -counts[label])
