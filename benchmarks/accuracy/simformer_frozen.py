@@ -100,7 +100,10 @@ def main() -> None:
         print(f"ridge regression, all masks: {found[name]['ridge regression, all masks']}")
         for claim in found[name]["claims"]:
             print(f"{claim['says']}: {claim['holds']} {claim['differences']} {claim['interval']}")
-    facts = {"command": f"python benchmarks/accuracy/simformer_frozen.py {given.world} --from FOLDER", **machine()}
+    facts = {
+        "command": f"python benchmarks/accuracy/simformer_frozen.py {given.world} --from FOLDER",
+        **machine(),
+    }
     file = HERE / f"simformer_frozen_{given.world}.json"
     file.write_text(json.dumps({**facts, "tables": found}, indent=1) + "\n", encoding="utf-8")
 
