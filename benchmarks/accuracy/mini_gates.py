@@ -61,9 +61,10 @@ from lexiseg.methods.conse import ConSE, ConSESettings, tokens_on_grid
 from lexiseg.metrics.bootstrap import paired_intervals
 from lexiseg.metrics.image_counts import ImageCounts, count_runs
 from lexiseg.metrics.iou import iou_of_pixels
-from lexiseg.models.name_head import NameHead, load_name_head, solve_ridge
+from lexiseg.models.name_head import NameHead, load_name_head
 from lexiseg.ops.proxy_attention import soft_affinity
 from lexiseg.ops.resize import RunningBest
+from lexiseg.ops.ridge import solve_ridge
 from lexiseg.ops.sliding_window import Window
 from lexiseg.recipes.mini import HEAD, build_mini, load_smoother
 

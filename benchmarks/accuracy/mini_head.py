@@ -39,7 +39,8 @@ from lexiseg.data.trained_on import content_fingerprint
 from lexiseg.inference.encode import encode_images
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.methods.conse import ConSE, ConSESettings
-from lexiseg.models.name_head import NameHead, NetworkMaps, pack_name_head, patch_features, solve_ridge
+from lexiseg.models.name_head import NameHead, NetworkMaps, pack_name_head, patch_features
+from lexiseg.ops.ridge import solve_ridge
 from lexiseg.recipes.mini import HEAD, build_mini
 
 #: Ridge penalty; the features' lengths are fixed by ``models.name_head``.

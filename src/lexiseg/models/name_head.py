@@ -109,14 +109,6 @@ def patch_features(
     return torch.cat([*parts, look, place.to(look.dtype)], dim=-1)
 
 
-def solve_ridge(
-    gram: Float[Tensor, "F F"], products: Float[Tensor, "F K"], penalty: float
-) -> Float[Tensor, "F K"]:
-    """Solve the ridge regression of summed ``x xᵀ`` and ``x yᵀ``."""
-    penalised = gram + penalty * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
-    return torch.cholesky_solve(products, torch.linalg.cholesky(penalised))
-
-
 def pack_name_head(
     names: Sequence[str],
     weight: Float32[Tensor, "F K"],

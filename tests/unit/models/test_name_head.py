@@ -10,8 +10,8 @@ from lexiseg.models.name_head import (
     load_name_head,
     pack_name_head,
     patch_features,
-    solve_ridge,
 )
+from lexiseg.ops.ridge import solve_ridge
 
 IMAGES = torch.rand(1, 3, 32, 64, generator=torch.Generator().manual_seed(0))
 MAPS = NetworkMaps(
