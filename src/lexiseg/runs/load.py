@@ -63,7 +63,7 @@ MODELS: dict[str, RegisteredModel] = {
     "mini": RegisteredModel(
         build=lambda _, method: build_mini(method),
         settings=ConSESettings,
-        summary="embedded default: ImageNet names, no training; a floor",
+        summary="embedded default: ImageNet names and 129 learnt from masks; a floor",
         weights=MINI_WEIGHTS,
         how_to_get='pip install "lexiseg[mini]"',
     ),
