@@ -65,6 +65,10 @@ COMMANDS = {
         "convert:Convert",
         "Convert pickled weights to safetensors, once, where you trust their source.",
     ),
+    "export-model": (
+        "export_model:ExportModel",
+        "Write a CLIP or SigLIP with its head as one ONNX graph, which programs without torch can run.",
+    ),
     "doctor": (
         "doctor:Doctor",
         "Check versions, weights and their licences, threads, and known traps of the installation.",
@@ -84,12 +88,12 @@ AFTER_A_STOP = {
         ("score", "calibrate", "protocols", "export", "gamma", "retrieve", "classify", "captions"),
         _BEGINS_AGAIN,
     ),
-    **dict.fromkeys(("models", "convert", "doctor"), _BEGINS_AGAIN),
+    **dict.fromkeys(("models", "convert", "export-model", "doctor"), _BEGINS_AGAIN),
 }
 
 #: Commands as help lists them.
 GROUPS = {
-    "use a model": ("segment", "models", "references"),
+    "use a model": ("segment", "models", "references", "export-model"),
     "train": ("train", "retrain", "distil", "captions", "curate", "scenes"),
     "measure": ("evaluate", "predict", "score", "calibrate", "protocols", "retrieve", "classify", "gamma"),
     "data": ("datasets", "export", "convert"),
