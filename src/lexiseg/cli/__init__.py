@@ -88,6 +88,10 @@ COMMANDS = {
         "convert:Convert",
         "Convert pickled weights to safetensors, once, where you trust their source.",
     ),
+    "export-model": (
+        "export_model:ExportModel",
+        "Write a CLIP or SigLIP with its head as one ONNX graph, which programs without torch can run.",
+    ),
     "doctor": (
         "doctor:Doctor",
         "Check versions, weights and their licences, threads, and known traps of the installation.",
@@ -108,13 +112,13 @@ AFTER_A_STOP = {
         ("score", "calibrate", "protocols", "export", "sheet", "gamma", "retrieve", "classify", "captions"),
         _BEGINS_AGAIN,
     ),
-    **dict.fromkeys(("start", "models", "convert", "doctor"), _BEGINS_AGAIN),
+    **dict.fromkeys(("start", "models", "convert", "export-model", "doctor"), _BEGINS_AGAIN),
 }
 
 #: Commands as help lists them.
 GROUPS = {
     "begin": ("start", "fit", "exchange", "next"),
-    "use a model": ("segment", "sheet", "models", "references"),
+    "use a model": ("segment", "sheet", "models", "references", "export-model"),
     "train": ("train", "retrain", "distil", "captions", "curate", "scenes"),
     "measure": ("evaluate", "predict", "score", "calibrate", "protocols", "retrieve", "classify", "gamma"),
     "data": ("datasets", "export", "convert"),
