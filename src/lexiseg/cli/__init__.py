@@ -14,6 +14,22 @@ if TYPE_CHECKING:
 
 #: Command to where it is, and the first line of its help.
 COMMANDS = {
+    "start": (
+        "start:Start",
+        "Look at a folder: what it allows, which commands to run, what they take on this machine.",
+    ),
+    "fit": (
+        "fit:Fit",
+        "Fit a segmenter to your own folder: frozen features and a regression, minutes without a GPU.",
+    ),
+    "exchange": (
+        "exchange:Exchange",
+        "Measure what masks, tags, captions and names are worth on your own labelled images.",
+    ),
+    "next": (
+        "next_images:NextImages",
+        "Choose the images to mask next: where the model is unsure, and all unlike.",
+    ),
     "segment": ("segment:Segment", "Segment images by words."),
     "evaluate": ("evaluate:Evaluate", "Score a model on a folder of images with true label maps."),
     "predict": ("predict:Predict", "Segment a data set into a predictions store."),
@@ -78,17 +94,19 @@ _WITH_RESUME = "What was finished is kept; the same command with --resume goes o
 #: What Ctrl-C leaves, by command; actions that only show something have nothing to keep.
 AFTER_A_STOP = {
     **dict.fromkeys(("segment", "predict", "ablate", "curate", "scenes", "references", "datasets"), _GOES_ON),
+    **dict.fromkeys(("fit", "exchange", "next"), _GOES_ON),  # features that are kept are not computed again
     **dict.fromkeys(("train", "retrain", "distil"), _WITH_RESUME),
     "evaluate": "Nothing of it is kept; lexiseg predict, then lexiseg score, goes on where it was stopped.",
     **dict.fromkeys(
         ("score", "calibrate", "protocols", "export", "gamma", "retrieve", "classify", "captions"),
         _BEGINS_AGAIN,
     ),
-    **dict.fromkeys(("models", "convert", "doctor"), _BEGINS_AGAIN),
+    **dict.fromkeys(("start", "models", "convert", "doctor"), _BEGINS_AGAIN),
 }
 
 #: Commands as help lists them.
 GROUPS = {
+    "begin": ("start", "fit", "exchange", "next"),
     "use a model": ("segment", "models", "references"),
     "train": ("train", "retrain", "distil", "captions", "curate", "scenes"),
     "measure": ("evaluate", "predict", "score", "calibrate", "protocols", "retrieve", "classify", "gamma"),

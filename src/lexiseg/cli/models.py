@@ -45,7 +45,8 @@ def _print_models() -> None:
     """Print the table, or plain lines where it does not fit, then what else a model can be."""
     from rich.table import Table
 
-    from lexiseg.runs.load import MODEL_KINDS, known_models
+    from lexiseg.runs.known_models import known_models
+    from lexiseg.runs.load import MODEL_KINDS
 
     headings = ("name", "weights", "licence", "here", "what it is")
     rows = [

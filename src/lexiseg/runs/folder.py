@@ -64,15 +64,17 @@ _PACKAGES = ("lexiseg", "torch", "numpy", "safetensors", "transformers", "accele
 def begin_run(folder: Path, name: str, recipe: Recipe, data: TrainingData, *, resume: bool) -> None:
     """Write what a run is, or check that its continuation is the same run.
 
+    A start that failed before its first checkpoint has left nothing to go on from: it is begun anew.
+
     Raises:
-        InputError: The folder holds a run and ``resume`` is not set, holds none and it is, or the run in it
-            has other settings or data.
+        InputError: The folder holds a run with a checkpoint and ``resume`` is not set, holds none and it is, or the
+            run in it has other settings or data.
         OutputError: The folder cannot be written.
     """
     described = {"format": FORMAT, "name": name, "settings": settings_to_json(recipe)}
     if resume:
         _check_same(folder, described, recipe, data.fingerprint())
-    elif is_run_folder(str(folder)):
+    elif is_run_folder(str(folder)) and (checkpoint_steps(folder) or (folder / WEIGHTS).exists()):
         raise InputError(
             doing=f"starting a run in {folder}",
             found="a run",

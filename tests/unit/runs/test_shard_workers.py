@@ -64,24 +64,35 @@ def test_no_worker_is_refused():
         Workers(count=0)
 
 
-def test_processes_write_the_same_bytes(tmp_path):
-    """All four stages; each begins from what one process wrote."""
-    data, words = write_images(tmp_path / "data", 18), write_words(tmp_path / "words")
-    out = tmp_path / "curation"
+STAGES = {
+    "find": lambda data, out, words: FindConcepts(out, words),
+    "embed": lambda data, out, words: embed_shards(data, out),
+    "search": lambda data, out, words: SearchShards(out, out, SearchSettings(neighbours=4)),
+    "rank": lambda data, out, words: RankShards(out, words),
+    "cluster": lambda data, out, words: ClusterShards(out),
+}
+QUICK, *REST = STAGES
+
+
+@pytest.fixture(scope="module")
+def curated(tmp_path_factory):
+    home = tmp_path_factory.mktemp("curated")
+    data, out, words = write_images(home / "data", 18), home / "curation", write_words(home / "words")
     curate(data, out, words)
+    return data, out, words
+
+
+@pytest.mark.parametrize(
+    "name", [QUICK, *(pytest.param(name, marks=pytest.mark.exhaustive) for name in REST)]
+)
+def test_processes_write_the_same_bytes(curated, name):
+    """Every stage begins from what one process wrote, and leaves the same."""
+    stage, (_, out, _) = STAGES[name](*curated), curated
     whole = contents(out)
-    stages = [
-        embed_shards(data, out),
-        SearchShards(out, out, SearchSettings(neighbours=4)),
-        FindConcepts(out, words),
-        RankShards(out, words),
-        ClusterShards(out),
-    ]
-    for stage in stages:
-        for number in range(stage.shards()):
-            stage.target(number).unlink()
-        assert do_shards(stage, Workers(count=2)) == 3
-        assert contents(out) == whole
+    for number in range(stage.shards()):
+        stage.target(number).unlink()
+    assert do_shards(stage, Workers(count=2)) == 3
+    assert contents(out) == whole
 
 
 #: Ray's driver in a process of its own: where Ray ends it, the tests go on. Two machines of one worker each are joined.
@@ -107,6 +118,7 @@ cluster.shutdown()
 """
 
 
+@pytest.mark.exhaustive
 def test_a_cluster_of_ray_loses_nothing_by_a_killed_worker_and_errors_come_out(tmp_path):
     pytest.importorskip("ray")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "RAY_USAGE_STATS_ENABLED": "0"}

@@ -139,7 +139,7 @@ def _holds(claim: Claim, differences: list[float]) -> str:
         )  # fmt: skip
     if fmean(differences) < claim.by_at_least:
         return "no"
-    if min(differences) > 0:
+    if min(differences) > 0 and min(differences) >= claim.by_at_least:
         return "every seed"
     return "on average" if fmean(differences) > 0 else "no"
 
