@@ -1,8 +1,9 @@
 # make demo   segments real photographs by words      make check  format, lint, types, import rules, docs
 # make test   runs the tests                          make bench  measures again, without the hours of ablations
+# make package builds wheel and sdist and checks what is in them
 # make fuzz   damages inputs of every reader for hours; findings stay in tests/fuzz/corpus
 # make faults kills, full disks, two runs at once and damaged caches, for every command that writes
-.PHONY: demo test check bench fuzz faults docs clean
+.PHONY: demo test check package bench fuzz faults docs clean
 PYTHON ?= python3
 BIN := .venv/bin
 # Two OpenMP teams on shared cores spin each other to death; sleeping waits cost nothing.
@@ -34,6 +35,9 @@ check: .venv/installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+package: .venv/installed
+	$(BIN)/python scripts/check_package.py
 
 bench: .venv/installed
 	for script in $$(grep -l __main__ benchmarks/*/*.py | grep -v -e accuracy/simseg -e accuracy/simformer -e ablations); do $(BIN)/python $$script || exit 1; done

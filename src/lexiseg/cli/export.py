@@ -35,14 +35,27 @@ class Export:
         ),
         tyro.conf.FlagCreatePairsOff,
     ] = False
+    overwrite: Annotated[
+        bool,
+        tyro.conf.arg(help="Replace the file if it is there.", help_behavior_hint=""),
+        tyro.conf.FlagCreatePairsOff,
+    ] = False
 
     def run(self) -> int:
         """Write and say how much; return the exit code."""
+        from lexiseg.core.errors import InputError
         from lexiseg.data.formats.coco import write_coco
         from lexiseg.scoring.report import store_notes
         from lexiseg.scoring.store.masks import coco_categories, predicted_masks, true_masks
         from lexiseg.scoring.store.store import PredictionStore
 
+        if self.out.exists() and not self.overwrite:
+            raise InputError(
+                doing=f"writing masks into {self.out}",
+                found="a file of that name" if self.out.is_file() else "a folder of that name",
+                expected="a name that is not taken",
+                fix="Give another name" + (", or --overwrite." if self.out.is_file() else "."),
+            )
         store = PredictionStore(self.store)
         manifest = store.manifest
         categories = coco_categories(manifest)
