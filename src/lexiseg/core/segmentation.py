@@ -174,6 +174,34 @@ class Segmentation:
         by_label = {found["category_id"]: found for found in annotate(self.label_map, self.vocabulary.names)}
         return [{**by_label[share.label], "score": share.mean_score} for share in self.shares()]
 
+    def to_supervision(self) -> Any:
+        """Return the classes that occur as ``supervision.Detections``, one a class, the largest first.
+
+        ``xyxy`` in pixels, ``mask``, ``confidence`` (mean score), ``class_id`` (label) and ``data["class_name"]``.
+
+        Raises:
+            MissingPackageError: supervision is not installed.
+        """
+        try:
+            import supervision
+        except ImportError as error:
+            raise MissingPackageError(
+                doing="making detections for supervision",
+                found="no package supervision",
+                expected="supervision, which Lexiseg itself does not need",
+                fix="Run: pip install supervision; or use masks().",
+            ) from error
+        found = self.to_coco_rle()
+        masks = self.masks()
+        boxes = [(x, y, x + width, y + height) for x, y, width, height in (one["bbox"] for one in found)]
+        return supervision.Detections(
+            xyxy=np.array(boxes, np.float64).reshape(-1, 4),
+            mask=np.array([masks[one["category_name"]] for one in found], bool).reshape(-1, *self.shape),
+            confidence=np.array([one["score"] for one in found], np.float32),
+            class_id=np.array([one["category_id"] for one in found], int),
+            data={"class_name": np.array([one["category_name"] for one in found])},
+        )
+
     def to_dataframe(self) -> Any:
         """Return the classes that occur as a pandas DataFrame: label, name, share, mean_score; the largest first.
 

@@ -29,6 +29,8 @@ from lexiseg.ops.concept_ranking import ConceptLists, RankedConcepts, Ranking, r
 from lexiseg.ops.neighbours import ArrayRows, ExactSearch, unit_rows
 from lexiseg.ops.small_kmeans import cluster_lists
 
+#: Whose captions the concepts of a scene come from.
+SceneExpansion = Literal["vision", "language", "random"]
 #: Words of captions that a list of nouns has too, and that are never seen.
 FILLERS = ("friend", "album", "family", "trip", "afternoon")
 #: Similarities: of nothing, and how much a class that fills the image adds.
@@ -81,15 +83,15 @@ class SceneCuration:
 
     Attributes:
         teacher: Who compares scenes with words.
-        expansion: Concepts of captions of similar images (``vision``), or of captions that match the image
-            (``language``).
+        expansion: Concepts of captions of similar images (``vision``), of captions that match the image
+            (``language``), or of any images (``random``: the floor, as many words that are not about the image).
         neighbours: How many of them, the scene itself included.
         ranking: ``guided`` by both scores, ``naive`` by the first.
         sampling: How concepts are drawn at each visit.
     """
 
     teacher: CurationTeacher = CurationTeacher()
-    expansion: Literal["vision", "language"] = "vision"
+    expansion: SceneExpansion = "vision"
     neighbours: int = 16
     ranking: Ranking = "guided"
     sampling: Sampling = "cluster"
@@ -192,8 +194,13 @@ class TeacherView:
     captions: Float32[np.ndarray, "I D"]
     concepts: Float32[np.ndarray, "V D"]
 
-    def search(self, expansion: Literal["vision", "language"], count: int) -> Int64[np.ndarray, "I N"]:
-        """Find the nearest images, or captions, of each scene."""
+    def search(self, expansion: SceneExpansion, count: int) -> Int64[np.ndarray, "I N"]:
+        """Find the nearest images, or captions, of each scene; or the scene itself and others drawn at random."""
+        if expansion == "random":
+            number = len(self.scenes)
+            rows = np.random.default_rng(self.scenes.seed).integers(0, number, (number, min(count, number)))
+            rows[:, 0] = np.arange(number)
+            return rows
         index = self.images if expansion == "vision" else self.captions
         return ExactSearch(ArrayRows(index)).search(self.images, min(count, len(self.scenes))).rows
 
