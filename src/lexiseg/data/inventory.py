@@ -92,7 +92,8 @@ def take_inventory(path: Path) -> Inventory:
     if published is not None:
         return Inventory(path=path, kind=published)
     shards = sorted(file.name for file in path.iterdir() if file.suffix in (".tar", ".parquet"))
-    if shards or has_layout(path):
+    has_captions = (path / "captions.tsv").is_file() or (not (path / "images").is_dir() and has_layout(path))
+    if shards or has_captions:
         note = f"{len(shards):,} files such as {shards[0]}" if shards else "images with captions beside them"
         return Inventory(path=path, kind="captions", notes=(note,))
     passed_over = PassedOver()

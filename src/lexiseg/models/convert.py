@@ -113,7 +113,7 @@ def _convert(folder: Path, origin: Mapping[str, str | None]) -> Conversion:
         return Conversion(folder=folder, read=tuple(before.values()), written=tuple(before))
     with _named_when_whole(plan) as unnamed:
         counts = _convert_files(unnamed)
-        indices = {}
+        indices: dict[Path, str] = {}
         for home in homes:
             own = {target.name: unnamed[source] for source, target in plan.items() if target.parent == home}
             indices |= _index(home, own)
@@ -124,8 +124,8 @@ def _convert(folder: Path, origin: Mapping[str, str | None]) -> Conversion:
         done = Conversion(folder=folder, read=tuple(before[file] for file in written), written=tuple(written))
         # before the files: what was stopped in between is told from what is done by what the record says
         _write_text(folder / CONVERSION_RECORD, json.dumps(_record(done, origin), indent=1))
-    for file, text in indices.items():
-        _write_text(file, text)
+    for place, text in indices.items():
+        _write_text(place, text)
     return done
 
 
