@@ -22,7 +22,8 @@ class Export:
     """Write label maps in the formats of other tools.
 
     From what lexiseg segment or lexiseg predict wrote. Formats: coco-results (the list that COCO.loadRes reads), coco (a data
-    set with images and categories), coco-panoptic, voc, yolo, labelme, cvat, cvat-masks, label-studio, label-studio-brush, png.
+    set with images and categories), coco-panoptic, voc, yolo, labelme, cvat, cvat-masks, label-studio, label-studio-brush, png,
+    table (Parquet: a row for every class of every image).
     Of stores, category ids are the published ones of COCO and Cityscapes; otherwise labels from 0.
     """
 

@@ -1,5 +1,6 @@
 """Segmentation: a label per pixel and the vocabulary it indexes. Draws and saves itself."""
 
+import io
 import json
 from collections.abc import Mapping
 from contextlib import suppress
@@ -132,12 +133,13 @@ class Segmentation:
         """
         return {share.name: self.label_map == share.label for share in self.shares()}
 
-    def overlay(self, *, opacity: float = 0.55, legend: bool = True) -> Image.Image:
+    def overlay(self, *, opacity: float = 0.55, legend: bool = True, names: bool = True) -> Image.Image:
         """Draw the label map over the image; what is unknown is hatched.
 
         Args:
             opacity: Weight of the colours, in [0, 1].
             legend: Add a legend of the largest classes below the image.
+            names: Write the name of each class on its largest region, where it fits.
 
         Raises:
             InputError: ``opacity`` is out of range.
@@ -158,9 +160,37 @@ class Segmentation:
             entries.append((UNKNOWN, f"unknown  {self.unknown_share:.1%}"))
         if legend and self.is_doubtful:
             entries.append((IGNORE_INDEX, "perhaps none of these"))
+        named = [(share.label, share.name) for share in self.shares()[:MAX_LEGEND_ENTRIES]] if names else []
         return draw_overlay(
-            self.image, self.label_map, len(self.vocabulary), entries, opacity=opacity, hatched=self.unknown
+            self.image,
+            self.label_map,
+            len(self.vocabulary),
+            entries,
+            opacity=opacity,
+            hatched=self.unknown,
+            names=named,
         )
+
+    def _repr_png_(self) -> bytes:
+        """Return the overlay as PNG: what notebooks show."""
+        held = io.BytesIO()
+        self.overlay().save(held, format="PNG")
+        return held.getvalue()
+
+    def plot(self, path: str | Path | None = None) -> Image.Image:
+        """Return image and overlay side by side; also write them to a file where one is named.
+
+        Raises:
+            OutputError: The file cannot be written.
+        """
+        overlay = self.overlay()
+        sheet = Image.new("RGB", (self.image.shape[1] + overlay.width, overlay.height), "white")
+        sheet.paste(Image.fromarray(self.image), (0, 0))
+        sheet.paste(overlay, (self.image.shape[1], 0))
+        if path is not None:
+            with atomic_path(Path(path)) as temporary:
+                sheet.save(temporary)
+        return sheet
 
     def to_coco_rle(self) -> list[dict[str, Any]]:
         """Return one COCO annotation per class that occurs, the largest first.
