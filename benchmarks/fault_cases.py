@@ -158,6 +158,7 @@ class Cases:
             "fit": Case(
                 arguments=lambda out: ["fit", folder / "photos", "--out", out, "--use", "masks", "--prior", "none",
                                        "--backbone", "efficientnet-lite0"],
+                refuses=True,
             ),
             "exchange": Case(
                 arguments=lambda out: ["exchange", folder / "photos", "--masks", "1", "--divisions", 2, "--backbone",
