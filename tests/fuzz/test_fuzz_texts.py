@@ -2,20 +2,27 @@
 
 import json
 import shutil
+import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from caption_files import image_bytes, write_parquet
+from caption_files import image_bytes, write_parquet, write_shard
 from lexiseg.core.errors import DatasetError
 from lexiseg.core.json_text import JsonError, decode_json
 from lexiseg.core.vocabulary import Vocabulary
+from lexiseg.data.captions.check import check_captions
 from lexiseg.data.captions.decoding import CaptionError, parse_json, parse_text
 from lexiseg.data.captions.opening import open_caption_source
 from lexiseg.data.captions.records import InvalidRecord, RawRecord
 from lexiseg.data.published.label_encodings import read_context_json
+from lexiseg.engine.settings import RunSettings
+from lexiseg.models.bert import WordPieceTokenizer
 from lexiseg.models.checkpoint import read_config
+from lexiseg.models.minilm import TOKENIZER
+from lexiseg.recipes.simseg import paper
 from mutations import fuzz, mutated_json
 
 pytestmark = pytest.mark.usefixtures("without_type_checker")
@@ -50,6 +57,45 @@ def test_captions():
                 raise refusal
 
     assert fuzz("captions", [b'{"caption": ["a cat", "two"]}', "zwölf Hunde".encode()], read, examples=200)
+
+
+HALF_A_PAIR = json.dumps({"caption": "a \ud83d cat"}).encode()
+NESTED = b'{"caption": ' + b"[" * 5000 + b"]" * 5000 + b"}"
+
+
+def test_captions_that_are_read_can_be_tokenised(tmp_path):
+    """With the tokenizer in the loop: what ``captions check`` lets pass must not stop training."""
+    tokenizer = WordPieceTokenizer(TOKENIZER.verified_path())
+
+    def read(data: bytes) -> None:
+        try:
+            texts = parse_json(data)
+        except CaptionError as error:
+            raise refused(error) from error
+        for text in texts:
+            assert tokenizer.ids([text], 25)
+            text.encode()
+
+    seeds = [b'{"caption": ["a \\ud83d\\ude00 cat", "two\\u0000"]}', HALF_A_PAIR, NESTED]
+    assert fuzz("caption-tokens", seeds, read, examples=150)
+
+
+@pytest.mark.parametrize("content", [HALF_A_PAIR, NESTED, b'{"caption": "\\udc00"}', b'{"caption": 1e999}'])
+def test_no_caption_stops_a_run_that_checks_let_pass(tmp_path, content):
+    records = [
+        {"__key__": f"{n}", "jpg": image_bytes(n), "json": content if n == 3 else b'{"caption": "a"}'}
+        for n in range(12)
+    ]
+    source = open_caption_source(write_shard(tmp_path / "a.tar", records), cache=None)
+    assert [record.key for record in check_captions(source, workers=1).broken] == ["3"]
+    recipe = replace(paper(), captions=tmp_path / "a.tar", run=RunSettings(num_steps=4, batch_size=6))
+    data = recipe.build_data()
+    data.list_broken_in(tmp_path / "broken")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        batches = list(data.batches(start_step=0, stop_step=4))
+    assert all(len(recipe.build_tokenizer().ids(batch.captions, 25)) == 6 for batch in batches)
+    assert [record.key for record in data.broken()] == ["3"]
 
 
 def test_class_lists(tmp_path):

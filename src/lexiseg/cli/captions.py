@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from lexiseg.cli.caption_options import PATHS, CaptionFileOptions
 from lexiseg.cli.options import option
 from lexiseg.cli.progress import progress
 from lexiseg.core.errors import InputError
@@ -19,34 +20,16 @@ if TYPE_CHECKING:
 
 CHECK_FAILED = 1
 
-_PATH = tyro.conf.arg(
-    metavar="PATH …",
-    help="Tar shards or Parquet files, a pattern such as train-{0000..0099}.tar, a folder of them, or a folder "
-    "with images/ and captions.tsv.",
-    help_behavior_hint="",
-)
-
 
 @dataclass(frozen=True, kw_only=True)
-class CaptionOptions:
+class CaptionOptions(CaptionFileOptions):
     """What the parts of a record are called."""
-
-    caption: Annotated[
-        str | None,
-        option("NAME", "Key in .json members or column in Parquet; found by usual names if left out."),
-    ] = None
-    image: Annotated[str | None, option("NAME", "Column of images or of their paths in Parquet.")] = None
-    split: Annotated[str | None, option("NAME", "For a folder with images/: only the stems of NAME.txt.")] = (
-        None
-    )
 
     def open(self, paths: tuple[str, ...]) -> "CaptionSource":
         """Open the records, and print what a person should know of them."""
         from lexiseg.data.captions.opening import open_caption_source
-        from lexiseg.data.captions.records import CaptionColumns
 
-        columns = CaptionColumns(image=self.image, caption=self.caption)
-        source = open_caption_source(paths, columns=columns, split=self.split)
+        source = open_caption_source(paths, columns=self.columns(), split=self.split)
         for note in source.notes:
             print(f"note: {note}", file=sys.stderr)
         return source
@@ -59,7 +42,7 @@ class CheckCaptions(CaptionOptions):
     Exits with 1 when a record is broken.
     """
 
-    paths: tyro.conf.Positional[Annotated[tuple[str, ...], _PATH]]
+    paths: tyro.conf.Positional[Annotated[tuple[str, ...], PATHS]]
     invalid_log: Annotated[
         Path | None,
         tyro.conf.arg(
@@ -116,7 +99,7 @@ class PackCaptions(CaptionOptions):
     Images are copied as they are. The folder appears when it is complete.
     """
 
-    paths: tyro.conf.Positional[Annotated[tuple[str, ...], _PATH]]
+    paths: tyro.conf.Positional[Annotated[tuple[str, ...], PATHS]]
     out: Annotated[Path, tyro.conf.arg(metavar="FOLDER", help="Where the shards go; must not exist yet.")]
     shard_mb: Annotated[int, tyro.conf.arg(metavar="MB", help="Size of a shard in megabytes.")] = 100
     invalid_log: Annotated[

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from lexiseg.cli.caption_options import PATHS, CaptionFileOptions
 from lexiseg.cli.options import Device, option
 from lexiseg.cli.progress import progress
 
@@ -15,12 +16,6 @@ if TYPE_CHECKING:
     from lexiseg.runs.shard_workers import Workers
 
 _FOLDER = tyro.conf.arg(metavar="FOLDER", help="The curation: what lexiseg curate embed made.")
-_PATH = tyro.conf.arg(
-    metavar="PATH …",
-    help="Tar shards or Parquet files, a pattern such as train-{0000..0099}.tar, a folder of them, or a folder "
-    "with images/ and captions.tsv.",
-    help_behavior_hint="",
-)
 
 
 def _setting(metavar: str, text: str) -> Any:
@@ -60,10 +55,10 @@ class WorkerOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SourceOptions:
+class SourceOptions(CaptionFileOptions):
     """The captions, and the encoder."""
 
-    paths: tyro.conf.Positional[Annotated[tuple[str, ...], _PATH]]
+    paths: tyro.conf.Positional[Annotated[tuple[str, ...], PATHS]]
     out: Annotated[Path, tyro.conf.arg(metavar="FOLDER", help="The curation to make, or to go on with.")]
     encoder: Annotated[
         str,
@@ -72,17 +67,6 @@ class SourceOptions:
             help="Any model with one space for images and sentences: CLIP, SigLIP, a run trained on captions, or mini.",
         ),
     ] = "mini"
-    caption: Annotated[
-        str | None,
-        option("NAME", "Key in .json members or column in Parquet; found by usual names if left out."),
-    ] = None
-    image: Annotated[str | None, option("NAME", "Column of images or of their paths in Parquet.")] = None
-    key: Annotated[
-        str | None, option("NAME", "Column of names of records in Parquet; rows are numbered if left out.")
-    ] = None
-    split: Annotated[str | None, option("NAME", "For a folder with images/: only the stems of NAME.txt.")] = (
-        None
-    )
     shard_records: Annotated[
         int, _setting("N", "Records of a shard: what a killed worker loses at most.")
     ] = 16_384
@@ -90,7 +74,6 @@ class SourceOptions:
     def place(self) -> "CaptionPlace":
         """Return where the captions lie."""
         from lexiseg.core.errors import InputError
-        from lexiseg.data.captions.records import CaptionColumns
         from lexiseg.runs.curate import CaptionPlace
 
         if not self.paths:
@@ -100,8 +83,7 @@ class SourceOptions:
                 expected="one or more",
                 fix="Name the data: lexiseg curate all shards/ --out curated",
             )
-        columns = CaptionColumns(image=self.image, caption=self.caption, key=self.key)
-        return CaptionPlace(paths=self.paths, columns=columns, split=self.split)
+        return CaptionPlace(paths=self.paths, columns=self.columns(), split=self.split)
 
 
 @dataclass(frozen=True, kw_only=True)

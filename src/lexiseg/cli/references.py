@@ -145,7 +145,9 @@ class Build:
             )
         for note in source.notes():
             print(f"note: {note}", file=sys.stderr)
-        print(f"{len(built.made)} classes built, {len(built.kept)} already there; {self.out}")
+        print(
+            f"{len(built.made)} class{'' if len(built.made) == 1 else 'es'} built, {len(built.kept)} already there; {self.out}"
+        )
         for name, reasons in built.rejected.items():
             print(f"  no reference for {name}: {rejection_text(reasons)}", file=sys.stderr)
         for origin, why in built.damaged.items():

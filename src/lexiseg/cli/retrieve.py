@@ -7,6 +7,7 @@ from typing import Annotated
 
 import tyro
 
+from lexiseg.cli.caption_options import CAPTION_PATHS, CaptionFileOptions
 from lexiseg.cli.data_options import refuse_trained_on
 from lexiseg.cli.options import Device, MethodChanges, ModelName, Trust, load_segmenter, option
 from lexiseg.cli.progress import progress
@@ -14,19 +15,14 @@ from lexiseg.core.terminal import open_console
 
 
 @dataclass(frozen=True, kw_only=True)
-class Retrieve:
+class Retrieve(CaptionFileOptions):
     """Score a model by image-text retrieval: recall at 1, 5 and 10 both ways, and their sum.
 
     The model needs one space for whole images and sentences, as CLIP, SigLIP and SimSeg have.
     """
 
     model: tyro.conf.Positional[ModelName]
-    captions: Annotated[
-        Path, tyro.conf.arg(metavar="PATH", help="Images with captions: a folder, tar shards or Parquet.")
-    ]
-    split: Annotated[str | None, option("NAME", "For a folder with images/: only the stems of NAME.txt.")] = (
-        None
-    )
+    captions: Annotated[Path, tyro.conf.arg(metavar="PATH", help=CAPTION_PATHS)]
     json: Annotated[Path | None, option("FILE", "Write the scores there as well.")] = None
     set_: MethodChanges = ()
     trust: Trust = False
@@ -43,7 +39,7 @@ class Retrieve:
         from lexiseg.metrics.retrieval import RECALLS, retrieval_recall
         from lexiseg.scoring.image_text import as_image_text_model, embed_pairs
 
-        source = open_caption_source(self.captions, split=self.split)
+        source = open_caption_source(self.captions, columns=self.columns(), split=self.split)
         for note in source.notes:
             print(f"note: {note}", file=sys.stderr)
         if self.json is not None:

@@ -32,6 +32,15 @@ def read_vocabulary(folder: Path) -> Vocabulary:
     vocabulary = Vocabulary.from_file(path)
     if vocabulary.background is None and vocabulary.names[0].casefold() == "null":
         vocabulary = dataclasses.replace(vocabulary, background=0)  # another usual name for "none of these"
+    return with_seen(folder, vocabulary)
+
+
+def with_seen(folder: Path, vocabulary: Vocabulary) -> Vocabulary:
+    """Return the vocabulary with the seen classes of seen.txt, where there is one.
+
+    Raises:
+        DatasetError: It names an unknown class.
+    """
     seen = [line.strip() for line in _lines(folder, "seen.txt") if line.strip()]
     if not seen:
         return vocabulary
@@ -87,8 +96,15 @@ def read_captions(folder: Path) -> dict[str, tuple[str, ...]]:
     """
     captions: dict[str, list[str]] = defaultdict(list)
     for stem, text in _pairs(folder, "captions.tsv"):
-        captions[stem].append(text.strip())
+        captions[stem].append(unquoted(text.strip()))
     return {stem: tuple(texts) for stem, texts in captions.items()}
+
+
+def unquoted(text: str) -> str:
+    """Return a cell without the quotes that spreadsheets put around it; one that only holds quotes stays."""
+    inner = text[1:-1]
+    whole = len(text) > 1 and text[0] == text[-1] == '"' and '"' not in inner.replace('""', "")
+    return inner.replace('""', '"') if whole else text
 
 
 def stem_of(file: Path, folder: Path) -> str:

@@ -17,6 +17,7 @@ from lexiseg.data.stepwise import TrainingData
 from lexiseg.engine.checkpoint import checkpoint_steps, read_tensors, write_tensors
 from lexiseg.engine.devices import Devices, open_devices
 from lexiseg.engine.log import RunLog
+from lexiseg.engine.pace import Pace
 from lexiseg.engine.progress import report_progress
 from lexiseg.engine.settings import OptimSettings, RunSettings
 from lexiseg.engine.training_state import TrainingState
@@ -40,6 +41,7 @@ def train(
     evaluate: Evaluate | None = None,
     resume: bool = False,
     quiet: bool = False,
+    most_hours: float | None = None,
 ) -> None:
     """Train, writing log, checkpoints and in the end ``model.safetensors`` into a folder.
 
@@ -56,9 +58,11 @@ def train(
             with the running mean of the weights where there is one.
         resume: Go on from the last checkpoint; from the start where there is none.
         quiet: Show no progress.
+        most_hours: Refuse, after a few steps, a run that would take longer; None never does.
 
     Raises:
-        InputError: The settings do not fit the data, the devices or what is in the folder.
+        InputError: The settings do not fit the data, the devices or what is in the folder, or the run would take
+            longer than ``most_hours``.
         DivergedError: A loss or gradient is not finite.
         CheckpointError: The checkpoint to go on from is damaged or of another model.
         OutputError: The folder cannot be written.
@@ -79,8 +83,9 @@ def train(
     if steps:
         state.load(out, steps[-1])
     log = RunLog(out, state.step) if devices.is_main else None
+    pace = Pace(state.step, run.num_steps, most_hours=most_hours, quiet=quiet or not devices.is_main)
     try:
-        _steps(state, data, out, log, _Evaluation(evaluate, scored, state, log), quiet=quiet)
+        _steps(state, data, out, log, _Evaluation(evaluate, scored, state, log), pace, quiet=quiet)
     finally:
         if log is not None:
             log.close()
@@ -107,6 +112,7 @@ def _steps(
     out: Path,
     log: RunLog | None,
     evaluation: "_Evaluation",
+    pace: Pace,
     *,
     quiet: bool,
 ) -> None:
@@ -138,6 +144,7 @@ def _steps(
                 if log is not None:
                     shown = log.step(values, numbers, run.batch_size)
             report(step, shown)
+            pace(step)
             if is_last or (run.evaluate_every and step % run.evaluate_every == 0):
                 evaluation()
             if is_saved:

@@ -19,6 +19,24 @@ _RIM_COLOURS = 8
 def salient_object(image: UInt8[np.ndarray, "H W 3"]) -> Bool[np.ndarray, "H W"]:
     """Return the mask of the most salient object of an RGB image of 0..255; empty where nothing differs."""
     height, width = image.shape[:2]
+    contrast = rim_contrast(image)
+    if contrast.max() < 2.0:  # about the smallest difference in Lab that an eye notices
+        return np.zeros((height, width), bool)
+    parts, _ = ndimage.label(contrast > _otsu(contrast))
+    sizes = np.bincount(parts.ravel())
+    sizes[0] = 0
+    found = ndimage.binary_fill_holes(parts == sizes.argmax()) if sizes.any() else parts > 0
+    grown = Image.fromarray(found.astype(np.uint8) * 255).resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(grown) > 127
+
+
+def rim_contrast(image: UInt8[np.ndarray, "H W 3"]) -> Float32[np.ndarray, "h w"]:
+    """Return how much each place differs in Lab from the colours of the image's rim, less towards the rim itself.
+
+    At a reduced size, with the longer side ``_SIDE`` pixels or the image's own. It knows of no class: the floor of
+    whatever claims to find things.
+    """
+    height, width = image.shape[:2]
     scale = min(1.0, _SIDE / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     small = Image.fromarray(image).resize(size, Image.Resampling.BOX)
@@ -29,14 +47,7 @@ def salient_object(image: UInt8[np.ndarray, "H W 3"]) -> Bool[np.ndarray, "H W"]
     contrast = np.linalg.norm(colours[:, :, None] - typical, axis=-1).min(-1)
     rows, columns = (np.linspace(-1, 1, side) for side in contrast.shape)
     contrast = contrast * np.exp(-(rows[:, None] ** 2 + columns**2))
-    if contrast.max() < 2.0:  # about the smallest difference in Lab that an eye notices
-        return np.zeros((height, width), bool)
-    parts, _ = ndimage.label(contrast > _otsu(contrast))
-    sizes = np.bincount(parts.ravel())
-    sizes[0] = 0
-    found = ndimage.binary_fill_holes(parts == sizes.argmax()) if sizes.any() else parts > 0
-    grown = Image.fromarray(found.astype(np.uint8) * 255).resize((width, height), Image.Resampling.BILINEAR)
-    return np.asarray(grown) > 127
+    return contrast.astype(np.float32)
 
 
 def _otsu(values: Float32[np.ndarray, "h w"] | np.ndarray) -> float:

@@ -18,7 +18,6 @@ from lexiseg.core.interfaces import Trainable
 from lexiseg.data.augmentation.rand_augment import RandAugment
 from lexiseg.data.augmentation.random_crop import RandomCropSettings
 from lexiseg.data.augmentation.random_erasing import RandomErasing
-from lexiseg.data.captions.opening import open_captions
 from lexiseg.data.captions.word_prompts import MakeTexts, WordListTagger, WordPrompts
 from lexiseg.data.scenes import SceneDataset, SceneSettings, scene_training_data
 from lexiseg.data.scenes.captions import FILLERS
@@ -41,6 +40,7 @@ from lexiseg.models.pixel_normalisation import PixelNormalisation
 from lexiseg.models.text_tokens import BytePairTokenizer, CaptionTokenizer
 from lexiseg.models.vit import IMAGENET_MEAN, IMAGENET_STD
 from lexiseg.recipes.base import Recipe
+from lexiseg.recipes.caption_files import CaptionFilesRecipe
 from lexiseg.recipes.word_settings import CurationSettings, WordSettings
 from lexiseg.scoring.evaluate import evaluate
 
@@ -148,12 +148,10 @@ class GroupViTRecipe(Recipe):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CaptionGroupViTRecipe(GroupViTRecipe):
+class CaptionGroupViTRecipe(GroupViTRecipe, CaptionFilesRecipe):
     """Train on images with captions: a folder, tar shards or Parquet files.
 
     Attributes:
-        captions: Where they are.
-        split: For a folder with ``images/``: only the images that ``SPLIT.txt`` lists, such as train.
         tokenizer: Folder with the tokenizer of CLIP or of a GroupViT checkpoint, as published; none takes BERT's
             30,522 pieces, which come through pip.
         words: Which words of captions are asked for.
@@ -161,18 +159,14 @@ class CaptionGroupViTRecipe(GroupViTRecipe):
         crop: Which part of an image is taken.
         rand_augment: Change images by RandAugment; none does not.
         erasing: Fill rectangles of images with noise; none does not.
-        max_invalid: Share of invalid records at which the run stops, in [0, 1]; fewer are left out and listed.
     """
 
-    captions: Path = Path("captions")
-    split: str | None = None
     tokenizer: Path | None = None
     words: WordSettings = field(default_factory=WordSettings)
     curation: CurationSettings | None = None
     crop: RandomCropSettings = field(default_factory=lambda: RandomCropSettings(min_area=0.08))
     rand_augment: RandAugment | None = field(default_factory=RandAugment)
     erasing: RandomErasing | None = field(default_factory=RandomErasing)
-    max_invalid: float = 0.2
 
     def build_tokenizer(self) -> CaptionTokenizer:
         """Read CLIP's pieces, or BERT's from the pip package that carries all-MiniLM-L6-v2.
@@ -192,19 +186,14 @@ class CaptionGroupViTRecipe(GroupViTRecipe):
             DatasetError: They cannot be used.
             MissingPackageError: NLTK is asked for and is not installed.
         """
-        return open_captions(
-            self.captions,
-            batch_size=self.run.batch_size,
+        return self.open_files(
             size=self.shape.image_side,
-            seed=self.run.seed,
             crop=self.crop,
             auto_augment=False,
             flip=True,
             rand_augment=self.rand_augment,
             erasing=self.erasing,
             word_prompts=self._word_prompts() if self.method.word_loss > 0 else None,
-            max_invalid=self.max_invalid,
-            split=self.split,
         )
 
     def _word_prompts(self) -> MakeTexts:

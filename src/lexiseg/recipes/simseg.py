@@ -15,7 +15,6 @@ import numpy as np
 from lexiseg.core.errors import InputError
 from lexiseg.core.interfaces import Trainable
 from lexiseg.data.augmentation.word_corruption import WordCorruption, corrupt_words
-from lexiseg.data.captions.opening import open_captions
 from lexiseg.data.scenes import PasteSettings, SceneDataset, SceneSettings, WorldSettings, scene_training_data
 from lexiseg.data.scenes.captions import FILLERS
 from lexiseg.data.scenes.class_table import STUFFS, THINGS
@@ -36,6 +35,7 @@ from lexiseg.models.minilm import TOKENIZER
 from lexiseg.models.text_tokens import CaptionTokenizer
 from lexiseg.models.vit import VIT_B16, VIT_S16, VisionTransformer, ViTShape
 from lexiseg.recipes.base import Recipe
+from lexiseg.recipes.caption_files import CaptionFilesRecipe
 from lexiseg.recipes.simseg_evaluation import SceneEvaluation, evaluate_on_scenes
 
 
@@ -85,21 +85,14 @@ class SimSegRecipe(Recipe):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CaptionSimSegRecipe(SimSegRecipe):
+class CaptionSimSegRecipe(SimSegRecipe, CaptionFilesRecipe):
     """Train on images with captions: a folder, tar shards or Parquet files.
 
     Attributes:
-        captions: Path of the images with captions.
-        split: Name of a list: of a folder with ``images/`` only the images in ``SPLIT.txt``, such as train.
         auto_augment: Apply AutoAugment with the ImageNet policy.
-        max_invalid: Share of invalid records at which the run stops, in [0, 1]; fewer are left out and listed
-            in ``broken/``.
     """
 
-    captions: Path = Path("captions")
-    split: str | None = None
     auto_augment: bool = True
-    max_invalid: float = 0.2
 
     def build_tokenizer(self) -> CaptionTokenizer:
         """Build BERT's WordPiece tokenizer (30,522 tokens) from the pip package that carries all-MiniLM-L6-v2.
@@ -115,15 +108,8 @@ class CaptionSimSegRecipe(SimSegRecipe):
         Raises:
             DatasetError: They cannot be used.
         """
-        return open_captions(
-            self.captions,
-            batch_size=self.run.batch_size,
-            size=self.image.image_side,
-            seed=self.run.seed,
-            auto_augment=self.auto_augment,
-            corruption=self.corruption,
-            max_invalid=self.max_invalid,
-            split=self.split,
+        return self.open_files(
+            size=self.image.image_side, auto_augment=self.auto_augment, corruption=self.corruption
         )
 
 

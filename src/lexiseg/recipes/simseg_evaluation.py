@@ -52,6 +52,8 @@ def evaluate_on_scenes(
         Fractions in [0, 1], except ``rsum``, the sum of six recalls in percent: ``mean_iou`` of all classes and of
         ``background``; ``foreground_mean_iou`` without it; where there is a split, ``seen_mean_iou`` and
         ``unseen_mean_iou``; ``mask_energy``, the share of similarity inside true masks, and ``area_baseline``, of a flat map;
+        ``which_is_which`` of the things of an image alone, beside ``which_is_which_chance``, and ``map_offset``, by how many
+        standard deviations (not in [0, 1]) maps of words lie higher on things than behind them;
         ``image_to_text_1`` and ``text_to_image_1``; ``top1`` and ``top5``: whether the largest thing of a
         image is among the best classes; ``top1_present``: whether the best class is in the image at all;
         ``recall``: how many of the classes that are there the threshold on whole images lets through. With
@@ -69,7 +71,13 @@ def evaluate_on_scenes(
         found["seen_mean_iou"] = _mean(ious[[label for label in things if label in vocabulary.seen]])
         found["unseen_mean_iou"] = _mean(ious[[label for label in things if label not in vocabulary.seen]])
     place = similarity_mass(model, dataset, vocabulary)
-    found |= {"mask_energy": place.mask_energy, "area_baseline": place.area_baseline}
+    found |= {
+        "mask_energy": place.mask_energy,
+        "area_baseline": place.area_baseline,
+        "which_is_which": place.which_is_which,
+        "which_is_which_chance": place.chance,
+        "map_offset": place.map_offset,
+    }
     pairs = embed_pairs(model, dataset)
     recall = retrieval_recall((pairs.images @ pairs.texts.T).numpy(), pairs.image_of_text.numpy())
     found |= {

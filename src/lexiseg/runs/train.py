@@ -19,6 +19,7 @@ def train_recipe(
     recipe: Recipe | None = None,
     resume: bool = False,
     quiet: bool = False,
+    most_hours: float | None = None,
 ) -> Trainable:
     """Train by a recipe; every process of a run on several devices calls this.
 
@@ -28,6 +29,7 @@ def train_recipe(
         recipe: The recipe with settings changed, of the type that ``name`` gives; None leaves them.
         resume: Go on with the run in the folder.
         quiet: Show no progress.
+        most_hours: Refuse, after a few steps, a run that would take longer on this machine; None never does.
 
     Returns:
         The trained model in eval mode, as ``lexiseg.load`` reads it from the folder.
@@ -39,19 +41,29 @@ def train_recipe(
     recipe = recipe or find_recipe(name)
     is_main = int(os.environ.get("RANK", "0")) == 0
     with writing_alone(out) if is_main else nullcontext():
-        return _train(name, out=out, recipe=recipe, resume=resume, quiet=quiet, is_main=is_main)
+        return _train(
+            name, out=out, recipe=recipe, resume=resume, quiet=quiet, most_hours=most_hours, is_main=is_main
+        )
 
 
-def _train(name: str, *, out: Path, recipe: Recipe, resume: bool, quiet: bool, is_main: bool) -> Trainable:
+def _train(
+    name: str,
+    *,
+    out: Path,
+    recipe: Recipe,
+    resume: bool,
+    quiet: bool,
+    most_hours: float | None,
+    is_main: bool,
+) -> Trainable:
     data = recipe.build_data()
+    seed_all(recipe.run.seed, "weights")
+    model = recipe.build_model()  # before anything is written: most starts that fail, fail here
     if is_main:
         begin_run(out, name, recipe, data, resume=resume)
+        write_model(out, recipe, model)
     else:
         data.list_broken_in(out / BROKEN)
-    seed_all(recipe.run.seed, "weights")
-    model = recipe.build_model()
-    if is_main:
-        write_model(out, recipe, model)
     train(
         model,
         data,
@@ -61,6 +73,7 @@ def _train(name: str, *, out: Path, recipe: Recipe, resume: bool, quiet: bool, i
         evaluate=recipe.evaluate,
         resume=resume,
         quiet=quiet,
+        most_hours=most_hours,
     )
     if is_main:
         describe_data(out, data)

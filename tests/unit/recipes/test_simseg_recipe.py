@@ -1,3 +1,4 @@
+import copy
 import dataclasses
 import json
 from pathlib import Path
@@ -152,17 +153,68 @@ def test_a_common_class_is_measured_apart(model):
     assert {"common_recall", "others_recall", "common_score", "others_score", "score_margin"} <= set(found)
 
 
-def test_a_perfect_map_has_all_its_mass_inside_and_a_flat_one_the_mean_area(monkeypatch, model):
+def scene_of_two(monkeypatch, model, maps):
+    """Measure maps of two things, star in the upper left quarter and ring below it, before a background."""
     label_map = np.zeros((64, 64), np.uint16)
-    label_map[:16, :32] = 1
+    label_map[:32, :32], label_map[32:, :32] = 1, 2
     sample = Sample(image=np.zeros((64, 64, 3), np.uint8), source=Path("a.png"), label_map=label_map)
-    vocabulary = Vocabulary(names=("background", "star", "ring"))
-    perfect = torch.zeros(1, 8, 8)
-    perfect[:, :2, :4] = 1.0
-    monkeypatch.setattr("lexiseg.methods.simseg.localisation.grid_scores", lambda *_, **__: perfect)
-    found = similarity_mass(model, [sample], vocabulary)
-    assert (found.mask_energy, found.area_baseline, found.num_maps) == (1.0, 0.125, 1)
-    assert found.gain == 8.0
+    monkeypatch.setattr(type(model), "word_maps", lambda *_: np.asarray(maps, np.float32))
+    return similarity_mass(model, [sample], Vocabulary(names=("background", "star", "ring")))
+
+
+UPPER, LOWER = ([[1, 0], [0, 0]], [[0, 0], [1, 0]])
+BOTH, NEITHER = ([[1, 0], [1, 0]], [[0, 1], [0, 1]])
+
+
+@pytest.mark.parametrize(
+    ("maps", "energy", "right", "offset"),
+    [
+        ([UPPER, LOWER], 1.0, 1.0, 2 / 3**0.5),
+        ([LOWER, UPPER], 0.0, 0.0, 2 / 3**0.5),
+        ([BOTH, BOTH], 0.5, 0.5, 2.0),  # finds things, and does not know which
+        ([NEITHER, NEITHER], 0.0, 0.5, -2.0),
+        ([LOWER, NEITHER], 0.0, 0.5, None),
+    ],
+)
+def test_a_map_is_measured_by_where_it_lies_which_thing_it_means_and_whether_it_is_upside_down(
+    monkeypatch, model, maps, energy, right, offset
+):
+    found = scene_of_two(monkeypatch, model, maps)
+    assert (found.mask_energy, found.area_baseline, found.num_maps) == (energy, 0.25, 2)
+    assert (found.which_is_which, found.chance, found.gain) == (right, 0.5, energy / 0.25)
+    assert offset is None or found.map_offset == pytest.approx(offset, abs=1e-5)
+
+
+def with_map(model, kind):
+    changed = copy.copy(model)
+    changed.method = dataclasses.replace(
+        model.method, masks=dataclasses.replace(model.method.masks, map=kind)
+    )
+    return changed
+
+
+def test_maps_are_the_words_minus_the_mean_word_upside_down_or_of_no_word(model):
+    dataset = SceneDataset(simseg.tiny().data, 1)
+    names = model.name_classes(dataset.vocabulary, model.settings)
+    encoded = model.encode(dataset[0].image)
+    maps = {
+        kind: with_map(model, kind).word_maps(encoded, names, [1, 2], model.settings)
+        for kind in ("similarity", "contrasted", "negated", "saliency")
+    }
+    every = model.word_maps(encoded, names, list(range(len(dataset.vocabulary))), model.settings)
+    assert np.allclose(maps["contrasted"], maps["similarity"] - every.mean(0), atol=1e-5)
+    assert np.array_equal(maps["negated"], -maps["similarity"])
+    assert np.array_equal(maps["saliency"][0], maps["saliency"][1])
+    assert maps["saliency"].shape == maps["similarity"].shape
+    assert np.ptp(maps["saliency"]) > 0
+    without = dataclasses.replace(model.settings, background="none")
+    alone = model.name_classes(Vocabulary(names=("star",)), without)
+    one = [
+        with_map(model, kind).word_maps(encoded, alone, [0], without) for kind in ("similarity", "contrasted")
+    ]
+    assert np.array_equal(*one)
+    assert "simseg-masks" in model.applies
+    assert "simseg-masks" not in with_map(model, "contrasted").applies
 
 
 def test_presence_counts_what_the_threshold_lets_through(model):

@@ -1,22 +1,18 @@
-"""CaptionData: images with captions as training batches, each a function of the step.
-
-The order of an epoch: shards shuffled, and records within groups of shards.
-"""
+"""CaptionData: images with captions as training batches, each a function of the step."""
 
 import hashlib
-from bisect import bisect_right
-from collections import Counter, OrderedDict
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from einops import rearrange
-from jaxtyping import Int64, UInt8
+from jaxtyping import UInt8
 from PIL import Image
+from torch.utils.data import get_worker_info
 
 from lexiseg.core.batch import Batch
 from lexiseg.core.errors import DatasetError
@@ -28,87 +24,24 @@ from lexiseg.data.augmentation.random_erasing import RandomErasing, random_erase
 from lexiseg.data.augmentation.seeding import SUBSTITUTE, WORD_PROMPTS, WORDS, sample_rng
 from lexiseg.data.augmentation.word_corruption import WordCorruption, corrupt_words
 from lexiseg.data.captions.decoding import UnreadableImageError, decode_crop
-from lexiseg.data.captions.invalid_records import InvalidRecordLog, read_invalid_records
-from lexiseg.data.captions.records import CaptionSource, InvalidRecord, RawRecord
+from lexiseg.data.captions.epoch_order import EpochOrder
+from lexiseg.data.captions.invalid_records import (
+    InvalidRecordLog,
+    default_log,
+    read_invalid_records,
+    warn_of,
+)
+from lexiseg.data.captions.records import CaptionSource, InvalidReason, InvalidRecord, RawRecord, said
 from lexiseg.data.captions.word_prompts import MakeTexts
 from lexiseg.data.stepwise import TrainingData, stepwise_batches
 
-_KEPT = 4  # permutations; a batch at a border touches two
-
-
-class EpochOrder:
-    """Which record comes at which place of which epoch, without listing an epoch.
-
-    Shards are put into an order of the epoch's own and taken together into groups of at least
-    ``window`` records; a group's records are permuted. So every record comes once an epoch, a place is found at once,
-    and records that come near each other in time lie in the same few files.
-
-    Args:
-        sizes: Records of each shard.
-        window: Least records of a group.
-        seed: Seed of the run.
-    """
-
-    def __init__(self, sizes: Sequence[int], *, window: int, seed: int) -> None:
-        self.sizes = np.array(sizes, np.int64)
-        self.starts = np.cumsum(self.sizes) - self.sizes
-        self.num_records = int(self.sizes.sum())
-        self.window, self.seed = window, seed
-        self._layouts: OrderedDict[int, tuple[list[list[int]], list[int]]] = OrderedDict()
-        self._orders: OrderedDict[tuple[int, int], Int64[np.ndarray, " n"]] = OrderedDict()
-
-    def record_at(self, epoch: int, place: int) -> int:
-        """Return the number of the record at a place, 0 up to the number of records."""
-        ends = self._layout(epoch)[1]
-        group = bisect_right(ends, place)
-        return int(self._order(epoch, group)[place - (ends[group - 1] if group else 0)])
-
-    def neighbour_of(self, epoch: int, place: int, rng: np.random.Generator) -> int:
-        """Draw a record from the group that a place is in."""
-        order = self._order(epoch, bisect_right(self._layout(epoch)[1], place))
-        return int(order[rng.integers(len(order))])
-
-    def _layout(self, epoch: int) -> tuple[list[list[int]], list[int]]:
-        """Return the groups of shards, and the place after the last of each group."""
-        if epoch not in self._layouts:
-            groups: list[list[int]] = [[]]
-            counts = [0]
-            rng = np.random.default_rng((self.seed, epoch, 0))
-            for shard in rng.permutation(len(self.sizes)).tolist():
-                if counts[-1] >= self.window:
-                    groups.append([])
-                    counts.append(0)
-                groups[-1].append(shard)
-                counts[-1] += int(self.sizes[shard])
-            if len(groups) > 1 and counts[-1] < self.window:  # the rest mixes with the group before
-                rest, count = groups.pop(), counts.pop()
-                groups[-1] += rest
-                counts[-1] += count
-            ends = list(accumulate(counts))
-            _keep(self._layouts, epoch, (groups, ends))
-        return self._layouts[epoch]
-
-    def _order(self, epoch: int, group: int) -> Int64[np.ndarray, " n"]:
-        key = (epoch, group)
-        if key not in self._orders:
-            shards = self._layout(epoch)[0][group]
-            records = np.concatenate(
-                [np.arange(self.starts[shard], self.starts[shard] + self.sizes[shard]) for shard in shards]
-            )
-            rng = np.random.default_rng((self.seed, epoch, 1, group))
-            _keep(self._orders, key, rng.permutation(records))
-        return self._orders[key]
-
-
-def _keep(kept: OrderedDict, key: object, value: object) -> None:
-    kept[key] = value
-    if len(kept) > _KEPT:
-        kept.popitem(last=False)
-
-
-#: Records a process meets before the share of invalid ones is judged: a share of few says nothing.
+#: Records that are met before the share of invalid ones is judged: a share of few says nothing.
 MIN_MET = 100
 _MAX_SUBSTITUTES = 100
+_MAX_WORKERS = 1024
+
+#: Raises where a text encoder could not read a caption.
+TryText = Callable[[str], object]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,12 +89,15 @@ class CaptionData(TrainingData):
         source: The records.
         settings: How they become batches.
         replacements: Words for the corruption.
-        invalid_log: Folder for the list of broken records.
+        invalid_log: Folder for the list of broken records; None takes one in the cache, named after the data, unless
+            ``list_broken_in`` names another before anything is read.
+        try_text: Called with every sentence, such as the tokenizer of who will read it; a caption on which it raises is
+            an invalid record. Changes no other.
 
     Attributes:
         source: The records.
         settings: How they become batches.
-        invalid_log: Folder of the list of broken records.
+        invalid_log: Folder of the list of broken records, once there is one.
     """
 
     def __init__(
@@ -170,17 +106,20 @@ class CaptionData(TrainingData):
         settings: CaptionBatchSettings,
         *,
         replacements: Sequence[str],
-        invalid_log: Path,
+        invalid_log: Path | None,
+        try_text: TryText | None = None,
     ) -> None:
         self.source, self.settings = source, settings
         self.batch_size = settings.batch_size
         digest = hashlib.sha256(f"{source.fingerprint()} {settings!r} {list(replacements)!r}".encode())
         self._fingerprint = digest.hexdigest()
-        self._maker = _BatchMaker(source, settings, list(replacements))
-        self.list_broken_in(invalid_log)
-        total = len(source) + len(source.invalid)
-        if len(source.invalid) > settings.max_invalid * total:
-            raise _too_many_invalid(source, len(source.invalid), total, settings.max_invalid, invalid_log)
+        self._maker = _BatchMaker(source, settings, list(replacements), try_text)
+        self._warned = False
+        self.invalid_log: Path | None = None
+        if invalid_log is not None:
+            self.list_broken_in(invalid_log)
+        if self._maker.tally.share_of_all() > settings.max_invalid:
+            raise self._maker.too_many_invalid(self._log())
 
     @property
     def steps_per_epoch(self) -> float:
@@ -201,7 +140,8 @@ class CaptionData(TrainingData):
         Raises:
             DatasetError: Too large a share of the records met is broken.
         """
-        yield from stepwise_batches(
+        self._log()
+        for batch in stepwise_batches(
             self._maker,
             batch_size=self.batch_size,
             start_step=start_step,
@@ -209,7 +149,15 @@ class CaptionData(TrainingData):
             rank=rank,
             world_size=world_size,
             num_workers=num_workers,
-        )
+        ):
+            self._warn_once()
+            yield batch
+
+    def _warn_once(self) -> None:
+        """Warn of the first broken record, here and not in a worker, whose warnings nobody words."""
+        if not self._warned and self._maker.tally.met_and_broken()[1] and (broken := self.broken()):
+            self._warned = True
+            warn_of(broken[0], self._log())
 
     def fingerprint(self) -> str:
         """Hash the records (not the pixels), the settings and the replacement words."""
@@ -222,12 +170,21 @@ class CaptionData(TrainingData):
     def list_broken_in(self, folder: Path) -> None:
         """List broken records there from now on, those of damaged files at once."""
         self.invalid_log = folder
-        self._maker.invalid_log = InvalidRecordLog(folder)
-        self._maker.invalid_log.add(self.source.invalid)
+        log = self._maker.invalid_log = InvalidRecordLog(folder)
+        self._warned |= log.has_any
+        if log.add(self.source.invalid) and not self._warned:
+            self._warned = True
+            warn_of(self.source.invalid[0], folder)
 
     def broken(self) -> list[InvalidRecord]:
         """List the broken records met so far, by any process and any earlier run with this invalid_log."""
-        return read_invalid_records(self.invalid_log)
+        return read_invalid_records(self._log())
+
+    def _log(self) -> Path:
+        if self.invalid_log is None:
+            self.list_broken_in(default_log(self.source))
+        assert self.invalid_log is not None
+        return self.invalid_log
 
     def describe(self) -> dict[str, Any]:
         """Return kind, path, counts, and what is broken so far by reason."""
@@ -238,7 +195,7 @@ class CaptionData(TrainingData):
             **({} if prompts is None else {"word_prompts": prompts.describe()}),
             "steps_per_epoch": round(self.steps_per_epoch, 3),
             "broken": dict(sorted(reasons.items())),
-            "invalid_log": str(self.invalid_log),
+            "invalid_log": str(self._log()),
         }
 
 
@@ -251,17 +208,52 @@ class _Row(NamedTuple):
     source: str
 
 
+class _Tally:
+    """Counts records met and broken, in a memory that all workers of a process share; each writes a row of its own.
+
+    Attributes:
+        num_unlisted: Records found broken on opening, which are never met.
+        num_listed: The others.
+    """
+
+    def __init__(self, num_listed: int, num_unlisted: int) -> None:
+        self.num_listed, self.num_unlisted = num_listed, num_unlisted
+        self._counts = torch.zeros((_MAX_WORKERS + 1, 2), dtype=torch.int64)
+        self._counts.share_memory_()  # type: ignore[no-untyped-call]
+
+    def add(self, *, broken: bool) -> None:
+        worker = get_worker_info()
+        row = self._counts[0 if worker is None else 1 + worker.id % _MAX_WORKERS]
+        row += torch.tensor([0, 1] if broken else [1, 0])
+
+    def met_and_broken(self) -> tuple[int, int]:
+        met, broken = self._counts.sum(0).tolist()
+        return met, broken
+
+    def share_of_all(self) -> float:
+        """Return the share of all records that is broken, going by those met; of few met only what opening found."""
+        met, broken = self.met_and_broken()
+        rate = broken / met if met >= min(MIN_MET, max(1, self.num_listed)) else 0.0
+        total = self.num_listed + self.num_unlisted
+        return (self.num_unlisted + self.num_listed * rate) / total if total else 0.0
+
+
 class _BatchMaker:
-    """Makes rows of the batch of a step; one copy a process, each counting the invalid records it meets."""
+    """Makes rows of the batch of a step; one copy a process, all of which count together."""
 
     invalid_log: InvalidRecordLog
 
     def __init__(
-        self, source: CaptionSource, settings: CaptionBatchSettings, replacements: list[str]
+        self,
+        source: CaptionSource,
+        settings: CaptionBatchSettings,
+        replacements: list[str],
+        try_text: TryText | None,
     ) -> None:
         self.source, self.settings, self.replacements = source, settings, replacements
+        self.try_text = try_text
         self.order = EpochOrder(source.sizes, window=settings.window, seed=settings.seed)
-        self.num_met = self.num_broken = 0
+        self.tally = _Tally(len(source), len(source.invalid))
 
     def __call__(self, step: int, start: int, stop: int) -> Batch:
         first = step * self.settings.batch_size
@@ -275,35 +267,44 @@ class _BatchMaker:
             sources=tuple(row.source for row in rows),
         )
 
-    def _sample(self, epoch: int, place: int) -> "_Row":
-        settings = self.settings
+    def _sample(self, epoch: int, place: int) -> _Row:
         substitutes = None
         index = self.order.record_at(epoch, place)
         for _ in range(_MAX_SUBSTITUTES):
             record = self.source.read(index)
-            self.num_met += 1
-            if isinstance(record, RawRecord):
-                try:
-                    image = self._image(record, sample_rng(settings.seed, epoch, place))
-                except UnreadableImageError as error:
-                    record = InvalidRecord(record.shard, record.key, error.reason, error.detail)
-                else:
-                    rng = sample_rng(settings.seed, epoch, place, stream=WORDS)
-                    caption = record.captions[int(rng.integers(len(record.captions)))]
-                    further: tuple[str, ...] = ()
-                    if settings.word_prompts is not None:
-                        draws = sample_rng(settings.seed, epoch, place, stream=WORD_PROMPTS)
-                        further = settings.word_prompts(record.source, caption, draws)
-                    if settings.corruption is not None:
-                        caption = corrupt_words(caption, self.replacements, rng, settings.corruption)
-                    return _Row(image, caption, further, record.source)
-            self._note(record)
+            self.tally.add(broken=False)
+            row = self._row(record, epoch, place) if isinstance(record, RawRecord) else record
+            if isinstance(row, _Row):
+                return row
+            self._note(row)
             if substitutes is None:
-                substitutes = sample_rng(settings.seed, epoch, place, stream=SUBSTITUTE)
+                substitutes = sample_rng(self.settings.seed, epoch, place, stream=SUBSTITUTE)
             index = self.order.neighbour_of(epoch, place, substitutes)
-        raise _too_many_invalid(
-            self.source, self.num_broken, self.num_met, settings.max_invalid, self.invalid_log.folder
-        )
+        raise self.too_many_invalid(self.invalid_log.folder)
+
+    def _row(self, record: RawRecord, epoch: int, place: int) -> _Row | InvalidRecord:
+        """Decode and augment; whatever the image or the sentences make others raise is a broken record."""
+        settings = self.settings
+        try:
+            image = self._image(record, sample_rng(settings.seed, epoch, place))
+        except UnreadableImageError as error:
+            return InvalidRecord(record.shard, record.key, error.reason, error.detail)
+        except Exception as error:
+            return InvalidRecord(record.shard, record.key, InvalidReason.IMAGE, said(error))
+        try:
+            rng = sample_rng(settings.seed, epoch, place, stream=WORDS)
+            caption = record.captions[int(rng.integers(len(record.captions)))]
+            further: tuple[str, ...] = ()
+            if settings.word_prompts is not None:
+                draws = sample_rng(settings.seed, epoch, place, stream=WORD_PROMPTS)
+                further = settings.word_prompts(record.source, caption, draws)
+            if settings.corruption is not None:
+                caption = corrupt_words(caption, self.replacements, rng, settings.corruption)
+            for text in (caption, *further) if self.try_text is not None else ():
+                self.try_text(text)  # type: ignore[misc]
+        except Exception as error:
+            return InvalidRecord(record.shard, record.key, InvalidReason.TEXT, said(error))
+        return _Row(image, caption, further, record.source)
 
     def _image(self, record: RawRecord, rng: np.random.Generator) -> np.ndarray:
         crop, size = self.settings.crop, self.settings.size
@@ -324,21 +325,22 @@ class _BatchMaker:
         return image
 
     def _note(self, record: InvalidRecord) -> None:
-        self.num_broken += 1
+        self.tally.add(broken=True)
         self.invalid_log.add([record])
-        if self.num_met >= MIN_MET and self.num_broken > self.settings.max_invalid * self.num_met:
-            raise _too_many_invalid(
-                self.source, self.num_broken, self.num_met, self.settings.max_invalid, self.invalid_log.folder
-            )
+        if self.tally.share_of_all() > self.settings.max_invalid:
+            raise self.too_many_invalid(self.invalid_log.folder)
 
-
-def _too_many_invalid(
-    source: CaptionSource, num_broken: int, num_met: int, max_invalid: float, invalid_log: Path
-) -> DatasetError:
-    return DatasetError(
-        doing=f"reading captions from {source.path}",
-        found=f"{num_broken:,} of {num_met:,} records broken",
-        expected=f"at most {max_invalid:.0%}",
-        fix=f"They are listed in {invalid_log}; look with: lexiseg captions check {source.path}. "
-        "If that is how the data is, allow a larger share with max_invalid.",
-    )
+    def too_many_invalid(self, invalid_log: Path) -> DatasetError:
+        tally, path = self.tally, self.source.path
+        total = tally.num_listed + tally.num_unlisted
+        met, broken = tally.met_and_broken()
+        opening = f"{tally.num_unlisted:,} of {total:,} records broken"
+        reading = f"{broken:,} of {met:,} records broken"
+        both = f"{reading} that were read, and {opening} on opening"
+        return DatasetError(
+            doing=f"reading captions from {path}",
+            found=opening if not met else reading if not tally.num_unlisted else both,
+            expected=f"at most {self.settings.max_invalid:.0%}",
+            fix=f"They are listed in {invalid_log}; look with: lexiseg captions check {path}. "
+            "If that is how the data is, allow a larger share with max_invalid.",
+        )

@@ -158,6 +158,8 @@ def _scaled(box: tuple[int, int, int, int], vertical: float, horizontal: float) 
 
 #: A caption of more characters is a page, not a caption.
 MAX_CHARACTERS = 10_000
+#: A file beside an image that is larger holds something else than a caption.
+MAX_CAPTION_BYTES = 16 << 20
 
 
 class CaptionError(Exception):
@@ -209,7 +211,7 @@ def clean_captions(value: Any) -> tuple[str, ...]:
     """Make a string or a list of strings captions: white space single, empty ones left out.
 
     Raises:
-        CaptionError: None is left, or one is too long.
+        CaptionError: None is left, one is too long, or holds what is no character: JSON can write half of a pair.
     """
     texts = value if isinstance(value, list | tuple) else [value]
     if any(text is not None and not isinstance(text, str) for text in texts):
@@ -221,6 +223,12 @@ def clean_captions(value: Any) -> tuple[str, ...]:
             if any(text is not None for text in texts)
             else InvalidReason.NO_CAPTION
         )
+    for caption in captions:
+        try:
+            caption.encode()
+        except UnicodeEncodeError as error:
+            half = f"\\u{ord(caption[error.start]):04x} at character {error.start}, which is no character"
+            raise CaptionError(InvalidReason.NOT_UTF8, half) from error
     longest = max(map(len, captions))
     if longest > MAX_CHARACTERS:
         raise CaptionError(InvalidReason.LONG_CAPTION, f"{longest:,} characters")
@@ -234,8 +242,8 @@ def refuse_empty(num_records: int, num_broken: int, path: str) -> None:
         raise InputError(
             doing=f"opening the captions in {path}",
             found=f"no image with a caption{broken}",
-            expected="images and captions under one name: 000.jpg with 000.txt or 000.json in tar files, "
-            "two columns in Parquet, images/ with captions.tsv in a folder",
+            expected="images and captions under one name: 000.jpg with 000.txt or 000.json in tar files or a folder, "
+            "two columns in Parquet, metadata.csv or metadata.jsonl, images/ with captions.tsv, COCO's captions",
             fix=f"Look at it with: lexiseg captions check {path}",
         )
 

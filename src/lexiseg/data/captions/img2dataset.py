@@ -1,8 +1,9 @@
 """What img2dataset leaves beside its tar shards: a Parquet table and a ``_stats.json`` a shard.
 
 For every ``00000.tar`` there is ``00000.parquet``, a row for each address with its ``status`` (``success``,
-``failed_to_download``, ``failed_to_resize``), and ``00000_stats.json`` with the counts. The images are in the
-tar files alone, so the tables are read for what failed and never for images.
+``failed_to_download``, ``failed_to_resize``), and ``00000_stats.json`` with the counts; with
+``--output_format files`` a folder ``00000/`` of loose files stands in the place of the tar file. The images are there
+alone, so the tables are read for what failed and never for images.
 """
 
 import importlib.util
@@ -10,9 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from lexiseg.core.errors import DatasetError
 from lexiseg.core.json_text import read_json_file
-from lexiseg.data.captions.records import CaptionColumns
 
 #: Columns that img2dataset writes and tables with images hardly have all of.
 _MARKS = frozenset({"url", "key", "status"})
@@ -24,15 +23,20 @@ def metadata_tables(files: Sequence[Path]) -> set[Path]:
     return {file for file in files if file.suffix.lower() == ".parquet" and file.with_suffix("") in shards}
 
 
-def download_notes(tables: Sequence[Path] | set[Path]) -> list[str]:
-    """Say how many addresses were not downloaded, from the counts beside the tables or the tables themselves."""
+def download_notes(tables: Sequence[Path] | set[Path], *, beside: str = "tar files") -> list[str]:
+    """Say how many addresses were not downloaded, from the counts beside the tables or the tables themselves.
+
+    Args:
+        tables: The tables.
+        beside: What they describe.
+    """
     counts: Counter[str] = Counter()
     for table in sorted(tables):
         counts.update(_counts_of(table))
     total = counts.pop("count", 0)
     if not total:
         return [
-            f"{len(tables):,} Parquet files describe the tar files beside them and are not read for images"
+            f"{len(tables):,} Parquet files describe the {beside} beside them and are not read for images"
         ]
     reasons = ", ".join(f"{number:,} {reason}" for reason, number in sorted(counts.items()) if number)
     return [f"img2dataset asked for {total:,} images: {reasons}"]
@@ -78,27 +82,16 @@ def _value_counts(table: Path, name: str) -> Counter[str] | None:
     return counts
 
 
-def refuse_loose_download(files: Sequence[Path], columns: CaptionColumns) -> None:
-    """Refuse img2dataset's other layout, tables beside folders of loose files: its images are in no table.
-
-    Raises:
-        DatasetError: The files are such tables.
-    """
+def tables_of_loose_files(files: Sequence[Path]) -> list[Path]:
+    """Return the tables of img2dataset's other layout, which stand beside folders of loose files; none elsewhere."""
     loose = [file for file in files if file.with_suffix("").is_dir()]
-    if not loose or columns.image is not None or importlib.util.find_spec("pyarrow") is None:
-        return
+    if not loose or len(loose) < len(files) or importlib.util.find_spec("pyarrow") is None:
+        return []
     from pyarrow import ArrowException, parquet
 
     try:
         with parquet.ParquetFile(loose[0]) as content:
             names = set(content.schema_arrow.names)
     except (ArrowException, OSError):
-        return
-    if names >= _MARKS:
-        folder = loose[0].parent
-        raise DatasetError(
-            doing=f"opening the captions in {folder}",
-            found=f"img2dataset's loose files ({loose[0].stem}/ beside {loose[0].name})",
-            expected="its tar shards: img2dataset … --output_format webdataset",
-            fix=f"Pack each folder in its order: tar --sort=name -cf {loose[0].stem}.tar -C {folder / loose[0].stem} .",
-        )
+        return []
+    return loose if names >= _MARKS else []

@@ -14,8 +14,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from lexiseg.core.atomic_write import atomic_path, output_error, refuse_unwritable
+from lexiseg.core.cache_folder import default_cache, make_private
 from lexiseg.core.json_text import decode_json
-from lexiseg.data.captions.records import InvalidReason, InvalidRecord
+from lexiseg.data.captions.records import CaptionSource, InvalidReason, InvalidRecord
 
 
 class InvalidRecordLog:
@@ -33,17 +34,16 @@ class InvalidRecordLog:
         refuse_unwritable(folder / "part.jsonl")
         self._known = {_identity(record) for record in read_invalid_records(folder)}
 
-    def add(self, records: Iterable[InvalidRecord]) -> None:
-        """Write records down that are not there yet; the first one is warned of."""
+    @property
+    def has_any(self) -> bool:
+        """Whether anything is written down."""
+        return bool(self._known)
+
+    def add(self, records: Iterable[InvalidRecord]) -> int:
+        """Write records down that are not there yet; return how many."""
         new = list({_identity(r): r for r in records if _identity(r) not in self._known}.values())
         if not new:
-            return
-        if not self._known:
-            warnings.warn(
-                f"a record cannot be used and is left out: {new[0].shard}#{new[0].key} ({new[0].reason}). "
-                f"This one and any others are listed in {self.folder}",
-                stacklevel=3,
-            )
+            return 0
         self._known.update(map(_identity, new))
         # a process may have the number of one before it, or of one on another machine: appending keeps both
         file = self.folder / f"{socket.gethostname()}-{os.getpid()}.jsonl"
@@ -53,6 +53,24 @@ class InvalidRecordLog:
                 content.write(lines)
         except OSError as error:
             raise output_error(file, error) from error
+        return len(new)
+
+
+def warn_of(record: InvalidRecord, folder: Path) -> None:
+    """Warn of the first record that cannot be used, and say where all are listed."""
+    name = f"{record.shard}#{record.key}" if record.key else record.shard
+    warnings.warn(
+        f"a record cannot be used and is left out: {name} ({record.reason}). "
+        f"This one and any others are listed in {folder}",
+        stacklevel=3,
+    )
+
+
+def default_log(source: CaptionSource) -> Path:
+    """Return a folder in the cache for a log of some data; it is made."""
+    folder = default_cache() / "broken-records"
+    make_private(folder)
+    return folder / source.fingerprint()[:16]
 
 
 def read_invalid_records(path: Path) -> list[InvalidRecord]:

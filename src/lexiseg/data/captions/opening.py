@@ -8,25 +8,27 @@ from pathlib import Path
 from typing import Literal
 
 from lexiseg.core.batch import Sample
-from lexiseg.core.cache_folder import default_cache, make_private
+from lexiseg.core.cache_folder import default_cache
 from lexiseg.core.errors import DatasetError, InputError, MissingPackageError
 from lexiseg.data.augmentation.rand_augment import RandAugment
 from lexiseg.data.augmentation.random_crop import RandomCropSettings
 from lexiseg.data.augmentation.random_erasing import RandomErasing
 from lexiseg.data.augmentation.word_corruption import WordCorruption
-from lexiseg.data.captions.caption_data import CaptionBatchSettings, CaptionData
+from lexiseg.data.captions.caption_data import CaptionBatchSettings, CaptionData, TryText
 from lexiseg.data.captions.decoding import UnreadableImageError, decode_image, refuse_empty
-from lexiseg.data.captions.folder_source import FolderSource, is_caption_folder
-from lexiseg.data.captions.img2dataset import download_notes, metadata_tables, refuse_loose_download
-from lexiseg.data.captions.invalid_records import InvalidRecordLog
+from lexiseg.data.captions.folder_layouts import has_layout
+from lexiseg.data.captions.folder_source import FolderSource
+from lexiseg.data.captions.img2dataset import download_notes, metadata_tables, tables_of_loose_files
+from lexiseg.data.captions.invalid_records import InvalidRecordLog, default_log, warn_of
 from lexiseg.data.captions.parquet_source import ParquetSource
 from lexiseg.data.captions.records import CaptionColumns, CaptionSource, InvalidRecord, RawRecord
 from lexiseg.data.captions.tar_source import TarSource
 from lexiseg.data.captions.word_prompts import MakeTexts
+from lexiseg.data.image_files import PassedOver, walk_files
 
 _EXPECTED = (
     "tar shards (a file, a folder of them, or a pattern such as train-{0000..0099}.tar), "
-    "Parquet files, or a folder with images/ and captions.tsv"
+    "Parquet files, or a folder of images with captions.tsv, metadata.csv, COCO's captions or a .txt beside each"
 )
 _COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 #: Captions whose words are gathered where no words to replace by are given.
@@ -55,6 +57,7 @@ def open_captions(
     rand_augment: RandAugment | None = None,
     erasing: RandomErasing | None = None,
     word_prompts: MakeTexts | None = None,
+    try_text: TryText | None = None,
 ) -> CaptionData:
     """Open images with captions for training.
 
@@ -71,13 +74,14 @@ def open_captions(
             cache, named after the data.
         max_invalid: Share of broken records at which to stop, of all on opening, later of those met.
         columns: Names of parts, where they are not usual ones.
-        split: For a folder: name of a list of stems.
+        split: For a folder of images: name of a list of stems or of a subfolder.
         window: Records shuffled at once; None is the source's own choice (20,000 for tar files).
         cache: Folder of indices of shards.
         flip: Mirror half of the images.
         rand_augment: Change images by RandAugment; None does not.
         erasing: Fill rectangles with noise; None does not.
         word_prompts: Makes the further sentences of an image; None makes none.
+        try_text: Called with every sentence; a caption on which it raises is an invalid record.
 
     Raises:
         InputError: There is nothing to train with, or a setting is wrong.
@@ -105,8 +109,9 @@ def open_captions(
     )
     if replacements is None:
         replacements = gather_words(source) if corruption is not None else ()
-    folder = invalid_log or _default_log(source)
-    return CaptionData(source, settings, replacements=replacements, invalid_log=folder)
+    return CaptionData(
+        source, settings, replacements=replacements, invalid_log=invalid_log, try_text=try_text
+    )
 
 
 def open_caption_source(
@@ -119,10 +124,10 @@ def open_caption_source(
     """Open images with captions as records in a fixed order.
 
     Args:
-        path: A .tar or .parquet file, a pattern with braces, several of these, a folder of them, or a folder
-            with images/ and captions.tsv.
+        path: A .tar or .parquet file, a pattern with braces, several of these, a folder of them (also in its
+            subfolders), a folder of images with captions in one of the layouts of ``folder_layouts``, or COCO's file.
         columns: Names of parts, where they are not usual ones.
-        split: For a folder with images/: name of a list of stems.
+        split: For a folder of images: name of a list of stems or of a subfolder.
         cache: Folder of indices of tar files; None reads their headers anew.
 
     Raises:
@@ -131,18 +136,22 @@ def open_caption_source(
     """
     paths = [path] if isinstance(path, str | Path) else list(path)
     name = ", ".join(map(str, paths[:3])) + (", …" if len(paths) > 3 else "")
-    if len(paths) == 1 and Path(paths[0]).is_dir() and is_caption_folder(Path(paths[0])):
-        return FolderSource(Path(paths[0]), split)
-    if split is not None:
-        found = f"the split {split!r} for files"
-        raise _error(name, found, "a split only for a folder with images/", "Leave it out.")
+    if len(paths) == 1 and _is_plain(Path(paths[0])):
+        return FolderSource(Path(paths[0]), split, columns)
     files = [file for one in paths for file in _find_files(str(one))]
     notes: list[str] = []
     if tables := metadata_tables(files):
         files = [file for file in files if file not in tables]
         notes = download_notes(tables)
-    elif not any(file.suffix.lower() == ".tar" for file in files):
-        refuse_loose_download(files, columns)
+    elif len(paths) == 1 and columns.image is None and (described := tables_of_loose_files(files)):
+        loose = FolderSource(Path(paths[0]), split, columns)
+        loose.notes = download_notes(described, beside="folders") + [
+            note for note in loose.notes if ".parquet" not in note
+        ]
+        return loose
+    if split is not None:
+        found = f"the split {split!r} for files"
+        raise _error(name, found, "a split only for a folder of images", "Leave it out.")
     suffixes = {file.suffix.lower() for file in files}
     if len(suffixes) > 1:
         found = f"files of two kinds: {', '.join(sorted(suffixes))}"
@@ -163,8 +172,8 @@ def read_samples(source: CaptionSource, invalid_log: Path | None = None) -> Iter
         source: The records.
         invalid_log: As for ``open_captions``.
     """
-    written = InvalidRecordLog(invalid_log or _default_log(source))
-    written.add(source.invalid)
+    written = InvalidRecordLog(invalid_log or default_log(source))
+    _add(written, source.invalid)
     for index in range(len(source)):
         record = source.read(index)
         if isinstance(record, RawRecord):
@@ -175,7 +184,13 @@ def read_samples(source: CaptionSource, invalid_log: Path | None = None) -> Iter
             else:
                 yield Sample(image=image, source=Path(record.source), captions=record.captions)
                 continue
-        written.add([record])
+        _add(written, [record])
+
+
+def _add(written: InvalidRecordLog, records: Sequence[InvalidRecord]) -> None:
+    is_first = not written.has_any
+    if written.add(records) and is_first:
+        warn_of(records[0], written.folder)
 
 
 def gather_words(source: CaptionSource, limit: int = _CAPTIONS_FOR_WORDS) -> tuple[str, ...]:
@@ -198,7 +213,7 @@ def _find_files(pattern: str) -> list[Path]:
         raise _error(pattern, "a compressed tar file", "tar files without compression", fix)
     path = Path(pattern)
     if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix.lower() in (".tar", ".parquet"))
+        files = _shards_below(path)
         if not files:
             raise _error(pattern, "a folder without any of them", _EXPECTED, "Check the path.")
         return files
@@ -217,6 +232,23 @@ def _find_files(pattern: str) -> list[Path]:
     if strange:
         raise _error(pattern, f"the file {strange[0].name}", _EXPECTED, "Check the path.")
     return files
+
+
+def _is_plain(path: Path) -> bool:
+    """Return whether a path is COCO's file, or a folder of plain files: shards in it go before everything but captions.tsv."""
+    if path.is_file():
+        return path.suffix.lower() == ".json"
+    if not path.is_dir():
+        return False
+    if (path / "captions.tsv").is_file():
+        return True
+    return not _shards_below(path) and has_layout(path)
+
+
+def _shards_below(path: Path) -> list[Path]:
+    """List tar and Parquet files of a folder and its subfolders, sorted."""
+    names = walk_files(path, PassedOver())
+    return sorted(path / name for name in names if name.lower().endswith((".tar", ".parquet")))
 
 
 def _check(*, batch_size: int, size: int, seed: int, max_invalid: float, window: int | None) -> None:
@@ -238,9 +270,3 @@ def _check(*, batch_size: int, size: int, seed: int, max_invalid: float, window:
 
 def _error(path: str, found: str, expected: str, fix: str) -> DatasetError:
     return DatasetError(doing=f"opening the captions in {path}", found=found, expected=expected, fix=fix)
-
-
-def _default_log(source: CaptionSource) -> Path:
-    folder = default_cache() / "broken-records"
-    make_private(folder)
-    return folder / source.fingerprint()[:16]

@@ -7,6 +7,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from lexiseg.core.errors import DatasetError
+
 
 class InvalidReason(StrEnum):
     """Why a record cannot be used."""
@@ -23,6 +25,8 @@ class InvalidReason(StrEnum):
     SIZE = "image size"
     TWICE = "two files for one record"
     DOTTED = "dot in the name"
+    TEXT = "caption that cannot be read"
+    OTHER = "record that cannot be read"
 
 
 @dataclass(frozen=True)
@@ -69,9 +73,9 @@ class CaptionColumns:
     """What the parts of a record are called, where it is not what is usual.
 
     Attributes:
-        image: Column of images or of their paths in Parquet; None looks for a usual name.
-        caption: Column of captions in Parquet, key in the .json of a shard; None looks for one.
-        key: Column of names of records in Parquet; None counts rows.
+        image: Column of images or of their paths in Parquet and metadata files; None looks for a usual name.
+        caption: Column of captions there, key in the .json of a shard or beside an image; None looks for one.
+        key: Column of names of records in Parquet and metadata files; None counts rows, or takes the image's name.
     """
 
     image: str | None = None
@@ -110,9 +114,16 @@ class CaptionSource(ABC):
     def __len__(self) -> int:
         return sum(self.sizes)
 
-    @abstractmethod
     def read(self, index: int) -> RawRecord | InvalidRecord:
-        """Read one record; threads may read at once, and processes after a fork."""
+        """Read one record; threads may read at once, and processes after a fork. Raises nothing for what it finds."""
+        try:
+            return self._read(index)
+        except Exception as error:  # damaged data makes libraries raise anything
+            return InvalidRecord(self.path, f"record {index:,}", InvalidReason.OTHER, said(error))
+
+    @abstractmethod
+    def _read(self, index: int) -> RawRecord | InvalidRecord:
+        """Read one record."""
 
     @abstractmethod
     def fingerprint(self) -> str:
@@ -121,3 +132,25 @@ class CaptionSource(ABC):
     def describe(self) -> dict[str, Any]:
         """Return what a person should know of the data, as plain values."""
         return {"kind": self.kind, "path": self.path, "shards": len(self.sizes), "records": len(self)}
+
+
+def said(error: Exception) -> str:
+    """Return what an error that is not ours says, with its kind, in at most 300 characters."""
+    return f"{type(error).__name__}: {error}"[:300]
+
+
+def choose_column(file: Path, names: list[str], asked: str | None, usual: Sequence[str], what: str) -> str:
+    """Return the name of a column: the one asked for, or the first usual one that is there.
+
+    Raises:
+        DatasetError: It is not there.
+    """
+    found = asked if asked in names else None if asked else next((n for n in usual if n in names), None)
+    if found is None:
+        raise DatasetError(
+            doing=f"looking for the column of {what} in {file}",
+            found=f"the columns {', '.join(names)}",
+            expected=asked or f"one of {', '.join(usual)}",
+            fix="Name it: --image-column NAME, --caption-column NAME, --key-column NAME, or CaptionColumns in Python.",
+        )
+    return found

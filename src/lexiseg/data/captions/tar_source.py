@@ -29,7 +29,7 @@ from lexiseg.core.cache_folder import make_private
 from lexiseg.core.errors import OutputError
 from lexiseg.core.file_names import is_clutter, is_system_file
 from lexiseg.core.json_text import decode_json
-from lexiseg.data.captions.decoding import CaptionError, parse_json, parse_text
+from lexiseg.data.captions.decoding import MAX_CAPTION_BYTES, CaptionError, parse_json, parse_text
 from lexiseg.data.captions.records import (
     CaptionColumns,
     CaptionSource,
@@ -326,13 +326,15 @@ class TarSource(CaptionSource):
         counts = ", ".join(f"{count:,} {kind}" for kind, count in passed_over.most_common())
         self.notes = [f"members of tar files that belong to no record: {counts}"] if counts else []
 
-    def read(self, index: int) -> RawRecord | InvalidRecord:
+    def _read(self, index: int) -> RawRecord | InvalidRecord:
         """Read image and caption, in one piece where they are neighbours."""
         shard = bisect_right(self._ends, index)
         row = index - (self._ends[shard - 1] if shard else 0)
         known, name = self.indices[shard], self.names[shard]
         key = known.keys[row]
         image_at, image_size, caption_at, caption_size = known.places[row].tolist()
+        if caption_size > MAX_CAPTION_BYTES:
+            return InvalidRecord(name, key, InvalidReason.LONG_CAPTION, f"a file of {caption_size:,} bytes")
         start = min(image_at, caption_at)
         stop = max(image_at + image_size, caption_at + caption_size)
         try:

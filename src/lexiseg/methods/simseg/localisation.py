@@ -9,25 +9,32 @@ from jaxtyping import Bool, Float32
 
 from lexiseg.core.batch import Sample
 from lexiseg.core.vocabulary import Vocabulary
-from lexiseg.inference.predict import grid_scores
 from lexiseg.methods.simseg.class_masks import present_classes, resize_nearest, scale_map
 from lexiseg.methods.simseg.segmenter import SimSeg
 
 
 @dataclass(frozen=True, kw_only=True)
 class Localisation:
-    """How well maps of classes that are there lie on them.
+    """How well maps of classes that are there lie on them, and whether they tell these classes apart.
 
     Attributes:
         mask_energy: Share of a similarity map's energy inside the true mask (the map stretched to [0, 1],
             summed), a mean over all classes of all images, in [0, 1].
         area_baseline: Mean area of the true masks, as a share of the image: the mask energy of a flat map.
         num_maps: Number of maps: classes in images that were measured.
+        map_offset: By how many standard deviations of a map things of any kind lie above what is behind them; below 0
+            the maps are upside down. Says nothing of which thing is which.
+        which_is_which: Among pixels of things alone, in images with two things or more: share that the arg max over the
+            standardised maps of these things gives to the right one, each thing of an image counted alike, in [0, 1].
+        chance: The same of a coin.
     """
 
     mask_energy: float
     area_baseline: float
     num_maps: int
+    map_offset: float
+    which_is_which: float
+    chance: float
 
     @property
     def gain(self) -> float:
@@ -37,12 +44,12 @@ class Localisation:
 
 @torch.inference_mode()
 def similarity_mass(model: SimSeg, samples: Iterable[Sample], vocabulary: Vocabulary) -> Localisation:
-    """Measure the share of text-to-patch similarity inside true masks, background left out.
+    """Measure where maps of things lie and whether they tell things apart, background left out.
 
     Only classes that are really there are asked for, so that this measures where and not whether.
 
     Args:
-        model: In eval mode.
+        model: In eval mode; ``masks.map`` says which maps.
         samples: With label maps.
         vocabulary: What label maps index.
     """
@@ -50,27 +57,38 @@ def similarity_mass(model: SimSeg, samples: Iterable[Sample], vocabulary: Vocabu
     class_names = model.name_classes(vocabulary, settings)
     shares: list[float] = []
     areas: list[float] = []
+    offsets: list[float] = []
+    right: list[float] = []
+    chances: list[float] = []
     for sample in samples:
         assert sample.label_map is not None, f"{sample.source} without a label map"
         found = np.unique(sample.label_map)
         present = [int(k) for k in found if k < len(vocabulary) and k != vocabulary.background]
         if not present:
             continue
-        encoded = model.encode(sample.image)
-        maps = grid_scores(
-            encoded,
-            model.class_scores,
-            class_names.embeddings,
-            class_names.counts,
-            present,
-            settings=settings,
-        )
-        for label, scaled in zip(present, scale_map(maps.float().cpu().numpy()), strict=True):
-            mask = sample.label_map == label
-            mass = resize_nearest(scaled, (mask.shape[0], mask.shape[1]))
-            shares.append(float(mass[mask].sum() / max(mass.sum(), 1e-12)))
+        maps = model.word_maps(model.encode(sample.image), class_names, present, settings)
+        rows = np.stack([resize_nearest(one, sample.label_map.shape) for one in maps])
+        masks = np.stack([sample.label_map == label for label in present])
+        for mask, scaled in zip(masks, scale_map(rows), strict=True):
+            shares.append(float(scaled[mask].sum() / max(scaled.sum(), 1e-12)))
             areas.append(float(mask.mean()))
-    return Localisation(mask_energy=_mean(shares), area_baseline=_mean(areas), num_maps=len(shares))
+        spread = np.maximum(rows.std((1, 2), keepdims=True), 1e-12)
+        standard = (rows - rows.mean((1, 2), keepdims=True)) / spread
+        things = masks.any(0)
+        if not things.all():
+            offsets += [float(one[things].mean() - one[~things].mean()) for one in standard]
+        if len(present) > 1:
+            best = standard.argmax(0)
+            right.append(float(np.mean([(best[mask] == place).mean() for place, mask in enumerate(masks)])))
+            chances.append(1 / len(present))
+    return Localisation(
+        mask_energy=_mean(shares),
+        area_baseline=_mean(areas),
+        num_maps=len(shares),
+        map_offset=_mean(offsets),
+        which_is_which=_mean(right),
+        chance=_mean(chances),
+    )
 
 
 def _mean(values: list[float]) -> float:

@@ -15,12 +15,14 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32, UInt8
+from PIL import Image
 from torch import Tensor, nn
 
 from lexiseg.core.batch import Batch
 from lexiseg.core.errors import InputError
 from lexiseg.core.features import PatchFeatures
 from lexiseg.core.interfaces import ContrastiveTrainable, ImageEncoder
+from lexiseg.core.label_maps import relabel
 from lexiseg.core.loss_terms import LossTerms
 from lexiseg.data.transforms import resize_image
 from lexiseg.inference.class_names import ClassNames
@@ -44,6 +46,7 @@ from lexiseg.methods.simseg.text_encoder import SimSegTextEncoder, pool_image, u
 from lexiseg.models.bert import Bert
 from lexiseg.ops.gather import gather_batch
 from lexiseg.ops.resize import RunningBest
+from lexiseg.ops.salient_object import rim_contrast
 from lexiseg.ops.similarity import similarity_map
 
 #: Below every cosine that a class of an image can have.
@@ -172,7 +175,7 @@ class SimSeg(Segmenter, ContrastiveTrainable):
         steps = []
         if (masks.num_std, masks.max_classes) == (1, 5):
             steps.append(f"simseg-candidates-{masks.threshold_top_k}")
-        if (masks.closing, masks.dilations, masks.erosions) == (7, 1, 1):
+        if (masks.map, masks.closing, masks.dilations, masks.erosions) == ("similarity", 7, 1, 1):
             steps.append("simseg-masks")
         return tuple(steps)
 
@@ -219,10 +222,39 @@ class SimSeg(Segmenter, ContrastiveTrainable):
             best.best[:] = _NEVER if background is None else scores[background]
             present = [label for label in present if scores[label] > 0]
         if present:
-            maps = grid_scores(encoded, self.class_scores, embeddings, counts, present, settings=settings)
-            masks = self._masks(encoded, maps.float().cpu().numpy(), settings)
+            masks = self._masks(encoded, self.word_maps(encoded, class_names, present, settings), settings)
             paste_masks(masks, present, scores[present].tolist(), best)
-        return Decision(labels=np.asarray(class_names.labels, np.uint16)[best.labels], scores=best.best)
+        labels = relabel(best.labels, np.asarray(class_names.labels, np.uint16))
+        return Decision(labels=labels, scores=best.best)
+
+    def word_maps(
+        self,
+        encoded: EncodedImage,
+        class_names: ClassNames,
+        labels: Sequence[int],
+        settings: InferenceSettings,
+    ) -> Float32[np.ndarray, "M h w"]:
+        """Compute the map of each of some classes that its mask is cut from, as ``masks.map`` says.
+
+        Args:
+            encoded: The image.
+            class_names: All words: ``contrasted`` depends on those that are not asked for too. Of one word alone the mean
+                is that word, and nothing is taken from it.
+            labels: Classes asked for.
+            settings: Of the inference.
+        """
+        kind, embeddings = self.method.masks.map, class_names.embeddings
+        if kind == "contrasted" and len(embeddings) > 1:
+            embeddings = embeddings - embeddings.mean(0)
+        scores = grid_scores(
+            encoded, self.class_scores, embeddings, class_names.counts, labels, settings=settings
+        )
+        maps: Float32[np.ndarray, "M h w"] = scores.float().cpu().numpy()
+        if kind == "saliency":
+            salient = Image.fromarray(rim_contrast(seen_pixels(encoded)))
+            small = salient.resize((maps.shape[2], maps.shape[1]), Image.Resampling.BOX)
+            return np.stack([np.asarray(small, np.float32)] * len(maps))
+        return -maps if kind == "negated" else maps
 
     def _masks(
         self, encoded: EncodedImage, maps: Float32[np.ndarray, "M h w"], settings: InferenceSettings

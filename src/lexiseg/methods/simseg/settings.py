@@ -42,6 +42,9 @@ class MaskSettings:
     """From class scores to masks.
 
     Attributes:
+        map: Map of a class that its mask is cut from: ``similarity`` with the word; ``contrasted`` (ours, not the
+            paper's) takes the mean of all words of the vocabulary from each word first; ``negated`` and ``saliency``
+            (difference from the image's rim, the same for all words) are floors to measure the others by.
         threshold_top_k: Number of largest class scores that the threshold is computed from, 2 or more (paper:
             10 for 20 or 80 classes, 30 for 59).
         num_std: Number of standard deviations by which the threshold is above the mean of these scores.
@@ -51,6 +54,7 @@ class MaskSettings:
         erosions: Number of erosions after them, 0 or more.
     """
 
+    map: Literal["similarity", "contrasted", "negated", "saliency"] = "similarity"
     threshold_top_k: int = 10
     num_std: float = 1.0
     max_classes: int = 5

@@ -12,6 +12,7 @@ from lexiseg.core.errors import DatasetError
 from lexiseg.data.augmentation.rand_augment import RandAugment
 from lexiseg.data.augmentation.random_erasing import RandomErasing
 from lexiseg.data.augmentation.word_corruption import WordCorruption
+from lexiseg.data.captions import caption_data, tar_source
 from lexiseg.data.captions.caption_data import CaptionData
 from lexiseg.data.captions.opening import open_captions
 from lexiseg.data.captions.word_prompts import WordListTagger, WordPrompts
@@ -167,8 +168,8 @@ def test_the_seed_changes_batches_and_fingerprint(path: Path, tmp_path: Path) ->
 
 
 def broken_shards(folder: Path) -> Path:
-    """Write 40 records, of which 8 are broken in 6 ways."""
-    records = [good_members(number) for number in range(40)]
+    """Write 60 records, of which 8 are broken in 6 ways."""
+    records = [good_members(number) for number in range(60)]
     records[3]["jpg"] = b"not an image"
     records[4]["jpg"] = image_bytes(4)[:200]
     records[5]["txt"] = b"caf\xe9"
@@ -190,7 +191,7 @@ def test_broken_records_are_listed_once_and_their_places_filled(tmp_path: Path, 
     batches = list(data.batches(**steps, num_workers=num_workers))
     assert all(len(batch) == 6 for batch in batches)
     used = {source.partition("#")[2] for batch in batches for source in batch.sources}
-    assert used == {f"{number:05d}" for number in range(40)} - {
+    assert used == {f"{number:05d}" for number in range(60)} - {
         f"{number:05d}" for number in (3, 4, 5, 6, 7, 8, 9, 21)
     }
     found = {(record.shard, record.key): record.reason.value for record in data.broken()}
@@ -257,3 +258,88 @@ def test_rot_that_is_seen_on_opening_stops_there(tmp_path: Path) -> None:
     path = write_shard(tmp_path / "a.tar", records)
     with pytest.raises(DatasetError, match=r"4 of 10 records broken; expected at most 20%"):
         open_small(path, tmp_path)
+
+
+def write_captions(path: Path, captions: list[str]) -> Path:
+    return write_shard(path, [good_members(n) | {"txt": text} for n, text in enumerate(captions)])
+
+
+def sent_out(texts: tuple[str, ...]) -> None:
+    if any("bad" in text for text in texts):
+        raise RuntimeError("cannot be read")
+
+
+@pytest.mark.filterwarnings("ignore:a record cannot be used")
+@pytest.mark.parametrize("place", ["source", "decoder", "words", "tokenizer"])
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_whatever_is_raised_on_a_record_makes_it_an_invalid_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, num_workers: int
+) -> None:
+    path = write_captions(tmp_path / "a.tar", ["bad" if n == 3 else f"good {n}" for n in range(12)])
+    more: dict[str, Any] = {}
+    if place == "tokenizer":
+        more["try_text"] = lambda text: sent_out((text,))
+    elif place == "words":
+        more["word_prompts"] = WordPrompts(tagger=BadTagger({"good"}), count=1)
+    elif place == "source":
+        text = caption_data.RawRecord
+        monkeypatch.setattr(tar_source, "RawRecord", lambda *a: sent_out(a[3]) or text(*a))
+    else:
+        bad = image_bytes(3)
+        decode = caption_data.decode_crop
+        monkeypatch.setattr(
+            caption_data, "decode_crop", lambda data, *a: 1 / 0 if data == bad else decode(data, *a)
+        )
+    data = open_small(path, tmp_path, corruption=None, **more)
+    batches = list(data.batches(start_step=0, stop_step=4, num_workers=num_workers))
+    assert all(len(batch) == 6 for batch in batches)
+    assert "a.tar#00003" not in {source for batch in batches for source in batch.sources}
+    (broken,) = data.broken()
+    assert broken.reason.value in (
+        "record that cannot be read",
+        "unreadable image",
+        "caption that cannot be read",
+    )
+    assert "RuntimeError: cannot be read" in broken.detail or "ZeroDivisionError" in broken.detail
+
+
+class BadTagger(WordListTagger):
+    def words(self, caption: str) -> list[str]:
+        sent_out((caption,))
+        return super().words(caption)
+
+
+@pytest.mark.filterwarnings("ignore:a record cannot be used")
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_the_share_is_judged_over_what_opening_and_reading_found_together(
+    tmp_path: Path, num_workers: int
+) -> None:
+    """15 % without caption and 15 % of the others without image are each below 20 %."""
+    records = []
+    for number in range(200):
+        record = good_members(number)
+        if number % 20 < 3:
+            del record["txt"]
+        elif number % 20 < 6:
+            record["jpg"] = b"rot"
+        records.append(record)
+    path = write_shard(tmp_path / "a.tar", records)
+    data = open_small(path, tmp_path)
+    with pytest.raises(DatasetError, match=r"of 1\d\d records broken that were read, and 30 of 200"):
+        list(data.batches(start_step=0, stop_step=40, num_workers=num_workers))
+    assert len(list(open_small(path, tmp_path, max_invalid=0.4).batches(start_step=0, stop_step=40))) == 40
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_one_warning_names_the_list_that_is_written(tmp_path: Path, num_workers: int) -> None:
+    path = write_shard(
+        tmp_path / "a.tar", [good_members(n) | ({"jpg": b"rot"} if n == 3 else {}) for n in range(30)]
+    )
+    data = open_captions(path, batch_size=6, size=16)
+    data.list_broken_in(tmp_path / "run/broken")  # as training does, after the recipe has opened the data
+    with pytest.warns(UserWarning, match="a record cannot be used") as warned:
+        list(data.batches(start_step=0, stop_step=10, num_workers=num_workers))
+    (text,) = [str(one.message) for one in warned]
+    assert f"listed in {tmp_path / 'run/broken'}" in text
+    assert len(list((tmp_path / "run/broken").glob("*.jsonl"))) >= 1
+    assert not list(tmp_path.glob("**/broken-records"))

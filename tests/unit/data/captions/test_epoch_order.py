@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lexiseg.data.captions.caption_data import EpochOrder
+from lexiseg.data.captions.epoch_order import EpochOrder
 
 sizes_of_shards = st.lists(st.integers(0, 12), min_size=1, max_size=12).filter(any)
 

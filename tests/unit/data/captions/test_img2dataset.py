@@ -72,14 +72,16 @@ def test_a_table_that_is_damaged_still_leaves_the_images(tmp_path):
     assert source.notes == ["1 Parquet files describe the tar files beside them and are not read for images"]
 
 
-def test_loose_files_are_refused_with_the_way_to_pack_them(tmp_path):
-    write_shard(tmp_path, 0, failed=0)
+def test_loose_files_are_read_and_the_tables_tell_what_failed(tmp_path):
+    write_shard(tmp_path, 0, failed=2)
+    with tarfile.open(tmp_path / "00000.tar") as archive:
+        archive.extractall(tmp_path / "00000", filter="data")
     (tmp_path / "00000.tar").unlink()
-    (tmp_path / "00000").mkdir()
-    with pytest.raises(
-        DatasetError, match=r"loose files \(00000/ beside 00000.parquet\).*tar --sort=name -cf 00000.tar"
-    ):
-        open_caption_source(tmp_path, cache=None)
+    source = open_caption_source(tmp_path, cache=None)
+    assert [source.read(index).captions for index in range(len(source))] == [("a cat",)] * 3
+    assert source.read(0).source == "00000#00000/000000000"
+    assert list(source.invalid) == []
+    assert source.notes == ["img2dataset asked for 5 images: 3 downloaded, 2 failed to download"]
 
 
 @pytest.mark.parametrize(

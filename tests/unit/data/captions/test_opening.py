@@ -120,7 +120,7 @@ def test_parquet_columns_can_be_named_and_wrong_names_are_explained(tmp_path: Pa
         DatasetError, match=r"column of images.*found the columns foto, satz; expected one of im"
     ):
         open_caption_source(path)
-    with pytest.raises(DatasetError, match=r"expected nix\. Name it: .*--caption NAME"):
+    with pytest.raises(DatasetError, match=r"expected nix\. Name it: .*--caption-column NAME"):
         open_caption_source(path, columns=CaptionColumns(image="foto", caption="nix"))
     source = open_caption_source(path, columns=CaptionColumns(image="foto", caption="satz"))
     assert captions_of(source) == [("ein Hund",)]
