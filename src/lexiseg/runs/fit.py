@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lexiseg.core.errors import InputError
 from lexiseg.core.folder_lock import writing_alone
-from lexiseg.data.folder import FolderDataset, split_to_score
+from lexiseg.data.folder import FolderDataset, has_split, split_to_score
 from lexiseg.data.labelled_dataset import LabelledDataset
 from lexiseg.data.subset import Subset
 from lexiseg.data.trained_on import write_trained_on
@@ -41,16 +41,16 @@ class Fitted:
     fit_seconds: float
 
 
-def training_images(folder: FolderDataset) -> LabelledDataset:
-    """Return the images of a folder to learn from: train.txt where there is one, never those of val.txt."""
-    split = "train" if (folder.path / "train.txt").is_file() else None
-    chosen = set(FolderDataset(folder.path, split).stems)
-    if split_to_score(folder.path) is not None:
-        chosen -= set(FolderDataset(folder.path, "val").stems)
+def training_images(path: Path, folder: FolderDataset) -> LabelledDataset:
+    """Return the images of a folder to learn from: those of the split train where there is one, never those of val."""
+    split = "train" if has_split(path, "train") else None
+    chosen = set(FolderDataset(path, split).stems)
+    if split_to_score(path) is not None:
+        chosen -= set(FolderDataset(path, "val").stems)
     kept = [index for index, stem in enumerate(folder.stems) if stem in chosen]
     if not kept:
         raise InputError(
-            doing=f"choosing the images of {folder.path} to learn from",
+            doing=f"choosing the images of {path} to learn from",
             found="none: all are listed in val.txt"
             if split is None
             else "none in train.txt but those of val.txt",
@@ -92,7 +92,7 @@ def fit(
             fix="Give another folder with --out" + (", or --overwrite." if (out / HEAD).is_file() else "."),
         )
     dataset = FolderDataset(path)
-    images = training_images(dataset)
+    images = training_images(path, dataset)
     describer = open_describer(settings, dataset.vocabulary)
     start = time.perf_counter()
     described = describe(
