@@ -1,10 +1,10 @@
 # make demo   segments real photographs by words      make check  format, lint, types, import rules, docs
 # make test   runs the tests, minutes                 make bench  measures again, without the hours of ablations
 # make test-exhaustive  runs what make test leaves out: whole tables, several processes, kills
-# make test-all         runs every test
+# make test-all         runs every test               make package  builds wheel and sdist and checks what is in them
 # make fuzz   damages inputs of every reader for hours; findings stay in tests/fuzz/corpus
 # make faults kills, full disks, two runs at once and damaged caches, for every command that writes
-.PHONY: demo test test-exhaustive test-all check bench fuzz faults docs clean
+.PHONY: demo test test-exhaustive test-all check package bench fuzz faults docs clean
 PYTHON ?= python3
 BIN := .venv/bin
 # Two OpenMP teams on shared cores spin each other to death; sleeping waits cost nothing.

@@ -15,6 +15,7 @@ import hashlib
 import io
 import json
 import os
+import pkgutil
 import random
 import re
 import resource
@@ -27,6 +28,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from importlib import import_module
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -43,6 +45,8 @@ NOT_COMPARED = (
 )
 REFUSED, STOPPED = 2, 130
 MEBIBYTE = 1 << 20
+#: Programs of their own.
+NOT_IMPORTED = ("__main__", "convert_worker", "matlab_worker")
 #: Torch's threads of training do not live on in a fork: this process never trains.
 TRAINING = ("train", "retrain", "distil", "ablate")
 
@@ -295,13 +299,15 @@ class Campaign:
         self.struck = int(code != 0)
         return None if code in (0, 1, REFUSED) else f"ends with {code} without room for {room:,} bytes"
 
-    def full_cache(self, case: Case, row: Row, expected: str) -> None:
+    def full_cache(self, case: Case, row: Row) -> None:
         """Give a command a cache folder that is full: it must leave the files of a run without any cache."""
         begin = time.perf_counter()
         place = self.folder / "full-cache"
         self.mount(place, 4096)
         try:
-            found = self.whole(case, cache=place)[0][0]
+            expected, found = (
+                self.whole(case, cache=cache)[0][0] for cache in (Path(os.devnull, "none"), place)
+            )
             problem = None if found == expected else "other files than without a cache"
         except RuntimeError as error:
             problem = str(error)
@@ -374,6 +380,7 @@ def main() -> int:
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="*", default=[""], help="commands whose name begins so")
+    parser.add_argument("--faults", nargs="*", help="these alone: killed, caches damaged, …")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="lexiseg-faults-"))
@@ -384,8 +391,11 @@ def main() -> int:
     os.environ["HF_HUB_OFFLINE"] = "1"
     import torch
 
-    import lexiseg.runs.load  # noqa: F401 (what most forks would import again)
+    import lexiseg
 
+    for module in pkgutil.walk_packages(lexiseg.__path__, "lexiseg."):  # forks need not import what is there
+        if module.name.rpartition(".")[2] not in NOT_IMPORTED:
+            import_module(module.name)
     torch.set_num_threads(1)  # forks take no threads along
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     campaign = Campaign(folder, given.seed)
@@ -408,6 +418,9 @@ def run(campaign: Campaign, given: argparse.Namespace) -> int:
     rows: list[Row] = []
     others = max(1, given.tries // 5)
 
+    def chosen(fault: str) -> bool:
+        return not given.faults or fault in given.faults
+
     def finish(row: Row) -> None:
         rows.append(row)
         counts = f"{row.survived:>4} of {row.tried:<4} ({row.struck} struck)"
@@ -429,7 +442,7 @@ def run(campaign: Campaign, given: argparse.Namespace) -> int:
         except RuntimeError as error:
             row.add(str(error), 0)
         finish(row)
-        if name not in expected:
+        if name not in expected or not chosen("caches damaged"):
             continue
         row = Row(command=name, fault="caches damaged")
         for _ in range(others):
@@ -447,37 +460,40 @@ def run(campaign: Campaign, given: argparse.Namespace) -> int:
             "clock moved": (others, functools.partial(campaign.clock, case, seconds)),
         }
         for fault, (tries, disturb) in faults.items():
+            if not chosen(fault):
+                continue
             row = Row(command=name, fault=fault)
             for _ in range(tries):
                 campaign.attempt(case, row, digested, disturb)
             finish(row)
-        if campaign.can_mount:
-            without, _, _ = campaign.whole(case, cache=Path(os.devnull, "none"))
+        if campaign.can_mount and chosen("full cache"):
             row = Row(command=name, fault="full cache")
             for _ in range(others):
-                campaign.full_cache(case, row, without[0])
+                campaign.full_cache(case, row)
             finish(row)
     return int(any(row.survived < row.tried for row in rows))
 
 
 def write(path: Path, campaign: Campaign, rows: list[Row], seconds: float) -> None:
-    """Write all that is known so far."""
-    faults = dict.fromkeys(row.fault for row in rows)
-    totals = {
-        fault: {
-            name: round(sum(getattr(row, name) for row in rows if row.fault == fault), 1)
-            for name in ("tried", "struck", "survived", "seconds")
-        }
-        for fault in faults
-    }
-    found = {
-        "command": " ".join(["python", *sys.argv]),
+    """Write all that is known so far, beside what campaigns of other arguments found."""
+    command = " ".join(["python", *sys.argv])
+    earlier = json.loads(path.read_text(encoding="utf-8")).get("runs", []) if path.exists() else []
+    this = {
+        "command": command,
         "small_disks": "file systems in memory" if campaign.can_mount else "a limit of the size of a file",
         "seconds": round(seconds),
-        "totals": totals,
-        "left_out": LEFT_OUT,
         "rows": [asdict(row) for row in rows],
     }
+    runs = [*(run for run in earlier if run["command"] != command), this]
+    every = [row for run in runs for row in run["rows"]]
+    totals = {
+        fault: {
+            name: round(sum(row[name] for row in every if row["fault"] == fault), 1)
+            for name in ("tried", "struck", "survived", "seconds")
+        }
+        for fault in dict.fromkeys(row["fault"] for row in every)
+    }
+    found = {"totals": totals, "left_out": LEFT_OUT, "runs": runs}
     path.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

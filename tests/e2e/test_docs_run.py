@@ -43,7 +43,8 @@ def place(tmp_path_factory):
     """A working folder with what pages speak of: mydata, photos, an image, a model of one's own."""
     root = tmp_path_factory.mktemp("pages")
     write_folder(root / "mydata", num=14, num_masks=14, num_val=2)
-    write_folder(root / "unfinished/mydata", num=14, num_masks=12, captions=True)
+    write_folder(root / "unfinished/mydata", num=16, num_masks=12, captions=True, tags=True)
+    write_folder(root / "captioned/mydata", num=2, captions=True)
     write_folder(root / "colours/mydata", num=4, num_masks=4)
     (root / "colours/mydata/classes.txt").write_text("red\ngreen\nblue\n")
     (root / "empty").mkdir()
@@ -65,19 +66,22 @@ def own_model() -> str:
 #: Where a line is typed, if it is not where the others are: what its page speaks of is there.
 _WHERE = {
     "lexiseg next mydata": "unfinished",
-    "lexiseg captions check mydata": "unfinished",
+    "lexiseg fit mydata": "unfinished",
+    "lexiseg captions check mydata": "captioned",
     "lexiseg evaluate mymodel:build": "colours",
     "lexiseg scenes make": "empty",
 }
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("line", [line for line in lines() if reason(line) is None])
 def test_a_command_runs_as_printed(line, place, monkeypatch, capsys):
     where = next((folder for start, folder in _WHERE.items() if line.startswith(start)), ".")
     monkeypatch.chdir(place / where)
     monkeypatch.syspath_prepend(str(place))
     words = shlex.split(line)[1:]
-    shutil.rmtree(place / "segmented", ignore_errors=True)  # the results of other words
+    for name in ("segmented", "head"):  # the results of another line
+        shutil.rmtree(place / where / name, ignore_errors=True)
     if words[0] in ("score", "export") and not (place / "store").exists():
         with pytest.raises(SystemExit):
             main(["predict", "mini", "--data", "mydata", "--out", "store"])

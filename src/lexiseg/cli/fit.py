@@ -12,7 +12,8 @@ from lexiseg.cli.progress import progress
 FolderPath = Annotated[
     Path,
     tyro.conf.arg(
-        metavar="FOLDER", help="classes.txt, images/ and the labels you have; lexiseg start says more."
+        metavar="FOLDER",
+        help="classes.txt, images/ and the labels you have, or annotations of another tool; lexiseg start says more.",
     ),
 ]
 Backbone = Annotated[
@@ -84,8 +85,7 @@ class Fit:
 
 
 def count_images(folder: Path) -> int:
-    """Count the images of a folder, for a bar; 0 where there are none, which is said elsewhere."""
-    from lexiseg.data.image_files import list_images
+    """Count the images of a folder, for a bar."""
+    from lexiseg.data.folder import FolderDataset
 
-    place = folder / "images"
-    return len(list_images(place)) if place.is_dir() else 0
+    return len(FolderDataset(folder))

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 class Start:
     """Look at a folder: what it allows, which commands to run, what they take on this machine.
 
-    Reads classes, captions, tags, masks and unlabelled images of our own layout, and knows captions in tar or Parquet
-    files, published data sets and plain folders of images. Times are measured on this machine, in seconds, once.
+    Reads classes, captions, tags, masks and unlabelled images of our own layout, and masks of COCO, VOC, YOLO, LabelMe, CVAT
+    and Label Studio where they lie; knows captions in every layout that train takes, published data sets and plain folders of
+    images. Times are measured on this machine, in seconds, once.
     """
 
     folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FOLDER", help="What you have.")]
@@ -36,13 +37,13 @@ class Start:
 
     def run(self) -> int:
         """Look, measure and print; return the exit code."""
-        from lexiseg.data.inventory import take_inventory
+        from lexiseg.data.inventory import OWN, take_inventory
         from lexiseg.runs.regimes import advise
         from lexiseg.runs.split_files import propose_splits
         from lexiseg.scoring.report import write_json
 
         found = take_inventory(self.folder)
-        lists = propose_splits(found) if found.kind == "folder" else {}
+        lists = propose_splits(found) if found.kind == OWN else {}
         advice = advise(found, has_val="val" in found.splits)
         print("\n".join(_describe(found)))
         written = self._written(found, lists, advice.best)
@@ -72,10 +73,11 @@ class Start:
         if not self.write:
             return []
         from lexiseg.core.errors import InputError
+        from lexiseg.data.inventory import OWN
         from lexiseg.recipes.frozen_head import default_backbone
         from lexiseg.runs.split_files import recipe_text, write_lists
 
-        if found.kind != "folder":
+        if found.kind != OWN:
             raise InputError(
                 doing=f"writing split files into {found.path}",
                 found=f"{found.kind}, not our own layout",
@@ -119,8 +121,13 @@ class Start:
 
 def _describe(found: "Inventory") -> list[str]:
     """Write what a folder has."""
-    kinds = {"folder": "a folder of our own layout", "images": "images alone", "shards": "captions in shards"}
-    lines = [f"{found.path}: {kinds.get(found.kind, f'a copy of {found.kind}')}"]
+    kinds = {
+        "folder": "a folder of our own layout",
+        "images": "images alone",
+        "captions": "images with captions",
+    }
+    other = f"annotations in the format {found.kind}" if found.is_folder else f"a copy of {found.kind}"
+    lines = [f"{found.path}: {kinds.get(found.kind, other)}"]
     if found.images:
         lines.append(f"  images     {len(found.images):,}")
     if found.vocabulary is not None:

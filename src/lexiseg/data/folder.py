@@ -299,13 +299,17 @@ class FolderDataset(LabelledDataset):
             )
 
 
-def split_to_score(path: str | Path) -> str | None:
-    """Return the split of a folder that is scored where none is asked for: val, where there is a val.txt."""
-    if (Path(path) / "val.txt").is_file():
-        return "val"
+def has_split(path: str | Path, split: str) -> bool:
+    """Return whether a folder has a list of stems of that name, or annotations that say which images are of it."""
+    if (Path(path) / f"{split}.txt").is_file():
+        return True
     annotations = find_annotations(Path(path))
-    has_val = annotations is not None and any(image.split == "val" for image in annotations.images)
-    return "val" if has_val else None
+    return annotations is not None and any(image.split == split for image in annotations.images)
+
+
+def split_to_score(path: str | Path) -> str | None:
+    """Return the split of a folder that is scored where none is asked for: val, where there is one."""
+    return "val" if has_split(path, "val") else None
 
 
 def split_to_use(path: str | Path, split: str | None) -> str | None:

@@ -10,12 +10,15 @@ import numpy as np
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.errors import DatasetError
 from lexiseg.core.vocabulary import Vocabulary
+from lexiseg.data.captions.folder_layouts import has_layout
 from lexiseg.data.datasets import DATASETS
-from lexiseg.data.folder import FolderDataset
-from lexiseg.data.folder_lists import read_captions, read_vocabulary
+from lexiseg.data.folder import FolderDataset, has_split
+from lexiseg.data.folder_lists import read_vocabulary
 from lexiseg.data.formats.known_formats import find_annotations
 from lexiseg.data.image_files import PassedOver, list_images
 
+#: Our own layout.
+OWN = "folder"
 #: Label files that are read to see which classes they show; of more, evenly spaced ones.
 _MOST_READ = 400
 
@@ -26,8 +29,9 @@ class Inventory:
 
     Attributes:
         path: The folder.
-        kind: ``folder`` for our own layout, the name of a published data set, ``shards`` for captions in tar or Parquet
-            files, or ``images`` for images alone.
+        kind: ``folder`` for our own layout, the format of annotations by another tool, the name of a published data set,
+            ``captions`` for images with captions in any layout, or ``images`` for images alone.
+        is_folder: Whether commands that take a data folder take it as it is.
         images: Stems of all images.
         vocabulary: Classes; None without classes.txt.
         labelled: Stems of images with a label file.
@@ -41,6 +45,7 @@ class Inventory:
 
     path: Path
     kind: str
+    is_folder: bool = False
     images: tuple[str, ...] = ()
     vocabulary: Vocabulary | None = None
     labelled: tuple[str, ...] = ()
@@ -66,27 +71,31 @@ class Inventory:
 
 
 def take_inventory(path: Path) -> Inventory:
-    """Look at a folder.
+    """Look at a folder, or at a file of annotations.
 
     Raises:
         DatasetError: There is no folder, nothing that can be read is in it, or a part contradicts itself.
     """
+    annotations = find_annotations(path)
+    if annotations is not None:
+        return _own_layout(path, kind=annotations.format)
     if not path.is_dir():
         raise DatasetError(
             doing=f"looking at {path}",
             found="a file" if path.exists() else "no folder there",
-            expected="a folder with images, or with a data set",
+            expected="a folder with images or a data set, or a file of annotations",
             fix="Check the path.",
         )
-    is_own = (path / "classes.txt").is_file() and (path / "images").is_dir()
-    if is_own or find_annotations(path) is not None:
-        return _own_layout(path)
+    if (path / "classes.txt").is_file() and (path / "images").is_dir():
+        return _own_layout(path, kind=OWN)
     published = next((name for name in DATASETS if _is_copy(name, path)), None)
     if published is not None:
         return Inventory(path=path, kind=published)
     shards = sorted(file.name for file in path.iterdir() if file.suffix in (".tar", ".parquet"))
-    if shards:
-        return Inventory(path=path, kind="shards", notes=(f"{len(shards):,} files such as {shards[0]}",))
+    has_captions = (path / "captions.tsv").is_file() or (not (path / "images").is_dir() and has_layout(path))
+    if shards or has_captions:
+        note = f"{len(shards):,} files such as {shards[0]}" if shards else "images with captions beside them"
+        return Inventory(path=path, kind="captions", notes=(note,))
     passed_over = PassedOver()
     place = path / "images" if (path / "images").is_dir() else path
     images = list_images(place, passed_over)
@@ -99,20 +108,18 @@ def take_inventory(path: Path) -> Inventory:
             fix="lexiseg datasets lists the published ones; docs/datasets.md has our own layout.",
         )
     stems = tuple(file.relative_to(place).with_suffix("").as_posix() for file in images)
-    captions = read_captions(path)
     return Inventory(
         path=path,
         kind="images",
         images=stems,
         vocabulary=read_vocabulary(path) if (path / "classes.txt").is_file() else None,
-        captioned=tuple(stem for stem in stems if stem in captions),
         notes=tuple(note for note in (passed_over.note(place),) if note),
     )
 
 
-def _own_layout(path: Path) -> Inventory:
+def _own_layout(path: Path, *, kind: str) -> Inventory:
     folder = FolderDataset(path)
-    masked = _labelled(path) if folder.num_unlabelled < len(folder) else None
+    masked = FolderDataset(path, labels="only") if folder.num_unlabelled < len(folder) else None
     shown: Counter[int] = Counter()
     num_read = 0
     if masked is not None:
@@ -125,7 +132,8 @@ def _own_layout(path: Path) -> Inventory:
     tags, captions = folder.tags, folder.captions
     return Inventory(
         path=path,
-        kind="folder",
+        kind=kind,
+        is_folder=True,
         images=tuple(folder.stems),
         vocabulary=folder.vocabulary,
         labelled=() if masked is None else tuple(masked.stems),
@@ -133,17 +141,9 @@ def _own_layout(path: Path) -> Inventory:
         num_read=num_read,
         tagged=_in_order(folder.stems, tags),
         captioned=_in_order(folder.stems, captions),
-        splits={
-            name: len(FolderDataset(path, name))
-            for name in ("train", "val")
-            if (path / f"{name}.txt").is_file()
-        },
+        splits={name: len(FolderDataset(path, name)) for name in ("train", "val") if has_split(path, name)},
         notes=tuple(folder.notes),
     )
-
-
-def _labelled(path: Path) -> FolderDataset:
-    return FolderDataset(path, labels="only")
 
 
 def _in_order(stems: Iterable[str], there: Iterable[str]) -> tuple[str, ...]:

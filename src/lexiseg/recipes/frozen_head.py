@@ -115,7 +115,8 @@ def open_describer(settings: FrozenHeadSettings, vocabulary: Vocabulary) -> Cach
     with torch.random.fork_rng():
         torch.manual_seed(0)  # the tiny backbone is of random numbers, the same ones every time
         backbone = load_backbone(settings.backbone, build_tiny=_tiny)
-    prior = build_mini(ConSESettings()) if settings.prior == "mini" else None
+    # Without the names that mini learnt from masks: whoever fits has labels of their own, perhaps of the same photographs.
+    prior = build_mini(ConSESettings(head="none")) if settings.prior == "mini" else None
     describer = PatchDescriber(backbone, prior, vocabulary).requires_grad_(False).eval()
     said: Sequence[object] = ()
     if prior is not None:

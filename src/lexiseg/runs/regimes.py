@@ -47,11 +47,11 @@ def advise(found: Inventory, *, has_val: bool) -> Advice:
         has_val: Whether there is, or will be, a val.txt with labelled images.
     """
     where = shlex.quote(str(found.path))
-    if found.kind == "shards":
-        return _advise_shards(where)
+    if found.kind == "captions":
+        return _advise_captions(where)
     if found.kind == "images":
         return _advise_images(found, where)
-    if found.kind != "folder":
+    if not found.is_folder:
         return _advise_published(found, where)
     return _advise_own(found, where, has_val=has_val)
 
@@ -60,7 +60,7 @@ def _advise_own(found: Inventory, where: str, *, has_val: bool) -> Advice:
     assert found.vocabulary is not None
     others: list[Way] = []
     total, masked = len(found.vocabulary), len(found.masked_classes)
-    name = shlex.quote(f"{found.path.name}-head")
+    name = shlex.quote(f"{found.path.stem}-head")
     if found.labelled and (found.tagged or found.captioned) and found.unmasked_classes:
         kind = "tags" if found.tagged else "captions"
         best = _fit(
@@ -205,21 +205,20 @@ def _advise_images(found: Inventory, where: str) -> Advice:
         why="mini segments by any words, without a label",
         commands=(f'lexiseg segment {where} --words "cat, sofa, floor" --out segmented',),
     )
-    missing = ["class names: write classes.txt, one a line, and put the images into images/"]
-    return Advice(best=words, others=(_distil(where),), missing=(*missing, *_MASKS))
+    return Advice(best=words, others=(_distil(where),), missing=(_CLASSES, *_MASKS))
 
 
-def _advise_shards(where: str) -> Advice:
+def _advise_captions(where: str) -> Advice:
     way = Way(
         regime="images with captions",
-        why="captions in shards: check them, then learn words from them; wants many images and a GPU",
+        why="check them, then learn words from them; wants many images and a GPU",
         commands=(
             f"lexiseg captions check {where}",
             f"lexiseg curate all {where} --out curated",
             f"lexiseg train cocu/folder --captions {where} --curation.folder curated --out cocu-run",
         ),
     )
-    return Advice(best=way, others=(), missing=_MASKS)
+    return Advice(best=way, others=(), missing=(_CLASSES, *_MASKS))
 
 
 def _advise_published(found: Inventory, where: str) -> Advice:
@@ -236,6 +235,7 @@ def _advise_published(found: Inventory, where: str) -> Advice:
     return Advice(best=way, others=(), missing=())
 
 
+_CLASSES = "class names: write classes.txt, one a line, and put the images into images/; lexiseg fit then learns from them"
 _MASKS = (
     "masks: index PNGs in labels/ with the stems of the images, 255 where nobody knows; even ten a class are worth it "
     "(lexiseg exchange FOLDER measures it, lexiseg next FOLDER chooses images)",
