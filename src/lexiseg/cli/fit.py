@@ -23,8 +23,6 @@ Backbone = Annotated[
         "Frozen network: efficientnet-lite0, dinov2-small or another DINOv2; auto takes dinov2-small where it is here.",
     ),
 ]
-#: Without what mini says, which tag a patch is of shows only when patches of many images are compared.
-_ROUNDS_WITHOUT_PRIOR = 4
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -115,7 +115,7 @@ def open_describer(settings: FrozenHeadSettings, vocabulary: Vocabulary) -> Cach
     with torch.random.fork_rng():
         torch.manual_seed(0)  # the tiny backbone is of random numbers, the same ones every time
         backbone = load_backbone(settings.backbone, build_tiny=_tiny)
-    prior = build_mini(ConSESettings()) if settings.prior == "mini" else None
+    prior = None if settings.prior == "none" else build_mini(ConSESettings())
     describer = PatchDescriber(backbone, prior, vocabulary).requires_grad_(False).eval()
     said: Sequence[object] = ()
     if prior is not None:
