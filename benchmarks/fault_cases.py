@@ -29,6 +29,10 @@ LEFT_OUT = {
     "datasets similarity": "writes nothing but the cache of words",
     "models": "writes with --get only, which asks a package registry",
     "doctor": "writes nothing",
+    "start": "writes with --write only, lists that it never replaces",
+    "fit": "writes a folder whose last file says that it is there, as references build does",
+    "exchange": "writes nothing but a cache and what --json and --plot name",
+    "next": "writes nothing but a cache and what --json names",
 }
 
 
@@ -66,7 +70,7 @@ def all_commands() -> list[str]:
 
 
 class Cases:
-    """The commands that write, over small inputs in a folder.
+    """The commands that write, over small inputs in a folder and with the smallest models: what they write is what matters.
 
     Args:
         folder: Of the inputs.
@@ -84,10 +88,10 @@ class Cases:
         Args:
             run: Runs a command to its end.
         """
+        _write_foreign(self.folder)
         run(["scenes", "make", self.data, "--num", 6, "--num-val", 2, "--size", 48])
         self.words.write_text("\n".join(self._names()) + "\n")
-        _write_foreign(self.folder)
-        run(["predict", "mini", "--data", self.data, "--out", self.store])
+        run(["predict", self.clip, "--data", self.data, "--out", self.store])
         run(self._build(self.banks[0], "leaf", "stone"))
         run(self._build(self.banks[1], "shell"))
         run(self._train(self.run))
@@ -102,10 +106,11 @@ class Cases:
         data, folder = self.data, self.folder
         return {
             "segment": Case(
-                arguments=lambda out: ["segment", data / "images", "--words", ", ".join(self._names()[:4]), "--out", out]
+                arguments=lambda out: ["segment", data / "images", "--words", ", ".join(self._names()[:4]),
+                                       "--model", self.clip, "--out", out]
             ),
-            "predict": Case(arguments=lambda out: ["predict", "mini", "--data", data, "--out", out]),
-            "evaluate": Case(arguments=lambda out: ["evaluate", "mini", "--data", data, "--json", out / "e.json"]),
+            "predict": Case(arguments=lambda out: ["predict", self.clip, "--data", data, "--out", out]),
+            "evaluate": Case(arguments=lambda out: ["evaluate", self.clip, "--data", data, "--json", out / "e.json"]),
             "score": Case(
                 arguments=lambda out: ["score", self.store, "--json", out / "s.json", "--plot", out / "s.png", "--resamples", 9]
             ),
@@ -150,6 +155,21 @@ class Cases:
             "ablate": Case(
                 arguments=lambda out: ["ablate", "toy_ablation:toy", "--out", out, "--seeds", 0, "--num-steps", 12]
             ),
+            "start": Case(
+                arguments=lambda out: ["start", out, "--write", "--backbone", "efficientnet-lite0"],
+                prepare=lambda out: _copy(folder / "photos", out),
+            ),
+            "fit": Case(
+                arguments=lambda out: ["fit", folder / "photos", "--out", out, "--use", "masks", "--prior", "none",
+                                       "--backbone", "efficientnet-lite0"],
+            ),
+            "exchange": Case(
+                arguments=lambda out: ["exchange", folder / "photos", "--masks", "1", "--divisions", 2, "--backbone",
+                                       "efficientnet-lite0", "--json", out / "x.json", "--plot", out / "x.png"],
+            ),
+            "next": Case(
+                arguments=lambda out: ["next", folder / "part", "--backbone", "efficientnet-lite0", "--json", out / "n.json"]
+            ),
             "train": Case(arguments=self._train, resumes="recipe.json"),
             "distil": Case(arguments=self._distil, resumes="recipe.json"),
             "retrain": Case(
@@ -165,7 +185,7 @@ class Cases:
 
     def _build(self, bank: Path, *cutouts: str) -> list[object]:
         source = ["--source", "cutouts", "--from", self.folder / "cutouts", "--words", ", ".join(cutouts)]
-        return ["references", "build", *source, "--out", bank]
+        return ["references", "build", *source, "--encoder", self.clip, "--out", bank]
 
     def _train(self, out: Path) -> list[object]:
         return ["train", "simseg/tiny", "--run.num-steps", 6, "--run.save-every", 2, "--quiet", "--out", out]
@@ -180,7 +200,7 @@ class Cases:
 
     def _curate(self, out: Path, action: str) -> list[object]:
         begins = action in ("all", "embed")
-        source = [self.data, "--out", out, "--shard-records", 2] if begins else [out]
+        source = [self.data, "--out", out, "--encoder", self.clip, "--shard-records", 2] if begins else [out]
         search = ["--neighbours", 3] if action in ("all", "search") else []
         rank = ["--vocabulary", self.words] if action in ("all", "rank") else []
         return ["curate", action, *source, *search, *rank]
@@ -229,6 +249,8 @@ def _write_foreign(folder: Path) -> None:
         Image.fromarray(labels).save(folder / f"photos/labels/{number}.png")
     for name, text in (("classes.txt", "cat\nsky\ndog\n"), ("seen.txt", "cat\nsky\n"), ("val.txt", "2\n3\n")):
         (folder / "photos" / name).write_text(text)
+    shutil.copytree(folder / "photos", folder / "part")
+    (folder / "part/labels/0.png").unlink()
     with contextlib.redirect_stdout(io.StringIO()):
         save_tiny_clip(folder / "clip")
     tensors = {f"layer.{number}": torch.randn(64, 64) for number in range(20)}

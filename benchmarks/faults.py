@@ -15,6 +15,7 @@ import hashlib
 import io
 import json
 import os
+import pkgutil
 import random
 import re
 import resource
@@ -27,6 +28,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from importlib import import_module
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -43,6 +45,8 @@ NOT_COMPARED = (
 )
 REFUSED, STOPPED = 2, 130
 MEBIBYTE = 1 << 20
+#: Programs of their own.
+NOT_IMPORTED = ("__main__", "convert_worker", "matlab_worker")
 #: Torch's threads of training do not live on in a fork: this process never trains.
 TRAINING = ("train", "retrain", "distil", "ablate")
 
@@ -384,8 +388,11 @@ def main() -> int:
     os.environ["HF_HUB_OFFLINE"] = "1"
     import torch
 
-    import lexiseg.runs.load  # noqa: F401 (what most forks would import again)
+    import lexiseg
 
+    for module in pkgutil.walk_packages(lexiseg.__path__, "lexiseg."):  # forks need not import what is there
+        if module.name.rpartition(".")[2] not in NOT_IMPORTED:
+            import_module(module.name)
     torch.set_num_threads(1)  # forks take no threads along
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     campaign = Campaign(folder, given.seed)
@@ -461,23 +468,25 @@ def run(campaign: Campaign, given: argparse.Namespace) -> int:
 
 
 def write(path: Path, campaign: Campaign, rows: list[Row], seconds: float) -> None:
-    """Write all that is known so far."""
-    faults = dict.fromkeys(row.fault for row in rows)
-    totals = {
-        fault: {
-            name: round(sum(getattr(row, name) for row in rows if row.fault == fault), 1)
-            for name in ("tried", "struck", "survived", "seconds")
-        }
-        for fault in faults
-    }
-    found = {
-        "command": " ".join(["python", *sys.argv]),
+    """Write all that is known so far, beside what campaigns of other arguments found."""
+    command = " ".join(["python", *sys.argv])
+    earlier = json.loads(path.read_text(encoding="utf-8")).get("runs", []) if path.exists() else []
+    this = {
+        "command": command,
         "small_disks": "file systems in memory" if campaign.can_mount else "a limit of the size of a file",
         "seconds": round(seconds),
-        "totals": totals,
-        "left_out": LEFT_OUT,
         "rows": [asdict(row) for row in rows],
     }
+    runs = [*(run for run in earlier if run["command"] != command), this]
+    every = [row for run in runs for row in run["rows"]]
+    totals = {
+        fault: {
+            name: round(sum(row[name] for row in every if row["fault"] == fault), 1)
+            for name in ("tried", "struck", "survived", "seconds")
+        }
+        for fault in dict.fromkeys(row["fault"] for row in every)
+    }
+    found = {"totals": totals, "left_out": LEFT_OUT, "runs": runs}
     path.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

@@ -48,11 +48,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         mark = item.get_closest_marker("exhaustive")
         if mark is not None and mark.args:
-            tables[item.path, item.originalname].append((item, [item.callspec.indices[a] for a in mark.args]))
+            tables[item.path, item.originalname].append(
+                (item, [id(item.callspec.params[a]) for a in mark.args])
+            )
     for rows in tables.values():
-        sizes = [max(column) + 1 for column in zip(*(places for _, places in rows), strict=True)]
-        for item, places in rows:
-            if on_the_diagonal(places, sizes):
+        lists = [list(dict.fromkeys(column)) for column in zip(*(values for _, values in rows), strict=True)]
+        for item, values in rows:
+            places = [known.index(value) for known, value in zip(lists, values, strict=True)]
+            if on_the_diagonal(places, [len(known) for known in lists]):
                 item.own_markers = [mark for mark in item.own_markers if mark.name != "exhaustive"]
 
 

@@ -24,8 +24,14 @@ from lexiseg.scoring.store.counts import best_scores, with_threshold, without_ba
 from lexiseg.scoring.store.predict import predict_into
 from lexiseg.scoring.store.store import PredictionStore
 from tiny_bank import save_tiny_bank
-from tiny_checkpoints import save_tiny_clip, save_tiny_groupvit, save_tiny_siglip, save_tiny_siglip2
-from tiny_maskformers import save_tiny_maskformer, save_tiny_universal
+from tiny_checkpoints import (
+    save_tiny_clip,
+    save_tiny_clipseg,
+    save_tiny_groupvit,
+    save_tiny_siglip,
+    save_tiny_siglip2,
+)
+from tiny_maskformers import save_tiny_maskformer, save_tiny_pixel_classifier, save_tiny_universal
 from tiny_vision_checkpoints import save_tiny_sam3
 
 WORDS = ["cat", "dining table", "sky"]
@@ -38,14 +44,18 @@ TRAINED = [name for name in TRAINING_RECIPES if name.endswith("/tiny")]
 def folders(tmp_path_factory):
     makers: dict[str, Callable] = {
         "clip": save_tiny_clip,
+        "clipseg": save_tiny_clipseg,
+        "dpt": lambda folder: save_tiny_pixel_classifier(folder, "dpt"),
         "groupvit": save_tiny_groupvit,
         "mask2former": lambda folder: save_tiny_universal(folder, "mask2former"),
         "maskformer": lambda folder: save_tiny_maskformer(folder, "resnet", width=64),
         "oneformer": lambda folder: save_tiny_universal(folder, "oneformer"),
         "sam3": lambda folder: save_tiny_sam3(folder, video=False),
         "sam3_video": save_tiny_sam3,
+        "segformer": lambda folder: save_tiny_pixel_classifier(folder, "segformer"),
         "siglip": save_tiny_siglip,
         "siglip2": save_tiny_siglip2,
+        "upernet": lambda folder: save_tiny_pixel_classifier(folder, "upernet"),
     }
     return {name: make(tmp_path_factory.mktemp(name)) for name, make in makers.items()}
 

@@ -39,7 +39,14 @@ COMMANDS = {
         "protocols:Protocols",
         "List the protocols that predict and score know, or show every choice of some.",
     ),
-    "export": ("export:Export", "Write the masks of a predictions store as COCO annotations."),
+    "export": (
+        "export:Export",
+        "Write label maps in the formats of other tools: COCO, VOC, YOLO, LabelMe, CVAT, Label Studio.",
+    ),
+    "sheet": (
+        "sheet:Sheet",
+        "Write one HTML page of the results in a folder, or of two folders side by side.",
+    ),
     "train": ("train:Train", "Train a model by a recipe into a run folder."),
     "retrain": ("retrain:Retrain", "Train twice: with tags, then on the pseudo masks of the first model."),
     "distil": (
@@ -81,6 +88,10 @@ COMMANDS = {
         "convert:Convert",
         "Convert pickled weights to safetensors, once, where you trust their source.",
     ),
+    "export-model": (
+        "export_model:ExportModel",
+        "Write a CLIP or SigLIP with its head as one ONNX graph, which programs without torch can run.",
+    ),
     "doctor": (
         "doctor:Doctor",
         "Check versions, weights and their licences, threads, and known traps of the installation.",
@@ -98,16 +109,16 @@ AFTER_A_STOP = {
     **dict.fromkeys(("train", "retrain", "distil"), _WITH_RESUME),
     "evaluate": "Nothing of it is kept; lexiseg predict, then lexiseg score, goes on where it was stopped.",
     **dict.fromkeys(
-        ("score", "calibrate", "protocols", "export", "gamma", "retrieve", "classify", "captions"),
+        ("score", "calibrate", "protocols", "export", "sheet", "gamma", "retrieve", "classify", "captions"),
         _BEGINS_AGAIN,
     ),
-    **dict.fromkeys(("start", "models", "convert", "doctor"), _BEGINS_AGAIN),
+    **dict.fromkeys(("start", "models", "convert", "export-model", "doctor"), _BEGINS_AGAIN),
 }
 
 #: Commands as help lists them.
 GROUPS = {
     "begin": ("start", "fit", "exchange", "next"),
-    "use a model": ("segment", "models", "references"),
+    "use a model": ("segment", "sheet", "models", "references", "export-model"),
     "train": ("train", "retrain", "distil", "captions", "curate", "scenes"),
     "measure": ("evaluate", "predict", "score", "calibrate", "protocols", "retrieve", "classify", "gamma"),
     "data": ("datasets", "export", "convert"),

@@ -10,6 +10,7 @@ from lexiseg.cli.fit import Backbone, FolderPath, count_images
 from lexiseg.cli.options import option
 from lexiseg.cli.progress import progress
 from lexiseg.core.terminal import open_console
+from lexiseg.core.whole_numbers import whole_number
 
 if TYPE_CHECKING:
     from lexiseg.runs.exchange import Regime
@@ -69,19 +70,15 @@ class Exchange:
     def _masks(self) -> tuple[int, ...]:
         from lexiseg.core.errors import InputError
 
-        numbers = [part.strip() for part in self.masks.split(",") if part.strip()]
-        if (
-            not numbers
-            or any(not number.isdecimal() or int(number) < 1 for number in numbers)
-            or self.divisions < 1
-        ):
+        numbers = [whole_number(part) or 0 for part in self.masks.split(",") if part.strip()]
+        if not numbers or min(numbers) < 1 or self.divisions < 1:
             raise InputError(
                 doing="reading how labels are to be compared",
                 found=f"--masks {self.masks} --divisions {self.divisions}",
                 expected="whole numbers from 1 on, such as 10,20,50",
                 fix="Leave them out.",
             )
-        return tuple(sorted({int(number) for number in numbers}))
+        return tuple(sorted(set(numbers)))
 
     def _print(self, found: "list[Regime]") -> None:
         from rich.table import Table

@@ -22,7 +22,8 @@ class Export:
     """Write label maps in the formats of other tools.
 
     From what lexiseg segment or lexiseg predict wrote. Formats: coco-results (the list that COCO.loadRes reads), coco (a data
-    set with images and categories), coco-panoptic, voc, yolo, labelme, cvat, cvat-masks, label-studio, label-studio-brush, png.
+    set with images and categories), coco-panoptic, voc, yolo, labelme, cvat, cvat-masks, label-studio, label-studio-brush, png,
+    table (Parquet: a row for every class of every image).
     Of stores, category ids are the published ones of COCO and Cityscapes; otherwise labels from 0.
     """
 
@@ -126,11 +127,12 @@ def _refuse_existing(out: Path, *, overwrite: bool) -> None:
 def _notes(manifest: "Manifest", categories: "CocoCategories") -> list[str]:
     """Say what a person would look for in vain."""
     from lexiseg.core.constants import IGNORE_INDEX
+    from lexiseg.core.whole_numbers import whole_number
     from lexiseg.data.formats.coco import number_images
 
     notes = []
     numbers = number_images(manifest.stems)
-    if any(not stem.isdecimal() or int(stem) != number for stem, number in numbers.items()):
+    if any(whole_number(stem) != number for stem, number in numbers.items()):
         notes.append(
             "image_id counts the images of the data set from 1, because not all are named by numbers of their own; "
             "--format coco lists which is which"

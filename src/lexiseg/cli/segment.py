@@ -101,7 +101,7 @@ class Segment:
         option(
             "NAME …",
             "Write all results of the folder in these formats too, there: coco, coco-results, coco-panoptic, voc, yolo, "
-            "labelme, cvat, cvat-masks, label-studio, label-studio-brush, png.",
+            "labelme, cvat, cvat-masks, label-studio, label-studio-brush, png, table (Parquet).",
         ),
     ] = ()
     value_range: ValueRangeText = None

@@ -16,7 +16,9 @@ import shlex
 import sys
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -262,8 +264,10 @@ def _check_same(folder: Path, described: Mapping[str, Any], recipe: Recipe, fing
 
 
 def _environment(folder: Path) -> dict[str, Any]:
-    installed = {dist.metadata["Name"] for dist in importlib.metadata.distributions()}
-    versions = {name: importlib.metadata.version(name) for name in _PACKAGES if name in installed}
+    versions = {}
+    for name in _PACKAGES:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     steps = checkpoint_steps(folder)
     return {
@@ -281,6 +285,7 @@ def _environment(folder: Path) -> dict[str, Any]:
     }
 
 
+@cache  # as they were when the process first asked: near to what it imported
 def _hash_of_sources() -> str:
     """Hash Lexiseg's own Python files: what ran, also where they differ from the commit."""
     package = Path(__file__).parents[1]

@@ -24,10 +24,12 @@ from lexiseg.models import dinov2_small
 from lexiseg.models.checkpoint import fingerprint, read_config
 from lexiseg.models.hub import KNOWN_WEIGHTS, resolve_checkpoint
 from lexiseg.models.pip_weights import PipWeights
+from lexiseg.recipes.clipseg import build_clipseg
 from lexiseg.recipes.dense_similarity import DenseSettings, build_dense_similarity
 from lexiseg.recipes.groupvit import build_groupvit
 from lexiseg.recipes.maskformer import build_maskformer
 from lexiseg.recipes.mini import MINI_WEIGHTS, build_mini
+from lexiseg.recipes.pixel_classifier import build_pixel_classifier
 from lexiseg.recipes.rim import build_rim
 from lexiseg.recipes.sam3 import build_sam3
 from lexiseg.runs.absent_scores import find_absent_scores
@@ -63,7 +65,7 @@ MODELS: dict[str, RegisteredModel] = {
     "mini": RegisteredModel(
         build=lambda _, method: build_mini(method),
         settings=ConSESettings,
-        summary="embedded default: ImageNet names, no training; a floor",
+        summary="embedded default: ImageNet names and 129 learnt from masks; a floor",
         weights=MINI_WEIGHTS,
         how_to_get='pip install "lexiseg[mini]"',
     ),
@@ -81,6 +83,11 @@ _DENSE_SIMILARITY = RegisteredModel(
     summary="dense similarity, from image-text pairs",
 )
 
+_PIXEL_CLASSIFIER = RegisteredModel(
+    build=lambda name, _: build_pixel_classifier(name),
+    summary="its own classes, learnt from masks; needs no words",
+)
+
 _MASKFORMER = RegisteredModel(
     build=lambda name, _: build_maskformer(name),
     summary="its own classes, learnt from masks; needs no words",
@@ -89,6 +96,11 @@ _MASKFORMER = RegisteredModel(
 #: Published checkpoints by the ``model_type`` of their config.json.
 CHECKPOINTS: dict[str, RegisteredModel] = {
     "clip": _DENSE_SIMILARITY,
+    "clipseg": RegisteredModel(
+        build=lambda name, _: build_clipseg(name),
+        summary="a mask a name, drawn above CLIP; learnt from masks with phrases",
+    ),
+    "dpt": _PIXEL_CLASSIFIER,
     "groupvit": RegisteredModel(
         build=build_groupvit,
         settings=SegmentSettings,
@@ -99,8 +111,10 @@ CHECKPOINTS: dict[str, RegisteredModel] = {
     "oneformer": _MASKFORMER,
     "sam3": _SAM3,
     "sam3_video": _SAM3,
+    "segformer": _PIXEL_CLASSIFIER,
     "siglip": _DENSE_SIMILARITY,
     "siglip2": _DENSE_SIMILARITY,
+    "upernet": _PIXEL_CLASSIFIER,
 }
 
 
@@ -236,7 +250,7 @@ def load(
 
     Args:
         name: ``mini``, a bank of reference images, the folder of ``lexiseg train`` or ``lexiseg fit``, or the hub id or
-            local folder of a CLIP, SigLIP, SigLIP 2, GroupViT, MaskFormer, Mask2Former or OneFormer checkpoint such as
+            local folder of a checkpoint of one of the families in ``CHECKPOINTS``, such as
             ``openai/clip-vit-large-patch14``; or your own, as ``package.module:function``.
         device: ``cpu``, ``cuda``, …; ``auto`` takes a GPU when there is one.
         method_settings: Fields of the method's settings to change, by name; those of a part by a dotted name,

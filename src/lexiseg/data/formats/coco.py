@@ -15,6 +15,7 @@ from PIL import Image
 from lexiseg.core.atomic_write import atomic_path
 from lexiseg.core.coco_rle import annotate
 from lexiseg.core.constants import IGNORE_INDEX
+from lexiseg.core.whole_numbers import whole_number
 from lexiseg.data.formats.annotations import LabelledImage
 
 #: ``results`` is a list of masks with scores; ``dataset`` has images, categories and annotations.
@@ -43,7 +44,9 @@ def number_images(stems: Sequence[str]) -> dict[str, int]:
     COCO's "000000000139" is 139. Where stems are other text, or two are one number ("1" and "01"), images are
     counted from 1 in the order of ``stems``, so a part of a data set must not be numbered by itself.
     """
-    numbers = {stem: int(stem) for stem in stems if stem.isascii() and stem.isdecimal()}
+    numbers = {
+        stem: number for stem in stems if stem.isascii() and (number := whole_number(stem)) is not None
+    }
     if len(set(numbers.values())) == len(set(stems)):
         return numbers
     return {stem: place for place, stem in enumerate(stems, start=1)}

@@ -18,6 +18,7 @@ from lexiseg.data.formats.coco_reading import read_annotation_json, read_coco
 from lexiseg.data.formats.cvat import read_cvat, write_cvat
 from lexiseg.data.formats.label_studio import is_label_studio, read_label_studio, write_label_studio
 from lexiseg.data.formats.labelme import is_labelme, read_labelme, write_labelme
+from lexiseg.data.formats.table import write_table
 from lexiseg.data.formats.voc import LABEL_FOLDER, read_voc, write_palette_png, write_voc
 from lexiseg.data.formats.yolo import read_yolo, write_yolo
 from lexiseg.data.image_files import PassedOver, is_image_name, walk_files
@@ -100,6 +101,12 @@ FORMATS: dict[str, Format] = {
         write=_named(write_label_studio, brush=True),
         counted="masks",
         suffix=".json",
+    ),
+    "table": Format(
+        title="a Parquet table: a row for every class of every image",
+        write=_named(write_table),
+        counted="rows",
+        suffix=".parquet",
     ),
     "png": Format(
         title="a data folder of Lexiseg: classes.txt and labels/", write=_named(write_png_folder), counted="label maps"

@@ -22,6 +22,7 @@ ABLATIONS: dict[str, tuple[str, str]] = {
     "simformer/frozen-points": ("simformer_frozen:frozen_points", "Table 1 above frozen features; needs --data with all masks"),
     "simformer/clothing": ("simformer:clothing", "photographs of dressed people, five garments with tags only; needs --data"),
     "clip-to-seg/parts": ("clip_to_seg:parts", "global, local, mining one by one; true, random and named masks"),
+    "clip-to-seg/learnt": ("clip_to_seg:learnt", "the same parts by a teacher that has learnt from captions of scenes"),
     "clip-to-seg/merging": ("clip_to_seg:merging", "both readings of mask merging, thresholds, windows, updates"),
     "clip-to-seg/bank": ("clip_to_seg:bank", "the bank of negatives, with few and many images a step"),
     "clip-to-seg/gamma": ("clip_to_seg:gamma", "what is taken from the scores of seen classes at test"),

@@ -15,8 +15,8 @@ from lexiseg.data.formats.known_formats import FORMATS, known_format
 
 NAMES = ("cat", "potted plant", "building, edifice", "café <b>")
 
-#: Formats that no reader of a data set can take: results say neither sizes nor names.
-_ONLY_WRITTEN = {"coco-results"}
+#: Formats that no reader of a data set can take: they say neither sizes nor names, or no pixels.
+_ONLY_WRITTEN = {"coco-results", "table"}
 
 
 def label_maps() -> dict[str, np.ndarray]:
@@ -128,3 +128,21 @@ def test_splits_of_a_format_are_splits_of_the_data_set(tmp_path):
     assert FolderDataset(out, "val").stems == ["images/val/empty"]
     assert FolderDataset(out).stems == ["images/train/nested", "images/val/empty"]
     assert split_to_score(out) == "val"
+
+
+def test_the_table_counts_every_pixel(tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    rows = parquet.read_table(written(tmp_path, "table")).to_pylist()
+    by_image = {stem: [row for row in rows if row["image"] == stem] for stem in label_maps()}
+    for stem, labels in label_maps().items():
+        found = {row["label"]: row["pixels"] for row in by_image[stem]}
+        assert found == {
+            label if label != IGNORE_INDEX else None: count if label != IGNORE_INDEX else None
+            for label, count in zip(
+                *(each.tolist() for each in np.unique(labels, return_counts=True)), strict=True
+            )
+            if label != IGNORE_INDEX or (labels == IGNORE_INDEX).all()
+        }
+    assert by_image["nested"][0]["class"] == "cat"
+    assert by_image["nested"][0]["score"] == 0.5
+    assert by_image["empty"][0]["class"] is None

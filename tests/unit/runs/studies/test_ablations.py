@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -116,8 +117,20 @@ def test_processes_find_the_same_numbers(tmp_path):
     assert apart == here
 
 
-def test_a_retrained_cell_measures_the_second_model(tmp_path):
-    once, twice = run_ablation(retrained(), tmp_path, seeds=(0,), changes={"run.num_steps": 3})
+BRIEF = {"run.num_steps": 1, "run.batch_size": 2}
+
+
+def test_a_retrained_cell_measures_the_second_model_also_after_its_copy_was_cut_off(tmp_path, monkeypatch):
+    def cut_off(source, target, **_):
+        shutil.copy(source / "recipe.json", target)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(running.shutil, "copytree", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            run_ablation(retrained(), tmp_path, seeds=(0,), changes=BRIEF)
+    assert not list((tmp_path / "runs").glob("*-retrained/*"))
+    once, twice = run_ablation(retrained(), tmp_path, seeds=(0,), changes=BRIEF)
     assert (once.row, twice.row) == ("once", "twice")
     assert len(list((tmp_path / "runs").glob("*-retrained/second/model.safetensors"))) == 1
     assert set(once.values) == set(twice.values)
