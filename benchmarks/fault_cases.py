@@ -29,10 +29,6 @@ LEFT_OUT = {
     "datasets similarity": "writes nothing but the cache of words",
     "models": "writes with --get only, which asks a package registry",
     "doctor": "writes nothing",
-    "start": "writes with --write only, lists that it never replaces",
-    "fit": "writes a folder whose last file says that it is there, as references build does",
-    "exchange": "writes nothing but a cache and what --json and --plot name",
-    "next": "writes nothing but a cache and what --json names",
 }
 
 
