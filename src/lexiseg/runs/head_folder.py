@@ -10,7 +10,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from lexiseg.core.atomic_write import atomic_path
+from lexiseg.core.atomic_write import atomic_path, is_left_over
 from lexiseg.core.errors import CheckpointError
 from lexiseg.core.json_text import read_json_file
 from lexiseg.core.tensor_digest import tensor_digest
@@ -32,6 +32,11 @@ def is_head_folder(name: str) -> bool:
     return os.path.isfile(
         os.path.join(os.path.expanduser(name), HEAD)
     )  # no error for names that no file can have
+
+
+def is_unfinished(name: str) -> bool:
+    """Return whether a file is one that ``lexiseg fit`` writes before ``head.json``, which says that all is there."""
+    return name in (WEIGHT, TRAINED_ON) or is_left_over(name)
 
 
 def write_head(
