@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from lexiseg.cli.options import MethodChanges, ModelName, load_segmenter
+from lexiseg.cli.options import MethodChanges, ModelName, Trust, load_segmenter
 from lexiseg.core.errors import InputError
 
 
@@ -22,6 +22,7 @@ class ExportModel:
     model: tyro.conf.Positional[ModelName]
     out: Annotated[Path, tyro.conf.arg(metavar="FILE", help="The file to write, with the ending .onnx.")]
     set_: MethodChanges = ()
+    trust: Trust = False
 
     def run(self) -> int:
         """Write, print what it takes and gives, and return the exit code."""
@@ -38,7 +39,7 @@ class ExportModel:
                 expected="a name that ends in .onnx",
                 fix=f"Use --out {self.out.with_suffix('.onnx')}.",
             )
-        segmenter = load_segmenter(self.model, "cpu", self.set_)
+        segmenter = load_segmenter(self.model, "cpu", self.set_, trust=self.trust)
         if not isinstance(segmenter, DenseSimilarity) or isinstance(segmenter.image_encoder, GraphEncoder):
             raise InputError(
                 doing=f"writing {self.model} as a graph",

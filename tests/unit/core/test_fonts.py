@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from lexiseg.core import drawing, fonts
-from lexiseg.core.drawing import draw_overlay
+from lexiseg.core.drawing import class_colours, draw_overlay
 
 SCRIPTS = {
     "Latin": "café Ångström ñ ß",
@@ -70,7 +70,7 @@ def test_names_of_ascii_are_drawn_by_pillows_own_font():
     text = "traffic light  12.5%"
     expected = Image.new("RGB", (300, 40), "white")
     draw = ImageDraw.Draw(expected)
-    draw.rectangle((5, 5, 16, 15), fill=(60, 180, 75))
+    draw.rectangle((5, 5, 16, 15), fill=tuple(class_colours(3)[2].tolist()))
     draw.text((5 + 11 + 2, 5 - 1), text, fill="black", font=ImageFont.load_default(size=11))
     sheet = legend("traffic light")
     assert (sheet == np.asarray(expected)[: len(sheet)]).all()
