@@ -210,8 +210,7 @@ def test_maps_are_the_words_minus_the_mean_word_upside_down_or_of_no_word(model)
     without = dataclasses.replace(model.settings, background="none")
     alone = model.name_classes(Vocabulary(names=("star",)), without)
     one = [
-        with_map(model, kind).word_maps(encoded, alone, [0], without)
-        for kind in ("similarity", "contrasted")
+        with_map(model, kind).word_maps(encoded, alone, [0], without) for kind in ("similarity", "contrasted")
     ]
     assert np.array_equal(*one)
     assert "simseg-masks" in model.applies
@@ -237,7 +236,7 @@ def test_a_probe_learns_what_is_linear_and_is_at_chance_where_labels_are_drawn()
     features = torch.randn(600, 12, generator=generator)
     labels = (features @ torch.randn(12, 4, generator=generator)).argmax(1)
     drawn = torch.randint(0, 4, (600,), generator=generator)
-    settings = ProbeSettings(num_epochs=60)
+    settings = ProbeSettings(num_epochs=30, total_lr_steps=(12.8 * 3516 / 10,))
     views = features[None, :400]
     learnt = linear_probe(views, labels[:400], features[400:], labels[400:], num_classes=4, settings=settings)
     by_chance = linear_probe(
