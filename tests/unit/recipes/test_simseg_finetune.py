@@ -8,6 +8,7 @@ import torch
 
 from caption_files import write_folder
 from lexiseg.core.errors import CheckpointError, InputError
+from lexiseg.engine.seeding import seed_all
 from lexiseg.engine.settings import RunSettings
 from lexiseg.models.backbones import TinyPyramid
 from lexiseg.models.bert import Bert
@@ -46,6 +47,7 @@ def folder(tmp_path_factory):
 @pytest.mark.filterwarnings("ignore:words are unknown")
 def test_a_run_from_pretrained_encoders_loads_without_them(folder, tmp_path, monkeypatch):
     recipe = small(folder, split="train", val_split="val", image_rate=0.0, epochs=2.0)
+    seed_all(recipe.run.seed, "weights")
     before = recipe.build_model()
     model = train_recipe("simseg/finetune", recipe=recipe, out=tmp_path / "run", quiet=True)
     changed = {
