@@ -1,8 +1,10 @@
 # make demo   segments real photographs by words      make check  format, lint, types, import rules, docs
-# make test   runs the tests                          make bench  measures again, without the hours of ablations
+# make test   runs the tests, minutes                 make bench  measures again, without the hours of ablations
+# make test-exhaustive  runs what make test leaves out: whole tables, several processes, kills
+# make test-all         runs every test               make package  builds wheel and sdist and checks what is in them
 # make fuzz   damages inputs of every reader for hours; findings stay in tests/fuzz/corpus
 # make faults kills, full disks, two runs at once and damaged caches, for every command that writes
-.PHONY: demo test check bench fuzz faults docs clean
+.PHONY: demo test test-exhaustive test-all check package bench fuzz faults docs clean
 PYTHON ?= python3
 BIN := .venv/bin
 # Two OpenMP teams on shared cores spin each other to death; sleeping waits cost nothing.
@@ -19,11 +21,20 @@ export GOMP_SPINCOUNT = 0
 demo: .venv/installed
 	$(BIN)/python examples/demo.py
 
+# Idle workers take tests from busy ones; until then neighbours stay together, and share what a module builds.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q
+
 test: .venv/installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q
+	$(PYTEST) -m 'not exhaustive'
+
+test-exhaustive: .venv/installed
+	$(PYTEST) -m exhaustive
+
+test-all: .venv/installed
+	$(PYTEST)
 
 fuzz: .venv/installed
-	LEXISEG_FUZZ_EXAMPLES=$${EXAMPLES:-100000} LEXISEG_FUZZ_SEED=$$(date +%s) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q tests/fuzz
+	LEXISEG_FUZZ_EXAMPLES=$${EXAMPLES:-100000} LEXISEG_FUZZ_SEED=$$(date +%s) $(PYTEST) tests/fuzz
 
 faults: .venv/installed
 	$(BIN)/python benchmarks/faults.py --tries $${TRIES:-100}

@@ -21,7 +21,12 @@ def machine() -> dict[str, Any]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     torch = sys.modules.get("torch")
     threads = torch.get_num_threads() if torch is not None else os.environ.get("OMP_NUM_THREADS", "default")
-    return {"cpu": cpu, "cores": cores, "threads": threads, "system": platform.platform(terse=True)}
+    found = {"cpu": cpu, "cores": cores, "threads": threads, "system": platform.platform(terse=True)}
+    if (
+        torch is not None
+    ):  # with other vectors sums are rounded otherwise, and a training of the same seed ends elsewhere
+        found["vectors"] = torch.backends.cpu.get_cpu_capability()
+    return found
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:

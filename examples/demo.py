@@ -1,4 +1,4 @@
-"""Segment six real photographs by everyday words with the embedded model and its head of known names: ``make demo``.
+"""Segment six real photographs by everyday words with the embedded model: ``make demo``.
 
 Two come with scikit-image: Chelsea the cat (Stéfan van der Walt, CC0) and coffee (Rachel Michetti, CC0); four lie beside
 this file, with their authors and licences (``photographs/ATTRIBUTION.md``). None of them was trained on. Photographs and
@@ -62,7 +62,7 @@ def main() -> None:
     """Segment, print, save."""
     import skimage
 
-    model = lexiseg.load("mini", method_settings={"head": "masks"})
+    model = lexiseg.load("mini")
     console = Console()
     console.print(f"note: {model.notice}\n", highlight=False)
     results = []

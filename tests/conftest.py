@@ -4,10 +4,13 @@ import ipaddress
 import os
 import sys
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterator
 
 import jaxtyping
 import pytest
+
+from quick_part import on_the_diagonal
 
 # Set before anything of ours is imported. Workers of one run share the folder: words are embedded once.
 if "PYTEST_XDIST_WORKER" not in os.environ:
@@ -36,6 +39,24 @@ def _refuse_network(event: str, given: tuple[object, ...]) -> None:
 
 
 sys.addaudithook(_refuse_network)
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m reads the markers
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Take the mark off those rows of a table, marked ``exhaustive("a", "b")``, that stay in the quick part."""
+    tables = defaultdict(list)
+    for item in items:
+        mark = item.get_closest_marker("exhaustive")
+        if mark is not None and mark.args:
+            tables[item.path, item.originalname].append(
+                (item, [id(item.callspec.params[a]) for a in mark.args])
+            )
+    for rows in tables.values():
+        lists = [list(dict.fromkeys(column)) for column in zip(*(values for _, values in rows), strict=True)]
+        for item, values in rows:
+            places = [known.index(value) for known, value in zip(lists, values, strict=True)]
+            if on_the_diagonal(places, [len(known) for known in lists]):
+                item.own_markers = [mark for mark in item.own_markers if mark.name != "exhaustive"]
 
 
 @pytest.fixture

@@ -40,15 +40,16 @@ TABLES = {
     ),
     "clip-to-seg": (
         ("clip-to-seg/parts", 400, (0, 1, 2)),
-        ("clip-to-seg/bank", 400, (0, 1, 2)),
-        ("clip-to-seg/merging", 400, (0,)),
+        ("clip-to-seg/learnt", 400, (0, 1, 2)),
         ("clip-to-seg/gamma", 400, (0,)),
+        ("clip-to-seg/merging", 400, (0,)),
+        ("clip-to-seg/bank", 400, (0, 1, 2)),
         ("clip-to-seg/clothing", 600, (0, 1, 2)),
     ),
     "cocu": (
-        ("cocu/models", 150, (0, 1, 2)),
-        ("cocu/neighbours", 150, (0,)),
-        ("cocu/sampling", 150, (0,)),
+        ("cocu/models", 300, (0, 1, 2)),
+        ("cocu/sampling", 300, (0, 1, 2)),
+        ("cocu/neighbours", 300, (0, 1, 2)),
     ),
 }
 

@@ -54,13 +54,6 @@ from lexiseg.ops.concept_ranking import ConceptLists, RankedConcepts  # noqa: E4
 OFFSETS = (0.0, 0.05, 0.1)
 
 
-def random_rows(world: TeacherView, n: int, seed: int) -> np.ndarray:
-    count = len(world.images)
-    rows = np.random.default_rng(seed).integers(0, count, (count, n))
-    rows[:, 0] = np.arange(count)
-    return rows
-
-
 def measure(world: TeacherView, ranked: RankedConcepts) -> dict[str, float]:
     scenes = world.scenes
     sizes = np.diff(ranked.lists.offsets)
@@ -193,7 +186,7 @@ def main() -> None:
             add(
                 "random neighbours, guided",
                 n,
-                lambda w, n=n: w.rank(random_rows(w, n, w.scenes.seed), "guided"),
+                lambda w, n=n: w.rank(w.search("random", n), "guided"),
             )
             language = add("language, naive", n, lambda w, n=n: w.rank(w.search("language", n), "naive"))
             naive = add("vision, naive", n, lambda w, n=n: w.rank(w.search("vision", n), "naive"))

@@ -17,6 +17,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -83,6 +84,18 @@ def shares(label_map: np.ndarray, grid: tuple[int, int], num_classes: int) -> Fl
     return rearrange(interpolate(maps, size=grid, mode="area"), "1 k h w -> (h w) k")
 
 
+class Encoded(Protocol):
+    """Images that are encoded when asked for, with their labels; names of the classes."""
+
+    names: tuple[str, ...]
+
+    def encoded(self, index: int, encoder: ImageEncoder) -> PatchFeatures:
+        """Encode one image, whole."""
+
+    def label_map(self, index: int) -> np.ndarray:
+        """Give the true labels."""
+
+
 class Photographs:
     """The photographs with masks, encoded when asked for."""
 
@@ -113,7 +126,7 @@ class Photographs:
 class Moments:
     """Sums over patches that ridge regression needs; patches with more void than half are left out."""
 
-    def __init__(self, photographs: Photographs, indices: Sequence[int], encoder: ImageEncoder) -> None:
+    def __init__(self, photographs: Encoded, indices: Sequence[int], encoder: ImageEncoder) -> None:
         num_classes = len(photographs.names)
         self.inner, self.outer = 0.0, 0.0
         for index in indices:
@@ -143,7 +156,7 @@ def with_one(features: PatchFeatures) -> Tensor:
 
 
 def score(
-    photographs: Photographs, indices: Sequence[int], encoder: ImageEncoder, weights: Tensor
+    photographs: Encoded, indices: Sequence[int], encoder: ImageEncoder, weights: Tensor
 ) -> ImageMargins:
     """Segment and count."""
     counts = []
@@ -243,9 +256,9 @@ def compared(
 COLUMNS = ("mean_iou", "garments", *SHOWN)
 
 
-def total(margins: ImageMargins) -> np.ndarray:
+def total(margins: ImageMargins, num_classes: int = len(CLOTHING_NAMES)) -> np.ndarray:
     """Sum the counts of all photographs."""
-    pixels = np.zeros((3, len(CLOTHING_NAMES)), np.int64)
+    pixels = np.zeros((3, num_classes), np.int64)
     np.add.at(pixels.T, margins.label, margins.amounts)
     return pixels
 

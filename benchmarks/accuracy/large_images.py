@@ -38,7 +38,7 @@ def mosaic() -> tuple[np.ndarray, np.ndarray]:
 def main() -> None:
     torch.set_num_threads(1)
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "../shared/data") / "coco-free"
-    model = lexiseg.load("mini")
+    model = lexiseg.load("mini", method_settings={"head": "none"})
     image, right = mosaic()
     found: dict = {}
     for words in ("cat, cup", "cat, cup, table"):

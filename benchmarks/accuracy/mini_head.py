@@ -35,15 +35,19 @@ from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.features import PatchFeatures
 from lexiseg.data.images import load_image
 from lexiseg.data.label_files import read_label_map
+from lexiseg.data.trained_on import content_fingerprint
 from lexiseg.inference.encode import encode_images
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.methods.conse import ConSE, ConSESettings
-from lexiseg.models.name_head import NameHead, NetworkMaps, pack_name_head, patch_features, solve_ridge
+from lexiseg.models.name_head import NameHead, NetworkMaps, pack_name_head, patch_features
+from lexiseg.ops.ridge import solve_ridge
 from lexiseg.recipes.mini import HEAD, build_mini
 
 #: Ridge penalty; the features' lengths are fixed by ``models.name_head``.
 PENALTY = 1000.0
 NAME_PARTS = 4
+#: The first of coco-free's names are things of COCO, the others its stuff.
+NUM_THINGS = 76
 TEMPERATURES = (0.05, 0.07, 0.085, 0.1, 0.12, 0.15)
 NONE_SCORES = (0.2, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6)
 
@@ -186,7 +190,8 @@ def calibration_losses(photographs: Sequence[Photograph], num_names: int) -> dic
             kept, hidden = each.shares * keep, (each.shares * (1 - keep)).sum(dim=1)
             for row, temperature in enumerate(TEMPERATURES):
                 for column, none_score in enumerate(NONE_SCORES):
-                    head = NameHead([""] * num_names, weight, temperature=temperature, none_score=none_score)
+                    how = {"temperature": temperature, "none_score": none_score}
+                    head = NameHead([""] * num_names, weight, num_things=NUM_THINGS, **how)
                     posterior = head.posterior(scores)
                     none = (1 - posterior.sum(dim=1)).clamp(min=1e-6)
                     loss = -(kept * (posterior + 1e-6).log()).sum() - (hidden * none.log()).sum()
@@ -217,13 +222,18 @@ def build(data: Path, out: Path) -> None:
     photographs = read(data, names, (BY,), partial(describe, model))
     temperature, none_score = best_calibration(list(calibration_losses(photographs, len(names)).values()))
     weight = solve_ridge(*add(each.sums() for each in photographs), PENALTY)
-    content = pack_name_head(names, weight, temperature=temperature, none_score=none_score)
+    how: dict[str, Any] = {"temperature": temperature, "none_score": none_score}
+    content = pack_name_head(names, weight, num_things=NUM_THINGS, **how)
     out.parent.mkdir(exist_ok=True)
     out.write_bytes(content)
     lines = [
         "# Photographs that mini_head.safetensors was trained on, and their masks: COCO 2017 (annotations CC BY 4.0, COCO",
-        "# Consortium); stuff of coco-things-free: our own labels. File, licence, its address, the photograph's address.",
-        *sorted("\t".join(each.attribution.split("\t")[:4]) for each in photographs),
+        "# Consortium); stuff of coco-things-free: our own labels. Content (data.trained_on), file, licence, its address,",
+        "# the photograph's address.",
+        *(
+            "\t".join([content_fingerprint(each.path) or "", *each.attribution.split("\t")[:4]])
+            for each in sorted(photographs, key=lambda each: each.path.name)
+        ),
     ]
     out.with_name(f"{out.stem}_ATTRIBUTION.tsv").write_text("\n".join(lines) + "\n")
     print(
@@ -246,10 +256,14 @@ def leave_one_out(
     for each in judged(photographs):
         own = each.sums() if trained(each) else (0, 0)
         weight = solve_ridge(gram - own[0], products - own[1], PENALTY)
-        heads[each.path] = NameHead(
-            shipped.names, weight, temperature=shipped.temperature, none_score=shipped.none_score
-        )
+        heads[each.path] = like(shipped, shipped.names, weight, NUM_THINGS)
     return heads
+
+
+def like(shipped: NameHead, names: Sequence[str], weight: Tensor, num_things: int) -> NameHead:
+    """Build a head with the calibration of the shipped one."""
+    how: dict[str, Any] = {"temperature": shipped.temperature, "none_score": shipped.none_score}
+    return NameHead(names, weight, num_things=num_things, **how)
 
 
 def main() -> None:

@@ -1,21 +1,24 @@
-"""SimFormer's tables above frozen DINOv2 features, in a world of many classes and in one of few.
+"""SimFormer's tables above frozen DINOv2 features: scenes of many classes and of few, and photographs.
 
-Run from the repository root::
+Run from the repository root (``lexiseg models --get dinov2-small`` first)::
 
-    python benchmarks/accuracy/simformer_frozen.py many --cutouts FOLDER [TABLE ...]
-    python benchmarks/accuracy/simformer_frozen.py few --cutouts FOLDER [TABLE ...]
-    python benchmarks/accuracy/simformer_frozen.py photographs --photographs FOLDER [TABLE ...]
+    python benchmarks/accuracy/simformer_frozen.py many --from CUTOUTS [TABLE ...]
+    python benchmarks/accuracy/simformer_frozen.py few --from CUTOUTS [TABLE ...]
+    python benchmarks/accuracy/simformer_frozen.py photographs --from CLOTHING [TABLE ...]
 
 ``many`` and ``few`` are scenes of 112×112 pixels pasted from a folder of emoji (names.tsv), 60 things and 4 stuffs or 8
-and 4, made once below --out; ``photographs`` is any data folder with masks of all classes. TABLE is one of
-simformer/frozen, simformer/frozen-splits and simformer/frozen-points; all if left out. Every image is encoded once;
-what is finished in --out is not done again. Needs dinov2-small (lexiseg models --get dinov2-small). Writes
-simformer_frozen_WORLD.json beside this file.
+and 4; ``photographs`` are those of Clothing Co-Parsing with masks, their middle, at 168×112 pixels. All are made once
+below --out. TABLE is the name of an ablation, simformer/frozen (photographs: simformer/frozen-clothing) if left out.
+Every image is encoded once; what is finished in --out is not done again, and the table shows what is finished, beside ridge
+regression. Writes simformer_frozen_WORLD.json beside this file.
 """
 
 import argparse
+import datetime
 import json
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,43 +26,39 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
 from machine import machine  # noqa: E402
+from simformer_worlds import WORLDS, photograph_folder, ridge, scene_folder  # noqa: E402
 
-from lexiseg.data.scenes import PasteSettings  # noqa: E402
-from lexiseg.data.scenes.write_folder import write_scene_folder  # noqa: E402
+from lexiseg.core.atomic_write import atomic_path  # noqa: E402
+from lexiseg.core.json_text import read_json_file  # noqa: E402
+from lexiseg.recipes.base import find_recipe  # noqa: E402
+from lexiseg.recipes.simformer import SimFormerRecipe  # noqa: E402
 from lexiseg.runs.studies import find_ablation  # noqa: E402
 from lexiseg.runs.studies.run import run_ablation  # noqa: E402
+from lexiseg.runs.studies.study import Ablation, with_changes  # noqa: E402
 from lexiseg.runs.studies.table import markdown, to_json  # noqa: E402
 
-TABLES = ("simformer/frozen", "simformer/frozen-splits", "simformer/frozen-points")
-NUM_STEPS = 200
-#: Scenes to train with and to score, and things.
-WORLDS = {
-    "many": (
-        400,
-        "cactus tulip rose sunflower mushroom tomato eggplant grapes watermelon lemon banana pineapple red_apple pear "
-        "strawberry hamburger pizza doughnut birthday_cake balloon backpack guitar trumpet violin basketball trophy "
-        "motorcycle house castle mouse cow tiger rabbit cat crocodile whale snail snake horse rooster dog pig elephant "
-        "octopus lady_beetle tropical_fish turtle penguin koala camel frog panda crown jeans dress running_shoe ghost "
-        "light_bulb camera key",
-    ),
-    "few": (250, "cactus pineapple guitar cow tropical_fish house balloon motorcycle"),
-}
-NUM_SCORED = 100
+NUM_STEPS = 400
 
 
-def folder_of(world: str, cutouts: Path, out: Path) -> Path:
-    """Write the scenes of a world, where they are not there yet."""
-    num, names = WORLDS[world]
-    folder = out / world
-    settings = PasteSettings(
-        folder=cutouts,
-        names=tuple(name.replace("_", " ") for name in names.split()),
-        size=112,
-        num_stuffs=4,
-        things_per_scene=(2, 3),
-    )
-    write_scene_folder(settings, folder, num=num + NUM_SCORED, num_val=NUM_SCORED)
-    return folder
+def say(sentence: str) -> None:
+    """Print what is done, with the time, at once."""
+    print(f"{datetime.datetime.now():%H:%M:%S} {sentence}", flush=True)
+
+
+def recipe_of(ablation: Ablation, changes: dict[str, Any]) -> SimFormerRecipe:
+    """Return the recipe of a table's first cell, which has the division of the classes that all have."""
+    recipe = with_changes(find_recipe(ablation.recipe), changes | dict(ablation.cells[0].trained_with))
+    assert isinstance(recipe, SimFormerRecipe)
+    return recipe
+
+
+def kept(file: Path, measure: Callable[[], dict[str, float]]) -> dict[str, float]:
+    """Read what was measured, or measure and write it."""
+    if not file.is_file():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(file) as part:
+            part.write_text(json.dumps(measure()) + "\n", encoding="utf-8")
+    return dict(read_json_file(file))
 
 
 def main() -> None:
@@ -68,39 +67,43 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("world", choices=[*WORLDS, "photographs"])
-    parser.add_argument("tables", nargs="*", default=list(TABLES))
-    parser.add_argument("--cutouts", type=Path)
-    parser.add_argument("--photographs", type=Path)
+    parser.add_argument("tables", nargs="*", help="ablations")
+    parser.add_argument("--from", dest="source", type=Path, required=True, help="cut-outs, or photographs")
     parser.add_argument("--out", type=Path, default=Path("build/frozen"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--num-steps", type=int, default=NUM_STEPS)
+    parser.add_argument("--rows", nargs="*", help="rows to train now; all if left out")
     given = parser.parse_args()
-    changes: dict[str, Any] = {"run.num_steps": given.num_steps}
+    changes: dict[str, Any] = {"run.num_steps": given.num_steps, "data.crop": None, "short_side": 112}
     if given.world == "photographs":
-        if given.photographs is None:
-            parser.error("give the folder with --photographs")
-        where = {"data.path": given.photographs}
+        usual, folder = "simformer/frozen-clothing", photograph_folder(given.source, given.out)
     else:
-        if given.cutouts is None:
-            parser.error("give the folder of cut-outs with --cutouts")
-        changes |= {"data.crop": None, "short_side": 112}
-        where = {"data.path": folder_of(given.world, given.cutouts, given.out)}
+        usual, folder = "simformer/frozen", scene_folder(given.world, given.source, given.out)
     found = {}
-    for name in given.tables:
+    for name in given.tables or [usual]:
         ablation = find_ablation(name)
-        measured = run_ablation(
-            ablation,
-            given.out / f"runs-{given.world}",
-            seeds=tuple(given.seeds),
-            changes=changes | where,
-            advance=print,
-        )
-        found[name] = {**to_json(ablation, measured), "seeds": given.seeds, "changes": changes}
+        cells = tuple(cell for cell in ablation.cells if given.rows is None or cell.row in given.rows)
+        run: dict[str, Any] = {"seeds": tuple(given.seeds), "changes": changes | {"data.path": folder}}
+        out = given.out / f"runs-{given.world}"
+        run_ablation(replace(ablation, cells=cells, claims=(), learns=()), out, **run, advance=say)
+        measured = run_ablation(ablation, out, **run, only_finished=True)
+        found[name] = {
+            **to_json(ablation, measured),
+            "changes": changes,
+            "ridge regression, all masks": kept(
+                out / "ridge" / f"{ablation.file_stem}.json",
+                lambda: ridge(recipe_of(ablation, run["changes"]).data),  # noqa: B023  # called at once
+            ),
+        }
         for measure in ablation.measures:
             print(markdown(ablation, measured, measure), end="\n\n")
+        print(f"ridge regression, all masks: {found[name]['ridge regression, all masks']}")
         for claim in found[name]["claims"]:
             print(f"{claim['says']}: {claim['holds']} {claim['differences']} {claim['interval']}")
-    facts = {"command": f"python benchmarks/accuracy/simformer_frozen.py {given.world}", **machine()}
+    facts = {
+        "command": f"python benchmarks/accuracy/simformer_frozen.py {given.world} --from FOLDER",
+        **machine(),
+    }
     file = HERE / f"simformer_frozen_{given.world}.json"
     file.write_text(json.dumps({**facts, "tables": found}, indent=1) + "\n", encoding="utf-8")
 

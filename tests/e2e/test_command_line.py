@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lexiseg.cli import main
-from lexiseg.runs.load import known_models
+from lexiseg.runs.known_models import known_models
 
 SOURCE = Path(__file__).parents[2] / "src"
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}

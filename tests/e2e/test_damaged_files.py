@@ -148,6 +148,7 @@ def images(tmp_path) -> Path:
     return tmp_path
 
 
+@pytest.mark.exhaustive("how", "file")
 @pytest.mark.parametrize("how", [cut, empty, text])
 @pytest.mark.parametrize(
     ("source", "file", "origin"),

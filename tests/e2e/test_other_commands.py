@@ -16,7 +16,8 @@ from lexiseg.cli import doctor, main
 from lexiseg.cli.result_folder import REQUEST_FILE
 from lexiseg.methods.conse import ConSESettings
 from lexiseg.models import pip_weights
-from lexiseg.runs.load import MODELS, known_models
+from lexiseg.runs.known_models import known_models
+from lexiseg.runs.load import MODELS
 from toy_segmenter import COLOURS, ColourSegmenter, registered
 
 KEYS = {

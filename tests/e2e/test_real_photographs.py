@@ -47,14 +47,14 @@ def test_the_astronaut_is_a_person(model):
 
 
 def test_refined_borders_lie_on_edges_of_the_image(model):
-    image = PHOTOGRAPHS / "rocket.jpg"
+    image = PHOTOGRAPHS / "coffee.png"
     contrast = {}
     for how in ("none", "guided"):
-        result = model.segment(image, "rocket, sky, tower", refine=how)
+        result = model.segment(image, "cup, table", refine=how)
         grey = result.image.mean(axis=2)
         borders = result.label_map[:, 1:] != result.label_map[:, :-1]
         contrast[how] = np.abs(np.diff(grey, axis=1))[borders].mean()
-    assert contrast["guided"] > 1.1 * contrast["none"]
+    assert contrast["guided"] > 1.5 * contrast["none"]
 
 
 def test_ten_thousand_words_still_find_the_cat(model):
@@ -82,8 +82,12 @@ DATA = Path(__file__).parents[3] / "shared" / "data"
 
 
 @pytest.mark.skipif(not (DATA / "coco-free").is_dir(), reason="coco-free is not beside the project")
-def test_real_labelled_photographs_score_far_above_the_plain_recipe(model):
+def test_real_labelled_photographs_score_far_above_the_plain_recipe():
     import json
+
+    model = lexiseg.load(
+        "mini", device="cpu", method_settings={"head": "none"}
+    )  # the head was trained on some of them
 
     dataset = lexiseg.FolderDataset(DATA / "coco-free")
     measured = json.loads((Path(__file__).parents[2] / "benchmarks/accuracy/mini.json").read_text())["rows"]

@@ -466,3 +466,25 @@ def test_words_are_embedded_once_and_images_that_cannot_be_read_hold_on_to_nothi
     gc.collect()
     assert len(calls) == 1
     assert alive == [0, 0, 0]
+
+
+def test_results_go_out_in_other_formats_and_export_refuses_to_replace_a_file(
+    model, photos, tmp_path, capsys
+):
+    assert segment(photos, "--format", "coco", "labelme", "cvat-masks", out=tmp_path / "out") == 0
+    content = json.loads((tmp_path / "out" / "coco.json").read_text())
+    assert [image["file_name"] for image in content["images"]] == ["a.png", "b.png", "c.png", "deep/d.png"]
+    assert {one["category_id"]: one["area"] for one in content["annotations"]} == dict.fromkeys(range(4), 240)
+    assert (tmp_path / "out" / "labelme" / "deep" / "d.json").is_file()
+    assert (tmp_path / "out" / "cvat-masks.xml").is_file()
+    target = tmp_path / "set.json"
+    target.write_text("mine")
+    for more, code in (([], 2), (["--overwrite"], 0)):
+        with pytest.raises(SystemExit) as stopped:
+            main(["export", str(tmp_path / "out"), str(target), "--format", "coco", *more])
+        assert int(stopped.value.code or 0) == code
+        assert (target.read_text() == "mine") == bool(code)
+    assert "a file of that name" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["export", str(tmp_path / "out"), str(tmp_path / "x.json"), "--truth"])
+    assert "no predictions store" in capsys.readouterr().err

@@ -137,6 +137,7 @@ def fill(data, tmp_path):
     return filled
 
 
+@pytest.mark.exhaustive("kind", "command")
 @pytest.mark.parametrize("kind", [*KINDS, of_folders, absent], ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("command", READS)
 def test_no_path_to_read_ends_in_a_traceback(tmp_path, capsys, fill, command, kind):
@@ -149,6 +150,7 @@ def test_no_path_to_read_ends_in_a_traceback(tmp_path, capsys, fill, command, ki
     assert "Traceback" not in printed.err
 
 
+@pytest.mark.exhaustive("kind", "command")
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("command", WRITES)
 def test_no_path_to_write_ends_in_a_traceback(tmp_path, capsys, fill, command, kind):

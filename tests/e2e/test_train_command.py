@@ -57,6 +57,7 @@ def kill_at(process: subprocess.Popen, log: Path, line: int) -> None:
         process.communicate()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")
 def test_killed_at_a_random_step_and_resumed_the_weights_and_the_log_are_bit_identical(tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"

@@ -1,36 +1,15 @@
 """Every command and every import that README and docs print is one that exists, option by option."""
 
 import ast
-import re
 import shlex
 from importlib import import_module
-from pathlib import Path
 
 import pytest
 import tyro
 
 from lexiseg.cli import COMMANDS
 from lexiseg.cli.arguments import QUIET, VERBOSE, prepare, take_flag
-
-ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-#: Pages of the past: what they show was so when it was decided.
-PAGES = [page for page in PAGES if "decisions" not in page.parts]
-
-
-def blocks(page: Path, language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
-
-
-def commands(page: Path) -> list[str]:
-    """List the lines that call lexiseg, those that go on after a backslash in one; comments and pipes cut off."""
-    found = []
-    for block in blocks(page, "bash"):
-        for line in block.replace("\\\n", " ").splitlines():
-            start = re.search(r"(?:^|\s)(lexiseg|python -m lexiseg|-m lexiseg)\s", line)
-            if start is not None and not line.lstrip().startswith("#"):
-                found.append("lexiseg " + line[start.end(1) :])
-    return found
+from printed_commands import PAGES, ROOT, blocks, commands
 
 
 def parse(line: str) -> None:

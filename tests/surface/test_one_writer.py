@@ -20,8 +20,7 @@ ALLOWED = {
     ("engine/checkpoint.py", "save_file"): "write_tensors, whose callers are checked below",
     ("engine/checkpoint.py", "os.rename"): "hides a checkpoint before it is deleted",
     ("data/captions/invalid_records.py", "file.open"): "lines are appended by many processes; half a line is passed over",
-    ("models/convert_worker.py", "save_file"): "a process without our imports; convert.py checks and renames what it wrote",
-    ("models/convert.py", "partial[source].replace"): "of the process that converts",
+    ("models/convert_worker.py", "save_file"): "a process without our imports, into a file of the writer",
     ("models/convert.py", "shutil.copyfile"): "into a folder that is renamed when it is whole",
     ("models/convert.py", "partial.rename"): "that folder",
     ("models/dinov2_small.py", "wanted.write_text"): "for pip, in a temporary folder",
@@ -47,7 +46,7 @@ def writes(call: ast.Call) -> bool:
     if name == "copy" and not text.startswith("shutil"):
         return False
     if name == "replace":
-        return text == "os.replace" or text.startswith("partial[")
+        return text == "os.replace"
     if name == "write_table":
         return text.startswith("parquet")
     if name == "save":

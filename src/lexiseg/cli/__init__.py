@@ -14,6 +14,22 @@ if TYPE_CHECKING:
 
 #: Command to where it is, and the first line of its help.
 COMMANDS = {
+    "start": (
+        "start:Start",
+        "Look at a folder: what it allows, which commands to run, what they take on this machine.",
+    ),
+    "fit": (
+        "fit:Fit",
+        "Fit a segmenter to your own folder: frozen features and a regression, minutes without a GPU.",
+    ),
+    "exchange": (
+        "exchange:Exchange",
+        "Measure what masks, tags, captions and names are worth on your own labelled images.",
+    ),
+    "next": (
+        "next_images:NextImages",
+        "Choose the images to mask next: where the model is unsure, and all unlike.",
+    ),
     "segment": ("segment:Segment", "Segment images by words."),
     "evaluate": ("evaluate:Evaluate", "Score a model on a folder of images with true label maps."),
     "predict": ("predict:Predict", "Segment a data set into a predictions store."),
@@ -23,7 +39,14 @@ COMMANDS = {
         "protocols:Protocols",
         "List the protocols that predict and score know, or show every choice of some.",
     ),
-    "export": ("export:Export", "Write the masks of a predictions store as COCO annotations."),
+    "export": (
+        "export:Export",
+        "Write label maps in the formats of other tools: COCO, VOC, YOLO, LabelMe, CVAT, Label Studio.",
+    ),
+    "sheet": (
+        "sheet:Sheet",
+        "Write one HTML page of the results in a folder, or of two folders side by side.",
+    ),
     "train": ("train:Train", "Train a model by a recipe into a run folder."),
     "retrain": ("retrain:Retrain", "Train twice: with tags, then on the pseudo masks of the first model."),
     "distil": (
@@ -68,6 +91,10 @@ COMMANDS = {
         "convert:Convert",
         "Convert pickled weights to safetensors, once, where you trust their source.",
     ),
+    "export-model": (
+        "export_model:ExportModel",
+        "Write a CLIP or SigLIP with its head as one ONNX graph, which programs without torch can run.",
+    ),
     "doctor": (
         "doctor:Doctor",
         "Check versions, weights and their licences, threads, and known traps of the installation.",
@@ -81,18 +108,20 @@ _WITH_RESUME = "What was finished is kept; the same command with --resume goes o
 #: What Ctrl-C leaves, by command; actions that only show something have nothing to keep.
 AFTER_A_STOP = {
     **dict.fromkeys(("segment", "predict", "ablate", "curate", "scenes", "references", "datasets"), _GOES_ON),
+    **dict.fromkeys(("fit", "exchange", "next"), _GOES_ON),  # features that are kept are not computed again
     **dict.fromkeys(("train", "retrain", "distil"), _WITH_RESUME),
     "evaluate": "Nothing of it is kept; lexiseg predict, then lexiseg score, goes on where it was stopped.",
     **dict.fromkeys(
-        ("score", "calibrate", "protocols", "export", "gamma", "retrieve", "classify", "captions"),
+        ("score", "calibrate", "protocols", "export", "sheet", "gamma", "retrieve", "classify", "captions"),
         _BEGINS_AGAIN,
     ),
-    **dict.fromkeys(("models", "convert", "doctor"), _BEGINS_AGAIN),
+    **dict.fromkeys(("start", "models", "convert", "export-model", "doctor"), _BEGINS_AGAIN),
 }
 
 #: Commands as help lists them.
 GROUPS = {
-    "use a model": ("segment", "models", "references"),
+    "begin": ("start", "fit", "exchange", "next"),
+    "use a model": ("segment", "sheet", "models", "references", "export-model"),
     "train": ("train", "retrain", "distil", "captions", "curate", "scenes"),
     "measure": ("evaluate", "predict", "score", "calibrate", "protocols", "retrieve", "classify", "gamma"),
     "data": ("datasets", "export", "convert"),

@@ -8,6 +8,7 @@ import tyro
 
 from lexiseg.cli.options import Device, option
 from lexiseg.cli.progress import progress
+from lexiseg.cli.train import LONG, MOST_HOURS, say_farewell
 from lexiseg.core.terminal import open_console
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Distil:
     size: Annotated[int, option("PIXELS", "Long side of the images that both look at.")] = 320
     resume: Annotated[bool, option("", "Go on with the run in that folder.")] = False
     quiet: Annotated[bool, option("", "Show no progress.")] = False
+    long: Annotated[bool, option("", LONG)] = False
     device: Device = "auto"
 
     def run(self) -> int:
@@ -61,11 +63,19 @@ class Distil:
         )
         count = len(recipe.data.training_images(recipe.run.seed)) if self.labels == "teacher" else 0
         with progress("teacher's labels", count) as advance:
-            student = distil(recipe, out=self.out, resume=self.resume, quiet=self.quiet, advance=advance)
+            student = distil(
+                recipe,
+                out=self.out,
+                resume=self.resume,
+                quiet=self.quiet,
+                most_hours=None if self.long else MOST_HOURS,
+                advance=advance,
+            )
         found = compare_with_teacher(student, recipe)
         write_json(found.to_json(), self.out / COMPARISON)
         _print(found)
-        print(f'Use it: lexiseg segment photo.jpg --words "cat, grass" --model {self.out}')
+        if not self.quiet:
+            say_farewell(student, self.out, recipe)
         return 0
 
     def _change(self, recipe: "ClipToSegRecipe") -> "ClipToSegRecipe":

@@ -92,7 +92,7 @@ def _torchvision() -> Check:
 
 
 def _weights() -> Iterator[Check]:
-    from lexiseg.runs.load import known_models
+    from lexiseg.runs.known_models import known_models
 
     missing = []
     for model in known_models():

@@ -12,6 +12,7 @@ from lexiseg.cli.inference_options import InferenceOptions
 from lexiseg.cli.options import Device, MethodChanges, ModelName, Trust, load_segmenter, option
 from lexiseg.cli.progress import progress
 from lexiseg.core.errors import InputError
+from lexiseg.core.whole_numbers import whole_number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,9 +84,9 @@ class Predict:
 
 
 def _shard(text: str) -> tuple[int, int]:
-    number, _, of = text.partition("/")
-    if number.isdecimal() and of.isdecimal() and int(number) < int(of):
-        return int(number), int(of)
+    number, of = (whole_number(part) for part in text.partition("/")[::2])
+    if number is not None and of is not None and number < of:
+        return number, of
     raise InputError(
         doing="reading --shard",
         found=repr(text),

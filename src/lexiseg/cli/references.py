@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from lexiseg.cli.options import Device, option, read_vocabulary
+from lexiseg.cli.options import Device, MethodChanges, option, read_vocabulary
 from lexiseg.cli.progress import progress
+from lexiseg.cli.unlabelled_regions import build_unlabelled
 from lexiseg.core.errors import InputError
 from lexiseg.core.terminal import open_console
 
@@ -39,19 +40,30 @@ _BANK = tyro.conf.arg(metavar="BANK", help="A bank of reference images.")
 
 @dataclass(frozen=True, kw_only=True)
 class Build:
-    """Build references for classes, or add classes to a bank.
+    """Build references for classes, or add classes to a bank; or a bank of regions without classes, for corrclip.
 
     A stopped build goes on where it was when the same command is run again; classes that are in the
     bank already, from the same images and with the same settings, are kept as they are.
     """
 
     source: Annotated[
-        Literal["generate", "folder", "cutouts"],
+        Literal["generate", "folder", "cutouts"] | None,
         tyro.conf.arg(
             metavar="generate|folder|cutouts",
             help="Images from Stable Diffusion, from a folder for each class, or RGBA cut-outs with names.",
         ),
-    ]
+    ] = None
+    unlabelled: Annotated[
+        Path | None,
+        option(
+            "PHOTOS", "Instead of --source: describe the regions of these photographs, for --set beside.bank."
+        ),
+    ] = None
+    model: Annotated[
+        str | None,
+        option("ID|FOLDER", "For --unlabelled: the CLIP whose patches are kept, with the head corrclip."),
+    ] = None
+    set_: MethodChanges = ()
     out: Annotated[Path, tyro.conf.arg(metavar="BANK", help="The file to write, or to add to.")]
     words: Annotated[str | None, option("WORDS", 'Class names separated by commas: "cat, dog".')] = None
     classes_file: Annotated[
@@ -85,6 +97,18 @@ class Build:
 
     def run(self) -> int:
         """Build; return the exit code, 1 where a class got no reference or an image could not be read."""
+        if (self.source is None) == (self.unlabelled is None):
+            raise InputError(
+                doing="building references",
+                found="neither --source nor --unlabelled"
+                if self.source is None
+                else "--source and --unlabelled",
+                expected="one of them: images of classes, or photographs without any",
+                fix="Give --source cutouts|folder|generate with --words, or --unlabelled PHOTOS with --model.",
+            )
+        if self.unlabelled is not None:
+            return build_unlabelled(self.unlabelled, self.model, self.set_, self.out, self.device)
+        assert self.source is not None
         from lexiseg.methods.rim.references.bank import rejection_text
         from lexiseg.methods.rim.references.build import BuildSettings, build_bank
         from lexiseg.models.checkpoint import fingerprint
@@ -121,7 +145,9 @@ class Build:
             )
         for note in source.notes():
             print(f"note: {note}", file=sys.stderr)
-        print(f"{len(built.made)} classes built, {len(built.kept)} already there; {self.out}")
+        print(
+            f"{len(built.made)} class{'' if len(built.made) == 1 else 'es'} built, {len(built.kept)} already there; {self.out}"
+        )
         for name, reasons in built.rejected.items():
             print(f"  no reference for {name}: {rejection_text(reasons)}", file=sys.stderr)
         for origin, why in built.damaged.items():

@@ -1,12 +1,13 @@
 """``lexiseg retrain``: train, write pseudo masks for classes with tags only, train again on them."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lexiseg.cli.train import Train
+from lexiseg.cli.train import MOST_HOURS, Train, say_farewell
 
-_USAGE = """usage: lexiseg retrain RECIPE --out RUN [--resume] [--quiet] [SETTINGS]
+_USAGE = """usage: lexiseg retrain RECIPE --out RUN [--resume] [--quiet] [--long] [SETTINGS]
 
 Train a SimFormer, let it draw masks for the classes that images have tags for, and train anew on them.
 The model is RUN/second. Recipes and settings are those of lexiseg train, for example:
@@ -35,8 +36,18 @@ class Retrain:
             return 0
         from lexiseg.engine.devices import close_devices
         from lexiseg.runs.retrain import retrain
+        from lexiseg.runs.retraining_folder import SECOND
 
         given = self.options
-        retrain(self.name, recipe=given.settings, out=given.out, resume=given.resume, quiet=given.quiet)
+        model = retrain(
+            self.name,
+            recipe=given.settings,
+            out=given.out,
+            resume=given.resume,
+            quiet=given.quiet,
+            most_hours=None if given.long else MOST_HOURS,
+        )
         close_devices()
+        if not given.quiet and os.environ.get("RANK", "0") == "0":
+            say_farewell(model, given.out / SECOND, given.settings)
         return 0

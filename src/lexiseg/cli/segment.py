@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from lexiseg.cli.export import export_results
 from lexiseg.cli.inference_options import InferenceOptions
 from lexiseg.cli.jobs import is_done, plan_jobs
 from lexiseg.cli.options import (
@@ -95,6 +96,14 @@ class Segment:
         ),
         tyro.conf.FlagCreatePairsOff,
     ] = False
+    format: Annotated[
+        tuple[str, ...],
+        option(
+            "NAME …",
+            "Write all results of the folder in these formats too, there: coco, coco-results, coco-panoptic, voc, yolo, "
+            "labelme, cvat, cvat-masks, label-studio, label-studio-brush, png, table (Parquet).",
+        ),
+    ] = ()
     value_range: ValueRangeText = None
     inference: InferenceOptions = field(default_factory=InferenceOptions)
 
@@ -103,10 +112,12 @@ class Segment:
         from concurrent.futures import ThreadPoolExecutor
 
         from lexiseg.core.interfaces import ExplainingModel
+        from lexiseg.data.formats.known_formats import known_format
         from lexiseg.data.image_files import PassedOver
         from lexiseg.data.images import ImageSource, ValueRange, load_image
 
         value_range = None if self.value_range is None else ValueRange.parse(self.value_range)
+        formats = {name: known_format(name) for name in self.format}
         has_words = self.words is not None or self.classes_file is not None
         asked = read_vocabulary(self.words, self.classes_file) if has_words else None
         passed_over = PassedOver()
@@ -193,6 +204,8 @@ class Segment:
             console.print(f"note: {others} results of other words or settings are still there", **plain)
         if passed_over:
             print(f"note: not looked at: {passed_over.text()}", file=sys.stderr)
+        for name, chosen in formats.items():
+            export_results(self.out, chosen, self.out / f"{name}{chosen.suffix}")
         for path, problem in failed:
             console.print(f"  failed: {path}: {problem}", style="red", **plain)
         return 1 if failed else 0

@@ -1,5 +1,6 @@
 """``lexiseg train``: train a model by a recipe into a run folder."""
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, make_dataclass
@@ -16,7 +17,11 @@ if TYPE_CHECKING:
 #: Exit code after Ctrl-C, that of cli.main too.
 INTERRUPTED = 130
 
-_USAGE = """usage: lexiseg train RECIPE --out RUN [--resume] [--quiet] [SETTINGS]
+#: A longer run has to be asked for.
+MOST_HOURS = 24.0
+LONG = "Train also where that takes more than a day on this machine."
+
+_USAGE = """usage: lexiseg train RECIPE --out RUN [--resume] [--quiet] [--long] [SETTINGS]
 
 Train a model by a recipe into a run folder.
 
@@ -63,15 +68,32 @@ class Train:
 
         given = self.options
         try:
-            train_recipe(
-                self.name, recipe=given.settings, out=given.out, resume=given.resume, quiet=given.quiet
+            model = train_recipe(
+                self.name,
+                recipe=given.settings,
+                out=given.out,
+                resume=given.resume,
+                quiet=given.quiet,
+                most_hours=None if given.long else MOST_HOURS,
             )
         except KeyboardInterrupt:
             # Another sentence than that of other commands, which go on without being asked to.
             print(f"\nStopped. {_whence(given.out)}", file=sys.stderr)
             return INTERRUPTED
         close_devices()
+        if not given.quiet and os.environ.get("RANK", "0") == "0":
+            say_farewell(model, given.out, given.settings)
         return 0
+
+
+def say_farewell(model: object, run: Path, recipe: "Recipe") -> None:
+    """Print the validation score of a run, where its model is, and what to do next."""
+    from lexiseg.core.terminal import plain_text
+    from lexiseg.runs.after_training import farewell, last_scores, words_of
+
+    source = getattr(recipe, "data", None)
+    data = getattr(source, "path", None) if getattr(source, "dataset", None) == "folder" else None
+    print(plain_text(farewell(run, scores=last_scores(run), words=words_of(model), data=data)))
 
 
 def _whence(run: Path) -> str:
@@ -90,6 +112,7 @@ def _options_of(recipe: "Recipe") -> type:
         ("out", Annotated[Path, tyro.conf.arg(metavar="RUN", help="The run's folder.")]),
         ("resume", Annotated[bool, option("", "Go on with the run in that folder.")], False),
         ("quiet", Annotated[bool, option("", "Show no progress.")], False),
+        ("long", Annotated[bool, option("", LONG)], False),
         # A part that may be None has flags like any other where the recipe has it.
         ("settings", Annotated[kind, tyro.conf.arg(name=""), tyro.conf.AvoidSubcommands], recipe),
     ]

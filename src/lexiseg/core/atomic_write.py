@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from lexiseg.core.errors import OutputError
+from lexiseg.core.errors import LexisegError, OutputError
 
 #: Names under which files and folders are written; what a killed process left under one is swept away later.
 _PREFIX = ".lexiseg-writing-"
@@ -50,7 +50,9 @@ def atomic_path(path: Path, *, durable: bool = True) -> Iterator[Path]:
         os.replace(temporary, path)
     except Exception as error:
         refused = system_error(error)
-        if refused is None or isinstance(error, OutputError):
+        if refused is None or isinstance(
+            error, LexisegError
+        ):  # ours says what happened; some are OSErrors too
             raise
         raise output_error(path, refused) from error
     finally:
@@ -83,7 +85,9 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         temporary = None
     except Exception as error:
         refused = system_error(error)
-        if refused is None or isinstance(error, OutputError):
+        if refused is None or isinstance(
+            error, LexisegError
+        ):  # ours says what happened; some are OSErrors too
             raise
         raise output_error(path, refused) from error
     finally:
@@ -183,7 +187,7 @@ def refuse_unwritable(path: Path) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=_PREFIX):
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=_own_prefix()):
             pass
     except OSError as error:
         raise output_error(path, error) from error

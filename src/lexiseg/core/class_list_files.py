@@ -12,13 +12,14 @@ from typing import Any, TypeAlias
 
 from lexiseg.core.errors import VocabularyError
 from lexiseg.core.json_text import JsonError, RefusedJsonError, decode_json
+from lexiseg.core.whole_numbers import whole_number
 from lexiseg.core.word_lists import refuse_other_separators, shortened, split_words
 
 #: A class: its name, and further names.
 Entry: TypeAlias = tuple[str, tuple[str, ...]]
 
-_NUMBER_FIRST = re.compile(r"\s*(\d+)(?:\s*[\t,;:]\s*|\.\s+|\s+)(\S.*)", re.DOTALL)
-_NUMBER_LAST = re.compile(r"(.*\S)\s*[\t,;:]\s*(\d+)\s*", re.DOTALL)
+_NUMBER_FIRST = re.compile(r"\s*(\d{1,18})(?:\s*[\t,;:]\s*|\.\s+|\s+)(\S.*)", re.DOTALL)
+_NUMBER_LAST = re.compile(r"(.*\S)\s*[\t,;:]\s*(\d{1,18})\s*", re.DOTALL)
 _QUOTED = re.compile(r'\s*"((?:[^"]|"")*)"\s*')
 _NAME_COLUMNS = ("name", "class_name", "classname", "class name", "class", "category", "label")
 _NUMBER_COLUMNS = (
@@ -131,7 +132,9 @@ def _table(lines: Sequence[str]) -> list[Entry] | None:
     )
     if numbers is None:
         return [(row[names].strip(), ()) for row in rows]
-    return _in_order([(int(row[numbers]), row[names].strip()) for row in rows])
+    return _in_order(
+        [(number, row[names].strip()) for row in rows if (number := whole_number(row[numbers])) is not None]
+    )
 
 
 def _holds_names(header: Sequence[str], rows: Sequence[Sequence[str]], name: str) -> bool:
@@ -142,7 +145,7 @@ def _holds_numbers(header: Sequence[str], rows: Sequence[Sequence[str]], name: s
     if name not in header:
         return False
     place = header.index(name)
-    return bool(rows) and all(len(row) > place and row[place].strip().isdecimal() for row in rows)
+    return bool(rows) and all(len(row) > place and whole_number(row[place]) is not None for row in rows)
 
 
 def _json_or_none(text: str) -> Any:
@@ -187,9 +190,9 @@ def _from_mapping(content: Mapping[str, Any]) -> list[Entry]:
 
 
 def _is_number(value: Any) -> bool:
-    return (isinstance(value, int) and not isinstance(value, bool)) or (
-        isinstance(value, str) and value.isdecimal()
-    )
+    if isinstance(value, str):
+        return whole_number(value) is not None
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _in_order(pairs: Sequence[tuple[int, str]]) -> list[Entry]:

@@ -12,6 +12,7 @@ from jaxtyping import Bool, UInt8, UInt16
 from PIL import Image, ImageDraw, ImageFont
 
 from lexiseg.core.fonts import Font, draw_runs, romanised, text_runs
+from lexiseg.core.region_names import write_names
 
 VOID_COLOUR = (128, 128, 128)
 _PROBE_SIZE = 24
@@ -22,19 +23,20 @@ UNKNOWN = -1
 _HATCH, _STRIPE = 10, 3
 
 
-# Told apart at a glance, also when mixed with an image; the first are the furthest apart.
+# From a grid of sRGB, each the furthest (least ΔE2000 in four views: as it is, and to people without red, green or blue
+# cones) from those before it, from white borders and grey void. A test measures them.
 _FIRST_COLOURS = (
-    (255, 127, 14), (31, 119, 200), (60, 180, 75), (220, 30, 60), (150, 60, 200), (255, 225, 25),
-    (0, 200, 200), (240, 50, 230), (139, 85, 40), (170, 230, 60), (0, 60, 130), (250, 170, 190),
-    (0, 110, 100), (128, 0, 30), (200, 170, 255), (128, 128, 0), (110, 255, 180), (255, 200, 150),
+    (255, 136, 0), (102, 0, 136), (136, 0, 0), (34, 204, 255), (187, 17, 238), (255, 204, 170),
+    (153, 102, 0), (0, 85, 68), (187, 153, 119), (119, 85, 136), (85, 153, 187), (238, 238, 85),
+    (187, 0, 85), (0, 34, 204), (255, 17, 68), (153, 136, 255), (255, 153, 187), (136, 204, 102),
 )  # fmt: skip
 
 
 def class_colours(num_classes: int) -> UInt8[np.ndarray, "K 3"]:
     """Return ``num_classes`` RGB colours; a class keeps its colour whatever the number.
 
-    After the first 18, chosen by hand, hues step by the golden angle and lightness and saturation
-    alternate, so that neighbours in the list still differ.
+    The first 18 can be told apart by colour-blind people too. After them, hues step by the golden angle and lightness
+    and saturation alternate, so that neighbours in the list still differ.
     """
     colours = np.empty((num_classes, 3), np.uint8)
     for label in range(num_classes):
@@ -61,8 +63,9 @@ def draw_overlay(
     *,
     opacity: float,
     hatched: Bool[np.ndarray, "H W"] | None = None,
+    names: Sequence[tuple[int, str]] = (),
 ) -> Image.Image:
-    """Lay the label map over its image, with white borders between labels and a legend below.
+    """Lay the label map over its image, with white borders between labels, names on regions and a legend below.
 
     Args:
         image: RGB, 0..255.
@@ -71,6 +74,7 @@ def draw_overlay(
         entries: ``(label, text)`` of the legend in order; empty for no legend.
         opacity: Weight of the colour, in [0, 1].
         hatched: Pixels to lay dark and light stripes over.
+        names: Label and name of what is written on its largest region, where it fits.
     """
     colours = colour_map(label_map, num_classes)
     blended = image + (colours.astype(np.int16) - image) * np.float32(opacity)
@@ -78,9 +82,12 @@ def draw_overlay(
     if hatched is not None and hatched.any():
         _hatch(photo, hatched)
     photo[_borders(label_map)] = 255
-    if not entries:
-        return Image.fromarray(photo)
-    return _with_legend(photo, entries, class_colours(num_classes))
+    drawn = (
+        Image.fromarray(photo) if not entries else _with_legend(photo, entries, class_colours(num_classes))
+    )
+    if names:
+        write_names(drawn, label_map, names, _text_size(photo))
+    return drawn
 
 
 def _hatch(image: UInt8[np.ndarray, "H W 3"], where: Bool[np.ndarray, "H W"]) -> None:
@@ -119,7 +126,7 @@ def _with_legend(
     image: UInt8[np.ndarray, "H W 3"], entries: Sequence[tuple[int, str]], colours: UInt8[np.ndarray, "K 3"]
 ) -> Image.Image:
     height, width = image.shape[:2]
-    text_size = max(11, min(height, width) // 26)
+    text_size = _text_size(image)
     gap, swatch = text_size // 2, text_size
     rows, x = [[]], gap  # type: list[list[tuple[int, int, list[tuple[Font, str]]]]], int
     for label, text in entries:
@@ -147,6 +154,10 @@ def _with_legend(
             corner = left + swatch + gap // 2, top - text_size // 8
             draw_runs(draw, corner, runs, size=text_size, fill="black")
     return sheet
+
+
+def _text_size(image: UInt8[np.ndarray, "H W 3"]) -> int:
+    return max(11, min(image.shape[:2]) // 26)
 
 
 def _length(runs: Sequence[tuple[Font, str]]) -> float:

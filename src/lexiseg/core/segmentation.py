@@ -1,5 +1,6 @@
 """Segmentation: a label per pixel and the vocabulary it indexes. Draws and saves itself."""
 
+import io
 import json
 from collections.abc import Mapping
 from contextlib import suppress
@@ -17,6 +18,7 @@ from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.drawing import UNKNOWN, draw_overlay
 from lexiseg.core.errors import InputError, MissingPackageError
 from lexiseg.core.image_decoders import DamagedImageError, decode
+from lexiseg.core.label_maps import label_counts
 from lexiseg.core.result_files import (
     FACTS,
     LABELS,
@@ -112,15 +114,13 @@ class Segmentation:
 
     def shares(self) -> list[ClassShare]:
         """List the classes that occur, the largest first."""
-        flat = self.label_map.ravel()
-        counts = np.bincount(flat, minlength=len(self.vocabulary))
-        sums = np.bincount(flat, weights=self.score_map.ravel(), minlength=len(self.vocabulary))
+        counts, sums = label_counts(self.label_map, len(self.vocabulary), self.score_map)
         present = [label for label in np.flatnonzero(counts) if label != IGNORE_INDEX]
         return [
             ClassShare(
                 label=int(label),
                 name=self.vocabulary.names[label],
-                share=float(counts[label] / flat.size),
+                share=float(counts[label] / self.label_map.size),
                 mean_score=float(sums[label] / counts[label]),
             )
             for label in sorted(present, key=lambda label: -counts[label])
@@ -133,12 +133,13 @@ class Segmentation:
         """
         return {share.name: self.label_map == share.label for share in self.shares()}
 
-    def overlay(self, *, opacity: float = 0.55, legend: bool = True) -> Image.Image:
+    def overlay(self, *, opacity: float = 0.55, legend: bool = True, names: bool = True) -> Image.Image:
         """Draw the label map over the image; what is unknown is hatched.
 
         Args:
             opacity: Weight of the colours, in [0, 1].
             legend: Add a legend of the largest classes below the image.
+            names: Write the name of each class on its largest region, where it fits.
 
         Raises:
             InputError: ``opacity`` is out of range.
@@ -159,9 +160,37 @@ class Segmentation:
             entries.append((UNKNOWN, f"unknown  {self.unknown_share:.1%}"))
         if legend and self.is_doubtful:
             entries.append((IGNORE_INDEX, "perhaps none of these"))
+        named = [(share.label, share.name) for share in self.shares()[:MAX_LEGEND_ENTRIES]] if names else []
         return draw_overlay(
-            self.image, self.label_map, len(self.vocabulary), entries, opacity=opacity, hatched=self.unknown
+            self.image,
+            self.label_map,
+            len(self.vocabulary),
+            entries,
+            opacity=opacity,
+            hatched=self.unknown,
+            names=named,
         )
+
+    def _repr_png_(self) -> bytes:
+        """Return the overlay as PNG: what notebooks show."""
+        held = io.BytesIO()
+        self.overlay().save(held, format="PNG")
+        return held.getvalue()
+
+    def plot(self, path: str | Path | None = None) -> Image.Image:
+        """Return image and overlay side by side; also write them to a file where one is named.
+
+        Raises:
+            OutputError: The file cannot be written.
+        """
+        overlay = self.overlay()
+        sheet = Image.new("RGB", (self.image.shape[1] + overlay.width, overlay.height), "white")
+        sheet.paste(Image.fromarray(self.image), (0, 0))
+        sheet.paste(overlay, (self.image.shape[1], 0))
+        if path is not None:
+            with atomic_path(Path(path)) as temporary:
+                sheet.save(temporary)
+        return sheet
 
     def to_coco_rle(self) -> list[dict[str, Any]]:
         """Return one COCO annotation per class that occurs, the largest first.
@@ -173,6 +202,34 @@ class Segmentation:
         """
         by_label = {found["category_id"]: found for found in annotate(self.label_map, self.vocabulary.names)}
         return [{**by_label[share.label], "score": share.mean_score} for share in self.shares()]
+
+    def to_supervision(self) -> Any:
+        """Return the classes that occur as ``supervision.Detections``, one a class, the largest first.
+
+        ``xyxy`` in pixels, ``mask``, ``confidence`` (mean score), ``class_id`` (label) and ``data["class_name"]``.
+
+        Raises:
+            MissingPackageError: supervision is not installed.
+        """
+        try:
+            import supervision
+        except ImportError as error:
+            raise MissingPackageError(
+                doing="making detections for supervision",
+                found="no package supervision",
+                expected="supervision, which Lexiseg itself does not need",
+                fix="Run: pip install supervision; or use masks().",
+            ) from error
+        found = self.to_coco_rle()
+        masks = self.masks()
+        boxes = [(x, y, x + width, y + height) for x, y, width, height in (one["bbox"] for one in found)]
+        return supervision.Detections(
+            xyxy=np.array(boxes, np.float64).reshape(-1, 4),
+            mask=np.array([masks[one["category_name"]] for one in found], bool).reshape(-1, *self.shape),
+            confidence=np.array([one["score"] for one in found], np.float32),
+            class_id=np.array([one["category_id"] for one in found], int),
+            data={"class_name": np.array([one["category_name"] for one in found])},
+        )
 
     def to_dataframe(self) -> Any:
         """Return the classes that occur as a pandas DataFrame: label, name, share, mean_score; the largest first.

@@ -34,7 +34,7 @@ def within_time(action: Callable[[], Result], seconds: float) -> Result:
     thread.start()
     thread.join(seconds)
     if errors:
-        raise errors[0]
+        raise errors.pop()  # held nowhere else: its frames hold what was worked on
     if not results:
         raise TimeoutError(f"no end after {seconds:g} s")
     return results[0]

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from lexiseg.core.class_list_files import class_list_entries
 from lexiseg.core.constants import MAX_CLASSES
 from lexiseg.core.errors import VocabularyError
+from lexiseg.core.whole_numbers import whole_number
 from lexiseg.core.word_lists import quoted, shortened, split_words
 
 MAX_NAME_LENGTH = 200
@@ -276,9 +277,10 @@ def _clean(name: object, where: str) -> str:
 
 def _by_label(words: Mapping[Any, Any]) -> tuple[Any, ...] | None:
     """Return the names of ``{0: name, 1: name, …}`` in label order; None for any other mapping."""
-    labels = {
-        int(key) if isinstance(key, str) and key.isdecimal() else key: name for key, name in words.items()
-    }
+    labels: dict[Any, Any] = {}
+    for key, name in words.items():
+        number = whole_number(key) if isinstance(key, str) else None
+        labels[key if number is None else number] = name
     is_list = all(isinstance(key, int) and isinstance(name, str) for key, name in labels.items())
     if not labels or not is_list or sorted(labels) != list(range(len(words))):
         return None

@@ -14,7 +14,7 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +23,7 @@ from jaxtyping import UInt16
 
 from lexiseg.core.batch import Sample
 from lexiseg.core.file_names import name_key
+from lexiseg.core.vocabulary import Vocabulary
 from lexiseg.data.folder_lists import (
     first_of,
     folder_error,
@@ -31,9 +32,12 @@ from lexiseg.data.folder_lists import (
     read_tags,
     read_vocabulary,
     stem_of,
+    with_seen,
 )
+from lexiseg.data.formats.annotations import AnnotationSet, ListedImage
+from lexiseg.data.formats.known_formats import find_annotations, locate_images
 from lexiseg.data.image_files import PassedOver, list_images, walk_files
-from lexiseg.data.images import ValueRange, load_image
+from lexiseg.data.images import ValueRange, image_size, load_image
 from lexiseg.data.label_files import check_labels, read_label_map, reduce_zero_label
 from lexiseg.data.labelled_dataset import LabelledDataset, add_to_digest, refuse_other_size
 
@@ -80,11 +84,22 @@ class FolderDataset(LabelledDataset):
         self.value_range = value_range
         self._value_range = None if value_range is None else ValueRange.parse(value_range)
         self.notes: list[str] = []
-        self.vocabulary = read_vocabulary(self.path)
-        self._image_paths = self._find_images()
-        self._label_paths = self._find_labels()
+        self._annotated: dict[str, ListedImage] = {}
+        annotations = find_annotations(self.path)
+        if annotations is None:
+            self.vocabulary = read_vocabulary(self.path)
+            self._image_folder = self.path / "images"
+            self._image_paths = self._find_images()
+            self._label_paths = self._find_labels()
+        else:
+            self._take(annotations)
         stems = sorted(self._image_paths)
-        if split is not None:
+        of_split = sorted(
+            stem for stem in stems if stem in self._annotated and self._annotated[stem].split == split
+        )
+        if split is not None and of_split and not (self.path / f"{split}.txt").is_file():
+            stems = of_split
+        elif split is not None:
             stems = read_split(self.path, split)
             self._refuse_unknown_stems(stems, f"{split}.txt")
         unlabelled = [stem for stem in stems if stem not in self._label_paths]
@@ -105,6 +120,16 @@ class FolderDataset(LabelledDataset):
         self._refuse_unknown_stems(self._tags, "tags.tsv")
         self._captions = read_captions(self.path)
         self._refuse_unknown_stems(self._captions, "captions.tsv")
+
+    @property
+    def tags(self) -> Mapping[str, frozenset[int]]:
+        """Labels of the classes that tags.tsv gives each image, by its stem."""
+        return self._tags
+
+    @property
+    def captions(self) -> Mapping[str, tuple[str, ...]]:
+        """Captions of each image that has some, by its stem."""
+        return self._captions
 
     def image_path(self, index: int) -> Path:
         """Return the file of one image."""
@@ -148,6 +173,9 @@ class FolderDataset(LabelledDataset):
     def _read_labels(self, stem: str) -> UInt16[np.ndarray, "H W"] | None:
         if stem not in self._label_paths:
             return None
+        if stem in self._annotated:
+            listed = self._annotated[stem]
+            return listed.read(listed.size or image_size(self._image_paths[stem]))
         label_map = read_label_map(self._label_paths[stem], len(self.vocabulary))
         return reduce_zero_label(label_map) if self.reduce_zero else label_map
 
@@ -175,11 +203,31 @@ class FolderDataset(LabelledDataset):
             add_to_digest(digest, b"value_range", self.value_range.encode())
         for stem in self.stems:
             image = self._image_paths[stem]
-            name = name_key(image.relative_to(self.path / "images").as_posix())
+            name = name_key(image.relative_to(self._image_folder).as_posix())
             add_to_digest(digest, name.encode("utf-8", "surrogateescape"), str(image.stat().st_size).encode())
-            if stem in self._label_paths:
+            if stem in self._annotated:
+                label_map = self._read_labels(stem)
+                add_to_digest(digest, b"label", b"" if label_map is None else label_map.tobytes())
+            elif stem in self._label_paths:
                 add_to_digest(digest, b"label", self._label_paths[stem].read_bytes())
         return digest.hexdigest()
+
+    def _take(self, annotations: AnnotationSet) -> None:
+        """Read images and labels where another tool left them; lists of ours beside them count too."""
+        given, (root, images, places) = self.path, locate_images(annotations, self.path)
+        self.path = self._image_folder = root
+        self._image_paths = images
+        self._annotated = {
+            stem: annotations.images[place] for stem, place in zip(images, places, strict=True)
+        }
+        self._label_paths = dict.fromkeys(images, given)
+        self.vocabulary = with_seen(root, Vocabulary(names=annotations.names))
+        if note := annotations.skipped.note(f"these annotations ({annotations.format})"):
+            self.notes.append(note)
+        if annotations.background is None and annotations.format != "voc":
+            self.notes.append(
+                "pixels of no region are void: no class of these annotations is called background, which they would be"
+            )
 
     def _find_images(self) -> dict[str, Path]:
         folder = self.path / "images"
@@ -251,9 +299,17 @@ class FolderDataset(LabelledDataset):
             )
 
 
+def has_split(path: str | Path, split: str) -> bool:
+    """Return whether a folder has a list of stems of that name, or annotations that say which images are of it."""
+    if (Path(path) / f"{split}.txt").is_file():
+        return True
+    annotations = find_annotations(Path(path))
+    return annotations is not None and any(image.split == split for image in annotations.images)
+
+
 def split_to_score(path: str | Path) -> str | None:
-    """Return the split of a folder that is scored where none is asked for: val, where there is a val.txt."""
-    return "val" if (Path(path) / "val.txt").is_file() else None
+    """Return the split of a folder that is scored where none is asked for: val, where there is one."""
+    return "val" if has_split(path, "val") else None
 
 
 def split_to_use(path: str | Path, split: str | None) -> str | None:

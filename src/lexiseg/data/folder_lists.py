@@ -35,6 +35,15 @@ def read_vocabulary(folder: Path) -> Vocabulary:
     vocabulary = Vocabulary.from_file(path)
     if vocabulary.background is None and vocabulary.names[0].casefold() == "null":
         vocabulary = dataclasses.replace(vocabulary, background=0)  # another usual name for "none of these"
+    return with_seen(folder, vocabulary)
+
+
+def with_seen(folder: Path, vocabulary: Vocabulary) -> Vocabulary:
+    """Return the vocabulary with the seen classes of seen.txt, where there is one.
+
+    Raises:
+        DatasetError: It names an unknown class.
+    """
     seen = [line.strip() for line in _lines(folder, "seen.txt") if line.strip()]
     if not seen:
         return vocabulary

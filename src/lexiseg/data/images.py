@@ -292,6 +292,19 @@ def _warn_of_dark(highest: int, name: str) -> None:
         )
 
 
+def image_size(path: Path) -> tuple[int, int]:
+    """Return height and width of an image as it is read: upright. Only its header is looked at.
+
+    Raises:
+        ImageError: The file cannot be read.
+    """
+    with _decoding(str(path), "Remove it, or copy it again from its source."):
+        width, height = decode(
+            path, lambda image: image.size if _orientation(image) < 5 else image.size[::-1]
+        )
+    return height, width
+
+
 def exif_orientation(path: Path) -> int:
     """Return the EXIF orientation of an image file, 1 for as stored; also where the file cannot be read.
 

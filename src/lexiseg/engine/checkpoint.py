@@ -129,10 +129,19 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         ) from error
 
 
+#: What the header of a file of tensors says.
+_FACTS = {"step", "weights", "sha256"}
+
+
 def _load(path: Path) -> dict[str, Tensor]:
     """Read tensors, under the names of today, and compare them with their hash; files of earlier versions have none."""
     with safe_open(path, framework="pt") as opened:
-        facts = decode_json((opened.metadata() or {}).get("lexiseg", "{}"))
+        metadata = opened.metadata() or {}
+        facts = decode_json(metadata.get("lexiseg", "{}"))
+        if not isinstance(facts, dict):
+            raise ValueError(f"facts that are a {type(facts).__name__}")
+        if strange := metadata.keys() - {"lexiseg"} | facts.keys() - _FACTS:  # a damaged name hides the hash
+            raise ValueError(f"{', '.join(sorted(strange))} in its header, which no version writes")
         tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     if facts.get("sha256", wanted := tensor_digest(tensors)) != wanted:
         raise ValueError(f"numbers in {path.name} that are not those that were written")

@@ -19,6 +19,7 @@ from lexiseg.engine.devices import Devices, open_devices
 from lexiseg.engine.from_main import number_from_main
 from lexiseg.engine.interruptions import Interruptions
 from lexiseg.engine.log import RunLog
+from lexiseg.engine.pace import Pace
 from lexiseg.engine.progress import report_progress
 from lexiseg.engine.settings import OptimSettings, RunSettings
 from lexiseg.engine.training_state import TrainingState
@@ -42,6 +43,7 @@ def train(
     evaluate: Evaluate | None = None,
     resume: bool = False,
     quiet: bool = False,
+    most_hours: float | None = None,
 ) -> bool:
     """Train, writing log, checkpoints and in the end ``model.safetensors`` into a folder.
 
@@ -58,12 +60,14 @@ def train(
             with the running mean of the weights where there is one.
         resume: Go on from the last checkpoint; from the start where there is none.
         quiet: Show no progress.
+        most_hours: Refuse, after a few steps, a run that would take longer; None never does.
 
     Returns:
         Whether the run is finished; False where SIGTERM or SIGUSR1 made it write a checkpoint and end.
 
     Raises:
-        InputError: The settings do not fit the data, the devices or what is in the folder.
+        InputError: The settings do not fit the data, the devices or what is in the folder, or the run would take
+            longer than ``most_hours``.
         DivergedError: A loss or gradient is not finite.
         CheckpointError: The checkpoint to go on from is damaged or of another model.
         OutputError: The folder cannot be written.
@@ -84,9 +88,10 @@ def train(
     if last := number_from_main(devices, steps[-1] if steps else 0):  # other nodes may not see the folder
         state.load(out, last)
     log = RunLog(out, state.step) if devices.is_main else None
+    pace = Pace(state.step, run.num_steps, most_hours=most_hours, quiet=quiet or not devices.is_main)
     try:
         evaluation = _Evaluation(evaluate, scored, state, log)
-        if not _steps(state, data, out, log, evaluation, quiet=quiet):
+        if not _steps(state, data, out, log, evaluation, pace, quiet=quiet):
             return False
     finally:
         if log is not None:
@@ -115,6 +120,7 @@ def _steps(
     out: Path,
     log: RunLog | None,
     evaluation: "_Evaluation",
+    pace: Pace,
     *,
     quiet: bool,
 ) -> bool:
@@ -153,6 +159,7 @@ def _steps(
                 if log is not None:
                     shown = log.step(values, numbers, run.batch_size)
             report(step, shown)
+            pace(step)
             if is_last or (run.evaluate_every and step % run.evaluate_every == 0):
                 evaluation()
             if is_saved:

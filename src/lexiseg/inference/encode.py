@@ -98,7 +98,7 @@ def encode_images(
                 if (index, view.size) not in resized:
                     resized[index, view.size] = resize_image(images[index], view.size)
                     if regions is not None:
-                        resized_regions[index, view.size] = _resize_regions(regions[index], view.size)
+                        resized_regions[index, view.size] = resize_regions(regions[index], view.size)
                 pixels = resized[index, view.size]
                 rows = slice(window.top, window.top + window.height)
                 columns = slice(window.left, window.left + window.width)
@@ -165,8 +165,8 @@ def _layout(size: tuple[int, int], stride: int, settings: InferenceSettings) -> 
     return windows(size, settings.window, settings.window_stride or max(stride, settings.window // 2))
 
 
-def _resize_regions(regions: Int32[np.ndarray, "_ _"], size: tuple[int, int]) -> Int32[Tensor, "_ _"]:
-    """Take the region under the centre of every pixel of the new size."""
+def resize_regions(regions: Int32[np.ndarray, "_ _"], size: tuple[int, int]) -> Int32[Tensor, "_ _"]:
+    """Return a region map at another size: the region under the centre of every new pixel."""
     rows, columns = (
         ((np.arange(new) + 0.5) * old / new).astype(np.int64)
         for new, old in zip(size, regions.shape, strict=True)

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from lexiseg.core.atomic_write import atomic_path
 from lexiseg.core.cache_folder import default_cache, make_private
-from lexiseg.core.errors import CheckpointError
+from lexiseg.core.errors import CheckpointError, OutputError
 from lexiseg.core.features import PatchFeatures
 from lexiseg.core.interfaces import ImageEncoder
 from lexiseg.core.tensor_digest import tensor_digest
@@ -48,7 +48,7 @@ class CachedEncoder(ImageEncoder):
         fingerprint: That of the encoder, and that its tokens are rounded.
         num_found: Images whose features were on disk.
         num_encoded: Images that were encoded.
-        num_not_kept: Those of them for which there was no room.
+        num_not_kept: Those of them for which there was no room, or no folder that can be written.
     """
 
     def __init__(
@@ -68,6 +68,7 @@ class CachedEncoder(ImageEncoder):
         self.max_bytes = max_bytes
         self.num_found = self.num_encoded = self.num_not_kept = 0
         self._num_bytes: int | None = None
+        self._is_closed = False
 
     def train(self, mode: bool = True) -> "CachedEncoder":
         """Stay in evaluation mode: features of a frozen encoder do not depend on what is done around it."""
@@ -77,9 +78,10 @@ class CachedEncoder(ImageEncoder):
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> PatchFeatures:
         """Return features of RGB images in [0, 1], from disk where they are there; no gradient comes back.
 
+        Where the folder cannot be written, features are computed and not kept, with one warning.
+
         Raises:
             CheckpointError: A feature is not finite or too large for half precision.
-            OutputError: The folder cannot be written.
         """
         rows = [self._row(image) for image in images]
         maps = torch.stack([row["patches"] for row in rows]).to(images.device, torch.float32)
@@ -122,8 +124,8 @@ class CachedEncoder(ImageEncoder):
         size = sum(value.nbytes for value in row.values())
         if self._num_bytes is None:
             self._num_bytes = sum(file.stat().st_size for file in self.folder.glob("*/*.safetensors"))
-        if self._num_bytes + size > self.max_bytes:
-            if not self.num_not_kept:
+        if self._num_bytes + size > self.max_bytes or self._is_closed:
+            if not self.num_not_kept and not self._is_closed:
                 warnings.warn(
                     f"{self.folder} holds {self._num_bytes / 2**30:.1f} GiB of features, and {self.max_bytes / 2**30:.1f}"
                     " are allowed: further images are encoded each time. Delete what is not needed there, or allow more.",
@@ -131,10 +133,20 @@ class CachedEncoder(ImageEncoder):
                 )
             self.num_not_kept += 1
             return
-        make_private(self.folder.parent)
-        with atomic_path(path, durable=False) as temporary:
-            save_file(row, temporary, metadata={"sha256": tensor_digest(row)})
-        self._num_bytes += size
+        try:
+            make_private(self.folder.parent)
+            with atomic_path(path, durable=False) as temporary:
+                save_file(row, temporary, metadata={"sha256": tensor_digest(row)})
+        except OutputError as error:
+            warnings.warn(
+                f"Features cannot be kept in {self.folder} ({error.found}): images are encoded each time. Free some "
+                "space there, or set LEXISEG_CACHE to a folder that can be written to.",
+                stacklevel=4,
+            )
+            self._is_closed = True
+            self.num_not_kept += 1
+        else:
+            self._num_bytes += size
 
     def _path(self, image: Float[Tensor, "3 H W"]) -> Path:
         digest = hashlib.sha256(f"{self.fingerprint} {tuple(image.shape)}".encode())

@@ -13,6 +13,7 @@ from jaxtyping import Float, Float32, UInt16
 from torch import Tensor
 
 from lexiseg.core.errors import InputError
+from lexiseg.core.label_maps import label_counts, relabel
 from lexiseg.inference.class_names import ClassNames
 from lexiseg.inference.decision import Decision
 from lexiseg.inference.encode import EncodedImage
@@ -100,7 +101,7 @@ def decide_by_probability(
     probabilities = np.exp(settings.logit_scale * best.scores - total)
     if settings.refine == "none" or len(counts) == 1:
         return Decision(labels=labels[best.places], scores=best.scores, probabilities=probabilities)
-    winners = np.flatnonzero(np.bincount(best.places.ravel())).tolist()
+    winners = np.flatnonzero(label_counts(best.places, len(counts))[0]).tolist()
     coarse = grid_scores(
         encoded,
         score,
@@ -112,7 +113,9 @@ def decide_by_probability(
     )
     refine = refine_labels_crf if settings.refine == "crf" else refine_labels
     refined = refine(coarse, encoded.image)
-    return Decision(labels=labels[winners][refined.labels], scores=refined.best, probabilities=probabilities)
+    return Decision(
+        labels=relabel(refined.labels, labels[winners]), scores=refined.best, probabilities=probabilities
+    )
 
 
 def _pixel_maps(
@@ -194,7 +197,7 @@ def _small_classes(
 
     Where no class at all would be left, the largest stays.
     """
-    areas = np.bincount(places.ravel(), minlength=num_classes)
+    areas, _ = label_counts(places, num_classes)
     if background is not None:
         areas[background] = 0
     # A class without pixels could win those of a dropped one: it is as small.

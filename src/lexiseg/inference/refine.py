@@ -24,6 +24,7 @@ from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
+from lexiseg.core.label_maps import relabel
 from lexiseg.data.transforms import resize_image
 from lexiseg.ops.guided_filter import guided_filter
 from lexiseg.ops.regions import colour_regions, region_means
@@ -103,8 +104,8 @@ def refine_labels(
     shares += np.float32(settings.region_weight) * (region_means(shares, cuts) - shares)
     shares = filtered(adaptive_avg_pool2d(_classes_first(shares), half), settings.smoothing / 2)
     found = resize_argmax(_classes_first(shares), size)
-    labels = winners.numpy().astype(np.uint16)[found.labels]
-    return RunningBest(labels=labels, best=scores_at(scores, labels))
+    labels = relabel(found.labels, winners.numpy().astype(np.uint16))
+    return RunningBest(labels=labels, best=scores_at(scores, labels, into=found.best))
 
 
 def winning_classes(scores: Float[Tensor, "K h w"], max_classes: int) -> Tensor:

@@ -13,6 +13,7 @@ from einops import rearrange
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from lexiseg.core.label_maps import relabel
 from lexiseg.data.transforms import resize_image
 from lexiseg.inference.refine import NO_CONTRAST, standardised, winning_classes, working_size
 from lexiseg.ops.dense_crf import CrfSettings, DenseCrf
@@ -74,8 +75,8 @@ def refine_labels_crf(
     crf = DenseCrf(photo, replace(settings.crf, bilateral_std=settings.bilateral_std * patch))
     shares = crf.infer(unary.numpy())
     found = resize_argmax(torch.from_numpy(shares), size)
-    labels = winners.numpy().astype(np.uint16)[found.labels]
-    return RunningBest(labels=labels, best=scores_at(scores, labels))
+    labels = relabel(found.labels, winners.numpy().astype(np.uint16))
+    return RunningBest(labels=labels, best=scores_at(scores, labels, into=found.best))
 
 
 def _reduced(image: UInt8[np.ndarray, "H W 3"], size: tuple[int, int]) -> UInt8[np.ndarray, "y x 3"]:

@@ -17,6 +17,7 @@ from lexiseg.core.batch import Batch
 from lexiseg.core.errors import InputError
 from lexiseg.core.features import PatchFeatures
 from lexiseg.core.json_text import decode_json
+from lexiseg.core.label_maps import label_counts, relabel
 from lexiseg.core.segmentation import Segmentation
 from lexiseg.core.vocabulary import Vocabulary, Words
 from lexiseg.data.images import ImageSource, load_image
@@ -308,17 +309,18 @@ class Segmenter(nn.Module, ABC):
             # Windows are blended at the image that was seen, not on a grid.
             on_grid = settings.window is None and encoded.tiling is None
             return Decision(
-                labels=labels[best.labels],
+                labels=relabel(best.labels, labels),
                 scores=best.best,
                 grid_scores=(lambda: grid_scores(encoded, self.class_scores, embeddings, counts, **how))
                 if on_grid and own is None
                 else None,
             )
-        winners = np.flatnonzero(np.bincount(best.labels.ravel())).tolist()
+        winners = np.flatnonzero(label_counts(best.labels, len(counts))[0]).tolist()
+        del best  # as large as what comes next
         scores = grid_scores(encoded, self.class_scores, embeddings, counts, winners, **how)
         refine = refine_labels_crf if settings.refine == "crf" else refine_labels
         refined = refine(scores, encoded.image)
-        return Decision(labels=labels[winners][refined.labels], scores=refined.best)
+        return Decision(labels=relabel(refined.labels, labels[winners]), scores=refined.best)
 
     def refuse_settings(self, settings: InferenceSettings) -> None:
         """Refuse settings that the method cannot follow, before anything is encoded.

@@ -152,6 +152,9 @@ def _encode(encoder: TextEncoder, names: list[str], prompt_set: PromptSet) -> It
         yield from finished  # outside no_grad, which would otherwise leak into the caller
 
 
+#: What sqlite3 raises of a file that is damaged or cannot be written; even its message may be no text any more.
+_UNUSABLE = (OSError, sqlite3.Error, UnicodeDecodeError, OverflowError)
+
 # The store: one SQLite file per encoder and prompt set. One file holds ten thousand names, several
 # processes may write at once, a crash leaves it whole, and nothing in it is ever executed.
 
@@ -207,7 +210,7 @@ def _read(path: Path, names: list[str]) -> dict[str, np.ndarray]:
                 for key, vector, checksum in connection.execute(query, part):
                     if _is_whole(key, vector, checksum):
                         found[by_key[key]] = np.frombuffer(vector, dtype="<f4").astype(np.float32)
-    except (OSError, sqlite3.Error, UnicodeDecodeError, OverflowError) as error:
+    except _UNUSABLE as error:
         _give_up(path, error)
         return {}
     return found
@@ -222,13 +225,13 @@ def _write(path: Path, embeddings: dict[str, np.ndarray]) -> None:
     try:
         with closing(_connect(path)) as connection, connection:
             connection.executemany("INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?)", rows)
-    except (OSError, sqlite3.Error) as error:
+    except _UNUSABLE as error:
         _give_up(path, error)
 
 
 def _give_up(path: Path, error: Exception) -> None:
     """Go on without the cache; a file that is damaged is deleted, since all of it can be computed again."""
-    is_damaged = type(error) is sqlite3.DatabaseError or "malformed" in str(error)
+    is_damaged = type(error) in (sqlite3.DatabaseError, UnicodeDecodeError) or "malformed" in str(error)
     if is_damaged:
         with suppress(OSError):
             path.unlink()
@@ -240,7 +243,7 @@ def _warn_once(path: Path, error: Exception) -> None:
         _warned.add(path)
         warnings.warn(
             f"The text-embedding cache {path} cannot be used ({error}); going on without it, which is "
-            "slower but gives the same numbers. Delete that file if it is there, or set LEXISEG_CACHE to a "
+            "slower but gives the same numbers, but for rounding. Delete that file if it is there, or set LEXISEG_CACHE to a "
             "folder that can be written to.",
             stacklevel=4,
         )

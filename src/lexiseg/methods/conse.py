@@ -20,8 +20,8 @@ Differences from the paper:
   kind, colour, texture and height vote for nine sorts of stuff (``ops.scene_prior``). Names whose
   photographs usually show a person wearing or using the thing also count for "person".
 * Names that were seen with masks, if there is a head for them (``models.name_head``), decide between the words that mean
-  them: see ``share_anew``. What the other words have is not touched. A word means a name of the head from
-  ``min_head_similarity`` on; that is high, because "person" is a little like "shirt" and is none.
+  them, and a word means a name of the head from ``min_head_similarity`` on: see ``class_scores``.
+* If asked for, a patch's evidence is averaged over those that a vision model finds alike (``soft_affinity``).
 
 The plain recipe (top ten names, every similarity, no kinds, no priors, one size) is ``PLAIN``.
 """
@@ -46,6 +46,8 @@ from lexiseg.inference.settings import InferenceSettings
 from lexiseg.inference.text_embeddings import embed_names
 from lexiseg.models.efficientnet_lite import EfficientNetLite0
 from lexiseg.models.name_head import NameHead, NetworkMaps
+from lexiseg.ops.evidence_sharing import defer_to_scores, keep_best_match, share_anew
+from lexiseg.ops.proxy_attention import soft_affinity
 from lexiseg.ops.scene_prior import SCENE_NAMES, appearance, scene_prior
 from lexiseg.ops.similarity import similarity_map
 
@@ -63,6 +65,9 @@ _RANGES = {
     "person_weight": Range(least=0),
     "head_weight": Range(least=0),
     "min_head_similarity": Range(least=-1, most=0.99),
+    "head_thing_share": Range(least=0, most=1),
+    "head_background": Range(least=0, most=1),
+    "smooth_temperature": Range(least=0, above=True),
     "stride": Range(least=1),
 }
 
@@ -91,6 +96,11 @@ class ConSESettings:
         head: Whether names that were seen with masks take part, or none: ImageNet's names and the priors alone.
         head_weight: Weight of the head's posterior beside the scores that the words had without it.
         min_head_similarity: Smallest cosine at which a word means a name of the head.
+        head_thing_share: Share of what the head sees of things that it shares among them itself; the rest goes to the
+            words for things by the scores that they had.
+        head_background: How well "background" matches the head's names of stuff, where no other word matches better.
+        smooth: Average each patch's evidence over the patches that dinov2-small finds alike, or do not.
+        smooth_temperature: Divides the cosines of its tokens before the softmax.
     """
 
     sizes: tuple[float, ...] = (1.0, 9 / 14)
@@ -103,9 +113,13 @@ class ConSESettings:
     scene_weight: float = 1.0
     person_weight: float = 1.0
     stride: int = 16
-    head: Literal["masks", "none"] = "none"
+    head: Literal["masks", "none"] = "masks"
     head_weight: float = 2.0
     min_head_similarity: float = 0.75
+    head_thing_share: float = 0.5
+    head_background: float = 0.15
+    smooth: Literal["none", "dinov2"] = "none"
+    smooth_temperature: float = 0.1
 
     def __post_init__(self) -> None:
         check_ranges(self, _RANGES, method="ConSE")
@@ -129,23 +143,8 @@ PLAIN = ConSESettings(
     scene_weight=0.0,
     person_weight=0.0,
     stride=32,
+    head="none",
 )
-
-
-def share_anew(scores: Float[Tensor, "B S h w"], seen: Float[Tensor, "B S h w"]) -> Float[Tensor, "B S h w"]:
-    """Share among words, patch by patch, what the best of them had, in proportion to their scores and what was seen.
-
-    The highest score of a patch stays as high as it was. So a word that is not among these wins the patches that it won,
-    whatever was seen, and so does a background by threshold: a head that knows some names cannot drown
-    the others. Where no word had a score, all keep none.
-
-    Args:
-        scores: What the words had, not negative.
-        seen: Evidence for them, not negative, on the scale of ``scores``.
-    """
-    both = scores + seen
-    best = both.amax(dim=1, keepdim=True).clamp(min=torch.finfo(both.dtype).tiny)
-    return both * (scores.amax(dim=1, keepdim=True) / best)
 
 
 class ConSE(Segmenter):
@@ -162,6 +161,7 @@ class ConSE(Segmenter):
         fingerprints: Content hashes of the weights, for the record.
         notice: What a person must know before trusting results.
         head: Knows more names; wants an ``EfficientNetLite0``. Given if ``method.head`` is not none.
+        smoother: Says which patches are alike. Given if ``method.smooth`` is not none.
     """
 
     shown_with_people: Tensor
@@ -178,10 +178,13 @@ class ConSE(Segmenter):
         fingerprints: Mapping[str, str],
         notice: str | None = None,
         head: NameHead | None = None,
+        smoother: ImageEncoder | None = None,
     ) -> None:
         super().__init__()
-        assert (head is None) == (method.head == "none"), "a head where the settings ask for one"
+        given, asked = (head is None, smoother is None), (method.head == "none", method.smooth == "none")
+        assert given == asked, "a head and a smoother where the settings ask for one"
         self.head = head
+        self.smoother = smoother
         self.independent_classes = head is None
         self.image_encoder = image_encoder
         self.text_encoder = text_encoder
@@ -206,7 +209,8 @@ class ConSE(Segmenter):
     @property
     def scale_settings(self) -> Mapping[str, Any]:
         """Leave out the head: whatever it shares anew, the highest score of a patch stays as high as it was."""
-        return {name: value for name, value in self.method_settings.items() if "head" not in name}
+        idle = ("head", "min_head") if self.smoother is not None else ("head", "min_head", "smooth")
+        return {name: value for name, value in self.method_settings.items() if not name.startswith(idle)}
 
     @property
     def _num_plain(self) -> int:
@@ -244,6 +248,9 @@ class ConSE(Segmenter):
             seen = self.method.head_weight * self.head(images, maps, grid)
             tokens = torch.cat([tokens, seen], dim=-1)
             whole = pad(whole, (0, seen.shape[-1]))
+        if self.smoother is not None:
+            alike = normalize(tokens_on_grid(self.smoother, images, grid), dim=-1)
+            tokens = soft_affinity(alike, self.method.smooth_temperature) @ tokens
         return PatchFeatures(tokens=tokens, grid=grid, stride=self.stride, global_token=whole)
 
     @property
@@ -265,26 +272,49 @@ class ConSE(Segmenter):
     def embed_texts(self, names: Sequence[str], prompts: str) -> Float[Tensor, "S D"]:
         """Match words with all that ``encode_images`` gives evidence for; all in [0, 1].
 
-        The word "background" matches every kind of stuff fully.
+        The word "background" matches every kind of stuff fully, and the head's names of stuff by ``head_background``.
         """
         embeddings = self._match_all(self._embed(names, prompts), prompts)
         backgrounds = [row for row, name in enumerate(names) if name.casefold() == _BACKGROUND]
         first = len(self.kind_of_name)
         embeddings[backgrounds, first : first + len(SCENE_NAMES)] = 1.0
+        if self.head is not None:
+            embeddings[backgrounds, self._num_plain + self.head.num_things :] = self.method.head_background
         return embeddings
 
     def class_scores(
         self, features: PatchFeatures, embeddings: Float[Tensor, "S D"]
     ) -> Float[Tensor, "B S h w"]:
-        """Add up what a patch resembles, weighted by how well it matches each word; the head shares anew."""
+        """Add up what a patch resembles, weighted by how well it matches each word; the head shares anew.
+
+        What words have that the head does not know is not touched. Between things, words that mean none of its stuff, it
+        leaves a part to ImageNet's classifier, which has seen a thousand photographs of a giraffe.
+        """
         plain = slice(None, self._num_plain)
         scores = similarity_map(features.tokens[..., plain], embeddings[:, plain], features.grid)
-        known = (embeddings[:, self._num_plain :] > 0).any(dim=1)
+        if self.head is None:
+            return scores
+        matches = keep_best_match(embeddings[:, self._num_plain :])
+        known = (matches > 0).any(dim=1)
         if known.sum() > 1:  # one alone has nobody to share with
-            of_head = slice(self._num_plain, None)
-            seen = similarity_map(features.tokens[..., of_head], embeddings[known, of_head], features.grid)
+            seen = self._seen_by_head(self.head.num_things, features, matches[known], scores[:, known])
             scores[:, known] = share_anew(scores[:, known], seen)
         return scores
+
+    def _seen_by_head(
+        self,
+        num_things: int,
+        features: PatchFeatures,
+        matches: Float[Tensor, "S K"],
+        scores: Float[Tensor, "B S h w"],
+    ) -> Float[Tensor, "B S h w"]:
+        tokens, grid = features.tokens[..., self._num_plain :], features.grid
+        means_stuff = (matches[:, num_things:] > 0).any(dim=1, keepdim=True)  # "table" may mean both
+        of_things = matches.masked_fill(means_stuff, 0)
+        are_things = (of_things > 0).any(dim=1).to(scores.dtype)[:, None, None]
+        deferred = similarity_map(tokens, of_things, grid)
+        others = similarity_map(tokens, matches - of_things, grid)
+        return others + defer_to_scores(deferred, scores * are_things, self.method.head_thing_share)
 
     def _embed(self, names: Sequence[str], prompts: str) -> Float[Tensor, "S D"]:
         return embed_names(self.text_encoder, names, prompts).to(self.kind_of_name.device)
@@ -337,6 +367,14 @@ class ConSE(Segmenter):
         if wanted == list(images.shape[2:]):
             return images
         return interpolate(images, size=wanted, mode="bilinear", antialias=True)
+
+
+def tokens_on_grid(
+    encoder: ImageEncoder, images: Float[Tensor, "B 3 H W"], grid: tuple[int, int]
+) -> Float[Tensor, "B N D"]:
+    """Encode images at the size that makes an encoder's own grid the one that is wanted."""
+    size = [side * encoder.stride for side in grid]
+    return encoder(interpolate(images, size=size, mode="bilinear", antialias=True)).tokens
 
 
 def _logits(

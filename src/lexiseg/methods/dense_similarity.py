@@ -22,6 +22,7 @@ from lexiseg.inference.segmenter import Segmenter
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.inference.text_embeddings import embed_names, say_unreadable
 from lexiseg.models.checkpoint import fingerprint
+from lexiseg.models.graph_encoder import GraphEncoder
 from lexiseg.ops.similarity import similarity_map
 
 
@@ -59,9 +60,12 @@ class DenseSimilarity(Segmenter):
     @cached_property
     def method_settings(self) -> Mapping[str, Any]:  # type: ignore[override]  # hashed once, when asked for
         """Head, and fingerprints of both encoders: what a result was made with. Costs a fraction of a second."""
+        encoder = self.image_encoder
+        graph = encoder if isinstance(encoder, GraphEncoder) else None
         return {
             **({} if self.head is None else {"head": self.head}),
-            "image_encoder": fingerprint(self.image_encoder),
+            **({} if graph is None else {"engine": graph.engine}),
+            "image_encoder": fingerprint(encoder) if graph is None else graph.fingerprint,
             "text_encoder": self.text_encoder.fingerprint,
         }
 

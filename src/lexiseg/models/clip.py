@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from einops import rearrange, repeat
+from einops import rearrange
 from jaxtyping import Bool, Float
 from tokenizers import Tokenizer
 from torch import Tensor, nn
@@ -182,7 +182,7 @@ class ClipImageEncoder(OpenImageEncoder):
         square = rearrange(table[1:], "(h w) d -> h w d", h=self.native_grid[0])
         patches = rearrange(feature_map, "b d h w -> b (h w) d")
         patches = patches + resize_position_table(square, grid, "bicubic")
-        start = repeat(embeddings.class_embedding + table[0], "d -> b 1 d", b=len(images))
+        start = (embeddings.class_embedding + table[0]).expand(patches.shape[0], 1, -1)
         return self.vision.pre_layrnorm(torch.cat([start, patches], dim=1)), grid
 
 

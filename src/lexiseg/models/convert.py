@@ -14,14 +14,18 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from lexiseg.core.atomic_write import atomic_path
 from lexiseg.core.errors import CheckpointError, MissingWeightsError, OutputError
+from lexiseg.core.folder_lock import writing_alone
+from lexiseg.core.json_text import read_json_file
 from lexiseg.models import convert_worker
 from lexiseg.models.checkpoint import read_json
 from lexiseg.models.hub import (
@@ -79,6 +83,8 @@ def convert_folder(
 ) -> Conversion:
     """Convert every network of a folder that has its weights only as pickles; those of diffusers lie one below.
 
+    What was converted before, and is there as it was recorded, is kept.
+
     Args:
         folder: In the layout of transformers or diffusers; the safetensors are written beside the pickles.
         repository: Hub id it came from, for the record.
@@ -90,28 +96,58 @@ def convert_folder(
             run code, or shards and index contradict each other.
         OutputError: The folder cannot be written to.
     """
+    with writing_alone(folder):
+        return _convert(folder, {"repository": repository, "revision": revision, "commit": commit})
+
+
+def _convert(folder: Path, origin: Mapping[str, str | None]) -> Conversion:
+    """Do what ``convert_folder`` does; the caller is alone in the folder."""
     homes = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
     plan = {home / source: home / target for home in homes for source, target in _todo(home).items()}
+    before = {
+        target: source for target, source in _recorded(folder) if folder / target.name not in plan.values()
+    }
     if not plan:
-        raise _nothing_to_do(folder)
-    read = tuple(_hashed(folder, source) for source in plan)
-    counts = _convert_files(plan)
-    for home in homes:
-        _write_index(home, [target.name for target in plan.values() if target.parent == home])
-    written = tuple(
-        _hashed(folder, target, tensors=count) for target, count in zip(plan.values(), counts, strict=True)
-    )
-    record = {
-        "repository": repository,
-        "revision": revision,
-        "commit": commit,
+        if not before:
+            raise _nothing_to_do(folder)
+        return Conversion(folder=folder, read=tuple(before.values()), written=tuple(before))
+    with _named_when_whole(plan) as unnamed:
+        counts = _convert_files(unnamed)
+        indices: dict[Path, str] = {}
+        for home in homes:
+            own = {target.name: unnamed[source] for source, target in plan.items() if target.parent == home}
+            indices |= _index(home, own)
+        for (source, target), count in zip(plan.items(), counts, strict=True):
+            file = _hashed(folder, target, unnamed[source], tensors=count)
+            before[file] = _hashed(folder, source, source)
+        written = sorted(before, key=lambda file: file.name)
+        done = Conversion(folder=folder, read=tuple(before[file] for file in written), written=tuple(written))
+        # before the files: what was stopped in between is told from what is done by what the record says
+        _write_text(folder / CONVERSION_RECORD, json.dumps(_record(done, origin), indent=1))
+    for place, text in indices.items():
+        _write_text(place, text)
+    return done
+
+
+def _record(done: Conversion, origin: Mapping[str, str | None]) -> dict[str, Any]:
+    return {
+        **origin,
         "lexiseg": importlib.metadata.version("lexiseg"),
         "torch": importlib.metadata.version("torch"),
-        "read": [asdict(file) for file in read],
-        "written": [asdict(file) for file in written],
+        "read": [asdict(file) for file in done.read],
+        "written": [asdict(file) for file in done.written],
     }
-    _write_text(folder / CONVERSION_RECORD, json.dumps(record, indent=1))
-    return Conversion(folder=folder, read=read, written=written)
+
+
+def _recorded(folder: Path) -> Iterator[tuple[HashedFile, HashedFile]]:
+    """Yield safetensors and pickle of an earlier conversion that are there as its record says; a damaged one says nothing."""
+    with suppress(OSError, ValueError, LookupError, TypeError):
+        record = read_json_file(folder / CONVERSION_RECORD)
+        for source, target in zip(record["read"], record["written"], strict=True):
+            recorded = HashedFile(**target)
+            path = folder / recorded.name
+            if path.is_file() and _hashed(folder, path, path, tensors=recorded.tensors) == recorded:
+                yield recorded, HashedFile(**source)
 
 
 def convert_from_hub(name: str) -> Conversion:
@@ -161,18 +197,18 @@ def convert_from_hub(name: str) -> Conversion:
         raise _not_there(name, f"the download broke off ({type(error).__name__}: {error})") from error
     home = converted_folder(repository, commit)
     partial = home.with_name(f"{home.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    for file in wanted:
-        if file in pickles:
-            (partial / file).symlink_to((snapshot / file).resolve())
-        else:
-            shutil.copyfile(snapshot / file, partial / file)
-    done = convert_folder(partial, repository=repository, revision=revision, commit=commit)
-    for file in pickles:
-        (partial / file).unlink()
-    shutil.rmtree(home, ignore_errors=True)
-    partial.rename(home)
+    with writing_alone(partial):
+        for file in wanted:
+            (partial / file).unlink(missing_ok=True)  # of a conversion that was stopped
+            if file in pickles:
+                (partial / file).symlink_to((snapshot / file).resolve())
+            else:
+                shutil.copyfile(snapshot / file, partial / file)
+        done = _convert(partial, {"repository": repository, "revision": revision, "commit": commit})
+        for file in pickles:
+            (partial / file).unlink()
+        shutil.rmtree(home, ignore_errors=True)
+        partial.rename(home)
     return Conversion(folder=home, read=done.read, written=done.written)
 
 
@@ -208,42 +244,44 @@ def _target(pickle: str) -> str:
     return f"{_SAFE_STEM[match[1]]}{match[2]}.safetensors"
 
 
-def _convert_files(plan: Mapping[Path, Path]) -> list[int]:
-    """Convert files in one process of its own; return the number of tensors of each. All arrive, or none."""
-    partial = {source: target.with_name(f"{target.name}.partial") for source, target in plan.items()}
-    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    paths = [str(path.absolute()) for pair in partial.items() for path in pair]
+@contextmanager
+def _named_when_whole(plan: Mapping[Path, Path]) -> Iterator[dict[Path, Path]]:
+    """Yield a temporary file for each to write, by its pickle; they get their names when all are whole.
+
+    Raises:
+        OutputError: They cannot be written.
+    """
     try:
-        done = subprocess.run(
-            [sys.executable, "-P", convert_worker.__file__, *paths],
-            capture_output=True,
-            text=True,
-            env=environment,
-            check=False,
-        )
-        said = done.stdout.split("\n")[:-1]
-        if done.returncode == 0:
-            counts = [_count(file) for file in partial.values()]
-            for source, target in plan.items():
-                partial[source].replace(target)
-        elif not done.stdout or "OSError" in done.stderr or "SafetensorError" in done.stderr:
-            raise OSError(
-                (done.stderr.strip().splitlines() or [f"the process ended with {done.returncode}"])[-1]
-            )
-    except (OSError, SafetensorError) as error:
+        with ExitStack() as stack:
+            yield {source: stack.enter_context(atomic_path(target)) for source, target in plan.items()}
+    except OutputError as error:
         raise OutputError(
             doing=f"converting {', '.join(map(str, plan))}",
-            found=str(error),
+            found=error.found,
             expected="a folder in which safetensors can be written",
             fix="Copy the checkpoint to a folder of your own with room for as much again, and convert it there.",
         ) from error
-    finally:
-        for file in partial.values():
-            file.unlink(missing_ok=True)
-    if done.returncode != 0:
-        raise _refused(list(plan)[len(said) - 1], said[-1])
-    assert counts == [int(line) for line in said], "what arrived is what was sent"
-    return counts
+
+
+def _convert_files(unnamed: Mapping[Path, Path]) -> list[int]:
+    """Convert files in one process of its own; return the number of tensors of each."""
+    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    paths = [str(path.absolute()) for pair in unnamed.items() for path in pair]
+    done = subprocess.run(
+        [sys.executable, "-P", convert_worker.__file__, *paths],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
+    said = done.stdout.split("\n")[:-1]
+    if done.returncode == 0:
+        counts = [_count(file) for file in unnamed.values()]
+        assert counts == [int(line) for line in said], "what arrived is what was sent"
+        return counts
+    if not done.stdout or "OSError" in done.stderr or "SafetensorError" in done.stderr:
+        raise OSError((done.stderr.strip().splitlines() or [f"the process ended with {done.returncode}"])[-1])
+    raise _refused(list(unnamed)[len(said) - 1], said[-1])
 
 
 def _count(file: Path) -> int:
@@ -251,24 +289,23 @@ def _count(file: Path) -> int:
         return len(written.keys())
 
 
-def _write_index(home: Path, shards: list[str]) -> None:
-    """Write the index of converted shards, after comparing the pickles' own with what they held."""
-    if not shards or not _SHARD.search(shards[0]):
-        return
-    stem = _SHARD.split(shards[0])[0]
+def _index(home: Path, shards: Mapping[str, Path]) -> dict[Path, str]:
+    """Make the index of converted shards, after comparing the pickles' own with what they held; none for one file."""
+    first = next(iter(shards), "")
+    if not _SHARD.search(first):
+        return {}
+    stem = _SHARD.split(first)[0]
     weight_map, total = {}, 0
-    for shard in sorted(shards):
-        with safe_open(home / shard, framework="pt") as opened:
+    for shard, unnamed in sorted(shards.items()):
+        with safe_open(unnamed, framework="pt") as opened:
             for name in opened.keys():  # noqa: SIM118
                 weight_map[name] = shard
-        total += (home / shard).stat().st_size
+        total += unnamed.stat().st_size
     (theirs,) = [pickle for pickle, safe in _SAFE_STEM.items() if safe == stem]
     stated = read_json(home, f"{theirs}.bin.index.json").get("weight_map")
     expected = {name: _target(str(file)) for name, file in stated.items()} if isinstance(stated, dict) else {}
     if expected != weight_map:
         missing = sorted(expected.keys() ^ weight_map.keys())
-        for shard in shards:
-            (home / shard).unlink()
         raise CheckpointError(
             doing=f"converting the shards in {home}",
             found=f"other tensors than {theirs}.bin.index.json lists ({', '.join(missing[:6]) or 'in other shards'})",
@@ -276,14 +313,15 @@ def _write_index(home: Path, shards: list[str]) -> None:
             fix="Download all shards and the index again, from one place.",
         )
     content = {"metadata": {"total_size": total}, "weight_map": weight_map}
-    _write_text(home / f"{stem}.safetensors.index.json", json.dumps(content, indent=1))
+    return {home / f"{stem}.safetensors.index.json": json.dumps(content, indent=1)}
 
 
-def _hashed(folder: Path, file: Path, *, tensors: int | None = None) -> HashedFile:
-    with file.open("rb") as opened:
+def _hashed(folder: Path, file: Path, content: Path, *, tensors: int | None = None) -> HashedFile:
+    """Hash the content that a file has, or gets when it has its name."""
+    with content.open("rb") as opened:
         digest = hashlib.file_digest(opened, "sha256").hexdigest()
     name = file.relative_to(folder).as_posix()
-    return HashedFile(name=name, sha256=digest, bytes=file.stat().st_size, tensors=tensors)
+    return HashedFile(name=name, sha256=digest, bytes=content.stat().st_size, tensors=tensors)
 
 
 def _write_text(file: Path, text: str) -> None:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from lexiseg.core.errors import CheckpointError
 from lexiseg.models.checkpoint import build_model, read_class_names, read_config, transformers_class
+from lexiseg.models.meta_networks import keep_index_tables
 from lexiseg.models.pixel_normalisation import load_normalisation
 from lexiseg.models.published_names import published_names
 from lexiseg.models.text_tokens import BytePairTokenizer
@@ -106,7 +107,8 @@ def load_universal(folder: Path) -> LoadedUniversal:
         told = {"is_training": False} if config["model_type"] == "oneformer" else {}
         settings = transformers_class(config_class).from_dict({**config, **told})
         network = transformers_class(model_class)(settings)
-        _keep_tables(network)
+        keep_index_tables(network)
+        network.criterion = None  # what only training reads
         return network
 
     of_swin = published_names("swin_backbone")
@@ -129,18 +131,6 @@ def _targets(name: str, of_swin: Any) -> tuple[str, ...]:
     if found is None:
         return (name,)
     return tuple(f"{found[0]}{part}" for part in of_swin(name[found.end() :]))
-
-
-def _keep_tables(network: Any) -> None:
-    """Compute where there is no memory what follows from the settings: Swin's index tables, and no loss."""
-    for module in network.modules():
-        if hasattr(module, "relative_position_index"):
-            bias: Any = module
-            with torch.device("cpu"):
-                table = bias._create_relative_position_index().view(-1)
-            del module.relative_position_index
-            module.register_buffer("relative_position_index", table, persistent=False)
-    network.criterion = None
 
 
 def _task_tokens(folder: Path, length: int) -> Float[Tensor, "1 L"]:

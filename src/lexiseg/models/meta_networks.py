@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
@@ -29,3 +30,14 @@ def fill_position_ids(model: nn.Module) -> None:
             owner.register_buffer(
                 "position_ids", torch.arange(value.shape[-1]).expand(1, -1), persistent=False
             )
+
+
+def keep_index_tables(network: nn.Module) -> None:
+    """Compute Swin's index tables, which follow from the settings, where the network has no memory yet."""
+    for module in network.modules():
+        if hasattr(module, "relative_position_index"):
+            bias: Any = module
+            with torch.device("cpu"):
+                table = bias._create_relative_position_index().view(-1)
+            del module.relative_position_index
+            module.register_buffer("relative_position_index", table, persistent=False)

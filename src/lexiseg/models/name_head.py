@@ -48,7 +48,8 @@ class NameHead(nn.Module):
     """Maps of a classifier to a posterior over known names.
 
     Args:
-        names: Names in the order of the columns of ``weight``.
+        names: Names in the order of the columns of ``weight``: things, then stuff.
+        num_things: How many of them are things, with a shape of their own.
         weight: From the features of a patch to one score a name.
         temperature: Divides the scores before the softmax.
         none_score: Score of "none of these names".
@@ -61,12 +62,14 @@ class NameHead(nn.Module):
         names: Sequence[str],
         weight: Float[Tensor, "F K"],
         *,
+        num_things: int,
         temperature: float,
         none_score: float,
     ) -> None:
         super().__init__()
-        assert weight.shape[1] == len(names), "one column a name"
+        assert weight.shape[1] == len(names) >= num_things, "one column a name"
         self.names = tuple(names)
+        self.num_things = num_things
         self.temperature = temperature
         self.none_score = none_score
         self.register_buffer("weight", weight.float(), persistent=False)
@@ -106,19 +109,21 @@ def patch_features(
     return torch.cat([*parts, look, place.to(look.dtype)], dim=-1)
 
 
-def solve_ridge(
-    gram: Float[Tensor, "F F"], products: Float[Tensor, "F K"], penalty: float
-) -> Float[Tensor, "F K"]:
-    """Solve the ridge regression of summed ``x xᵀ`` and ``x yᵀ``."""
-    penalised = gram + penalty * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
-    return torch.cholesky_solve(products, torch.linalg.cholesky(penalised))
-
-
 def pack_name_head(
-    names: Sequence[str], weight: Float32[Tensor, "F K"], *, temperature: float, none_score: float
+    names: Sequence[str],
+    weight: Float32[Tensor, "F K"],
+    *,
+    num_things: int,
+    temperature: float,
+    none_score: float,
 ) -> bytes:
     """Return the content of a head's file: equal arguments give equal bytes. Weights are kept in half precision."""
-    about = {"names": list(names), "temperature": temperature, "none_score": none_score}
+    about = {
+        "names": list(names),
+        "num_things": num_things,
+        "temperature": temperature,
+        "none_score": none_score,
+    }
     return save({"weight": weight.half().contiguous()}, {_ABOUT: json.dumps(about)})
 
 
@@ -133,6 +138,13 @@ def load_name_head(path: Path) -> NameHead:
         weight = load(content)["weight"]
         header = decode_json(content[8 : 8 + int.from_bytes(content[:8], "little")])
         about = decode_json(header["__metadata__"][_ABOUT])
+        return NameHead(
+            about["names"],
+            weight,
+            num_things=about["num_things"],
+            temperature=about["temperature"],
+            none_score=about["none_score"],
+        )
     except (SafetensorError, KeyError, ValueError) as error:
         raise CheckpointError(
             doing=f"reading {path}",
@@ -140,4 +152,3 @@ def load_name_head(path: Path) -> NameHead:
             expected="what pack_name_head wrote",
             fix="Build it again: python benchmarks/accuracy/mini_head.py.",
         ) from error
-    return NameHead(about["names"], weight, temperature=about["temperature"], none_score=about["none_score"])

@@ -34,6 +34,34 @@ _VIT = (
     (r"intermediate\.dense", ("mlp.fc1",)),
     (r"(?<!attention\.)output\.dense", ("mlp.fc2",)),
 )
+_SWIN_LAYERS = (
+    (r"attention\.self\.query", ("attention.q_proj",)),
+    (r"attention\.self\.key", ("attention.k_proj",)),
+    (r"attention\.self\.value", ("attention.v_proj",)),
+    (
+        r"attention\.self\.relative_position_bias_table",
+        ("attention.relative_position_bias.relative_position_bias_table",),
+    ),
+    (r"attention\.output\.dense", ("attention.o_proj",)),
+    (r"intermediate\.dense", ("mlp.fc1",)),
+    (r"(?<!attention\.)output\.dense", ("mlp.fc2",)),
+)
+_SEGFORMER = (
+    (r"^decode_head\.linear_c\.", ("decode_head.linear_projections.",)),
+    (r"encoder\.block\.(\d+)\.(\d+)\.", (r"stages.\1.blocks.\2.",)),
+    (r"encoder\.layer_norm\.(\d+)\.", (r"stages.\1.layer_norm.",)),
+    (r"encoder\.patch_embeddings\.(\d+)\.", (r"stages.\1.patch_embeddings.",)),
+    (r"attention\.self\.query", ("attention.q_proj",)),
+    (r"attention\.self\.key", ("attention.k_proj",)),
+    (r"attention\.self\.value", ("attention.v_proj",)),
+    (r"attention\.self\.sr\.", ("attention.sequence_reduction.sequence_reduction.",)),
+    (r"attention\.self\.layer_norm\.", ("attention.sequence_reduction.layer_norm.",)),
+    (r"attention\.output\.dense", ("attention.o_proj",)),
+    (r"layer_norm_1\.", ("layernorm_before.",)),
+    (r"layer_norm_2\.", ("layernorm_after.",)),
+    (r"mlp\.dense1", ("mlp.fc1",)),
+    (r"mlp\.dense2", ("mlp.fc2",)),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,21 +120,23 @@ FAMILIES: dict[str, PublishedNames] = {
     ),
     # Inside Mask2Former and OneFormer, where transformers 5 keeps the backbone one level further down.
     "swin_backbone": PublishedNames(
-        renamed=(
-            (r"^(encoder|embeddings)\.", (r"swin.\1.",)),
-            (r"attention\.self\.query", ("attention.q_proj",)),
-            (r"attention\.self\.key", ("attention.k_proj",)),
-            (r"attention\.self\.value", ("attention.v_proj",)),
-            (
-                r"attention\.self\.relative_position_bias_table",
-                ("attention.relative_position_bias.relative_position_bias_table",),
-            ),
-            (r"attention\.output\.dense", ("attention.o_proj",)),
-            (r"intermediate\.dense", ("mlp.fc1",)),
-            (r"(?<!attention\.)output\.dense", ("mlp.fc2",)),
-        ),
-        left_out=COUNTS_AND_TABLES,
+        renamed=((r"^(encoder|embeddings)\.", (r"swin.\1.",)), *_SWIN_LAYERS), left_out=COUNTS_AND_TABLES
     ),
+    # The auxiliary heads are for training.
+    "dpt": PublishedNames(left_out=(r"^auxiliary_head\.", r"^dpt\.pooler\.", *COUNTS_AND_TABLES)),
+    "segformer": PublishedNames(renamed=_SEGFORMER, left_out=COUNTS_AND_TABLES),
+    "upernet": PublishedNames(
+        renamed=(
+            (r"^backbone\.encoder\.layers\.", ("backbone.swin.encoder.layers.",)),
+            (
+                r"^backbone\.embeddings\.(norm|patch_embeddings\.projection)\.",
+                (r"backbone.swin.embeddings.\1.",),
+            ),
+            *_SWIN_LAYERS,
+        ),
+        left_out=(r"^auxiliary_head\.", *COUNTS_AND_TABLES),
+    ),
+    "clipseg": PublishedNames(left_out=(r"\.embeddings\.position_ids$",)),
     "swin": PublishedNames(renamed=((r"^swin\.", ("",)),), left_out=(r"^classifier\.", *COUNTS_AND_TABLES)),
 }
 

@@ -64,6 +64,37 @@ class Sam(PromptedMasks):
         )
         return answer.pred_masks[0], answer.iou_scores[0]
 
+    def predict_piece(
+        self,
+        embedded: ImageEmbeddings,
+        point: Float[Tensor, " 2"],
+        corners: Float[Tensor, "2 2"],
+        probability: Float[Tensor, "h w"],
+    ) -> tuple[Float[Tensor, "m n"], float]:
+        """Predict one mask under a point, a box and a map together.
+
+        Args:
+            embedded: What ``embed`` returned.
+            point: On the object, x and y in pixels of the image.
+            corners: Of the box, top left and bottom right, likewise.
+            probability: A map of the whole image, at any size, as the network's mask prompt.
+
+        Returns:
+            Mask logits at a quarter of the input's side, and the IoU expected of the mask.
+        """
+        seen = embedded.seen_size
+        side = 4 * (self.input_side // int(self.network.config.vision_config.patch_size))
+        valid = [max(1, round(side * each / self.input_side)) for each in seen]
+        fitted = interpolate(probability[None, None], size=valid, mode="bilinear", antialias=True)
+        answer = self.network(
+            image_embeddings=embedded.embeddings[0],
+            input_points=self._scaled(point[None, None], embedded),
+            input_boxes=rearrange(self._scaled(corners[None], embedded), "1 1 corner xy -> 1 1 (corner xy)"),
+            input_masks=pad(fitted, (0, side - valid[1], 0, side - valid[0])),
+            multimask_output=False,
+        )
+        return answer.pred_masks[0, 0, 0], float(answer.iou_scores[0, 0, 0])
+
     def upsample(self, logits: Float[Tensor, "P h w"], embedded: ImageEmbeddings) -> Float[Tensor, "P H W"]:
         """Upsample to the input's square, cut the padding off, resize to the image."""
         if len(logits) == 0:  # interpolation refuses zero channels

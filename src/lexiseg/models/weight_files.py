@@ -39,6 +39,10 @@ _TYPES = {
     "maskformer": "masks of fixed classes (MaskFormer)",
     "mask2former": "masks of fixed classes (Mask2Former)",
     "oneformer": "masks of fixed classes (OneFormer)",
+    "segformer": "a class for every pixel (SegFormer)",
+    "dpt": "a class or a depth for every pixel (DPT)",
+    "upernet": "a class for every pixel (UperNet)",
+    "clipseg": "masks from words (CLIPSeg)",
     "resnet": "feature maps (ResNet)",
     "swin": "feature maps (Swin)",
 }
@@ -54,6 +58,10 @@ _EXAMPLES = {
     "mask2former": "facebook/mask2former-swin-small-ade-semantic",
     "maskformer": "facebook/maskformer-swin-base-ade",
     "oneformer": "shi-labs/oneformer_ade20k_swin_tiny",
+    "segformer": "nvidia/segformer-b0-finetuned-ade-512-512",
+    "dpt": "Intel/dpt-large-ade",
+    "upernet": "openmmlab/upernet-convnext-tiny",
+    "clipseg": "CIDAS/clipseg-rd64-refined",
     "resnet": "microsoft/resnet-50",
     "swin": "microsoft/swin-tiny-patch4-window7-224",
 }

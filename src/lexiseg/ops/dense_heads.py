@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from lexiseg.core.block_states import BlockStates
-from lexiseg.ops.outlier_tokens import find_outliers, outlier_scores, repair_tokens
+from lexiseg.ops.outlier_tokens import NUM_NEIGHBOURS, find_outliers, outlier_scores, repair_tokens
 from lexiseg.ops.self_attention import RULES, aggregate_alike, centred_attention, key_attention, mixed_values
 
 #: Heads whose last block keeps its residual and its MLP; the others are reduced to the output projection.
@@ -52,6 +52,14 @@ class _SelfCalibratedBlocks:
         last = num_blocks - 1
         before, first, final = (min(last, max(1, round(each * num_blocks / 12))) for each in (9, 4, 10))
         return cls(before=before, after=first, second_pass=range(first, final + 1))
+
+
+def graph_facts(head: str) -> dict[str, str]:
+    """Return what a graph that is written with a head says of itself: the head, and how few patches it holds for.
+
+    ``scclip`` looks at a fixed number of neighbours in a graph; torch takes all where there are fewer.
+    """
+    return {"head": head, **({"least_patches": str(NUM_NEIGHBOURS + 1)} if head == "scclip" else {})}
 
 
 def dense_tokens(opened: BlockStates, head: str) -> Float[Tensor, "B N E"]:

@@ -35,6 +35,16 @@ def proxy_attention(
     return softmax_or_itself(argument, argument >= 0)
 
 
+def soft_affinity(features: Float[Tensor, "B N D"], temperature: float) -> Float[Tensor, "B N N"]:
+    """Compute softmax over keys of the cosines divided by ``temperature``: rows sum to 1, nothing is left out.
+
+    Args:
+        features: Unit rows.
+        temperature: Higher than 0; the lower, the more a patch keeps to itself and to its likes.
+    """
+    return (features @ features.transpose(1, 2) / temperature).softmax(dim=-1)
+
+
 def resize_values(
     values: Float[Tensor, "B A N d"], grid: tuple[int, int], to: tuple[int, int]
 ) -> Float[Tensor, "B A M d"]:

@@ -76,12 +76,15 @@ def resize_rows(
 
 
 def scores_at(
-    scores: Float[Tensor, "K h w"], labels: UInt16[np.ndarray, "H W"]
+    scores: Float[Tensor, "K h w"],
+    labels: UInt16[np.ndarray, "H W"],
+    *,
+    into: Float32[np.ndarray, "H W"] | None = None,
 ) -> Float32[np.ndarray, "H W"]:
-    """Return the resized score of the class that ``labels`` names, in every pixel."""
+    """Return the resized score of the class that ``labels`` names, in every pixel; written over ``into`` where given."""
     above, _, down = (taps.numpy() for taps in bilinear_taps(scores.shape[1], labels.shape[0]))
     left, _, along = (taps.numpy() for taps in bilinear_taps(scores.shape[2], labels.shape[1]))
-    found = np.empty(labels.shape, np.float32)
+    found = np.empty(labels.shape, np.float32) if into is None else into
     on_cpu = scores.detach().to("cpu", torch.float32).contiguous().numpy()
     work = partial(grid_at_labels, on_cpu, labels, above, down, left, along, found)
     for_bands(work, labels.shape[0], min_rows=16)

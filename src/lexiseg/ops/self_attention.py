@@ -55,7 +55,7 @@ def neighbour_attention(
         sigma: Width of the bump in patches.
     """
     bump = neighbourhood(grid, sigma).to(key)
-    num_special = key.shape[2] - len(bump)
+    num_special = key.shape[2] - bump.shape[0]
     return _attend(key, value, scale, bias=pad(bump, (num_special, 0, num_special, 0)))
 
 

@@ -35,7 +35,7 @@ from lexiseg.recipes.backbone import EFFICIENTNET, LOADERS, TINY_BACKBONE, load_
 from lexiseg.recipes.base import RebuildableRecipe
 from lexiseg.recipes.partial_labels import CLOTHING, FOLDER, SCENES, ZeroShotSource
 from lexiseg.recipes.teachers import (
-    SCENE_TEACHER,
+    SCENE_TEACHERS,
     TeacherSettings,
     open_features,
     open_teacher,
@@ -88,7 +88,7 @@ class ClipToSegRecipe(RebuildableRecipe):
         # A space is as wide as the vector of any word.
         texts = unit_texts(space, names or ("anything",), self.teacher.prompts).cpu()[: len(names)]
         teacher = None
-        if self.teacher.name != SCENE_TEACHER:
+        if self.teacher.name not in SCENE_TEACHERS:
             remembers = self.teacher.remembers and self.data.crop is None
             teacher = open_teacher(replace(self.teacher, remembers=remembers))
         model = self._built(backbone, seen, texts.shape[1])
@@ -139,10 +139,10 @@ class ClipToSegRecipe(RebuildableRecipe):
             DatasetError: The copy of the data is incomplete or contradicts itself.
         """
         data, seed = self.data, self.run.seed
-        if self.teacher.name == SCENE_TEACHER and (data.dataset != SCENES or data.crop is not None):
+        if self.teacher.name in SCENE_TEACHERS and (data.dataset != SCENES or data.crop is not None):
             raise InputError(
                 doing="setting up CLIP-to-Seg",
-                found=f"the teacher 'scenes' with data.dataset = {data.dataset}"
+                found=f"the teacher {self.teacher.name!r} with data.dataset = {data.dataset}"
                 + (" and random crops" if data.crop is not None else ""),
                 expected="whole synthetic scenes: it knows nothing else",
                 fix="Give another teacher, such as --teacher.name mini.",

@@ -221,10 +221,11 @@ def scenes() -> SceneCocuRecipe:
     )
     return SceneCocuRecipe(
         shape=shape,
-        method=replace(small.method, initial_scale=30.0),
+        method=small.method,
         test_side=small.test_side,
         num_scenes=100,
-        optim=replace(small.optim, lr=5e-3),
+        # At 5e-3 with scales from 30 on the text encoder gave all words one vector with some seeds.
+        optim=replace(small.optim, lr=2e-3),
         run=RunSettings(num_steps=600, batch_size=32),
     )
 

@@ -2,27 +2,31 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_args
 
+from lexiseg.core.cache_folder import default_cache
 from lexiseg.core.errors import InputError
 from lexiseg.core.interfaces import ImageEncoder
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.methods.borrowed_attention.corrclip import CorrClip
 from lexiseg.methods.borrowed_attention.proxyclip import ProxyClip
+from lexiseg.methods.borrowed_attention.region_bank import RegionBank
 from lexiseg.methods.borrowed_attention.settings import BorrowedAttentionSettings
 from lexiseg.methods.borrowed_attention.trident import Trident
 from lexiseg.methods.dense_similarity import DenseSimilarity
 from lexiseg.models import siglip
-from lexiseg.models.checkpoint import read_config
+from lexiseg.models.checkpoint import fingerprint, read_config
 from lexiseg.models.clip import ClipImageEncoder, load_clip
 from lexiseg.models.dino import load_dino
 from lexiseg.models.dinov2 import load_dinov2
+from lexiseg.models.graph_encoder import Engine, GraphEncoder
+from lexiseg.models.graph_export import export_graph
 from lexiseg.models.hub import resolve_checkpoint
 from lexiseg.models.mask_generator import MaskGeneratorSettings
 from lexiseg.models.sam import Sam, SamNeck, load_sam
-from lexiseg.models.siglip import load_siglip
-from lexiseg.ops.dense_heads import BORROWING_HEADS, BorrowingHead, OwnHead
+from lexiseg.models.siglip import SiglipImageEncoder, load_siglip
+from lexiseg.ops.dense_heads import BORROWING_HEADS, BorrowingHead, OwnHead, graph_facts
 from lexiseg.recipes.rim import load_prompted, load_proposer
 
 #: In ``beside.vision`` and ``beside.proposer``: do without.
@@ -47,10 +51,13 @@ class DenseSettings:
             value and auto, SigLIP has kk and naclip. proxyclip: values of patches that another network finds alike;
             trident: the same, spread by SAM's attention; corrclip: values of the patch's region; what stands beside
             CLIP for these is set under ``beside``. Which is best is published, not measured here.
+        engine: What runs the image encoder with a head of its own: ``torch``, or on the CPU ``onnxruntime`` or ``openvino``
+            (extra ``export``), which take a graph that is written once into the cache.
         beside: The other networks, and how they are listened to.
     """
 
     head: Literal["auto", OwnHead, BorrowingHead] = "auto"
+    engine: Literal["torch", Engine] = "torch"
     beside: BorrowedAttentionSettings = field(default_factory=BorrowedAttentionSettings)
 
 
@@ -84,8 +91,9 @@ def build_dense_similarity(name_or_path: str, method: DenseSettings | None = Non
         head = clip_image.head = _clip_head(method, clip_image)
         settings = _settings(clip_image.stride, clip_image.native_grid, prompts="imagenet80", head=head)
         side = clip_image.native_grid[0] * clip_image.stride
+        runner = with_engine(clip_image, method.engine, head)
         return DenseSimilarity(
-            clip_image, clip_text, name=name_or_path, settings=settings, image_side=side, head=head
+            runner, clip_text, name=name_or_path, settings=settings, image_side=side, head=head
         )
     head = "value" if method.head == "auto" else method.head
     if head not in siglip.HEADS:
@@ -98,11 +106,41 @@ def build_dense_similarity(name_or_path: str, method: DenseSettings | None = Non
     image, text = load_siglip(folder, head=head)
     settings = _settings(image.stride, image.native_grid, prompts="single", head=head)
     side = image.native_grid[0] * image.stride
-    return DenseSimilarity(image, text, name=name_or_path, settings=settings, image_side=side, head=head)
+    runner = with_engine(image, method.engine, head)
+    return DenseSimilarity(runner, text, name=name_or_path, settings=settings, image_side=side, head=head)
+
+
+def with_engine(encoder: ClipImageEncoder | SiglipImageEncoder, engine: str, head: str) -> ImageEncoder:
+    """Return an image encoder as another engine runs it; its graph is written once, under a hash of the weights.
+
+    Args:
+        encoder: The network.
+        engine: ``torch`` for the encoder itself, or a name of ``models.graph_encoder.Engine``.
+        head: What the encoder was told to be, for the file's name.
+
+    Raises:
+        MissingPackageError: The extra ``export`` is not installed.
+        InputError: The encoder has a part that ONNX has no word for.
+    """
+    if engine == "torch":
+        return encoder
+    weights = fingerprint(encoder)
+    path = default_cache() / "graphs" / f"{weights[:16]}-{head}.onnx"
+    if not path.is_file():
+        export_graph(encoder, path, record={"weights": weights, **graph_facts(head)})
+    assert engine in get_args(Engine)
+    return GraphEncoder(path, cast(Engine, engine))
 
 
 def _build_borrowed(name: str, folder: Path, method: DenseSettings) -> Segmenter:
     """Load CLIP and what stands beside it."""
+    if method.engine != "torch":
+        raise InputError(
+            doing=f"choosing the engine of {name}",
+            found=f"{method.engine} with the head {method.head}, which listens to a second network",
+            expected="torch, or a head of one network",
+            fix="Leave engine out, or take --set head=scclip.",
+        )
     if read_config(folder, ("clip", "siglip", "siglip2"))["model_type"] != "clip":
         raise InputError(
             doing=f"choosing the head of {name}",
@@ -142,7 +180,17 @@ def _build_borrowed(name: str, folder: Path, method: DenseSettings) -> Segmenter
             points_per_side=beside.points_per_side, min_expected_iou=0.4, min_stability=0.4
         )
         proposer = load_proposer(beside.proposer, vision or clip, settings=points)
-    return CorrClip(clip, texts, vision, proposer, **how)
+    bank = None
+    if beside.bank != NONE:
+        if vision is None:
+            raise InputError(
+                doing="opening the bank of regions of corrclip",
+                found="no vision model, whose features are the bank's keys",
+                expected="the one that the bank was built with",
+                fix="Give it with --set beside.vision=NAME.",
+            )
+        bank = RegionBank(Path(beside.bank).expanduser())
+    return CorrClip(clip, texts, vision, proposer, bank=bank, **how)
 
 
 def load_vision(name: str, *, query_key: bool = False) -> ImageEncoder:

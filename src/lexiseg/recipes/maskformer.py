@@ -29,7 +29,7 @@ def build_maskformer(name_or_path: str) -> MaskFormerSegmenter:
     folder = resolve_checkpoint(name_or_path)
     kind = read_config(folder, ("maskformer", *TYPES))["model_type"]
     loaded = load_maskformer(folder) if kind == "maskformer" else load_universal(folder)
-    short_side, max_long_side = _sizes(folder)
+    short_side, max_long_side = evaluated_sizes(folder)
     settings = InferenceSettings(
         short_side=short_side, max_long_side=max_long_side, background="name", refine="none"
     )
@@ -56,14 +56,24 @@ def vocabulary_of(class_names: Sequence[str]) -> Vocabulary:
     return Vocabulary(names=names, synonyms=without_names_of_others(names, synonyms))
 
 
-def _sizes(folder: Path) -> tuple[int, int]:
-    """Read short and long side of ``preprocessor_config.json``, in either way that transformers wrote them."""
+def evaluated_sizes(
+    folder: Path, *, short_side: int = _SHORT_SIDE, max_long_side: int = _MAX_LONG_SIDE
+) -> tuple[int, int]:
+    """Read short and long side of ``preprocessor_config.json``, in any way that transformers wrote them.
+
+    Args:
+        folder: Of the checkpoint.
+        short_side: Where the file has none.
+        max_long_side: Likewise.
+    """
     file = folder / "preprocessor_config.json"
     settings: dict[str, Any] = read_json(folder, file.name) if file.exists() else {}
     size: Any = settings.get("size")
     longest: Any = settings.get("max_size")
     if isinstance(size, dict):
-        size, longest = size.get("shortest_edge"), size.get("longest_edge", longest)
+        sides = [side for side in (size.get("height"), size.get("width")) if isinstance(side, int)]
+        longest = size.get("longest_edge", longest)
+        size = size.get("shortest_edge", min(sides, default=None))
     usable = [side if isinstance(side, int) and side > 0 else None for side in (size, longest)]
-    short_side = usable[0] or _SHORT_SIDE
-    return short_side, max(short_side, usable[1] or _MAX_LONG_SIDE)
+    short_side = usable[0] or short_side
+    return short_side, max(short_side, usable[1] or max_long_side)

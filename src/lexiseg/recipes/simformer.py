@@ -39,6 +39,9 @@ from lexiseg.scoring.evaluate import evaluate
 #: Weight of the class where short trainings match: proposals find their classes while masks are still poor.
 MATCHING = 20.0
 
+#: Number of DINOv2's own patches among its maps: the coarsest has 2×2 places of an image of 112×112 pixels.
+_PATCHES = 1
+
 #: Those of the method's paper.
 RESNET50 = "microsoft/resnet-50"
 
@@ -322,6 +325,7 @@ def clothing_frozen() -> SimFormerRecipe:
                 position_step=56,
             ),
         ),
+        network=replace(clothing().network, decoder_map=_PATCHES),
         backbone=DINOV2_SMALL,
         backbone_weights="cached",
         short_side=224,
@@ -370,6 +374,7 @@ def folder_frozen() -> SimFormerRecipe:
             dropout=0.0,
             norm_groups=8,
             learned_start=True,
+            decoder_map=_PATCHES,
         ),
         short_side=168,
         max_long_side=336,

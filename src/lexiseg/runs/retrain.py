@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import distributed
@@ -109,6 +110,7 @@ def retrain(
     recipe: Recipe | None = None,
     resume: bool = False,
     quiet: bool = False,
+    most_hours: float | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> SimFormer:
     """Train by a recipe, write pseudo masks of its training images, and train anew on them.
@@ -122,6 +124,7 @@ def retrain(
         recipe: The recipe with settings changed; None leaves them.
         resume: Go on where it stopped, in whichever part that was.
         quiet: Show no progress.
+        most_hours: Refuse, after a few steps, a training that would take longer on this machine; None never does.
         advance: Called after each image that is given pseudo masks.
 
     Returns:
@@ -154,13 +157,19 @@ def retrain(
         )
     is_main = int(os.environ.get("RANK", "0")) == 0
     with writing_alone(out) if is_main else nullcontext():
-        return _retrain(name, chosen, out, resume=resume, quiet=quiet, advance=advance)
+        runs = {"quiet": quiet, "most_hours": most_hours}
+        return _retrain(name, chosen, out, resume=resume, runs=runs, advance=advance)
 
 
 def _retrain(
-    name: str, chosen: SimFormerRecipe, out: Path, *, resume: bool, quiet: bool, advance: Callable[[], None]
+    name: str,
+    chosen: SimFormerRecipe,
+    out: Path,
+    *,
+    resume: bool,
+    runs: Mapping[str, Any],
+    advance: Callable[[], None],
 ) -> SimFormer:
-    runs = {"quiet": quiet}
     first = train_recipe(name, recipe=chosen, out=out / FIRST, resume=resume and _begun(out / FIRST), **runs)
     assert isinstance(first, SimFormer)
     masked_labels = chosen.data.masked_labels(chosen.run.seed)
@@ -172,7 +181,7 @@ def _retrain(
     if num_devices() > 1:
         distributed.barrier()
     found = count_pseudo_pixels(masked_labels, out / PSEUDO_MASKS)
-    if not quiet and shard[0] == 0:
+    if not runs["quiet"] and shard[0] == 0:
         print(f"pixels of pseudo masks: {_counted(found)}")
     _refuse_small_class(found, chosen.pseudo_masks.min_pixels, out)
     again = dataclasses.replace(

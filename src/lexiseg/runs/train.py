@@ -32,6 +32,7 @@ def train_recipe(
     recipe: Recipe | None = None,
     resume: bool = False,
     quiet: bool = False,
+    most_hours: float | None = None,
 ) -> Trainable:
     """Train by a recipe; every process of a run on several devices calls this.
 
@@ -41,6 +42,7 @@ def train_recipe(
         recipe: The recipe with settings changed, of the type that ``name`` gives; None leaves them.
         resume: Go on with the run in the folder.
         quiet: Show no progress.
+        most_hours: Refuse, after a few steps, a run that would take longer on this machine; None never does.
 
     A start that fails before its first step leaves nothing in the folder but a list of broken records.
 
@@ -57,25 +59,41 @@ def train_recipe(
     is_new = is_main and not resume and not is_run_folder(str(out))
     try:
         with writing_alone(out) if is_main else nullcontext():
-            return _train(name, out=out, recipe=recipe, resume=resume, quiet=quiet, is_main=is_main)
+            return _train(
+                name,
+                out=out,
+                recipe=recipe,
+                resume=resume,
+                quiet=quiet,
+                most_hours=most_hours,
+                is_main=is_main,
+            )
     except BaseException:
         if is_new and out.is_dir() and not is_begun(out):
             forget_run(out)
         raise
 
 
-def _train(name: str, *, out: Path, recipe: Recipe, resume: bool, quiet: bool, is_main: bool) -> Trainable:
+def _train(
+    name: str,
+    *,
+    out: Path,
+    recipe: Recipe,
+    resume: bool,
+    quiet: bool,
+    most_hours: float | None,
+    is_main: bool,
+) -> Trainable:
     data = recipe.build_data()
     recipe = recipe.fitted_to(data)
     _say_epochs(recipe, data, quiet=quiet or not is_main)
+    seed_all(recipe.run.seed, "weights")
+    model = recipe.build_model()  # before anything is written: most starts that fail, fail here
     if is_main:
         begin_run(out, name, recipe, data, resume=resume)
+        write_model(out, recipe, model)
     else:
         data.list_broken_in(out / BROKEN)
-    seed_all(recipe.run.seed, "weights")
-    model = recipe.build_model()
-    if is_main:
-        write_model(out, recipe, model)
     is_finished = train(
         model,
         data,
@@ -85,6 +103,7 @@ def _train(name: str, *, out: Path, recipe: Recipe, resume: bool, quiet: bool, i
         evaluate=recipe.evaluate,
         resume=resume,
         quiet=quiet,
+        most_hours=most_hours,
     )
     if not is_main:
         return model.eval().requires_grad_(False)

@@ -3,7 +3,8 @@ import pytest
 from lexiseg.cli import main
 from lexiseg.core.errors import InputError, UnknownNameError
 from lexiseg.models import dinov2_small
-from lexiseg.runs.load import known_models, load
+from lexiseg.runs.known_models import known_models
+from lexiseg.runs.load import load
 
 
 def run(*arguments: str) -> int:

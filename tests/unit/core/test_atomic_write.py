@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from lexiseg.core.atomic_write import atomic_path, refuse_unwritable
-from lexiseg.core.errors import OutputError
+from lexiseg.core.atomic_write import atomic_folder, atomic_path, refuse_unwritable
+from lexiseg.core.errors import CheckpointError, ImageError, OutputError
 
 
 def test_file_appears_only_when_the_block_succeeds(tmp_path):
@@ -64,9 +64,11 @@ def test_file_in_the_way_of_the_folder_is_explained(tmp_path):
         pass
 
 
-def test_an_error_that_is_explained_already_is_not_explained_again(tmp_path):
-    inner = OutputError(doing="a", found="b", expected="c", fix="d")
-    with pytest.raises(OutputError) as caught, atomic_path(tmp_path / "a.txt"):
+@pytest.mark.parametrize("kind", [OutputError, ImageError, CheckpointError])  # some are OSErrors as well
+@pytest.mark.parametrize("writer", [atomic_path, atomic_folder])
+def test_an_error_that_is_explained_already_is_not_explained_again(tmp_path, kind, writer):
+    inner = kind(doing="a", found="b", expected="c", fix="d")
+    with pytest.raises(kind) as caught, writer(tmp_path / "a.txt"):
         raise inner
     assert caught.value is inner
 

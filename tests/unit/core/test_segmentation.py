@@ -82,10 +82,58 @@ def test_legend_of_many_classes_on_a_tiny_image_still_draws():
     assert segmentation(labels, words).overlay().width == 30
 
 
-def test_first_colours_are_far_apart():
-    colours = class_colours(8).astype(int)
-    gaps = [np.abs(a - b).sum() for i, a in enumerate(colours) for b in colours[:i]]
-    assert min(gaps) > 60
+#: What people without one kind of cones see, on linear RGB: Machado, Oliveira and Fernandes 2009, severity 1.
+_VIEWS = {
+    "as it is": np.eye(3),
+    "protanopia": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "deuteranopia": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.01182, 0.04294, 0.968881],
+    ],
+    "tritanopia": [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.3039],
+    ],
+}
+
+
+@pytest.mark.parametrize("view", _VIEWS)
+@pytest.mark.parametrize(("num_classes", "least"), [(5, 20), (8, 15), (12, 12), (18, 9)])
+def test_first_colours_are_told_apart_by_everybody(view, num_classes, least):
+    color = pytest.importorskip("skimage.color")
+    rgb = class_colours(num_classes) / 255
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    seen = np.clip(linear @ np.array(_VIEWS[view]).T, 0, 1)
+    shown = np.where(seen <= 0.0031308, 12.92 * seen, 1.055 * seen ** (1 / 2.4) - 0.055)
+    lab = color.rgb2lab(shown[None])[0]
+    gaps = color.deltaE_ciede2000(lab[:, None], lab[None])
+    assert gaps[~np.eye(num_classes, dtype=bool)].min() >= least
+
+
+def test_names_are_written_into_the_regions_that_hold_them():
+    labels = np.zeros((120, 200), int)
+    labels[:6, :6] = 1  # too small for its name
+    named, bare = (
+        np.asarray(segmentation(labels).overlay(legend=False, names=names)) for names in (True, False)
+    )
+    changed = np.argwhere((named != bare).any(2))
+    assert len(changed) > 20
+    assert np.abs(changed.mean(0) - (60, 100)).max() < 15
+    assert (named[:8, :8] == bare[:8, :8]).all()
+
+
+def test_notebooks_show_the_overlay_and_a_plot_holds_the_image_beside_it(tmp_path):
+    labels = np.repeat(np.repeat(HALVES, 40, 0), 40, 1)
+    assert segmentation(labels)._repr_png_().startswith(b"\x89PNG")
+    sheet = segmentation(labels).plot(tmp_path / "sheet.png")
+    assert sheet.width == 320
+    assert (tmp_path / "sheet.png").is_file()
 
 
 def test_save_writes_three_files_and_the_label_map_reads_back_at_sixteen_bits(tmp_path):

@@ -80,6 +80,7 @@ def test_training_lowers_the_loss(tmp_path):
     assert lines[-1] < 0.75 * lines[0]
 
 
+@pytest.mark.exhaustive("stop_after", "sub_batch_size")
 @pytest.mark.parametrize("stop_after", [1, 4, 7, 11])
 @pytest.mark.parametrize("sub_batch_size", [None, 3])
 def test_stopped_anywhere_and_resumed_the_weights_and_the_log_are_bit_identical(
@@ -93,6 +94,7 @@ def test_stopped_anywhere_and_resumed_the_weights_and_the_log_are_bit_identical(
     assert (tmp_path / "whole/log.jsonl").read_bytes() == (tmp_path / "two/log.jsonl").read_bytes()
 
 
+@pytest.mark.exhaustive("optimizer", "precision")
 @pytest.mark.parametrize("optimizer", ["adamw", "lars"])
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_every_precision_and_optimizer_resumes_alike(tmp_path, optimizer, precision):

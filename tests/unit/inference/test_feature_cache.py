@@ -150,6 +150,16 @@ def test_the_folder_does_not_grow_beyond_its_bound(tmp_path):
     assert full.num_not_kept == 3
 
 
+def test_a_folder_that_cannot_be_written_costs_a_warning_and_not_the_run(tmp_path):
+    (tmp_path / "file").touch()
+    cached = CachedEncoder(CountingEncoder(), fingerprint="a", folder=tmp_path / "file/features")
+    with pytest.warns(UserWarning, match="Features cannot be kept in") as caught:
+        found = cached(images())
+    assert torch.equal(found.tokens, CountingEncoder()(images()).tokens.half().float())
+    assert len(caught) == 1
+    assert cached.num_not_kept == cached.num_encoded == 3
+
+
 @pytest.mark.parametrize("gain", [1e6, float("nan")])
 def test_numbers_that_do_not_fit_are_refused_and_not_kept(tmp_path, gain):
     cached = CachedEncoder(CountingEncoder(gain=gain), fingerprint="a", folder=tmp_path)

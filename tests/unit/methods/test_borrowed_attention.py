@@ -11,10 +11,13 @@ from lexiseg.core.errors import InputError
 from lexiseg.core.features import PatchFeatures
 from lexiseg.core.interfaces import ImageEncoder
 from lexiseg.methods.borrowed_attention.corrclip import CorrClip
+from lexiseg.methods.borrowed_attention.prompt_refinement import find_pieces, redraw
 from lexiseg.methods.borrowed_attention.proxyclip import ProxyClip
 from lexiseg.methods.borrowed_attention.settings import BorrowedAttentionSettings
 from lexiseg.methods.borrowed_attention.trident import Trident, splice
 from lexiseg.models.clip import load_clip
+from lexiseg.models.prompted_masks import ImageEmbeddings
+from lexiseg.models.sam import load_sam
 from lexiseg.ops.dense_heads import dense_tokens
 from lexiseg.ops.sliding_window import Window
 from lexiseg.recipes.dense_similarity import DenseSettings, build_dense_similarity
@@ -73,20 +76,23 @@ def image():
 SIZE = {"short_side": 48, "window": 32, "window_stride": 16, "refine": "none", "prompts": "bare"}
 
 
-@pytest.mark.parametrize(
-    ("head", "vision", "proposer"),
-    [(head, vision, "none") for head in ("proxyclip", "trident") for vision in VISION]
-    + [("corrclip", vision, "sam2") for vision in VISION]
-    + [
-        ("corrclip", vision, proposer)
-        for vision in ("none", "dino")
-        for proposer in ("none", "classical", "sam")
-    ],
-)
+@pytest.mark.exhaustive("head", "vision")
+@pytest.mark.parametrize("head", ["proxyclip", "trident", "corrclip"])
+@pytest.mark.parametrize("vision", VISION)
 def test_every_network_beside_clip_gives_finite_tokens_alone_as_in_a_batch_and_a_record(
-    head, vision, proposer, folders, image
+    head, vision, folders, image
 ):
-    model = build(folders, head, vision, proposer)
+    check_tokens(build(folders, head, vision, "sam2" if head == "corrclip" else "none"), head, vision, image)
+
+
+@pytest.mark.exhaustive("vision", "proposer")
+@pytest.mark.parametrize("vision", ["none", "dino"])
+@pytest.mark.parametrize("proposer", ["none", "classical", "sam"])
+def test_every_proposer_of_regions_gives_finite_tokens_and_a_record(vision, proposer, folders, image):
+    check_tokens(build(folders, "corrclip", vision, proposer), "corrclip", vision, image)
+
+
+def check_tokens(model, head, vision, image):
     result = model.segment(image, WORDS, **SIZE)
     assert result.label_map.shape == image.shape[:2]
     record = result.settings["method"]
@@ -249,3 +255,83 @@ def test_what_cannot_stand_beside_clip_is_refused(changes, message, folders):
 def test_siglip_is_refused(folders):
     with pytest.raises(InputError, match="patches reach the texts through a pooling head"):
         build_dense_similarity(str(folders["siglip"]), DenseSettings(head="corrclip"))
+
+
+def test_pieces_are_eight_connected_large_and_sure_enough():
+    chances = torch.full((2, 20, 30), 0.3)
+    chances[0] = 0.4
+    chances[1, 2:6, 3:8] = 0.6
+    chances[1, 6:9, 8:12] = 0.7  # touches the first by a corner
+    chances[1, 8, 10] = 0.9
+    chances[1, 15:17, 20:22] = 0.8  # small
+    pieces = list(find_pieces(chances, least=0.5, min_pixels=5))
+    assert [(piece.place, piece.box, piece.point) for piece in pieces] == [(1, (3, 2, 11, 8), (10, 8))]
+    assert len(list(find_pieces(chances, least=0.0, min_pixels=1))) == 3
+    assert not list(find_pieces(chances, least=0.95, min_pixels=1))
+
+
+class Drawer:
+    """Draws the piece that it is told of, shifted right by four pixels, and is sure of class 1 alone."""
+
+    def __init__(self):
+        self.told = []
+
+    def predict_piece(self, embedded, point, corners, probability):
+        self.told.append((point.tolist(), corners.tolist(), float(probability.max())))
+        logits = torch.where(probability > 0, 3.0, -3.0).roll(4, dims=1)
+        return logits, 0.95 if probability[10, 10] > 0 else 0.5
+
+    def upsample(self, logits, embedded):
+        return logits
+
+
+def test_what_is_drawn_again_replaces_the_coarse_answer_where_sam_is_sure(monkeypatch):
+    monkeypatch.setattr("lexiseg.methods.borrowed_attention.prompt_refinement.MIN_PIXELS", 9)
+    chances = torch.full((2, 40, 40), 0.1)
+    chances[0] = 0.55
+    chances[:, 5:25, 5:25] = torch.tensor([0.1, 0.6])[:, None, None]
+    drawer, embedded = Drawer(), ImageEmbeddings(embeddings=(), size=(80, 80), seen_size=(64, 64))
+    places, values, drawn = redraw(drawer, embedded, chances, least=0.2)
+    assert len(drawer.told) == 2
+    assert drawer.told[1][1] == [[10.0, 10.0], [50.0, 50.0]]  # pixels of the image
+    assert drawer.told[1][2] == pytest.approx(0.005 * 0.6)
+    assert drawn[10, 9:25].all()
+    assert (places[drawn] == 1).all()
+    assert not drawn[10, :8].any()
+    torch.testing.assert_close(values[10, 12], torch.tensor(3.0).sigmoid() * 0.6)
+
+
+def test_sam_takes_point_box_and_map_and_its_own_class_says_the_same(folders):
+    """A map of the whole image is laid into the part of the square that the image fills."""
+    sam = load_sam(folders["sam"])
+    picture = np.random.default_rng(0).integers(0, 256, (30, 60, 3), dtype=np.uint8)
+    with torch.inference_mode():
+        embedded = sam.embed(picture)
+        chance = torch.rand(15, 30)
+        logits, iou = sam.predict_piece(
+            embedded, torch.tensor([20.0, 10.0]), torch.tensor([[5.0, 5.0], [40.0, 20.0]]), chance
+        )
+        other, _ = sam.predict_piece(
+            embedded, torch.tensor([20.0, 10.0]), torch.tensor([[5.0, 5.0], [40.0, 20.0]]), 0 * chance
+        )
+    assert logits.shape == (16, 16)
+    assert np.isfinite(iou)
+    assert not torch.allclose(logits, other), "the map is read"
+
+
+def test_trident_draws_again_and_sees_an_image_in_parts(folders, image):
+    whole = build(folders, "trident", "dinov2")
+    halves = build(folders, "trident", "dinov2", sam_views=2, negative_limit=0.6)
+    drawn = build(folders, "trident", "dinov2", sam_prompts=True, min_prompt_probability=0.0)
+    results = [model.segment(image, WORDS, **SIZE) for model in (whole, halves, drawn)]
+    encoded = halves.encode(image, **{name: SIZE[name] for name in ("short_side", "window", "window_stride")})
+    assert len(encoded.windows) == 2
+    assert encoded.windows[0].width + encoded.windows[1].width == encoded.resized_size[1]
+    assert not np.allclose(results[0].score_map, results[1].score_map)
+    for result in results:
+        assert result.label_map.shape == image.shape[:2]
+    assert results[2].settings["method"]["sam_prompts"]
+    narrow = halves.segment(
+        image[:, :1], WORDS, refine="none", prompts="bare", short_side=16, max_long_side=64
+    )
+    assert narrow.label_map.shape == (50, 1)

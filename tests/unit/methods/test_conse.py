@@ -12,7 +12,7 @@ from lexiseg.core.interfaces import ImageEncoder, TextEncoder
 from lexiseg.data.class_lists import imagenet_classes
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.inference.text_embeddings import embed_names
-from lexiseg.methods.conse import PLAIN, ConSE, ConSESettings, share_anew
+from lexiseg.methods.conse import PLAIN, ConSE, ConSESettings
 from lexiseg.models.efficientnet_lite import EfficientNetLite0
 from lexiseg.models.name_head import NameHead
 from lexiseg.ops.scene_prior import SCENE_NAMES
@@ -61,7 +61,7 @@ def _own_cache(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("LEXISEG_CACHE", str(tmp_path))
 
 
-def build(method: ConSESettings) -> ConSE:
+def build(method: ConSESettings, smoother: ImageEncoder | None = None) -> ConSE:
     return ConSE(
         RedIsCat(),
         HashedTexts(),
@@ -69,6 +69,7 @@ def build(method: ConSESettings) -> ConSE:
         settings=InferenceSettings(short_side=64, prompts="single", refine="none"),
         method=replace(method, head="none"),
         fingerprints={"image_weights": "0"},
+        smoother=smoother,
     )
 
 
@@ -222,14 +223,14 @@ def test_words_compared_in_blocks_equal_words_compared_at_once(monkeypatch):
 HEAD_NAMES = ["tabby cat", "kerb", "lamp post"]
 
 
-def with_head(method: ConSESettings) -> ConSE:
+def with_head(method: ConSESettings, num_things: int = 1) -> ConSE:
     """A network with weights of no meaning, and a head that sees nothing but its second name."""
     torch.manual_seed(0)
     network = EfficientNetLite0().eval()
     network.fold_normalisations()
     weight = torch.zeros(112 + 1280 + 5 + 4, len(HEAD_NAMES))
     weight[-1, 1] = 1.0  # by the constant
-    head = NameHead(HEAD_NAMES, weight, temperature=0.1, none_score=0.4)
+    head = NameHead(HEAD_NAMES, weight, num_things=num_things, temperature=0.1, none_score=0.4)
     return ConSE(
         network,
         HashedTexts(),
@@ -239,6 +240,13 @@ def with_head(method: ConSESettings) -> ConSE:
         fingerprints={},
         head=None if method.head == "none" else head,
     )
+
+
+def without(model: ConSE) -> ConSE:
+    """The same networks without the head; reads the features of both."""
+    parts = (model.image_encoder, model.text_encoder)
+    about = {"name": "toy", "settings": model.settings, "fingerprints": {}}
+    return ConSE(*parts, **about, method=replace(model.method, head="none"))
 
 
 @pytest.mark.parametrize("sizes", [(1.0, 9 / 14), (1.0,)])
@@ -273,15 +281,75 @@ def test_one_known_word_has_nobody_to_share_with():
     torch.testing.assert_close(plain, shared, rtol=1e-5, atol=1e-6)
 
 
-def test_sharing_anew_keeps_the_best_score_of_a_patch_whatever_was_seen():
-    generator = torch.Generator().manual_seed(0)
-    scores, seen = torch.rand(2, 2, 4, 3, 5, generator=generator)
-    scores[:, :, 0, 0], seen[:, :, 0, 1] = 0, 0
-    shared = share_anew(scores, seen)
-    torch.testing.assert_close(shared.amax(1), scores.amax(1))
-    assert shared[:, :, 0, 0].eq(0).all()
-    torch.testing.assert_close(shared[:, :, 0, 1], scores[:, :, 0, 1])
-    assert torch.equal(shared.argmax(1)[:, 1:], (scores + seen).argmax(1)[:, 1:])
+def test_a_name_of_the_head_speaks_for_the_word_that_it_matches_best():
+    model = with_head(ConSESettings(min_head_similarity=0.5))
+    images, words = torch.rand(1, 3, 64, 96), ["cat", "tabby cat", "kerb"]  # "cat" is at 0.71 to "tabby cat"
+    features = model.encode_images(images)
+    plain, shared = (
+        each.class_scores(features, model.embed_texts(words, "single")) for each in (without(model), model)
+    )
+    torch.testing.assert_close(shared[:, 0], plain[:, 0])
+    assert not torch.allclose(shared[:, 1], plain[:, 1])
+
+
+def test_between_things_the_order_of_the_scores_stays_where_the_head_shares_nothing_itself():
+    images, words = torch.rand(1, 3, 64, 96), ["tabby cat", "kerb"]
+    orders = []
+    for share in (0.0, 1.0):
+        model = with_head(ConSESettings(head_thing_share=share), num_things=2)
+        features, embeddings = model.encode_images(images), model.embed_texts(words, "single")
+        plain, shared = (each.class_scores(features, embeddings) for each in (without(model), model))
+        orders.append(torch.equal(plain.argmax(1), shared.argmax(1)))
+    assert orders == [True, False]
+
+
+def test_a_word_that_means_stuff_too_is_left_to_the_head():
+    images = torch.rand(1, 3, 64, 96)
+    model = with_head(ConSESettings(head_thing_share=0.0), num_things=2)
+    features, embeddings = model.encode_images(images), model.embed_texts(["tabby cat", "kerb"], "single")
+    plain = without(model).class_scores(features, embeddings)
+    assert torch.equal(plain.argmax(1), model.class_scores(features, embeddings).argmax(1))
+    embeddings[1, -1] = 0.5  # "kerb" as a thing, and a little as stuff
+    assert model.class_scores(features, embeddings).argmax(1).eq(1).all()
+
+
+@pytest.mark.parametrize(("least", "hears"), [(0.0, False), (0.15, True)])
+def test_background_hears_of_stuff_that_no_word_asks_for(least, hears):
+    model = with_head(ConSESettings(head_background=least))
+    embeddings = model.embed_texts(["cat", "background"], "single")
+    assert embeddings[1, 1010:].tolist() == pytest.approx([0, least, least])  # the first name is a thing
+    features = model.encode_images(torch.rand(1, 3, 64, 96))
+    tabby = model.embed_texts(["tabby cat", "background"], "single")
+    plain, shared = (each.class_scores(features, tabby) for each in (without(model), model))
+    assert torch.allclose(plain, shared) == (not hears)
+    torch.testing.assert_close(plain.amax(1), shared.amax(1))
+
+
+def test_smoothing_averages_over_patches_that_look_alike():
+    class Colours(ImageEncoder):
+        stride = 14
+
+        def forward(self, images: Tensor) -> PatchFeatures:
+            tokens = avg_pool2d(images, 14).flatten(2).transpose(1, 2) - 0.5
+            return PatchFeatures(tokens=tokens, grid=(4, 8), stride=14, global_token=tokens.mean(1))
+
+    image = photo(RED, GREEN)
+    image[:, :, 16:32, 16:32] += 0.05  # one patch is a little otherwise
+    method = ConSESettings(smooth="dinov2", head="none", image_weight=0.0)
+    plain = build(replace(method, smooth="none")).encode_images(image).tokens
+    smooth = build(method, Colours()).encode_images(image).tokens
+    assert smooth.shape == plain.shape
+    left = [row * 8 + column for row in range(4) for column in range(4)]
+    assert smooth[0, left].std(dim=0).sum() < 0.1 * plain[0, left].std(dim=0).sum()
+    torch.testing.assert_close(smooth[0, left].mean(0), plain[0, left].mean(0), rtol=1e-2, atol=1e-3)
+
+
+def test_the_measure_of_absent_words_holds_with_any_head_and_not_with_smoothing():
+    alone, headed = build(ConSESettings(head="none")), with_head(ConSESettings())
+    assert set(alone.scale_settings) - {"image_weights"} == set(headed.scale_settings)
+    smoothed = build(ConSESettings(head="none", smooth="dinov2"), RedIsCat())
+    assert smoothed.scale_settings["smooth"] == "dinov2"
+    assert not any("head" in name or "smooth" in name for name in headed.scale_settings)
 
 
 def test_sentences_and_whole_images_are_compared_without_the_head():

@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 from lexiseg.cli import main
-from lexiseg.core.errors import CheckpointError, OutputError
+from lexiseg.core.errors import CheckpointError, InputError, OutputError
+from lexiseg.core.folder_lock import writing_alone
 from lexiseg.models import convert_worker
 from lexiseg.models.clip import load_clip
 from lexiseg.models.convert import convert_folder
@@ -110,6 +111,40 @@ def test_every_layout_arrives_whole_and_is_recorded(tmp_path, monkeypatch):
     assert "HF_TOKEN" not in passed["env"]
     with pytest.raises(CheckpointError, match="found safetensors already"):
         convert_folder(tmp_path / "diffusers")
+
+
+def test_a_conversion_that_was_stopped_anywhere_ends_like_any_other(tmp_path, in_this_process):
+    for layout, (read, _) in LAYOUTS.items():
+        save_pickles(tmp_path / layout, read)
+
+    def contents() -> dict[str, bytes]:
+        return {
+            str(path.relative_to(tmp_path)): path.read_bytes()
+            for path in tmp_path.rglob("*")
+            if path.is_file()
+        }
+
+    done = convert_folder(tmp_path)
+    whole = contents()
+    assert convert_folder(tmp_path) == done
+    # the index of shards is written last
+    for lost in (["diffusers/diffusion_pytorch_model.safetensors"],
+                 [name for name in whole if "safetensors" in name and not name.startswith("diffusers")],
+                 ["shards/model.safetensors.index.json"], ["converted.json", "transformers/model.safetensors"]):  # fmt: skip
+        for name in lost:
+            (tmp_path / name).unlink()
+        again = convert_folder(tmp_path)
+        assert {name: content for name, content in contents().items() if name != "converted.json"} == {
+            name: content for name, content in whole.items() if name != "converted.json"
+        }
+        assert lost[0] == "converted.json" or set(again.written) == set(done.written)
+
+
+def test_two_conversions_of_one_folder_are_kept_apart(tmp_path, in_this_process):
+    save_pickles(tmp_path, ["pytorch_model.bin"])
+    with writing_alone(tmp_path), pytest.raises(InputError, match="another run that writes there now"):
+        convert_folder(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["pytorch_model.bin"]
 
 
 def test_a_converted_checkpoint_loads_and_the_command_says_what_it_did(tmp_path, capsys, in_this_process):

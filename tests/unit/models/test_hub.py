@@ -2,8 +2,6 @@ import http.server
 import json
 import re
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 import lexiseg
+from fresh_process import call
 from lexiseg.core.errors import CheckpointError, MissingWeightsError
 from lexiseg.models.hub import (
     KNOWN_WEIGHTS,
@@ -51,24 +50,11 @@ def folder(tmp_path_factory) -> Path:
 
 def resolve(name: str, *, function: str = "hub.resolve_checkpoint", **environment: str) -> str:
     """Resolve in a fresh process: the hub's client reads its environment when it is imported."""
-    module, _, function = function.partition(".")
-    script = (
-        f"import sys; from lexiseg.models.{module} import {function}\n"
-        "from lexiseg.core.errors import LexisegError\n"
-        f"try: print({function}(sys.argv[1]))\n"
-        "except LexisegError as error: print(type(error).__name__ + '|' + str(error))\n"
-    )
     source = str(Path(lexiseg.__file__).parents[1])
-    done = subprocess.run(
-        [sys.executable, "-c", script, name],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-        env={"PYTHONPATH": source, "PATH": "", "HOME": "/nonexistent", **environment},
-    )
-    warned = [line for line in done.stderr.splitlines() if line.startswith("someone/")]
-    return "|".join([done.stdout.strip().splitlines()[-1], *warned])
+    place = {"PYTHONPATH": source, "PATH": "", "HOME": "/nonexistent", **environment}
+    answer, said = call(f"lexiseg.models.{function}", name, place)
+    warned = [line for line in said if line.startswith("someone/")]
+    return "|".join([answer.splitlines()[-1], *warned])
 
 
 def closed_port() -> int:

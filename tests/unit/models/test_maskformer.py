@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
+from lexiseg.core.errors import InputError
 from lexiseg.losses.set_prediction import SetTargets, match_layers, set_losses
 from lexiseg.models.backbones import TinyPyramid, load_swin
 from lexiseg.models.maskformer import TINY, MaskFormer, MaskFormerSettings
@@ -38,6 +39,20 @@ def loss_of(network, images, targets):
     found = match_layers(output.class_logits, output.mask_logits, targets)
     losses = set_losses(output.class_logits, output.mask_logits, targets, found)
     return losses.classification + 20 * losses.focal + losses.dice
+
+
+@pytest.mark.parametrize(("chosen", "channels", "side"), [(-1, 24, 4), (0, 8, 16), (1, 16, 8)])
+def test_the_decoder_looks_at_the_map_that_was_chosen(chosen, channels, side):
+    network = tiny(decoder_map=chosen)
+    looked_at = []
+    network.mask_decoder.register_forward_pre_hook(lambda _, given: looked_at.append(given[0].shape[1:]))
+    network(torch.rand(1, 3, 32, 32))
+    assert looked_at == [(channels, side, side)]
+
+
+def test_a_map_that_the_backbone_does_not_have_is_refused():
+    with pytest.raises(InputError, match="decoder_map = 3 of 3 maps"):
+        tiny(decoder_map=3)
 
 
 def test_it_learns_four_scenes_with_nothing_but_torch():

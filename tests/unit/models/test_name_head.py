@@ -10,8 +10,8 @@ from lexiseg.models.name_head import (
     load_name_head,
     pack_name_head,
     patch_features,
-    solve_ridge,
 )
+from lexiseg.ops.ridge import solve_ridge
 
 IMAGES = torch.rand(1, 3, 32, 64, generator=torch.Generator().manual_seed(0))
 MAPS = NetworkMaps(
@@ -44,7 +44,7 @@ def test_the_ridge_is_the_least_squares_solution_of_the_padded_problem():
 
 
 def test_what_the_head_does_not_know_it_keeps_back():
-    head = NameHead(["cat", "sky"], torch.zeros(FEATURES, 2), temperature=0.1, none_score=0.4)
+    head = NameHead(["cat", "sky"], torch.zeros(FEATURES, 2), num_things=1, temperature=0.1, none_score=0.4)
     posterior = head.posterior(torch.tensor([[1.0, 0.0], [0.4, 0.4], [0.0, 0.0]]))
     none = 1 - posterior.sum(dim=-1)
     assert posterior[0, 0] > 0.99
@@ -54,8 +54,10 @@ def test_what_the_head_does_not_know_it_keeps_back():
 
 def test_a_file_gives_back_the_head_and_equal_heads_give_equal_bytes(tmp_path):
     weight = torch.randn(FEATURES, 2, generator=torch.Generator().manual_seed(3))
-    content = pack_name_head(["cat", "sky"], weight, temperature=0.1, none_score=0.45)
-    assert content == pack_name_head(["cat", "sky"], weight.clone(), temperature=0.1, none_score=0.45)
+    content = pack_name_head(["cat", "sky"], weight, num_things=1, temperature=0.1, none_score=0.45)
+    assert content == pack_name_head(
+        ["cat", "sky"], weight.clone(), num_things=1, temperature=0.1, none_score=0.45
+    )
     path = tmp_path / "head.safetensors"
     path.write_bytes(content)
     head = load_name_head(path)

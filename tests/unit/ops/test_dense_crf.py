@@ -201,6 +201,7 @@ def photograph(name: str, height: int, width: int) -> np.ndarray:
         return np.array(image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR))
 
 
+@pytest.mark.exhaustive("kind", "size")
 @pytest.mark.parametrize("size", [(288, 288), (375, 500)])
 @pytest.mark.parametrize("kind", ["coco-free", "clothing", "noise", "piecewise", "flat"])
 def test_labels_agree_with_pydensecrf2(kind, size):

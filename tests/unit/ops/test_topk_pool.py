@@ -145,6 +145,7 @@ def test_a_number_that_is_none_is_not_lost(place):
     assert np.isnan(pooled.detach().numpy()).tolist() == [[False, False, True, False]]
 
 
+@pytest.mark.exhaustive  # the loops are compiled for float64, for this test alone
 def test_numeric_differences_agree_with_the_gradient():
     tokens = random_tokens(2, 7, 3).double().requires_grad_()
     assert torch.autograd.gradcheck(lambda values: topk_mean(values, 3), tokens)

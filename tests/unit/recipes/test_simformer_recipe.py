@@ -493,6 +493,7 @@ needs_accelerate = pytest.mark.skipif(
 )
 
 
+@pytest.mark.exhaustive
 @needs_accelerate
 def test_two_processes_train_again_as_one_does(tmp_path: Path):
     root = Path(__file__).parents[3]

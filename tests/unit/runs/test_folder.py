@@ -12,6 +12,7 @@ import lexiseg
 from lexiseg.core.errors import CheckpointError, InputError, UnknownNameError
 from lexiseg.engine.checkpoint import checkpoint_steps, write_tensors
 from lexiseg.engine.loop import load_final
+from lexiseg.engine.watch import DivergedError
 from lexiseg.recipes.base import TRAINING_RECIPES, find_recipe
 from lexiseg.runs.folder import _is_harmless, load_run, read_recipe
 from lexiseg.runs.train import train_recipe
@@ -94,6 +95,20 @@ def test_a_run_of_something_that_does_not_segment_loads_as_it_is(tmp_path):
 def test_a_folder_with_a_run_is_refused_and_the_way_on_is_named(run):
     with pytest.raises(InputError, match=r"starting a run in .*found a run.*Add --resume"):
         train_recipe(NAME, out=run, quiet=True)
+
+
+def test_a_start_that_failed_leaves_nothing_that_stops_the_next(tmp_path, monkeypatch):
+    recipe = find_recipe(NAME)
+    with monkeypatch.context() as broken:
+        broken.setattr(type(recipe), "build_model", lambda self: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            train_recipe(NAME, out=tmp_path / "run", quiet=True)
+    assert [path.name for path in (tmp_path / "run").glob("[!.]*")] == [], "no model, no run"
+    broken_late = replace(recipe, method=replace(recipe.method, nan_from_step=2))
+    with pytest.raises(DivergedError):
+        train_recipe(NAME, recipe=broken_late, out=tmp_path / "run", quiet=True)
+    train_recipe(NAME, out=tmp_path / "run", quiet=True)
+    assert (tmp_path / "run/model.safetensors").is_file()
 
 
 def test_resuming_where_there_is_no_run_is_refused(tmp_path):

@@ -64,47 +64,62 @@ def test_no_worker_is_refused():
         Workers(count=0)
 
 
-def test_processes_write_the_same_bytes(tmp_path):
-    """All four stages; each begins from what one process wrote."""
-    data, words = write_images(tmp_path / "data", 18), write_words(tmp_path / "words")
-    out = tmp_path / "curation"
+STAGES = {
+    "find": lambda data, out, words: FindConcepts(out, words),
+    "embed": lambda data, out, words: embed_shards(data, out),
+    "search": lambda data, out, words: SearchShards(out, out, SearchSettings(neighbours=4)),
+    "rank": lambda data, out, words: RankShards(out, words),
+    "cluster": lambda data, out, words: ClusterShards(out),
+}
+QUICK, *REST = STAGES
+
+
+@pytest.fixture(scope="module")
+def curated(tmp_path_factory):
+    home = tmp_path_factory.mktemp("curated")
+    data, out, words = write_images(home / "data", 18), home / "curation", write_words(home / "words")
     curate(data, out, words)
+    return data, out, words
+
+
+@pytest.mark.parametrize(
+    "name", [QUICK, *(pytest.param(name, marks=pytest.mark.exhaustive) for name in REST)]
+)
+def test_processes_write_the_same_bytes(curated, name):
+    """Every stage begins from what one process wrote, and leaves the same."""
+    stage, (_, out, _) = STAGES[name](*curated), curated
     whole = contents(out)
-    stages = [
-        embed_shards(data, out),
-        SearchShards(out, out, SearchSettings(neighbours=4)),
-        FindConcepts(out, words),
-        RankShards(out, words),
-        ClusterShards(out),
-    ]
-    for stage in stages:
-        for number in range(stage.shards()):
-            stage.target(number).unlink()
-        assert do_shards(stage, Workers(count=2)) == 3
-        assert contents(out) == whole
+    for number in range(stage.shards()):
+        stage.target(number).unlink()
+    assert do_shards(stage, Workers(count=2)) == 3
+    assert contents(out) == whole
 
 
-#: Ray's driver in a process of its own: where Ray ends it, the tests go on.
+#: Ray's driver in a process of its own: where Ray ends it, the tests go on. Two machines of one worker each are joined.
 RAY = """
-import os, sys
+import sys
 from pathlib import Path
 import ray
+from ray.cluster_utils import Cluster
 from curation_toys import CountingStage
 from lexiseg.core.errors import InputError
 from lexiseg.runs.shard_workers import Workers, do_shards
 
 folder = Path(sys.argv[1])
-paths = {"env_vars": {"PYTHONPATH": os.environ["PYTHONPATH"]}}  # workers find the toys of the tests
-ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error", runtime_env=paths)
-do_shards(CountingStage(folder, deadly=(3,)), Workers(count=2, ray=True))
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+cluster.add_node(num_cpus=1)
+do_shards(CountingStage(folder, deadly=(3,)), Workers(count=2, ray_address=cluster.address))
 try:
-    do_shards(CountingStage(folder / "wrong", wrong=(1,)), Workers(count=1, ray=True))
+    do_shards(CountingStage(folder / "wrong", wrong=(1,)), Workers(count=1, ray_address=cluster.address))
 except InputError as error:
     print(error)
+ray.shutdown()
+cluster.shutdown()
 """
 
 
-def test_ray_loses_nothing_by_a_killed_worker_and_errors_come_out(tmp_path):
+@pytest.mark.exhaustive
+def test_a_cluster_of_ray_loses_nothing_by_a_killed_worker_and_errors_come_out(tmp_path):
     pytest.importorskip("ray")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "RAY_USAGE_STATS_ENABLED": "0"}
     command = [sys.executable, "-c", RAY, str(tmp_path)]

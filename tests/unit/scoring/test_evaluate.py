@@ -28,6 +28,7 @@ def direct(model, dataset, **changes) -> Scores:
     return compute_scores(confusion, seen=dataset.vocabulary.seen)
 
 
+@pytest.mark.exhaustive("changes", "seen", "first")
 @pytest.mark.parametrize(
     "changes",
     [

@@ -308,10 +308,10 @@ def stuff_store(folder, *, num=1, **more):
     [
         ("coco-stuff10k", "test", 3, "coco-stuff171", "data set coco-stuff10k, split test, 3 images"),
         ("coco-stuff10k", "test", 1000, "coco-stuff10k", None),
-        ("coco-stuff10k", "test", 999, "coco-stuff10k", "999 images"),
-        ("coco-stuff10k", "train", 1000, "coco-stuff10k", "split train"),
-        (None, None, 1000, "coco-stuff10k", "data set not recorded, split none"),
-        ("folder", "test", 1000, "coco-stuff10k", "data set folder"),
+        ("coco-stuff10k", "test", 3, "coco-stuff10k", "3 images"),
+        ("coco-stuff10k", "train", 3, "coco-stuff10k", "split train, 3 images"),
+        (None, None, 3, "coco-stuff10k", "data set not recorded, split none, 3 images"),
+        ("folder", "test", 3, "coco-stuff10k", "data set folder, 3 images"),
         ("coco-stuff10k", "train", 2, "mmseg", None),
     ],
 )

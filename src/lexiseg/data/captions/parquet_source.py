@@ -13,6 +13,7 @@ from typing import Any
 
 from lexiseg.core.errors import DatasetError, MissingPackageError
 from lexiseg.core.file_names import why_unsafe
+from lexiseg.core.time_limit import within_time
 from lexiseg.data.captions.decoding import CaptionError, clean_captions
 from lexiseg.data.captions.records import (
     CAPTION_NAMES,
@@ -38,6 +39,8 @@ _MAX_GROUP_BYTES = 1 << 30
 _MAX_GROUP_ROWS = 16_000_000
 #: Read at once: a dictionary lets each row be as long as all that the file holds of a column.
 _BYTES_AT_ONCE = 256 << 20
+#: Longer than a row group of the largest size takes from a slow disk; then reading hangs.
+_READING_SECONDS = 120.0
 
 
 class ParquetSource(CaptionSource):
@@ -130,8 +133,13 @@ class ParquetSource(CaptionSource):
         number, _, first = self._groups[shard]
         name = self.files[number].name
         key = str(first + row)
+        if shard in self._endless:
+            return InvalidRecord(name, key, InvalidReason.ARCHIVE, self._endless[shard])
         try:
             table = self._table(shard)
+        except TimeoutError as error:
+            self._endless[shard] = str(error)  # its other rows need not wait
+            return InvalidRecord(name, key, InvalidReason.ARCHIVE, str(error))
         except (OSError, ValueError) as error:  # pyarrow's errors are these
             return InvalidRecord(name, key, InvalidReason.ARCHIVE, str(error))
         if self._key is not None:
@@ -167,8 +175,6 @@ class ParquetSource(CaptionSource):
 
     def _table(self, shard: int) -> Any:
         """Return a row group's table, keeping the last ones."""
-        from pyarrow import parquet
-
         if self._process != os.getpid():  # a lock may have been held when the process was forked
             self._forget()
         with self._lock:
@@ -176,8 +182,7 @@ class ParquetSource(CaptionSource):
             if table is None:
                 number, group, _ = self._groups[shard]
                 names = [self._image, self._caption] + ([self._key] if self._key else [])
-                with parquet.ParquetFile(self.files[number]) as content:
-                    table = _read_group(content, group, names)
+                table = within_time(lambda: _read_group(self.files[number], group, names), _READING_SECONDS)
             self._kept[shard] = table
             while len(self._kept) > 1 and sum(kept.nbytes for kept in self._kept.values()) > _KEPT_BYTES:
                 self._kept.popitem(last=False)
@@ -196,6 +201,7 @@ class ParquetSource(CaptionSource):
         self._process = os.getpid()
         self._lock = threading.Lock()
         self._kept: OrderedDict[int, Any] = OrderedDict()
+        self._endless: dict[int, str] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name not in ("_lock", "_kept")}
@@ -205,19 +211,20 @@ class ParquetSource(CaptionSource):
         self._forget()
 
 
-def _read_group(content: Any, group: int, names: list[str]) -> Any:
+def _read_group(file: Path, group: int, names: list[str]) -> Any:
     """Read columns of a row group, some rows at a time, and stop where they come to more than a group may have."""
-    from pyarrow import Table
+    from pyarrow import Table, parquet
 
-    stored = max(1, content.metadata.row_group(group).total_byte_size)
-    rows = max(1, min(65_536, _BYTES_AT_ONCE // stored))
     batches, num_bytes = [], 0
-    # without threads: pyarrow's do not live through a fork
-    for batch in content.iter_batches(rows, row_groups=[group], columns=names, use_threads=False):
-        num_bytes += batch.nbytes
-        if num_bytes > _MAX_GROUP_BYTES:
-            raise ValueError(f"a row group that unpacks to more than {_MAX_GROUP_BYTES / 1e9:.1f} GB")
-        batches.append(batch)
+    with parquet.ParquetFile(file) as content:
+        stored = max(1, content.metadata.row_group(group).total_byte_size)
+        rows = max(1, min(65_536, _BYTES_AT_ONCE // stored))
+        # without threads: pyarrow's do not live through a fork
+        for batch in content.iter_batches(rows, row_groups=[group], columns=names, use_threads=False):
+            num_bytes += batch.nbytes
+            if num_bytes > _MAX_GROUP_BYTES:
+                raise ValueError(f"a row group that unpacks to more than {_MAX_GROUP_BYTES / 1e9:.1f} GB")
+            batches.append(batch)
     if not batches:
         raise ValueError("a row group without rows")
     return Table.from_batches(batches).combine_chunks()

@@ -29,14 +29,16 @@ from lexiseg.ops.concept_ranking import ConceptLists, RankedConcepts, Ranking, r
 from lexiseg.ops.neighbours import ArrayRows, ExactSearch, unit_rows
 from lexiseg.ops.small_kmeans import cluster_lists
 
+#: Whose captions the concepts of a scene come from.
+SceneExpansion = Literal["vision", "language", "random"]
 #: Words of captions that a list of nouns has too, and that are never seen.
 FILLERS = ("friend", "album", "family", "trip", "afternoon")
 #: Similarities: of nothing, and how much a class that fills the image adds.
 LEVEL, GAIN = 0.2, 0.25
 # Length of the place that all images of the made teacher share.
 _COMMON = 0.8
-# Levels of a colour in the histogram that the learnt teacher sees, and what it adds to variances.
-_COLOUR_LEVELS, _RIDGE = 6, 1e-3
+#: Levels of each channel in the histogram that the learnt teacher sees; and what it adds to variances.
+COLOUR_LEVELS, _RIDGE = 6, 1e-3
 # Scenes of the learnt teacher come from rows of their own.
 _TEACHER_ROW = 1 << 39
 _DRAWN_TOGETHER = 256
@@ -70,7 +72,7 @@ class CurationTeacher:
             "stuff_weight": SHARE,
             "popular": SHARE,
             # Fewer scenes than colours tell nothing of how colours go together.
-            "num_scenes": Range(least=_COLOUR_LEVELS**3 + 1, most=_MOST_SCENES),
+            "num_scenes": Range(least=COLOUR_LEVELS**3 + 1, most=_MOST_SCENES),
         }
         check_ranges(self, ranges, method="the teacher of curated scenes")
 
@@ -81,15 +83,15 @@ class SceneCuration:
 
     Attributes:
         teacher: Who compares scenes with words.
-        expansion: Concepts of captions of similar images (``vision``), or of captions that match the image
-            (``language``).
+        expansion: Concepts of captions of similar images (``vision``), of captions that match the image
+            (``language``), or of any images (``random``: the floor, as many words that are not about the image).
         neighbours: How many of them, the scene itself included.
         ranking: ``guided`` by both scores, ``naive`` by the first.
         sampling: How concepts are drawn at each visit.
     """
 
     teacher: CurationTeacher = CurationTeacher()
-    expansion: Literal["vision", "language"] = "vision"
+    expansion: SceneExpansion = "vision"
     neighbours: int = 16
     ranking: Ranking = "guided"
     sampling: Sampling = "cluster"
@@ -192,8 +194,13 @@ class TeacherView:
     captions: Float32[np.ndarray, "I D"]
     concepts: Float32[np.ndarray, "V D"]
 
-    def search(self, expansion: Literal["vision", "language"], count: int) -> Int64[np.ndarray, "I N"]:
-        """Find the nearest images, or captions, of each scene."""
+    def search(self, expansion: SceneExpansion, count: int) -> Int64[np.ndarray, "I N"]:
+        """Find the nearest images, or captions, of each scene; or the scene itself and others drawn at random."""
+        if expansion == "random":
+            number = len(self.scenes)
+            rows = np.random.default_rng(self.scenes.seed).integers(0, number, (number, min(count, number)))
+            rows[:, 0] = np.arange(number)
+            return rows
         index = self.images if expansion == "vision" else self.captions
         return ExactSearch(ArrayRows(index)).search(self.images, min(count, len(self.scenes))).rows
 
@@ -209,7 +216,7 @@ def look(scenes: SceneSet, teacher: CurationTeacher, settings: WorldSettings) ->
     """Make a teacher's vectors of scenes, their captions and all concepts."""
     if teacher.kind == "made":
         return _made(scenes, teacher)
-    return _learnt(scenes, _lessons(settings, _TEACHER_ROW + scenes.seed, teacher.num_scenes))
+    return _learnt(scenes, learn_from_captions(settings, scenes.seed, teacher.num_scenes))
 
 
 def _made(scenes: SceneSet, teacher: CurationTeacher) -> TeacherView:
@@ -244,7 +251,7 @@ def _mixed(scenes: SceneSet, concepts: Float32[np.ndarray, "V D"]) -> Float32[np
     return unit_rows((captions + 1e-9).astype(np.float32))
 
 
-class _Lessons(NamedTuple):
+class Lessons(NamedTuple):
     """What the learnt teacher has learnt: the mean histogram, and maps of histograms and of words into the shared space."""
 
     mean: Float[np.ndarray, " H"]
@@ -253,18 +260,25 @@ class _Lessons(NamedTuple):
 
 
 @lru_cache(maxsize=8)
-def _lessons(settings: WorldSettings, seed: int, count: int) -> _Lessons:
-    school = draw_scene_set(settings, seed, count)
+def learn_from_captions(settings: WorldSettings, seed: int, count: int) -> Lessons:
+    """Learn from scenes that nobody trains with or scores.
+
+    Args:
+        settings: What the scenes are made with.
+        seed: Which row of them.
+        count: How many.
+    """
+    school = draw_scene_set(settings, _TEACHER_ROW + seed, count)
     histograms, words = colour_histograms(school.images), _bags(school)
     mean, mean_words = histograms.mean(axis=0), words.mean(axis=0)
     of_images, of_words = _whitening(histograms - mean), _whitening(words - mean_words)
     shared = of_images.T @ (histograms - mean).T @ (words - mean_words) @ of_words / count
     left, values, right = np.linalg.svd(shared, full_matrices=False)
     concepts = (np.eye(len(mean_words)) - mean_words) @ of_words @ right.T * np.sqrt(values)
-    return _Lessons(mean=mean, of_images=of_images @ left * np.sqrt(values), concepts=concepts)
+    return Lessons(mean=mean, of_images=of_images @ left * np.sqrt(values), concepts=concepts)
 
 
-def _learnt(scenes: SceneSet, lessons: _Lessons) -> TeacherView:
+def _learnt(scenes: SceneSet, lessons: Lessons) -> TeacherView:
     images = (colour_histograms(scenes.images) - lessons.mean) @ lessons.of_images
     levelled = [np.sqrt(GAIN) * unit_rows(rows.astype(np.float32)) for rows in (images, lessons.concepts)]
     images, concepts = (
@@ -287,11 +301,15 @@ def _whitening(rows: Float[np.ndarray, "I D"]) -> Float[np.ndarray, "D D"]:
 
 def colour_histograms(images: UInt8[np.ndarray, "I 3 H W"]) -> Float[np.ndarray, "I 216"]:
     """Return square roots of the shares of 6 × 6 × 6 colours in the pixels of each image."""
-    levels = images.astype(np.int64) * _COLOUR_LEVELS >> 8
-    colours = (levels[:, 0] * _COLOUR_LEVELS + levels[:, 1]) * _COLOUR_LEVELS + levels[:, 2]
-    flat = colours.reshape(len(images), -1)
-    counts = [np.bincount(row, minlength=_COLOUR_LEVELS**3) for row in flat]
+    flat = colour_numbers(images).reshape(len(images), -1)
+    counts = [np.bincount(row, minlength=COLOUR_LEVELS**3) for row in flat]
     return np.sqrt(np.array(counts) / flat.shape[1])
+
+
+def colour_numbers(images: UInt8[np.ndarray, "I 3 H W"]) -> Int64[np.ndarray, "I H W"]:
+    """Return which of the 6 × 6 × 6 colours each pixel has."""
+    levels = images.astype(np.int64) * COLOUR_LEVELS >> 8
+    return (levels[:, 0] * COLOUR_LEVELS + levels[:, 1]) * COLOUR_LEVELS + levels[:, 2]
 
 
 class SceneConcepts:

@@ -75,7 +75,15 @@ def map_arrays(path: Path, *, stage: str) -> tuple[dict[str, np.ndarray], dict[s
                 arrays[name] = np.asarray(np.memmap(path, kind, "r", offset, shape))
     except FileNotFoundError:
         raise missing_shard(path, stage) from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         raise damaged_shard(path, str(error) or type(error).__name__, stage) from error
     return arrays, facts
 

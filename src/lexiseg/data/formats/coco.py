@@ -4,36 +4,22 @@ Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014; the formats 
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TextIO, TypeAlias
 
 import numpy as np
-from jaxtyping import UInt16
+from PIL import Image
 
 from lexiseg.core.atomic_write import atomic_path
 from lexiseg.core.coco_rle import annotate
+from lexiseg.core.constants import IGNORE_INDEX
+from lexiseg.core.whole_numbers import whole_number
+from lexiseg.data.formats.annotations import LabelledImage
 
 #: ``results`` is a list of masks with scores; ``dataset`` has images, categories and annotations.
 CocoFormat: TypeAlias = Literal["results", "dataset"]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class CocoImage:
-    """One image whose masks are written.
-
-    Attributes:
-        id: Its number, unique in the file.
-        file_name: Where it is, for ``images``.
-        label_map: Class index per pixel; 65535 = void, which gets no mask.
-        scores: Score of each class that has one; others are written without.
-    """
-
-    id: int
-    file_name: str
-    label_map: UInt16[np.ndarray, "H W"]
-    scores: Mapping[int, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,14 +44,16 @@ def number_images(stems: Sequence[str]) -> dict[str, int]:
     COCO's "000000000139" is 139. Where stems are other text, or two are one number ("1" and "01"), images are
     counted from 1 in the order of ``stems``, so a part of a data set must not be numbered by itself.
     """
-    numbers = {stem: int(stem) for stem in stems if stem.isascii() and stem.isdecimal()}
+    numbers = {
+        stem: number for stem in stems if stem.isascii() and (number := whole_number(stem)) is not None
+    }
     if len(set(numbers.values())) == len(set(stems)):
         return numbers
     return {stem: place for place, stem in enumerate(stems, start=1)}
 
 
 def write_coco(
-    images: Iterable[CocoImage],
+    images: Iterable[LabelledImage],
     categories: CocoCategories,
     path: Path,
     *,
@@ -109,8 +97,55 @@ def write_coco(
     return num_masks
 
 
+def write_panoptic(images: Iterable[LabelledImage], categories: CocoCategories, path: Path) -> int:
+    """Write a panoptic data set: the JSON, and a PNG an image in a folder of the JSON's name beside it.
+
+    Each class of an image is one segment, numbered by its category's id + 1; 0 is void.
+
+    Returns:
+        The number of segments.
+
+    Raises:
+        OutputError: A file cannot be written.
+    """
+    facts: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    numbers = np.zeros(IGNORE_INDEX + 1, np.uint32)
+    for label, number in enumerate(categories.ids):
+        numbers[label] = 0 if number is None else number + 1
+    for image in images:
+        height, width = image.label_map.shape
+        segments = numbers[image.label_map]
+        name = f"{image.stem}.png"
+        with atomic_path(path.with_suffix("") / name) as temporary:
+            colours = [(segments >> shift & 255).astype(np.uint8) for shift in (0, 8, 16)]
+            Image.fromarray(np.stack(colours, -1)).save(temporary)
+        facts.append({"id": image.id, "file_name": image.file_name, "height": height, "width": width})
+        found = [
+            {
+                "id": int(numbers[one["category_id"]]),
+                "category_id": categories.ids[one["category_id"]],
+                "area": one["area"],
+                "bbox": one["bbox"],
+                "iscrowd": 0,
+            }
+            for one in annotate(image.label_map, categories.names)
+            if categories.ids[one["category_id"]] is not None
+        ]
+        annotations.append({"image_id": image.id, "file_name": name, "segments_info": found})
+    known = [
+        {"id": number, "name": name, "isthing": 0, "supercategory": ""}
+        for number, name in zip(categories.ids, categories.names, strict=True)
+        if number is not None
+    ]
+    content = {"images": facts, "annotations": annotations, "categories": known}
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+    return sum(len(one["segments_info"]) for one in annotations)
+
+
 def _write_masks(
-    images: Iterable[CocoImage],
+    images: Iterable[LabelledImage],
     categories: CocoCategories,
     file: TextIO,
     facts: list[dict[str, Any]],

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lexiseg.core.errors import VocabularyError
 from lexiseg.core.vocabulary import Vocabulary, without_names_of_others
+from lexiseg.core.whole_numbers import whole_number
 from lexiseg.data.class_lists import from_package
 from lexiseg.data.folder_lists import folder_error, read_lines
 from lexiseg.data.published.dataset_facts import DatasetFacts
@@ -103,10 +104,11 @@ def read_objects847(root: Path) -> tuple[Vocabulary, tuple[int, ...]]:
     ids, rows = [], []
     for number, line in enumerate(lines, 1):
         value, tab, names = line.partition("\t")
-        if not tab or not value.strip().isdecimal() or not names.strip():
+        identifier = whole_number(value)
+        if not tab or identifier is None or not names.strip():
             found = f"line {number} of objects847.tsv: {line[:60]!r}"
             raise folder_error(root, found, "id, tab, name, name, …", "Separate id and names by one tab.")
-        ids.append(int(value))
+        ids.append(identifier)
         rows.append([name.strip() for name in names.split(",") if name.strip()])
     if len(rows) != _NUM_847 or len(set(ids)) != _NUM_847:
         found = f"{len(rows)} lines and {len(set(ids))} different ids in objects847.tsv"

@@ -7,27 +7,41 @@ Differences from that code, as described: regions are cut once on the whole imag
 everything is segmented no region counts as unsegmented; a patch always keeps itself; other numbers of blocks than 12, 24
 and 32 take the middle blocks of 12 at the same depth. Without a vision model all patches are alike, so that a region is
 its mean value. SAM's automatic masks are asked for three a prompt, not one.
+
+Of version 2 there is the bank of unlabelled regions (``region_bank``), for one CLIP. There, features of the vision model
+are those of the whole image at twice CLIP's grid, and the bank's answer is painted at pixels; here, they are those of the
+window, and it is painted on the grid.
 """
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from einops import rearrange
-from jaxtyping import Float, Int32, UInt8
+from jaxtyping import Float, Int32, Int64, UInt8
 from torch import Tensor
 from torch.nn.functional import interpolate, normalize
 
 from lexiseg.core.block_states import BlockStates
 from lexiseg.core.features import PatchFeatures
 from lexiseg.core.interfaces import ImageEncoder, MaskProposer, OpenImageEncoder, TextEncoder
+from lexiseg.data.transforms import fitted_size, resize_image
 from lexiseg.inference.class_names import ClassNames
 from lexiseg.inference.decision import Decision, Redecision
-from lexiseg.inference.encode import EncodedImage
+from lexiseg.inference.encode import EncodedImage, resize_regions
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.methods.borrowed_attention.base import BorrowedAttention
+from lexiseg.methods.borrowed_attention.region_bank import (
+    RegionBank,
+    RegionSupport,
+    check_made_with,
+    mean_of_regions,
+)
 from lexiseg.methods.borrowed_attention.settings import BorrowedAttentionSettings
 from lexiseg.ops.proxy_attention import resize_values
+from lexiseg.ops.region_pooling import pool_regions
 from lexiseg.ops.region_scope import merge_alike, paint_regions, region_vote, scope_attention
 from lexiseg.ops.self_attention import mixed_values
 
@@ -46,6 +60,10 @@ class CorrClip(BorrowedAttention):
         name: What the model was asked for by.
         settings: Inference defaults.
         method: The method's settings.
+        bank: Regions of other photographs, made with the same networks; None for none.
+
+    Raises:
+        InputError: The bank was made with others.
     """
 
     def __init__(
@@ -58,6 +76,7 @@ class CorrClip(BorrowedAttention):
         name: str,
         settings: InferenceSettings,
         method: BorrowedAttentionSettings,
+        bank: RegionBank | None = None,
     ) -> None:
         super().__init__(
             clip, text_encoder, vision, name=name, head="corrclip", settings=settings, method=method
@@ -65,12 +84,77 @@ class CorrClip(BorrowedAttention):
         self.proposer = proposer
         if method.region_vote:
             self.applies = (*self.applies, "region-vote")
+        self.support: RegionSupport | None = None
+        if bank is not None:
+            check_made_with(bank, self.made_with())
+            self.support = RegionSupport(bank, method.bank_search, method.bank_neighbours)
+            self.method_settings = {**self.method_settings, "bank_sha256": bank.sha256}
+
+    def made_with(self) -> dict[str, Any]:
+        """Return what decides keys and values of regions: networks, how regions are cut, weights of the branches."""
+        parts = (
+            "image_encoder",
+            "vision_encoder",
+            "proposer",
+            "points_per_side",
+            "merge_distance",
+            "sharpness",
+        )
+        return {part: self.method_settings[part] for part in (*parts, "spatial_weight", "semantic_weight")}
 
     def propose_regions(self, image: UInt8[np.ndarray, "H W 3"]) -> Int32[np.ndarray, "H W"]:
         """Cut the whole image into regions, larger ones on top; no mask at all is an answer."""
         if self.proposer is None:
             return np.zeros(image.shape[:2], np.int32)
         return paint_regions(self.proposer.propose(image).masks)
+
+    def finish_encoding(self, encoded: EncodedImage) -> EncodedImage:
+        """Mix into the patches of every region what the bank says of it; nothing without a bank.
+
+        Scores are cosines, linear in the tokens: mixing tokens is mixing scores.
+        """
+        if self.support is None or encoded.regions is None or not encoded.regions.any():
+            return encoded
+        keys, _, numbers = self._described(encoded)
+        own = encoded.features[0].tokens
+        said = own.new_zeros(int(encoded.regions.max()) + 1, own.shape[2])
+        said[numbers] = self.support.find(keys).to(own)
+        is_known = torch.zeros(len(said), 1, dtype=torch.bool, device=own.device)
+        is_known[numbers] = True
+        weight, mixed = self.method.bank_weight, []
+        for features, places in zip(encoded.features, _places(encoded), strict=True):
+            tokens = features.tokens[0]
+            both = (1 - weight) * tokens + weight * said[places]
+            mixed.append(replace(features, tokens=both.where(is_known[places], tokens)[None]))
+        return replace(encoded, features=tuple(mixed))
+
+    def describe_regions(self, photograph: Path) -> tuple[Float[Tensor, "R K"], Float[Tensor, "R V"]]:
+        """Return keys and values of a photograph's regions for a bank, as unit rows.
+
+        Raises:
+            ImageError: It cannot be read.
+        """
+        keys, values, _ = self._described(self.encode(photograph))
+        return keys, values
+
+    @torch.inference_mode()
+    def _described(self, encoded: EncodedImage) -> tuple[Tensor, Tensor, Tensor]:
+        """Return keys, values and numbers of the regions that have a patch in a window."""
+        assert encoded.regions is not None
+        settings, tokens = encoded.settings, [each.tokens[0] for each in encoded.features]
+        values, numbers = mean_of_regions(_places(encoded), tokens, int(encoded.regions.max()))
+        size = fitted_size(
+            encoded.image.shape[:2],
+            short_side=settings.short_side,
+            max_long_side=settings.max_long_side,
+            squash=not settings.keep_aspect,
+            multiple_of=self.stride,
+        )
+        whole = resize_image(encoded.image, size)[None].to(tokens[0].device)
+        seen, grid = self.patches_of_vision(whole)
+        regions = resize_regions(encoded.regions, size).numpy()
+        masks = regions[None] == numbers.cpu().numpy()[:, None, None]
+        return pool_regions(seen[0], grid, masks), values, numbers
 
     def encode_images(
         self, images: Float[Tensor, "B 3 H W"], regions: Int32[Tensor, "B H W"] | None = None
@@ -131,6 +215,20 @@ class CorrClip(BorrowedAttention):
         if not self.method.region_vote:
             return super().redecisions(settings)
         return frozenset({"threshold"} if settings.background == "threshold" else ())
+
+
+def _places(encoded: EncodedImage) -> list[Int64[Tensor, " N"]]:
+    """Return the region of every patch, window by window."""
+    assert encoded.regions is not None
+    whole = resize_regions(encoded.regions, encoded.resized_size)
+    places = []
+    for window, features in zip(encoded.windows, encoded.features, strict=True):
+        rows = slice(window.top, window.top + window.height)
+        columns = slice(window.left, window.left + window.width)
+        places.append(
+            _nearest(whole[rows, columns][None], features.grid)[0].long().to(features.tokens.device)
+        )
+    return places
 
 
 def _nearest(regions: Int32[Tensor, "B H W"], grid: tuple[int, int]) -> Int32[Tensor, "B N"]:

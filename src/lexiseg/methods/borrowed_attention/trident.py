@@ -3,12 +3,14 @@
 Shi et al., "Harnessing Vision Foundation Models for High-Performance, Training-Free Open Vocabulary Segmentation", 2024.
 Written from a description of its formulas.
 
-Differences from the public code, as described: no second pass through SAM's prompts (its optional refinement); Cityscapes'
-images are not cut into halves.
+Its second pass through SAM's prompts is ``prompt_refinement``, off by default as there.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
+from itertools import accumulate, pairwise
 
+import numpy as np
 import torch
 from einops import rearrange
 from jaxtyping import Float
@@ -18,9 +20,12 @@ from torch.nn.functional import interpolate, normalize
 from lexiseg.core.errors import InputError
 from lexiseg.core.features import PatchFeatures
 from lexiseg.core.interfaces import ImageEncoder, OpenImageEncoder, TextEncoder
+from lexiseg.inference.class_names import ClassNames
+from lexiseg.inference.decision import Decision, Redecision
 from lexiseg.inference.encode import EncodedImage
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.methods.borrowed_attention.base import BorrowedAttention
+from lexiseg.methods.borrowed_attention.prompt_refinement import redraw
 from lexiseg.methods.borrowed_attention.proxyclip import borrowed_tokens
 from lexiseg.methods.borrowed_attention.settings import BorrowedAttentionSettings
 from lexiseg.models.checkpoint import fingerprint
@@ -93,17 +98,70 @@ class Trident(BorrowedAttention):
     @torch.inference_mode()
     def finish_encoding(self, encoded: EncodedImage) -> EncodedImage:
         """Average overlapping windows on one grid, lay it over SAM's, and mix its tokens by SAM's attention."""
-        attention = self.sam.last_attention(encoded.image)
-        spliced = splice(encoded)
-        maps = interpolate(spliced, size=attention.grid, mode="bilinear", align_corners=False)
-        weights = gated_attention(attention.heads, factor=self.method.affinity_factor)
-        tokens = weights @ rearrange(maps, "1 d h w -> (h w) d")
+        spliced, cell = splice(encoded), encoded.features[0].stride
         height, width = encoded.resized_size
-        features = PatchFeatures(
-            tokens=tokens[None], grid=attention.grid, stride=max(1, round(height / attention.grid[0]))
+        columns = spliced.shape[3]
+        parts = min(self.method.sam_views, columns, encoded.image.shape[1])
+        bounds = [round(part * columns / parts) for part in range(parts + 1)]
+        pixels = [round(bound * encoded.image.shape[1] / columns) for bound in bounds]
+        windows, features = [], []
+        for (left, right), (first, last) in zip(pairwise(bounds), pairwise(pixels), strict=True):
+            attention = self.sam.last_attention(np.ascontiguousarray(encoded.image[:, first:last]))
+            maps = interpolate(
+                spliced[..., left:right], size=attention.grid, mode="bilinear", align_corners=False
+            )
+            weights = gated_attention(
+                attention.heads, factor=self.method.affinity_factor, negative_limit=self.method.negative_limit
+            )
+            tokens = weights @ rearrange(maps, "1 d h w -> (h w) d")
+            end = width if right == columns else right * cell
+            windows.append(Window(top=0, left=left * cell, height=height, width=end - left * cell))
+            features.append(
+                PatchFeatures(
+                    tokens=tokens[None],
+                    grid=attention.grid,
+                    stride=max(1, round(height / attention.grid[0])),
+                )
+            )
+        return replace(encoded, windows=tuple(windows), features=tuple(features))
+
+    @torch.inference_mode()
+    def decide(self, encoded: EncodedImage, class_names: ClassNames, settings: InferenceSettings) -> Decision:
+        """Decide as every model does; with ``sam_prompts`` SAM then draws large pieces again."""
+        decision = super().decide(encoded, class_names, settings)
+        if not self.method.sam_prompts or len(class_names.labels) == 1:
+            return decision
+        height, width = encoded.image.shape[:2]
+        half = (max(1, height // 2), max(1, width // 2))
+        chances = class_probabilities(encoded, self.class_scores, class_names, half, settings.logit_scale)
+        places, values, drawn = redraw(
+            self.sam, self.sam.embed(encoded.image), chances, least=self.method.min_prompt_probability
         )
-        whole = Window(top=0, left=0, height=height, width=width)
-        return replace(encoded, windows=(whole,), features=(features,))
+        full = [
+            interpolate(each[None, None].double(), size=(height, width), mode="nearest-exact")[0, 0]
+            .cpu()
+            .numpy()
+            for each in (places, values, drawn)
+        ]
+        is_drawn = full[2] > 0
+        labels = np.asarray(class_names.labels, np.uint16)[full[0].astype(np.int64)]
+        probabilities = decision.probabilities
+        if probabilities is not None:
+            probabilities = np.where(is_drawn, np.maximum(probabilities, full[1]), probabilities).astype(
+                np.float32
+            )
+        return replace(
+            decision,
+            labels=np.where(is_drawn, labels, decision.labels),
+            probabilities=probabilities,
+            grid_scores=None,
+        )
+
+    def redecisions(self, settings: InferenceSettings) -> frozenset[Redecision]:
+        """Say that what SAM drew is not decided again; another threshold on the winners' scores is."""
+        if not self.method.sam_prompts:
+            return super().redecisions(settings)
+        return frozenset({"threshold"} if settings.background == "threshold" else ())
 
     def class_scores(
         self, features: PatchFeatures, embeddings: Float[Tensor, "S D"]
@@ -127,3 +185,31 @@ def splice(encoded: EncodedImage) -> Float[Tensor, "1 D h w"]:
         total[place] += features.as_map()[0]
         count[place] += 1
     return (total / count)[None]
+
+
+def class_probabilities(
+    encoded: EncodedImage,
+    score: Callable[[PatchFeatures, Tensor], Tensor],
+    class_names: ClassNames,
+    size: tuple[int, int],
+    logit_scale: float,
+) -> Float[Tensor, "C h w"]:
+    """Compute the softmax over all names at some size, and of the names of a class the best.
+
+    Args:
+        encoded: Windows lie side by side.
+        score: The method's ``class_scores``.
+        class_names: What competes.
+        size: Of what is returned.
+        logit_scale: Factor of the scores.
+    """
+    seen_width, left, maps = encoded.resized_size[1], 0, []
+    for window, features in zip(encoded.windows, encoded.features, strict=True):
+        right = max(left + 1, round((window.left + window.width) * size[1] / seen_width))
+        found = score(features, class_names.embeddings)
+        maps.append(interpolate(found, size=(size[0], right - left), mode="bilinear", align_corners=False)[0])
+        left = right
+    chances = (logit_scale * torch.cat(maps, dim=2)[..., : size[1]]).softmax(dim=0)
+    ends = list(accumulate(class_names.counts))
+    starts = [0, *ends[:-1]]
+    return torch.stack([chances[start:end].amax(dim=0) for start, end in zip(starts, ends, strict=True)])

@@ -24,6 +24,7 @@ from lexiseg.core.batch import Batch
 from lexiseg.core.errors import InputError
 from lexiseg.core.features import PatchFeatures
 from lexiseg.core.interfaces import ContrastiveTrainable, ParameterGroup
+from lexiseg.core.label_maps import label_counts, relabel
 from lexiseg.core.loss_terms import LossTerms
 from lexiseg.core.vocabulary import Vocabulary
 from lexiseg.inference.class_names import ClassNames
@@ -215,12 +216,12 @@ class GroupViT(Segmenter, ContrastiveTrainable):
             kept = [kept_up_to(each) for each in affinities]
             scores = thresholds(named, kept, best.best, encoded.resized_size, settings.memory_mb)
         if settings.refine != "none" and len(labels) > 1:
-            winners = np.flatnonzero(np.bincount(best.labels.ravel()))
+            winners = np.flatnonzero(label_counts(best.labels, len(labels))[0])
             columns = grid_columns(named, encoded.resized_size, self.stride)[torch.from_numpy(winners)]
             refine = refine_labels_crf if settings.refine == "crf" else refine_labels
             best = refine(columns, encoded.image)
             labels = labels[winners]
-        return Decision(labels=labels[best.labels], scores=scores)
+        return Decision(labels=relabel(best.labels, labels), scores=scores)
 
     @torch.inference_mode()
     def similarities(

@@ -22,6 +22,7 @@ from lexiseg.core.batch import Batch
 from lexiseg.core.errors import InputError
 from lexiseg.core.features import PatchFeatures
 from lexiseg.core.interfaces import ContrastiveTrainable, ImageEncoder, ParameterGroup
+from lexiseg.core.label_maps import relabel
 from lexiseg.core.loss_terms import LossTerms
 from lexiseg.data.transforms import resize_image
 from lexiseg.inference.class_names import ClassNames
@@ -249,7 +250,8 @@ class SimSeg(Segmenter, ContrastiveTrainable):
         if present:
             masks = self._masks(encoded, self.word_maps(encoded, class_names, present, settings), settings)
             paste_masks(masks, present, scores[present].tolist(), best)
-        return Decision(labels=np.asarray(class_names.labels, np.uint16)[best.labels], scores=best.best)
+        labels = relabel(best.labels, np.asarray(class_names.labels, np.uint16))
+        return Decision(labels=labels, scores=best.best)
 
     def word_maps(
         self,

@@ -70,6 +70,35 @@ def parts() -> Ablation:
     )
 
 
+def learnt() -> Ablation:
+    """Take parts away where the teacher has learnt from captions, and is often wrong."""
+    rows: dict[str, Mapping[str, Any]] = {
+        "seen classes only": _SEEN_ONLY,
+        "+ global": _NO_LOCAL | _NO_MASKS,
+        "+ mining, local": _NO_GLOBAL,
+        "all parts": {},
+    }
+    orderings = (
+        ("the global distillation brings most of the unseen", "+ global", "seen classes only"),
+        ("all parts beat the global distillation alone", "all parts", "+ global"),
+        ("all parts are at least as good as without the global one", "all parts", "+ mining, local"),
+    )
+    return Ablation(
+        name="clip-to-seg/learnt",
+        title="By a teacher that has seen captions and no truth",
+        recipe=_RECIPE,
+        cells=tuple(
+            Cell(row=row, trained_with={"teacher.name": "scenes-learnt"} | dict(change))
+            for row, change in rows.items()
+        ),
+        measures=_MEASURES,
+        claims=tuple(
+            Claim(says=says, better=(more, ""), worse=(less, ""), measure="unseen_mean_iou")
+            for says, more, less in orderings
+        ),
+    )
+
+
 def merging() -> Ablation:
     """Change how seeds are made and merged; the teacher is noisier, so that it matters."""
     noisy: dict[str, Any] = {"teacher.scenes.noise": 1.2}

@@ -18,6 +18,7 @@ import torch
 
 from lexiseg.core.atomic_write import atomic_folder, atomic_path
 from lexiseg.core.json_text import read_json_file
+from lexiseg.engine.log import read_log
 from lexiseg.engine.loop import WEIGHTS
 from lexiseg.recipes.base import Recipe, find_recipe
 from lexiseg.recipes.simformer import SimFormerRecipe
@@ -121,14 +122,22 @@ def _train_and_measure(training: _Training) -> None:
         name = find_ablation(training.ablation).recipe
         train_recipe(name, recipe=recipe, out=folder, resume=is_run_folder(str(folder)), quiet=True)
     for cell in missing:
+        logged = [line["evaluation"] for line in read_log(folder) if "evaluation" in line]
+        if logged and not cell.retrained and not cell.measured_with:
+            _write_result(training, cell, logged[-1])  # the training has scored what it ended with already
+            continue
         measured = _retrained(training) if cell.retrained else folder
         # The second run of a re-training has its own recipe: every class has masks, so there is no SimNet.
         measuring = with_changes(read_recipe(measured)[1] if cell.retrained else recipe, cell.measured_with)
         model = load_run(measured, recipe=measuring)
         with torch.inference_mode():
             values = measuring.evaluate(model)
-        with atomic_path(_result_file(training, cell)) as file:
-            file.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+        _write_result(training, cell, values)
+
+
+def _write_result(training: _Training, cell: Cell, values: Mapping[str, float]) -> None:
+    with atomic_path(_result_file(training, cell)) as file:
+        file.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 
 
 def _retrained(training: _Training) -> Path:

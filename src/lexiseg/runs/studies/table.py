@@ -44,8 +44,8 @@ def verdict(ablation: Ablation, claim: Claim, measured: Sequence[Measured]) -> d
     Returns:
         The claim, the differences of the seeds that both cells have, their mean, its 95 % interval by Student's t
         (None for one seed), and ``holds``: ``every seed``, ``on average`` or ``no``, which a mean below the least
-        effect is too; ``not claimed``, with why, where the training of one of the
-        columns has not learnt what there is to learn, or nobody measured whether it has.
+        effect is too, with ``, of one seed`` where there is no second; ``not claimed``, with why, where the training
+        of one of the columns has not learnt what there is to learn, or nobody measured whether it has.
     """
     measure = claim.measure or ablation.measures[0]
     why_not = _why_not(ablation, claim, measured)
@@ -62,7 +62,7 @@ def verdict(ablation: Ablation, claim: Claim, measured: Sequence[Measured]) -> d
         "mean_difference": fmean(differences) if differences else None,
         "interval": _interval(differences),
         "least_effect": claim.by_at_most if claim.by_at_most is not None else claim.by_at_least,
-        "holds": _holds(claim, differences) if why_not is None else f"not claimed: {why_not}",
+        "holds": _judged(claim, differences) if why_not is None else f"not claimed: {why_not}",
     }
 
 
@@ -122,6 +122,12 @@ def _cell_text(ablation: Ablation, measured: Sequence[Measured], place: Place, m
         text += f" ± {stdev(values):.3f}"
     published = ablation.published.get(place)
     return text if published is None or measure != ablation.measures[0] else f"{text} ({published:g})"
+
+
+def _judged(claim: Claim, differences: list[float]) -> str:
+    """Judge a claim; one seed is never ``every seed``: a second one may well say the opposite."""
+    holds = _holds(claim, differences)
+    return holds if len(differences) != 1 else f"{'yes' if holds == 'every seed' else holds}, of one seed"
 
 
 def _holds(claim: Claim, differences: list[float]) -> str:

@@ -8,7 +8,8 @@ from jaxtyping import UInt16
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.row_rle import decode_runs
 from lexiseg.data.datasets import DATASETS
-from lexiseg.data.formats.coco import CocoCategories, CocoImage, number_images
+from lexiseg.data.formats.annotations import LabelledImage
+from lexiseg.data.formats.coco import CocoCategories, number_images
 from lexiseg.scoring.store.blocks import StoredImage
 from lexiseg.scoring.store.predictions import Manifest, Predictions
 
@@ -22,7 +23,7 @@ def coco_categories(manifest: Manifest) -> CocoCategories:
     return CocoCategories(names=manifest.classes, ids=tuple(range(len(manifest.classes))))
 
 
-def predicted_masks(store: Predictions) -> Iterator[CocoImage]:
+def predicted_masks(store: Predictions) -> Iterator[LabelledImage]:
     """Return what was predicted, as labels of the data set's classes.
 
     Names that stand for one class are joined; what stands for none of them gets no mask. A mask's score is the
@@ -34,7 +35,8 @@ def predicted_masks(store: Predictions) -> Iterator[CocoImage]:
     class_of[: len(manifest.class_of)] = manifest.class_of
     for image in store:
         label_map = class_of[decode_runs(image.predicted, image.size)]
-        yield CocoImage(
+        yield LabelledImage(
+            stem=image.stem,
             id=numbers[image.stem],
             file_name=file_names[image.stem],
             label_map=label_map,
@@ -42,12 +44,13 @@ def predicted_masks(store: Predictions) -> Iterator[CocoImage]:
         )
 
 
-def true_masks(store: Predictions) -> Iterator[CocoImage]:
+def true_masks(store: Predictions) -> Iterator[LabelledImage]:
     """Return the true label maps of the images that have one."""
     numbers, file_names = number_images(store.manifest.stems), _file_names(store.manifest)
     for image in store:
         if image.true is not None:
-            yield CocoImage(
+            yield LabelledImage(
+                stem=image.stem,
                 id=numbers[image.stem],
                 file_name=file_names[image.stem],
                 label_map=decode_runs(image.true, image.size),

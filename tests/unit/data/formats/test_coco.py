@@ -10,7 +10,8 @@ from pycocotools.coco import COCO
 from lexiseg.core.errors import InputError
 from lexiseg.core.segmentation import Segmentation
 from lexiseg.core.vocabulary import Vocabulary
-from lexiseg.data.formats.coco import CocoCategories, CocoImage, number_images, write_coco
+from lexiseg.data.formats.annotations import LabelledImage
+from lexiseg.data.formats.coco import CocoCategories, number_images, write_coco
 
 WORDS = Vocabulary(names=("a", "b", "c"))
 CATEGORIES = CocoCategories(names=WORDS.names, ids=(0, 1, 2))
@@ -22,8 +23,10 @@ def noise() -> np.ndarray:
     return labels
 
 
-def image(number: int, labels: np.ndarray, scores: dict[int, float] | None = None) -> CocoImage:
-    return CocoImage(id=number, file_name=f"{number}.png", label_map=labels, scores=scores or {})
+def image(number: int, labels: np.ndarray, scores: dict[int, float] | None = None) -> LabelledImage:
+    return LabelledImage(
+        stem=str(number), id=number, file_name=f"{number}.png", label_map=labels, scores=scores or {}
+    )
 
 
 def test_written_masks_are_those_of_pycocotools_and_decode_to_the_label_map(tmp_path):

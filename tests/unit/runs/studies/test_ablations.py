@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -94,20 +95,42 @@ def test_a_stopped_training_is_gone_on_with(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(running, "load_run", stopped)
+        patched.setattr(running, "read_log", stopped)
         with pytest.raises(KeyboardInterrupt):
             run_ablation(toy(), tmp_path, seeds=(0,), changes=SHORT)
     assert len(run_ablation(toy(), tmp_path, seeds=(0,), changes=SHORT)) == 3
 
 
+def test_a_training_that_was_scored_is_not_loaded_to_be_scored_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(running, "load_run", lambda *_, **__: pytest.fail("loaded"))
+    found = run_ablation(
+        replace(toy(), cells=toy().cells[:1], claims=()), tmp_path, seeds=(0,), changes=SHORT
+    )
+    logged = [json.loads(line) for line in next(tmp_path.glob("runs/*/log.jsonl")).read_text().splitlines()]
+    assert found[0].values == logged[-1]["evaluation"]
+
+
+@pytest.mark.exhaustive
 def test_processes_find_the_same_numbers(tmp_path):
     here = run_ablation(toy(), tmp_path / "here", seeds=(0,), changes=SHORT)
     apart = run_ablation(toy(), tmp_path / "apart", seeds=(0,), changes=SHORT, jobs=2)
     assert apart == here
 
 
-def test_a_retrained_cell_measures_the_second_model(tmp_path):
-    once, twice = run_ablation(retrained(), tmp_path, seeds=(0,), changes={"run.num_steps": 3})
+BRIEF = {"run.num_steps": 1, "run.batch_size": 2}
+
+
+def test_a_retrained_cell_measures_the_second_model_also_after_its_copy_was_cut_off(tmp_path, monkeypatch):
+    def cut_off(source, target, **_):
+        shutil.copy(source / "recipe.json", target)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(running.shutil, "copytree", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            run_ablation(retrained(), tmp_path, seeds=(0,), changes=BRIEF)
+    assert not list((tmp_path / "runs").glob("*-retrained/*"))
+    once, twice = run_ablation(retrained(), tmp_path, seeds=(0,), changes=BRIEF)
     assert (once.row, twice.row) == ("once", "twice")
     assert len(list((tmp_path / "runs").glob("*-retrained/second/model.safetensors"))) == 1
     assert set(once.values) == set(twice.values)
@@ -142,6 +165,9 @@ def pair(**claim) -> Ablation:
         ((0.5, 0.2), (0.4, 0.5), {}, "no"),
         ((0.5, 0.5), (0.5, 0.5), {}, "no"),
         ((0.5,), (), {}, "not measured"),
+        ((0.5,), (0.4,), {}, "yes, of one seed"),
+        ((0.5,), (0.6,), {}, "no, of one seed"),
+        ((0.5,), (0.4,), {"by_at_most": 0.2}, "yes, of one seed"),
         ((0.5, 0.6), (0.4, 0.7), {"by_at_most": 0.11}, "every seed"),
         ((0.5, 0.6), (0.4, 0.7), {"by_at_most": 0.05}, "on average"),
         ((0.5, 0.6), (0.2, 0.3), {"by_at_most": 0.05}, "no"),
@@ -169,8 +195,8 @@ def test_the_record_holds_every_seed():
 def test_the_command_writes_its_table(tmp_path, capsys):
     assert Ablate(name="toy_ablation:toy", out=tmp_path, seeds=(0,), num_steps=12).run() == 0
     printed = capsys.readouterr().out
-    assert "without learning more is lost: every seed" in printed
-    assert "learning loses more: no" in printed
+    assert "without learning more is lost: yes, of one seed" in printed
+    assert "learning loses more: no, of one seed" in printed
     record = json.loads((tmp_path / "toy_ablation-toy.json").read_text())
     assert record["seeds"] == [0]
     assert record["changes"] == {"run.num_steps": 12}
@@ -190,6 +216,12 @@ def test_an_ablation_of_photographs_wants_their_folder_and_others_want_none(tmp_
         Ablate(name="simformer/clothing", out=tmp_path).run()
     with pytest.raises(InputError, match="makes its own data"):
         Ablate(name="simformer/pairs", out=tmp_path, data=tmp_path).run()
+
+
+@pytest.mark.parametrize("name", [name for name in sorted(ABLATIONS) if name.startswith("simformer/")])
+def test_every_claim_of_simformer_states_the_least_effect_that_counts(name):
+    for claim in find_ablation(name).claims:
+        assert claim.by_at_most or claim.by_at_least > 0, claim.says
 
 
 @pytest.mark.parametrize("name", [name for name in sorted(ABLATIONS) if name.startswith("simformer/")])

@@ -110,6 +110,6 @@ def test_ids_of_published_sets_fit_their_number_of_classes():
 def test_a_data_set_names_the_files(tmp_path):
     make_store(tmp_path / "s", ["a"], [image_of("x", None, [[0]])], file_names=("images/x.jpg",))
     with pytest.raises(SystemExit):
-        main(["export", str(tmp_path / "s"), str(tmp_path / "set.json"), "--format", "dataset"])
+        main(["export", str(tmp_path / "s"), str(tmp_path / "set.json"), "--format", "coco"])
     content = json.loads((tmp_path / "set.json").read_text())
     assert content["images"] == [{"id": 1, "file_name": "images/x.jpg", "height": 1, "width": 1}]

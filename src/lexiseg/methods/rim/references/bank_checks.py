@@ -33,6 +33,8 @@ _TENSORS: dict[str, tuple[torch.dtype, int]] = {
     "thumbnails": (torch.uint8, 1),
     "thumbnail_starts": (torch.int64, 1),
 }
+#: Of the manifest.
+_ENTRIES = {"format", "sha256", "encoder", "classes", "rejected"}
 #: Unit features are rounded to half precision.
 _TOLERANCE = 0.01
 
@@ -78,6 +80,8 @@ def check_bank(path: Path, manifest: Mapping[str, Any], file: Any) -> None:
 def _problem_of_manifest(manifest: Mapping[str, Any]) -> str | None:
     """Return what is wrong with names, ranges of rows and the encoder; None for nothing."""
     classes, encoder = manifest["classes"], manifest["encoder"]
+    if strange := manifest.keys() - _ENTRIES:  # a damaged name hides the hash
+        return f"{', '.join(sorted(strange))} in its manifest, which no version writes"
     if not classes:
         return "no class"
     if not (isinstance(encoder["name"], str) and isinstance(encoder["fingerprint"], str)):

@@ -1,0 +1,152 @@
+"""The worlds of simformer_frozen.py: pasted scenes of many and of few classes, small photographs; ridge regression."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from frozen_features import PENALTIES, Moments, score, total
+from jaxtyping import UInt8
+from PIL import Image
+
+from lexiseg.core.atomic_write import atomic_folder
+from lexiseg.core.features import PatchFeatures
+from lexiseg.core.interfaces import ImageEncoder
+from lexiseg.data.folder import FolderDataset
+from lexiseg.data.labelled_dataset import LabelledDataset
+from lexiseg.data.published.clothing import held_out
+from lexiseg.data.scenes import PasteSettings
+from lexiseg.data.scenes.write_folder import write_scene_folder
+from lexiseg.data.subset import Subset
+from lexiseg.data.transforms import resize_image
+from lexiseg.inference.feature_cache import CachedEncoder
+from lexiseg.metrics.iou import iou_of_pixels
+from lexiseg.models.dinov2 import load_dinov2
+from lexiseg.models.hub import resolve_checkpoint
+from lexiseg.recipes.partial_labels import CLOTHING, WeakShotSource
+
+#: Scenes to train with, and things.
+WORLDS = {
+    "many": (
+        400,
+        "cactus tulip rose sunflower mushroom tomato eggplant grapes watermelon lemon banana pineapple red_apple pear "
+        "strawberry hamburger pizza doughnut birthday_cake balloon backpack guitar trumpet violin basketball trophy "
+        "motorcycle house castle mouse cow tiger rabbit cat crocodile whale snail snake horse rooster dog pig elephant "
+        "octopus lady_beetle tropical_fish turtle penguin koala camel frog panda crown jeans dress running_shoe ghost "
+        "light_bulb camera key",
+    ),
+    "few": (250, "cactus pineapple guitar cow tropical_fish house balloon motorcycle"),
+}
+NUM_SCORED = 100
+#: Height and width of the photographs: three by two of the coarsest places of the feature pyramid.
+PHOTOGRAPH = (168, 112)
+
+
+def scene_folder(world: str, cutouts: Path, out: Path) -> Path:
+    """Write the scenes of a world, where they are not there yet."""
+    num, names = WORLDS[world]
+    folder = out / world
+    settings = PasteSettings(
+        folder=cutouts,
+        names=tuple(name.replace("_", " ") for name in names.split()),
+        size=112,
+        num_stuffs=4,
+        things_per_scene=(2, 3),
+    )
+    write_scene_folder(settings, folder, num=num + NUM_SCORED, num_val=NUM_SCORED)
+    return folder
+
+
+def photograph_folder(photographs: Path, out: Path) -> Path:
+    """Write the middle of the photographs with masks at ``PHOTOGRAPH``, where they are not there yet."""
+    folder = out / "photographs"
+    if folder.is_dir():
+        return folder
+    data = FolderDataset(photographs, labels="only")
+    with atomic_folder(folder) as files:
+        for name in ("images", "labels"):
+            (files / name).mkdir()
+        (files / "classes.txt").write_bytes((photographs / "classes.txt").read_bytes())
+        for stem, sample in zip(data.stems, data, strict=True):
+            assert sample.label_map is not None
+            cut = _middle(sample.label_map.shape)
+            image: UInt8[np.ndarray, "H W 3"] = np.ascontiguousarray(sample.image[cut])
+            small = (resize_image(image, PHOTOGRAPH) * 255).round().byte().permute(1, 2, 0).numpy()
+            Image.fromarray(small).save(files / "images" / f"{stem}.png")
+            labels = Image.fromarray(sample.label_map[cut].astype(np.uint8))
+            labels.resize(PHOTOGRAPH[::-1], Image.Resampling.NEAREST).save(files / "labels" / f"{stem}.png")
+    return folder
+
+
+def _middle(size: tuple[int, int]) -> tuple[slice, slice]:
+    """Choose the largest middle part with the sides' ratio of ``PHOTOGRAPH``."""
+    scale = min(have / want for have, want in zip(size, PHOTOGRAPH, strict=True))
+    slices = []
+    for have, want in zip(size, PHOTOGRAPH, strict=True):
+        length = round(want * scale)
+        slices.append(slice((have - length) // 2, (have - length) // 2 + length))
+    return slices[0], slices[1]
+
+
+class _Images:
+    """Images of a world as the trainings see them."""
+
+    def __init__(self, data: LabelledDataset) -> None:
+        self.data = data
+        self.names = data.vocabulary.names
+
+    def encoded(self, index: int, encoder: ImageEncoder) -> PatchFeatures:
+        """Encode one, whole."""
+        image = self.data[index].image
+        with torch.inference_mode():
+            return encoder(resize_image(image, image.shape[:2])[None])
+
+    def label_map(self, index: int) -> np.ndarray:
+        """Return the true labels."""
+        label_map = self.data[index].label_map
+        assert label_map is not None
+        return label_map
+
+
+def _trained_images(source: WeakShotSource) -> LabelledDataset:
+    """Open the images with masks that are trained with."""
+    assert source.path is not None
+    if source.dataset != CLOTHING:
+        return FolderDataset(source.path, "train", labels="only")
+    masked = FolderDataset(source.path, labels="only")
+    left_out = set(held_out(masked.stems))
+    return Subset(masked, [index for index in range(len(masked)) if index not in left_out])
+
+
+def ridge(source: WeakShotSource) -> dict[str, float]:
+    """Fit all masks of the training images by ridge regression from DINOv2's patches; score as the tables do.
+
+    The unseen classes are those of ``source``. The penalty is chosen by the last quarter of the training images;
+    then all of them are fitted.
+    """
+    encoder = load_dinov2(resolve_checkpoint("dinov2-small"))
+    cached = CachedEncoder(encoder, fingerprint=encoder.fingerprint)
+    scored = source.scored_images()
+    assert scored is not None
+    trained = _Images(_trained_images(source))
+    indices = range(len(trained.data))
+    judging = indices[len(indices) * 3 // 4 :]
+    fitted, judged = (Moments(trained, part, cached) for part in (indices[: judging.start], judging))
+
+    def mean_iou(images: _Images, part: Sequence[int], weights: torch.Tensor) -> np.ndarray:
+        pixels = total(score(images, part, cached, weights), len(images.names))
+        return np.where(pixels[0] > 0, iou_of_pixels(*pixels), np.nan)
+
+    found = [np.nanmean(mean_iou(trained, judging, fitted.solve(penalty))) for penalty in PENALTIES]
+    penalty = PENALTIES[int(np.argmax(found))]
+    images = _Images(scored)
+    iou = mean_iou(images, range(len(scored)), (fitted + judged).solve(penalty))
+    seen = sorted(scored.vocabulary.seen or ())
+    unseen = sorted(set(range(len(iou))) - set(seen))
+    return {
+        "penalty": penalty,
+        "unseen_mean_iou_present": round(float(np.nanmean(iou[unseen])), 4),
+        "seen_mean_iou_present": round(float(np.nanmean(iou[seen])), 4),
+        "mean_iou_present": round(float(np.nanmean(iou)), 4),
+        **{images.names[label]: round(float(iou[label]), 4) for label in unseen},
+    }

@@ -1,0 +1,48 @@
+"""Settings of the linear head on frozen features."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from lexiseg.core.setting_ranges import Range, check_ranges
+
+_RANGES = {
+    "short_side": Range(least=32, most=4096),
+    "max_long_side": Range(least=32, most=16_384),
+    "penalty": Range(least=0, most=1e9, above=True),
+    "balance": Range(least=0, most=1),
+    "rounds": Range(least=0, most=20),
+    "least_share": Range(least=0, most=0.5),
+    "prior_weight": Range(least=0, most=100),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrozenHeadSettings:
+    """How images are described and the head is fitted.
+
+    Attributes:
+        backbone: Frozen image encoder: ``efficientnet-lite0``, ``dinov2-small``, ``tiny`` (random numbers, for
+            trials), or the hub id or folder of a DINOv2.
+        prior: What the head knows before it is fitted: what ``mini`` says of the names, or ``none``.
+        prior_weight: Factor of mini's probabilities in the scores that the head begins with.
+        short_side: Short side that an image is resized to, in pixels.
+        max_long_side: Largest long side, in pixels.
+        penalty: Of the ridge regression: how many patches it takes to say something new.
+        balance: Power of a class's share by which its patches count less: 0 counts patches alike, 1 classes.
+        rounds: How often patches of images with tags are shared out anew among the tags; without a prior, which first
+            gives every tag the same share, two or more.
+        least_share: Share of an image's patches that each of its tags gets at least.
+    """
+
+    backbone: str = "efficientnet-lite0"
+    prior: Literal["mini", "none"] = "mini"
+    prior_weight: float = 0.35
+    short_side: int = 448
+    max_long_side: int = 1344
+    penalty: float = 1000.0
+    balance: float = 0.25
+    rounds: int = 0
+    least_share: float = 0.05
+
+    def __post_init__(self) -> None:
+        check_ranges(self, _RANGES, method="the head on frozen features")

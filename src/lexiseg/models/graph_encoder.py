@@ -1,0 +1,133 @@
+"""GraphEncoder: an ONNX graph as an image encoder, run by ONNX Runtime or OpenVINO on the CPU."""
+
+import importlib.util
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lexiseg.core.errors import CheckpointError, InputError, MissingPackageError
+from lexiseg.core.features import PatchFeatures
+from lexiseg.core.interfaces import ImageEncoder
+from lexiseg.models.graph_export import OUTPUTS, RECORD
+
+Engine: TypeAlias = Literal["onnxruntime", "openvino"]
+#: From inputs by name to outputs in the order of ``OUTPUTS``.
+Run: TypeAlias = Callable[[dict[str, np.ndarray]], list[np.ndarray]]
+
+
+class GraphEncoder(ImageEncoder):
+    """What ``graph_export.export_graph`` wrote, with unit tokens.
+
+    Args:
+        path: The graph.
+        engine: What runs it.
+
+    Attributes:
+        record: What the graph says of itself: ``stride``, ``width``, ``weights`` (content hash), ``head``.
+
+    Raises:
+        MissingPackageError: The engine is not installed.
+        CheckpointError: The file is absent, damaged, or was not written by ``export_graph``.
+    """
+
+    def __init__(self, path: Path, engine: Engine) -> None:
+        super().__init__()
+        if importlib.util.find_spec(engine) is None:
+            raise MissingPackageError.of(engine, doing=f"running {path}", extra="export")
+        if not path.is_file():
+            raise _no_graph(path, "no such file")
+        self.engine = engine
+        try:
+            self._run, self.record = _OPEN[engine](path)
+        except Exception as error:  # engines raise kinds of their own
+            raise _no_graph(
+                path, f"a file that {engine} cannot read ({str(error).splitlines()[0]})"
+            ) from error
+        if RECORD not in self.record:
+            raise _no_graph(path, "an ONNX graph of something else")
+        self.stride, self.width = int(self.record["stride"]), int(self.record["width"])
+
+    @property
+    def fingerprint(self) -> str:
+        """Return the content hash of the weights that were exported."""
+        return self.record["weights"]
+
+    def forward(self, images: Float[Tensor, "B 3 H W"]) -> PatchFeatures:
+        """Encode RGB images in [0, 1]; ``H`` and ``W`` are multiples of ``stride``.
+
+        Raises:
+            InputError: Another precision is asked for than that of the graph.
+        """
+        if torch.is_autocast_enabled(images.device.type):
+            raise InputError(
+                doing=f"encoding with {self.engine}",
+                found="another dtype than float32",
+                expected="float32, in which the graph was written",
+                fix="Leave dtype out, or take the engine torch.",
+            )
+        grid = (images.shape[2] // self.stride, images.shape[3] // self.stride)
+        least = int(self.record.get("least_patches", "1"))
+        if grid[0] * grid[1] < least:
+            raise InputError(
+                doing=f"encoding with {self.engine}",
+                found=f"{grid[0]}×{grid[1]} patches",
+                expected=f"{least} or more: the head of this graph compares a patch with so many others",
+                fix="Use a larger --short-side or --window, or the engine torch.",
+            )
+        empty = np.zeros((1, self.width), np.float32)
+        found = self._run({"images": images.detach().cpu().contiguous().numpy(), "embeddings": empty})
+        _, tokens, whole = (torch.from_numpy(np.array(each)).to(images.device) for each in found)
+        return PatchFeatures(tokens=tokens, grid=grid, stride=self.stride, global_token=whole)
+
+
+def _open_onnxruntime(path: Path) -> tuple[Run, Mapping[str, str]]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = _threads()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return (
+        lambda inputs: session.run(list(OUTPUTS), inputs),
+        session.get_modelmeta().custom_metadata_map,
+    )
+
+
+def _open_openvino(path: Path) -> tuple[Run, Mapping[str, str]]:
+    import openvino
+
+    core = openvino.Core()
+    model = core.read_model(str(path))
+    hints = {"INFERENCE_NUM_THREADS": _threads(), "INFERENCE_PRECISION_HINT": "f32"}
+    compiled = core.compile_model(model, "CPU", hints)
+    record: Any = model.get_rt_info(["framework"]).value if model.has_rt_info(["framework"]) else {}
+    return (
+        lambda inputs: [compiled(inputs)[name] for name in OUTPUTS],
+        {str(name): str(value) for name, value in dict(record).items()},
+    )
+
+
+def _threads() -> int:
+    """Return as many threads as torch takes: the engines look at the machine, not at what is allowed."""
+    return min(torch.get_num_threads(), os.cpu_count() or 1)
+
+
+_OPEN: dict[Engine, Callable[[Path], tuple[Run, Mapping[str, str]]]] = {
+    "onnxruntime": _open_onnxruntime,
+    "openvino": _open_openvino,
+}
+
+
+def _no_graph(path: Path, found: str) -> CheckpointError:
+    return CheckpointError(
+        doing=f"opening the graph {path}",
+        found=found,
+        expected="an ONNX file that Lexiseg wrote",
+        fix="Write it again with lexiseg export-model.",
+    )

@@ -1,0 +1,123 @@
+"""Write a dense image encoder, and the comparison with class embeddings, as one ONNX graph.
+
+Class embeddings are an input, so that new words need no new graph; batch, height, width and the number of names are free.
+Pixels are normalised inside. OpenVINO reads the same file.
+"""
+
+import importlib.util
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import jaxtyping
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from lexiseg.core.atomic_write import atomic_path
+from lexiseg.core.errors import InputError, MissingPackageError
+from lexiseg.core.interfaces import ImageEncoder
+from lexiseg.ops.similarity import similarity_map
+
+INPUTS = ("images", "embeddings")
+OUTPUTS = ("scores", "tokens", "global_token")
+#: Key of the graph's own record of what it is.
+RECORD = "lexiseg"
+_PACKAGES = ("onnx", "onnxscript")
+_OPSET = 20
+
+
+class _Graph(nn.Module):
+    def __init__(self, encoder: ImageEncoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(
+        self, images: Float[Tensor, "B 3 H W"], embeddings: Float[Tensor, "S D"]
+    ) -> tuple[Tensor, ...]:
+        features: Any = self.encoder(images)
+        tokens = normalize(features.tokens, dim=-1)
+        scores = similarity_map(tokens, embeddings, features.grid)
+        return scores, tokens, features.global_token
+
+
+def export_graph(encoder: ImageEncoder, path: Path, *, record: Mapping[str, str]) -> None:
+    """Write an encoder as a graph, whole or not at all; takes about as long as twenty encodings.
+
+    Inputs are ``images`` (``B 3 H W``, RGB in [0, 1], sides multiples of the stride) and ``embeddings`` (``S D``, unit rows).
+    Outputs are ``scores`` (``B S h w``, cosines), ``tokens`` (``B N D``, unit rows) and ``global_token`` (``B D``, as
+    the encoder gives it).
+
+    Args:
+        encoder: In float32 on the CPU, with a global token.
+        path: The file, with the ending ``.onnx``.
+        record: Texts kept in the file's metadata beside ``stride`` and ``width``, which is ``D``; ``least_patches`` where
+            the head needs so many.
+
+    Raises:
+        MissingPackageError: The extra ``export`` is not installed.
+        InputError: The encoder has a part that ONNX has no word for.
+        OutputError: The file cannot be written.
+    """
+    for package in _PACKAGES:
+        if importlib.util.find_spec(package) is None:
+            raise MissingPackageError.of(package, doing=f"writing {path}", extra="export")
+    free = torch.export.Dim.AUTO
+    side = encoder.stride
+    images = torch.rand(
+        2, 3, 6 * side, 8 * side
+    )  # no side is 1, and none another: they would be taken for one
+    with torch.no_grad():
+        width = encoder(images[:1]).tokens.shape[2]
+    try:
+        with torch.inference_mode(False), torch.no_grad(), _quietly():
+            program: Any = torch.onnx.export(
+                _Graph(encoder).eval(),
+                (images, torch.rand(5, width)),
+                dynamo=True,
+                dynamic_shapes=({0: free, 2: free, 3: free}, {0: free}),
+                input_names=list(INPUTS),
+                output_names=list(OUTPUTS),
+                opset_version=_OPSET,
+                custom_translation_table={torch.ops.aten.sort.stable: _stable_sort},
+                verbose=False,
+            )
+    except torch.onnx.OnnxExporterError as error:
+        raise InputError(
+            doing=f"writing {path}",
+            found=f"an image encoder that ONNX cannot express ({str(error).splitlines()[0]})",
+            expected="a CLIP or SigLIP with one of its own heads",
+            fix="Choose another head, or use it with the engine torch.",
+        ) from error
+    program.model.metadata_props.update({RECORD: "1", "stride": str(side), "width": str(width), **record})
+    with atomic_path(path) as temporary:
+        program.save(str(temporary))
+
+
+def _stable_sort(self: Any, stable: bool | None = None, dim: int = -1, descending: bool = False) -> Any:
+    """Translate a stable sort: ONNX's TopK puts the lower index first among equals."""
+    from onnxscript import opset20 as op
+
+    length = op.Shape(self, start=dim, end=None if dim == -1 else dim + 1)
+    return op.TopK(self, length, axis=dim, largest=int(descending), sorted=1)
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Hold back the exporter's remarks on itself, and shape checks, which are for numbers and not for symbols."""
+    checked = jaxtyping.config.jaxtyping_disable
+    level = logging.getLogger("torch.onnx").level
+    jaxtyping.config.update("jaxtyping_disable", True)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", checked)
+        logging.getLogger("torch.onnx").setLevel(level)

@@ -1,0 +1,59 @@
+"""What a person wants to know when a training has ended: its score, where the model is, what comes next."""
+
+import math
+import shlex
+from pathlib import Path
+
+from lexiseg.core.json_text import decode_json
+from lexiseg.engine.log import LOG
+
+#: Of the measures that recipes report, those that are shares, in the order of use.
+_SHOWN = ("mean_iou", "seen_mean_iou", "unseen_mean_iou", "harmonic_iou")
+
+
+def last_scores(run: Path) -> dict[str, float]:
+    """Return what the last evaluation of a run found; empty where nothing was scored."""
+    try:
+        lines = (run / LOG).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return {}
+    for line in reversed(lines):
+        try:
+            found = decode_json(line)
+        except ValueError:
+            continue
+        if isinstance(found, dict) and isinstance(found.get("evaluation"), dict):
+            return {name: float(value) for name, value in found["evaluation"].items()}
+    return {}
+
+
+def words_of(model: object) -> str:
+    """Return a few words that a model can be asked for: its own classes where it has a fixed list of them."""
+    vocabulary = getattr(model, "vocabulary", None)
+    return "cat, grass, sky" if vocabulary is None else ", ".join(vocabulary.names[:3])
+
+
+def farewell(model: Path, *, scores: dict[str, float], words: str, data: Path | None = None) -> str:
+    """Write the lines that end a training.
+
+    Args:
+        model: Where the model is.
+        scores: Of the images to score, by measure, in [0, 1]; empty where there are none.
+        words: Names for the example.
+        data: The folder in our own layout that was trained on; None for other data.
+    """
+    shown = {
+        name: scores[name] for name in _SHOWN if name in scores and not math.isnan(scores[name])
+    } or scores
+    said = ", ".join(f"{name} {100 * value:.1f} %" for name, value in shown.items())
+    where = shlex.quote(str(model))
+    lines = [
+        f"validation: {said}"
+        if said
+        else "validation: none; list labelled images in val.txt to have a score.",
+        f"the model:  {model}",
+        f"use it:     lexiseg segment photo.jpg --words {shlex.quote(words)} --model {where}",
+    ]
+    if data is not None and said:
+        lines.append(f"score it:   lexiseg evaluate {where} --data {shlex.quote(str(data))} --split val")
+    return "\n".join(lines)
