@@ -29,6 +29,7 @@ LEFT_OUT = {
     "datasets similarity": "writes nothing but the cache of words",
     "models": "writes with --get only, which asks a package registry",
     "doctor": "writes nothing",
+    "captions maps": "writes one image, as captions pack writes its shards: whole or not at all",
 }
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 
+from lexiseg.core.json_text import decode_json
 from lexiseg.engine.devices import Devices
 
 #: Tensors by file and name, and plain values.
@@ -39,13 +40,10 @@ def read_on_main(devices: Devices, read: Callable[[], Read]) -> Read:
     ]
     text = json.dumps({"listed": listed, "files": list(files), "values": dict(values)}).encode()
     length = number_from_main(devices, len(text))
-    header = _sent(
-        torch.tensor(list(text), dtype=torch.uint8)
-        if devices.is_main
-        else torch.empty(length, dtype=torch.uint8),
-        devices,
-    )
-    content = json.loads(header.numpy().tobytes())
+    header = torch.empty(length, dtype=torch.uint8)
+    if devices.is_main:
+        header = torch.frombuffer(bytearray(text), dtype=torch.uint8)
+    content = decode_json(_sent(header, devices).numpy().tobytes())
     found: dict[str, dict[str, Tensor]] = {file: {} for file in content["files"]}
     for file, name, shape, dtype in content["listed"]:
         empty = torch.empty(shape, dtype=getattr(torch, dtype)) if not devices.is_main else files[file][name]
