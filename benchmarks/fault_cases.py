@@ -28,6 +28,7 @@ LEFT_OUT = {
     "datasets splits": "writes nothing",
     "datasets similarity": "writes nothing but the cache of words",
     "models": "writes with --get only, which asks a package registry",
+    "export-model": "needs an extra (export); writes one file, as export does",
     "doctor": "writes nothing",
     "captions maps": "writes one image, as captions pack writes its shards: whole or not at all",
 }
@@ -88,6 +89,7 @@ class Cases:
         _write_foreign(self.folder)
         run(["scenes", "make", self.data, "--num", 6, "--num-val", 2, "--size", 48])
         self.words.write_text("\n".join(self._names()) + "\n")
+        run(self._segment(self.folder / "results"))
         run(["predict", self.clip, "--data", self.data, "--out", self.store])
         run(self._build(self.banks[0], "leaf", "stone"))
         run(self._build(self.banks[1], "shell"))
@@ -102,10 +104,7 @@ class Cases:
         """Return the commands by name."""
         data, folder = self.data, self.folder
         return {
-            "segment": Case(
-                arguments=lambda out: ["segment", data / "images", "--words", ", ".join(self._names()[:4]),
-                                       "--model", self.clip, "--out", out]
-            ),
+            "segment": Case(arguments=self._segment),
             "predict": Case(arguments=lambda out: ["predict", self.clip, "--data", data, "--out", out]),
             "evaluate": Case(arguments=lambda out: ["evaluate", self.clip, "--data", data, "--json", out / "e.json"]),
             "score": Case(
@@ -152,6 +151,7 @@ class Cases:
             "ablate": Case(
                 arguments=lambda out: ["ablate", "toy_ablation:toy", "--out", out, "--seeds", 0, "--num-steps", 12]
             ),
+            "sheet": Case(arguments=lambda out: ["sheet", folder / "results", "--out", out / "sheet.html"]),
             "start": Case(
                 arguments=lambda out: ["start", out, "--write", "--backbone", "efficientnet-lite0"],
                 prepare=lambda out: _copy(folder / "photos", out),
@@ -159,6 +159,7 @@ class Cases:
             "fit": Case(
                 arguments=lambda out: ["fit", folder / "photos", "--out", out, "--use", "masks", "--prior", "none",
                                        "--backbone", "efficientnet-lite0"],
+                refuses=True,
             ),
             "exchange": Case(
                 arguments=lambda out: ["exchange", folder / "photos", "--masks", "1", "--divisions", 2, "--backbone",
@@ -179,6 +180,10 @@ class Cases:
     def _names(self) -> list[str]:
         lines = (self.data / "classes.txt").read_text(encoding="utf-8").split("\n")
         return [line.partition("\t")[0] for line in lines if line]
+
+    def _segment(self, out: Path) -> list[object]:
+        words = ", ".join(self._names()[:4])
+        return ["segment", self.data / "images", "--words", words, "--model", self.clip, "--out", out]
 
     def _build(self, bank: Path, *cutouts: str) -> list[object]:
         source = ["--source", "cutouts", "--from", self.folder / "cutouts", "--words", ", ".join(cutouts)]
@@ -238,11 +243,12 @@ def _write_foreign(folder: Path) -> None:
         image[..., 3] = 0
         image[12:52, 12:52, 3] = 255
         Image.fromarray(image).save(folder / f"cutouts/{word}.png")
-    for number in range(4):
+    for number in range(14):
         image = Image.fromarray(random.integers(0, 256, (40, 56, 3), np.uint8))
         image.save(folder / f"photos/images/{number}.png")
-        image.save(folder / f"by-class/{('cat', 'dog')[number % 2]}/{number}.png")
-        labels = random.integers(0, 3 if number > 1 else 2, (40, 56), np.uint8)
+        if number < 4:
+            image.save(folder / f"by-class/{('cat', 'dog')[number % 2]}/{number}.png")
+        labels = random.integers(0, 3 if number in (2, 3) else 2, (40, 56), np.uint8)
         Image.fromarray(labels).save(folder / f"photos/labels/{number}.png")
     for name, text in (("classes.txt", "cat\nsky\ndog\n"), ("seen.txt", "cat\nsky\n"), ("val.txt", "2\n3\n")):
         (folder / "photos" / name).write_text(text)

@@ -299,13 +299,15 @@ class Campaign:
         self.struck = int(code != 0)
         return None if code in (0, 1, REFUSED) else f"ends with {code} without room for {room:,} bytes"
 
-    def full_cache(self, case: Case, row: Row, expected: str) -> None:
+    def full_cache(self, case: Case, row: Row) -> None:
         """Give a command a cache folder that is full: it must leave the files of a run without any cache."""
         begin = time.perf_counter()
         place = self.folder / "full-cache"
         self.mount(place, 4096)
         try:
-            found = self.whole(case, cache=place)[0][0]
+            expected, found = (
+                self.whole(case, cache=cache)[0][0] for cache in (Path(os.devnull, "none"), place)
+            )
             problem = None if found == expected else "other files than without a cache"
         except RuntimeError as error:
             problem = str(error)
@@ -378,6 +380,7 @@ def main() -> int:
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="*", default=[""], help="commands whose name begins so")
+    parser.add_argument("--faults", nargs="*", help="these alone: killed, caches damaged, …")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="lexiseg-faults-"))
@@ -415,6 +418,9 @@ def run(campaign: Campaign, given: argparse.Namespace) -> int:
     rows: list[Row] = []
     others = max(1, given.tries // 5)
 
+    def chosen(fault: str) -> bool:
+        return not given.faults or fault in given.faults
+
     def finish(row: Row) -> None:
         rows.append(row)
         counts = f"{row.survived:>4} of {row.tried:<4} ({row.struck} struck)"
@@ -436,7 +442,7 @@ def run(campaign: Campaign, given: argparse.Namespace) -> int:
         except RuntimeError as error:
             row.add(str(error), 0)
         finish(row)
-        if name not in expected:
+        if name not in expected or not chosen("caches damaged"):
             continue
         row = Row(command=name, fault="caches damaged")
         for _ in range(others):
@@ -454,15 +460,16 @@ def run(campaign: Campaign, given: argparse.Namespace) -> int:
             "clock moved": (others, functools.partial(campaign.clock, case, seconds)),
         }
         for fault, (tries, disturb) in faults.items():
+            if not chosen(fault):
+                continue
             row = Row(command=name, fault=fault)
             for _ in range(tries):
                 campaign.attempt(case, row, digested, disturb)
             finish(row)
-        if campaign.can_mount:
-            without, _, _ = campaign.whole(case, cache=Path(os.devnull, "none"))
+        if campaign.can_mount and chosen("full cache"):
             row = Row(command=name, fault="full cache")
             for _ in range(others):
-                campaign.full_cache(case, row, without[0])
+                campaign.full_cache(case, row)
             finish(row)
     return int(any(row.survived < row.tried for row in rows))
 

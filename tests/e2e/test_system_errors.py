@@ -68,6 +68,12 @@ READS = [
     'gamma PATH',
     'curate embed PATH --out OUT',
     'convert PATH',
+    'start PATH',
+    'fit PATH --out OUT',
+    'exchange PATH',
+    'next PATH',
+    'sheet PATH',
+    'export-model PATH --out OUT.onnx',
 ]  # fmt: skip
 WRITES = [
     "segment DATA/images --words red,green --model colours --out PATH",
@@ -81,6 +87,7 @@ WRITES = [
     "scenes show PATH --num 2",
     "references build --source cutouts --from CUTOUTS --words leaf --out PATH",
     "train simseg/tiny --run.num-steps 1 --out PATH",
+    "sheet RESULTS --out PATH",
 ]
 
 
@@ -122,7 +129,19 @@ def fill(data, tmp_path):
             (tmp_path / "pairs/images").mkdir(parents=True)
             Image.new("RGB", (8, 8)).save(tmp_path / "pairs/images/0.png")
             (tmp_path / "pairs/captions.tsv").write_text("0\ta cat\n")
+        if "RESULTS" in command:
+            run(
+                "segment",
+                data / "data/images",
+                "--words",
+                "red,green",
+                "--model",
+                "colours",
+                "--out",
+                tmp_path / "results",
+            )
         places = {
+            "RESULTS": tmp_path / "results",
             "DATA/pairs": tmp_path / "pairs",
             "CUTOUTS": tmp_path / "cutouts",
             "DATA": data / "data",

@@ -3,6 +3,7 @@
 It imports nothing of ours, so that what reads the pickle is small. ``convert.py`` starts it and checks what it wrote.
 """
 
+import os
 import pickle
 import sys
 from typing import Any
@@ -65,6 +66,8 @@ def _bytes(value: torch.Tensor) -> torch.Tensor:
 def main(paths: list[str]) -> None:
     """Convert pairs of source and target; print the number of tensors of each, or what is wrong, and exit with 1."""
     for source, target in zip(paths[::2], paths[1::2], strict=True):
+        if not os.path.exists(target):  # who asked was killed, and what it had left was swept away
+            raise SystemExit(1)
         try:
             print(convert(source, target), flush=True)
         except UnusableFileError as error:

@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import time
+import warnings
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +16,7 @@ from jaxtyping import UInt8
 
 from lexiseg.core.atomic_write import atomic_path
 from lexiseg.core.cache_folder import default_cache, make_private
+from lexiseg.core.errors import OutputError
 from lexiseg.core.json_text import read_json_file
 from lexiseg.core.vocabulary import Vocabulary
 from lexiseg.data.transforms import fitted_size, resize_image
@@ -79,9 +81,12 @@ def calibrate(
     if not again and (kept := _read(path)) is not None:
         return kept, False
     found = _measure(settings, num_classes)
-    make_private(path.parent)
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(asdict(found), indent=1) + "\n", encoding="utf-8")
+    try:
+        make_private(path.parent)
+        with atomic_path(path, durable=False) as temporary:
+            temporary.write_text(json.dumps(asdict(found), indent=1) + "\n", encoding="utf-8")
+    except OutputError as error:
+        warnings.warn(f"what was measured is not kept: {error}", stacklevel=2)
     return found, True
 
 

@@ -16,7 +16,7 @@ from lexiseg.inference.segmenter import Segmenter
 from lexiseg.methods.frozen_head.fitting import fit_weight
 from lexiseg.methods.frozen_head.settings import FrozenHeadSettings
 from lexiseg.recipes.frozen_head import open_describer
-from lexiseg.runs.head_folder import HEAD, TRAINED_ON, build_head, is_head_folder, write_head
+from lexiseg.runs.head_folder import HEAD, TRAINED_ON, build_head, is_unfinished, write_head
 from lexiseg.runs.own_labels import KINDS, Described, describe, evidence_of, kinds_in
 from lexiseg.scoring.evaluate import evaluate
 from lexiseg.scoring.report import Report
@@ -84,13 +84,7 @@ def fit(
         DatasetError: The folder contradicts itself.
         MissingWeightsError: The frozen networks are not here.
     """
-    if out.exists() and not overwrite and (is_head_folder(str(out)) or any(out.iterdir())):
-        raise InputError(
-            doing=f"fitting a head into {out}",
-            found=f"a {'head' if (out / HEAD).is_file() else 'folder that is not empty'}",
-            expected="an empty folder, or a new one",
-            fix="Give another folder with --out" + (", or --overwrite." if (out / HEAD).is_file() else "."),
-        )
+    _refuse_there(out, overwrite=overwrite)
     dataset = FolderDataset(path)
     images = training_images(path, dataset)
     describer = open_describer(settings, dataset.vocabulary)
@@ -105,6 +99,7 @@ def fit(
     fitted = time.perf_counter()
     facts = {"labels": list(labels), "images": len(images), "describer": describer.fingerprint}
     with writing_alone(out):
+        _refuse_there(out, overwrite=overwrite)  # another may have written there since
         write_trained_on(out / TRAINED_ON, images.files())
         write_head(out, weight, dataset.vocabulary, settings, facts)
     return Fitted(
@@ -112,6 +107,19 @@ def fit(
         num_images=len(images),
         encode_seconds=encoded - start,
         fit_seconds=fitted - encoded,
+    )
+
+
+def _refuse_there(out: Path, *, overwrite: bool) -> None:
+    """Refuse a folder with a head or with files of others; what a stopped fit left there is written again."""
+    others = [path for path in out.iterdir() if not is_unfinished(path.name)] if out.exists() else []
+    if overwrite or not others:
+        return
+    raise InputError(
+        doing=f"fitting a head into {out}",
+        found=f"a {'head' if (out / HEAD).is_file() else 'folder that is not empty'}",
+        expected="an empty folder, or a new one",
+        fix="Give another folder with --out" + (", or --overwrite." if (out / HEAD).is_file() else "."),
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from lexiseg.core.atomic_write import atomic_path
+from lexiseg.core.atomic_write import atomic_path, is_left_over
 from lexiseg.core.errors import CheckpointError
 from lexiseg.core.json_text import read_json_file
 from lexiseg.core.tensor_digest import tensor_digest
@@ -30,6 +30,11 @@ FORMAT = 1
 def is_head_folder(name: str) -> bool:
     """Return whether a name is that of a folder which ``lexiseg fit`` wrote."""
     return (Path(os.path.expanduser(name)) / HEAD).is_file()
+
+
+def is_unfinished(name: str) -> bool:
+    """Return whether a file is one that ``lexiseg fit`` writes before ``head.json``, which says that all is there."""
+    return name in (WEIGHT, TRAINED_ON) or is_left_over(name)
 
 
 def write_head(

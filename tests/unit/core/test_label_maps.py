@@ -7,6 +7,7 @@ import pytest
 
 from lexiseg.core import label_maps
 from lexiseg.core.label_maps import label_counts, relabel
+from toy_segmenter import ColourSegmenter
 
 LABELS = np.random.default_rng(0).integers(0, 5, (37, 29)).astype(np.uint16)
 SCORES = np.random.default_rng(1).random((37, 29), np.float32)
@@ -35,3 +36,21 @@ def test_no_copy_with_wider_numbers_is_made():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2 * labels.size  # bytes a pixel; the whole at once takes 16
+
+
+@pytest.mark.parametrize("refine", ["none", "guided"])
+def test_a_large_image_takes_little_more_than_its_results(refine):
+    """The image that results keep, labels and scores are nine bytes a pixel; numpy's indices of labels are eight."""
+    model = ColourSegmenter(refine=refine)
+    image = (
+        np.random.default_rng(0)
+        .integers(0, 255, (15, 15, 3), np.uint8)
+        .repeat(100, axis=0)
+        .repeat(100, axis=1)
+    )
+    model.segment(image[:300, :300], "red, green, blue")
+    tracemalloc.start()
+    model.segment(image, "red, green, blue")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 14 * image.shape[0] * image.shape[1]

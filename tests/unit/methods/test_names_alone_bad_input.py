@@ -77,6 +77,7 @@ def photograph(height, width):
     return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
+@pytest.mark.exhaustive("model", "image")
 @pytest.mark.parametrize(
     "image",
     [
@@ -103,6 +104,7 @@ def test_a_window_larger_than_the_image_sees_it_whole(model):
         np.testing.assert_allclose(found.score_map, whole.score_map, atol=1e-5)
 
 
+@pytest.mark.exhaustive
 def test_ten_thousand_names_are_decided_in_the_memory_that_was_given(model):
     """Embeddings are made up: what is tested is what follows them. Networks that draw every name get some hundreds."""
     draws = isinstance(model, ClipSegSegmenter | Sam3Segmenter)

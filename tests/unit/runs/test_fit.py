@@ -65,6 +65,8 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path):
     fit(data, tmp_path / "head", TINY)
     with pytest.raises(InputError, match=r"found a head.*--overwrite"):
         fit(data, tmp_path / "head", TINY)
+    (tmp_path / "head" / HEAD).unlink()  # as a kill leaves it
+    fit(data, tmp_path / "head", TINY)
     fit(data, tmp_path / "head", TINY, overwrite=True)
     with pytest.raises(InputError, match=r"found a folder that is not empty.*another folder"):
         fit(data, tmp_path / "data", TINY)

@@ -8,13 +8,15 @@ all where an earlier run wrote it. A line is ``{"shard": …, "key": …, "reaso
 import json
 import os
 import socket
+import tempfile
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from lexiseg.core.atomic_write import atomic_path, output_error, refuse_unwritable
-from lexiseg.core.cache_folder import default_cache, make_private
+from lexiseg.core.cache_folder import NoCacheFolderError, default_cache, make_private
+from lexiseg.core.errors import OutputError
 from lexiseg.core.json_text import decode_json
 from lexiseg.data.captions.records import CaptionSource, InvalidReason, InvalidRecord
 
@@ -67,9 +69,13 @@ def warn_of(record: InvalidRecord, folder: Path) -> None:
 
 
 def default_log(source: CaptionSource) -> Path:
-    """Return a folder in the cache for a log of some data; it is made."""
-    folder = default_cache() / "broken-records"
-    make_private(folder)
+    """Return a folder in the cache for a log of some data, or a temporary one where the cache cannot be written; it is made."""
+    try:
+        folder = default_cache() / "broken-records"
+        make_private(folder)
+        refuse_unwritable(folder / "part.jsonl")
+    except (OutputError, NoCacheFolderError):
+        folder = Path(tempfile.mkdtemp(prefix="lexiseg-broken-records-"))
     return folder / source.fingerprint()[:16]
 
 

@@ -129,6 +129,8 @@ class Trident(BorrowedAttention):
     def decide(self, encoded: EncodedImage, class_names: ClassNames, settings: InferenceSettings) -> Decision:
         """Decide as every model does; with ``sam_prompts`` SAM then draws large pieces again."""
         decision = super().decide(encoded, class_names, settings)
+        if self.method.sam_views > 1:  # parts have grids of their own
+            decision = replace(decision, grid_scores=None)
         if not self.method.sam_prompts or len(class_names.labels) == 1:
             return decision
         height, width = encoded.image.shape[:2]
@@ -158,8 +160,8 @@ class Trident(BorrowedAttention):
         )
 
     def redecisions(self, settings: InferenceSettings) -> frozenset[Redecision]:
-        """Say that what SAM drew is not decided again; another threshold on the winners' scores is."""
-        if not self.method.sam_prompts:
+        """Say that what SAM drew, or saw in parts, is not decided again; another threshold on the winners' scores is."""
+        if not self.method.sam_prompts and self.method.sam_views == 1:
             return super().redecisions(settings)
         return frozenset({"threshold"} if settings.background == "threshold" else ())
 
