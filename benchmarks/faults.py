@@ -19,6 +19,7 @@ import pkgutil
 import random
 import re
 import resource
+import shlex
 import shutil
 import signal
 import subprocess
@@ -476,7 +477,7 @@ def run(campaign: Campaign, given: argparse.Namespace) -> int:
 
 def write(path: Path, campaign: Campaign, rows: list[Row], seconds: float) -> None:
     """Write all that is known so far, beside what campaigns of other arguments found."""
-    command = " ".join(["python", *sys.argv])
+    command = shlex.join(["python", *sys.argv])
     earlier = json.loads(path.read_text(encoding="utf-8")).get("runs", []) if path.exists() else []
     this = {
         "command": command,

@@ -127,6 +127,7 @@ def main() -> None:
         assert report is not None
         seconds = time.process_time() - start
         if mini is None:
+            # Its head of known names was trained on some of these photographs.
             mini = score(lexiseg.load("mini", method_settings={"head": "none"}), folder)
             assert mini is not None
             content["mini"] = {name: round(value, 4) for name, value in scores_of(mini).items()}

@@ -1,5 +1,7 @@
-"""The campaign of faults knows every command."""
+"""The campaign of faults knows every command, and the page says what it found."""
 
+import json
+import re
 import sys
 from pathlib import Path
 
@@ -22,3 +24,15 @@ def test_every_command_is_disturbed_or_left_out_for_a_reason(cases, tmp_path):
     disturbed = set(cases.Cases(tmp_path).commands())
     assert not disturbed & set(cases.LEFT_OUT)
     assert sorted(disturbed | set(cases.LEFT_OUT)) == sorted(cases.all_commands())
+
+
+def test_the_page_says_what_the_campaigns_found(cases, tmp_path):
+    found = json.loads((ROOT / "benchmarks/faults.json").read_text())
+    page = (ROOT / "docs/robustness.md").read_text()
+    tried = {row["command"] for run in found["runs"] for row in run["rows"]}
+    assert tried == set(cases.Cases(tmp_path).commands())
+    assert all(run["command"] in page for run in found["runs"])
+    for fault, total in found["totals"].items():
+        counts = (total["tried"], total["struck"], total["survived"], round(total["seconds"]))
+        row = r"\| {} \|{}".format(fault, "".join(rf"\s*{count:,} \|" for count in counts))
+        assert fault == "undisturbed" or re.search(row, page), f"no line | {fault} | with {counts}"

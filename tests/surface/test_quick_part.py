@@ -33,5 +33,5 @@ def test_ci_runs_both_parts():
     runs = re.findall(r"-m '?([\w ]+?)'?\n", (ROOT / "Makefile").read_text())
     assert runs == ["not exhaustive", "exhaustive"]
     assert re.findall(r"^make (\S+)", (ROOT / ".ci/run").read_text(), re.MULTILINE) == [
-        "check", "test", "test-exhaustive",
+        "check", "package", "test", "test-exhaustive",
     ]  # fmt: skip

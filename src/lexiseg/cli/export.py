@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Export:
-    """Write label maps in the formats of other tools.
+    """Write label maps in the formats of other tools: COCO, VOC, YOLO, LabelMe, CVAT, Label Studio.
 
     From what lexiseg segment or lexiseg predict wrote. Formats: coco-results (the list that COCO.loadRes reads), coco (a data
     set with images and categories), coco-panoptic, voc, yolo, labelme, cvat, cvat-masks, label-studio, label-studio-brush, png,

@@ -23,8 +23,6 @@ Backbone = Annotated[
         "Frozen network: efficientnet-lite0, dinov2-small or another DINOv2; auto takes dinov2-small where it is here.",
     ),
 ]
-#: Without what mini says, which tag a patch is of shows only when patches of many images are compared.
-_ROUNDS_WITHOUT_PRIOR = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,10 +60,7 @@ class Fit:
         from lexiseg.scoring.report import write_json
 
         backbone = default_backbone() if self.backbone == "auto" else self.backbone
-        rounds = 0 if self.prior == "mini" else _ROUNDS_WITHOUT_PRIOR
-        settings = FrozenHeadSettings(
-            backbone=backbone, prior=self.prior, penalty=self.penalty, rounds=rounds
-        )
+        settings = FrozenHeadSettings(backbone=backbone, prior=self.prior, penalty=self.penalty)
         kinds = tuple(kind.strip() for kind in self.use.split(",") if kind.strip())
         with progress("images", count_images(self.folder)) as advance:
             found = fit(self.folder, self.out, settings, use=kinds, overwrite=self.overwrite, advance=advance)

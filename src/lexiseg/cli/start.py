@@ -110,7 +110,7 @@ class Start:
         times, is_new = calibrate(settings, len(found.vocabulary), again=self.again)
         num_scored = found.splits.get("val", 0)
         num_images = found.splits.get("train", len(found.images) - num_scored)
-        seconds = times.fit_seconds(num_images, num_scored, settings.rounds)
+        seconds = times.fit_seconds(num_images, num_scored, settings.num_rounds)
         memory = times.fit_memory(num_images)
         print(
             f"  about {duration(seconds)} and {memory / 2**30:.1f} GiB of memory on this machine ({backbone}, "

@@ -40,7 +40,7 @@ _RANGES = {
     "feedforward": Range(least=1, most=65_536),
     "dropout": Range(least=0, most=0.999),
     "norm_groups": Range(least=1, most=8192),
-    "decoder_map": Range(least=-1, most=7),
+    "decoder_map": Range(least=0, most=7),
 }
 _POSITIONS = ("relative_position_bias_table", "position_embeddings")  # Swin's embeddings, bare parameters
 
@@ -60,8 +60,8 @@ class MaskFormerSettings:
         norm_groups: Number of groups of the pixel decoder's group norms.
         learned_start: Start the proposals of the decoder at learned embeddings, as Mask2Former does; False
             starts them at zero, as MaskFormer does.
-        decoder_map: Number of the backbone's map that the decoder looks at: 0 is the finest, -1 the coarsest, as in
-            MaskFormer.
+        decoder_map: Number of the backbone's map that the decoder looks at, from 0, the finest; None for the
+            coarsest, as in MaskFormer.
     """
 
     num_queries: int = 100
@@ -72,7 +72,7 @@ class MaskFormerSettings:
     dropout: float = 0.1
     norm_groups: int = 32
     learned_start: bool = False
-    decoder_map: int = -1
+    decoder_map: int | None = None
 
     def __post_init__(self) -> None:
         check_ranges(self, _RANGES, method="MaskFormer")
@@ -134,15 +134,17 @@ class MaskFormer(nn.Module):
         self.pixel_decoder = PixelDecoder(
             backbone.channels, width=settings.width, norm_groups=settings.norm_groups
         )
-        if settings.decoder_map >= len(backbone.channels):
+        last = len(backbone.channels) - 1
+        self._decoder_map = last if settings.decoder_map is None else settings.decoder_map
+        if self._decoder_map > last:
             raise InputError(
                 doing="building MaskFormer",
-                found=f"decoder_map = {settings.decoder_map} of {len(backbone.channels)} maps",
-                expected=f"-1 to {len(backbone.channels) - 1}",
+                found=f"decoder_map = {settings.decoder_map} of {last + 1} maps",
+                expected=f"0 to {last}, or none",
                 fix="Change network.decoder_map.",
             )
         self.mask_decoder = MaskDecoder(
-            backbone.channels[settings.decoder_map],
+            backbone.channels[self._decoder_map],
             num_queries=settings.num_queries,
             width=settings.width,
             num_layers=settings.num_layers,
@@ -167,7 +169,7 @@ class MaskFormer(nn.Module):
         """
         maps = self.backbone(images)
         pixels = self.pixel_decoder(maps)
-        proposals = self.mask_decoder(maps[self.settings.decoder_map])
+        proposals = self.mask_decoder(maps[self._decoder_map])
         if last_only:
             proposals = proposals[-1:]
         mask_embeddings = self.mask_head(proposals)

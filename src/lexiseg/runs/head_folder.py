@@ -29,7 +29,9 @@ FORMAT = 1
 
 def is_head_folder(name: str) -> bool:
     """Return whether a name is that of a folder which ``lexiseg fit`` wrote."""
-    return (Path(os.path.expanduser(name)) / HEAD).is_file()
+    return os.path.isfile(
+        os.path.join(os.path.expanduser(name), HEAD)
+    )  # no error for names that no file can have
 
 
 def is_unfinished(name: str) -> bool:

@@ -151,11 +151,8 @@ def _names(found: Inventory, where: str) -> Way:
     out = shlex.quote(f"{found.path.name}-segmented")
     return Way(
         regime="class names alone",
-        why="without a label nothing is learnt from your images that mini does not know; with head=masks it knows 129 "
-        "more names, of scenes",
-        commands=(
-            f"lexiseg segment {where}/images --classes-file {where}/classes.txt --set head=masks --out {out}",
-        ),
+        why="without a label nothing can be learnt from your images that mini does not know; it segments by the names at once",
+        commands=(f"lexiseg segment {where}/images --classes-file {where}/classes.txt --out {out}",),
     )
 
 

@@ -35,7 +35,7 @@ ADDED: dict[str, dict[str, Any]] = {
         "init_from": None,
         "pseudo_masks": {"short_sides": [], "mirrored": False, "min_pixels": 1},
     },
-    "MaskFormerSettings": {"learned_start": False, "decoder_map": -1},
+    "MaskFormerSettings": {"learned_start": False, "decoder_map": None},
     "SimFormerSettings": {"matching_classification": None, "multiple_instance": 0.0},
     "PartlyLabelledSource": {"unseen_share": None},
     "LabelledCropSettings": {"position_step": 1, "max_long_side": None},

@@ -41,7 +41,7 @@ def loss_of(network, images, targets):
     return losses.classification + 20 * losses.focal + losses.dice
 
 
-@pytest.mark.parametrize(("chosen", "channels", "side"), [(-1, 24, 4), (0, 8, 16), (1, 16, 8)])
+@pytest.mark.parametrize(("chosen", "channels", "side"), [(None, 24, 4), (0, 8, 16), (1, 16, 8)])
 def test_the_decoder_looks_at_the_map_that_was_chosen(chosen, channels, side):
     network = tiny(decoder_map=chosen)
     looked_at = []

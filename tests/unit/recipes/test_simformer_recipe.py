@@ -382,12 +382,13 @@ def test_the_folder_of_a_retraining_names_its_second_run(tmp_path: Path):
 def test_numbers_that_no_network_can_be_built_with_are_refused_by_the_name_of_the_setting(kind, value):
     """A table over every whole and real number of the settings: negative, huge, none at all."""
     for field in dataclasses.fields(kind):
-        if field.type not in (int, float) or (field.name == "num_points" and value > 0):
+        if field.type not in (int, float, int | None) or (field.name == "num_points" and value > 0):
             continue
-        if field.type is int and math.isnan(value):
+        whole = field.type is not float
+        if whole and math.isnan(value):
             continue
         with pytest.raises(InputError, match=f"{field.name} = "):
-            kind(**{field.name: field.type(value)})
+            kind(**{field.name: (int if whole else float)(value)})
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,9 @@ def test_a_run_from_pretrained_encoders_loads_without_them(folder, tmp_path, mon
     written = json.loads((tmp_path / "run/recipe.json").read_text())["settings"]
     assert written["run"]["num_steps"] == 3  # two epochs of six images in batches of four
     log = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
-    assert {"rsum", "image_to_text_1"} <= set(next(line for line in log if "evaluation" in line)["evaluation"])
+    assert {"rsum", "image_to_text_1"} <= set(
+        next(line for line in log if "evaluation" in line)["evaluation"]
+    )
 
     def gone(*_):
         raise AssertionError("the first checkpoint is asked for")

@@ -41,7 +41,7 @@ class Evidence:
 def first_weight(num_features: int, num_classes: int, settings: FrozenHeadSettings) -> Float[Tensor, "F K"]:
     """Return the head that knows what mini says, or nothing."""
     weight = torch.zeros(num_features, num_classes)
-    if settings.prior == "mini":
+    if settings.prior != "none":
         weight[-num_classes:] = settings.prior_weight * torch.eye(num_classes)
     return weight
 
@@ -66,7 +66,7 @@ def fit_weight(
     targets = [_first_targets(each, first, num_classes, settings) for each in used]
     weight = _solve(used, targets, first, settings)
     if any(each.is_certain and each.candidates for each in used):
-        for _ in range(settings.rounds):
+        for _ in range(settings.num_rounds):
             targets = [
                 _shared_out(each, each.rows @ weight, num_classes, settings) if each.is_certain else before
                 for each, before in zip(used, targets, strict=True)
@@ -84,7 +84,7 @@ def _first_targets(
     image: Evidence, first: Float[Tensor, "F K"], num_classes: int, settings: FrozenHeadSettings
 ) -> Float[Tensor, "N K"]:
     scores = image.rows @ first
-    if settings.prior == "mini" or not image.candidates:
+    if settings.prior != "none" or not image.candidates:
         return _shared_out(image, scores, num_classes, settings)
     even = torch.zeros_like(scores)
     even[:, list(image.candidates)] = 1 / len(image.candidates)

@@ -5,6 +5,8 @@ from typing import Literal
 
 from lexiseg.core.setting_ranges import Range, check_ranges
 
+#: Without what mini says, which tag a patch is of shows only when patches of many images are compared.
+_ROUNDS_WITHOUT_PRIOR = 4
 _RANGES = {
     "short_side": Range(least=32, most=4096),
     "max_long_side": Range(least=32, most=16_384),
@@ -29,8 +31,8 @@ class FrozenHeadSettings:
         max_long_side: Largest long side, in pixels.
         penalty: Of the ridge regression: how many patches it takes to say something new.
         balance: Power of a class's share by which its patches count less: 0 counts patches alike, 1 classes.
-        rounds: How often patches of images with tags are shared out anew among the tags; without a prior, which first
-            gives every tag the same share, two or more.
+        rounds: How often patches of images with tags are shared out anew among the tags; None for as often as it helps:
+            never beside a prior, a few times without one, where every tag first gets the same share.
         least_share: Share of an image's patches that each of its tags gets at least.
     """
 
@@ -41,8 +43,15 @@ class FrozenHeadSettings:
     max_long_side: int = 1344
     penalty: float = 1000.0
     balance: float = 0.25
-    rounds: int = 0
+    rounds: int | None = None
     least_share: float = 0.05
+
+    @property
+    def num_rounds(self) -> int:
+        """How often patches are shared out anew."""
+        if self.rounds is not None:
+            return self.rounds
+        return _ROUNDS_WITHOUT_PRIOR if self.prior == "none" else 0
 
     def __post_init__(self) -> None:
         check_ranges(self, _RANGES, method="the head on frozen features")
