@@ -30,6 +30,7 @@ LEFT_OUT = {
     "models": "writes with --get only, which asks a package registry",
     "export-model": "needs an extra (export); writes one file, as export does",
     "doctor": "writes nothing",
+    "captions maps": "writes one image, as captions pack writes its shards: whole or not at all",
 }
 
 

@@ -12,6 +12,10 @@ How many of the largest values of a sentence are at padding tokens; writes simse
 
     python benchmarks/accuracy/simseg.py padding RUN
 
+What the maps of trained runs find and which thing they mean, read out in four ways; writes simseg_readouts.json::
+
+    python benchmarks/accuracy/simseg.py readouts --runs RUN RUN … [--scenes 200]
+
 The papers' tables are made by ablations.py.
 """
 
@@ -19,6 +23,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,9 +41,11 @@ from lexiseg.core.vocabulary import Vocabulary  # noqa: E402
 from lexiseg.data.scenes import SceneDataset, scene_batch, scene_vocabulary  # noqa: E402
 from lexiseg.inference.predict import grid_scores  # noqa: E402
 from lexiseg.methods.simseg.class_masks import resize_nearest, scale_map  # noqa: E402
+from lexiseg.methods.simseg.localisation import similarity_mass  # noqa: E402
 from lexiseg.methods.simseg.segmenter import SimSeg  # noqa: E402
 from lexiseg.recipes.simseg import SceneSimSegRecipe  # noqa: E402
 from lexiseg.runs.folder import load_run, read_recipe  # noqa: E402
+from lexiseg.scoring.evaluate import evaluate  # noqa: E402
 
 MAP_SIDE, RESULT_SIDE = 128, 192
 NUM_MAPS, NUM_RESULTS = 4, 6
@@ -173,6 +180,42 @@ def measure_padding(run: Path) -> None:
     (HERE / "simseg_padding.json").write_text(json.dumps({**facts, "at_padding": found}, indent=1) + "\n")
 
 
+def measure_readouts(runs: list[Path], num_scenes: int) -> None:
+    """Measure segmentation and places by every kind of map, of each run; write what there is after each."""
+    file = HERE / "simseg_readouts.json"
+    found: list[dict[str, object]] = []
+    for run in runs:
+        recipe, model = read(run)
+        dataset = SceneDataset(recipe.data, num_scenes, seed=recipe.evaluation.seed)
+        for kind in ("similarity", "contrasted", "negated", "saliency"):
+            model.method = replace(model.method, masks=replace(model.method.masks, map=kind))
+            iou = np.asarray(evaluate(model, dataset).scores.iou)
+            place = similarity_mass(model, dataset, dataset.vocabulary)
+            training = recipe.method.training
+            found.append(
+                {
+                    "pooling": training.pooling,
+                    "image_topk": training.image_topk,
+                    "text_topk": training.text_topk,
+                    "seed": recipe.run.seed,
+                    "steps": recipe.run.num_steps,
+                    "map": kind,
+                    "foreground_mean_iou": float(
+                        np.nanmean(np.delete(iou, dataset.vocabulary.background or 0))
+                    ),
+                    "which_is_which": place.which_is_which,
+                    "chance": place.chance,
+                    "map_offset": place.map_offset,
+                    "mask_energy": place.mask_energy,
+                    "area_baseline": place.area_baseline,
+                }
+            )
+            print(json.dumps(found[-1]), flush=True)
+            facts = {"command": "python benchmarks/accuracy/simseg.py readouts --runs RUN …", **machine()}
+            facts |= {"num_scenes": num_scenes, "read_outs": found}
+            file.write_text(json.dumps(facts, indent=1) + "\n")
+
+
 def main() -> None:
     """Read the command line and do what it names."""
     parser = argparse.ArgumentParser(
@@ -185,7 +228,13 @@ def main() -> None:
     images.add_argument("--out", type=Path, default=Path("docs/assets"))
     padding = commands.add_parser("padding", help="measure the share of padding tokens")
     padding.add_argument("run", type=Path, help="run of simseg/scenes with LoDA")
+    readouts = commands.add_parser("readouts", help="measure four kinds of maps")
+    readouts.add_argument("--runs", type=Path, nargs="+", required=True, help="runs of simseg/scenes")
+    readouts.add_argument("--scenes", type=int, default=200)
     arguments = parser.parse_args()
+    if arguments.command == "readouts":
+        measure_readouts(arguments.runs, arguments.scenes)
+        return
     if arguments.command == "padding":
         measure_padding(arguments.run)
         return

@@ -66,7 +66,10 @@ COMMANDS = {
         "Score a model by image-text retrieval: recall at 1, 5 and 10 both ways, and their sum.",
     ),
     "classify": ("classify:Classify", "Score a model by classification of whole images: top-1 and top-5."),
-    "captions": ("captions:Captions", "Check images with captions, and pack them into tar shards."),
+    "captions": (
+        "captions:Captions",
+        "Check images with captions, pack them into tar shards, and draw where a model sees what they say.",
+    ),
     "curate": (
         "curate:Curate",
         "Curate captions: find what the captions of similar images say about each image.",

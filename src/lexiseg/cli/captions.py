@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from lexiseg.cli.caption_maps import CaptionMaps
 from lexiseg.cli.caption_options import PATHS, CaptionFileOptions
 from lexiseg.cli.options import option
 from lexiseg.cli.progress import progress
@@ -145,11 +146,12 @@ class PackCaptions(CaptionOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class Captions:
-    """Check images with captions, and pack them into tar shards."""
+    """Check images with captions, pack them into tar shards, and draw where a model sees what they say."""
 
     action: (
         Annotated[CheckCaptions, tyro.conf.subcommand("check", prefix_name=False)]
         | Annotated[PackCaptions, tyro.conf.subcommand("pack", prefix_name=False)]
+        | Annotated[CaptionMaps, tyro.conf.subcommand("maps", prefix_name=False)]
     ) = field()
 
     def run(self) -> int:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -15,8 +15,8 @@ from lexiseg.core.terminal import open_console
 class Classify:
     """Score a model by classification of whole images: top-1 and top-5.
 
-    Zero-shot, by the names of the folders; with --train also a linear probe (LARS, 90 epochs, as in the
-    paper's Table 9) on images of the same classes.
+    Zero-shot, by the names of the folders (of ImageNet's ids, by its names); with --train also a linear probe (LARS, 90
+    epochs, as in SimSeg's Table 10) and plain logistic regression on images of the same classes.
     """
 
     model: tyro.conf.Positional[ModelName]
@@ -28,6 +28,14 @@ class Classify:
         str | None, option("SET", "Sentences to put names into; the model's own if left out.")
     ] = None
     views: Annotated[int, option("N", "Random crops of each image that the probe is trained on.")] = 4
+    fit: Annotated[
+        Literal["crop", "squash"] | None,
+        option(
+            "crop|squash",
+            "From images to the model's square: the middle of a slightly larger one (SimSeg's protocol: 324 to 288 pixels), "
+            "or the whole image squashed. The model's own way if left out.",
+        ),
+    ] = None
     json: Annotated[Path | None, option("FILE", "Write the scores there as well.")] = None
     set_: MethodChanges = ()
     trust: Trust = False
@@ -61,6 +69,7 @@ class Classify:
             train=self.train,
             prompts=self.prompts,
             views=self.views,
+            fit=self.fit,
             notes=notes,
         )
         for note in notes:
@@ -71,6 +80,6 @@ class Classify:
         open_console().print(table)
         if self.json is not None:
             with atomic_path(self.json) as temporary:
-                facts = {"model": self.model, "images": str(self.images), **found}
+                facts = {"model": self.model, "images": str(self.images), "fit": self.fit, **found}
                 temporary.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
         return 0

@@ -3,7 +3,7 @@
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -23,6 +23,14 @@ class Retrieve(CaptionFileOptions):
 
     model: tyro.conf.Positional[ModelName]
     captions: Annotated[Path, tyro.conf.arg(metavar="PATH", help=CAPTION_PATHS)]
+    fit: Annotated[
+        Literal["crop", "squash"] | None,
+        option(
+            "crop|squash",
+            "From images to the model's square: the middle of a slightly larger one (SimSeg's protocol: 324 to 288 pixels), "
+            "or the whole image squashed. The model's own way if left out.",
+        ),
+    ] = None
     json: Annotated[Path | None, option("FILE", "Write the scores there as well.")] = None
     set_: MethodChanges = ()
     trust: Trust = False
@@ -37,7 +45,7 @@ class Retrieve(CaptionFileOptions):
         from lexiseg.core.atomic_write import atomic_path, refuse_unwritable
         from lexiseg.data.captions.opening import open_caption_source, read_samples
         from lexiseg.metrics.retrieval import RECALLS, retrieval_recall
-        from lexiseg.scoring.image_text import as_image_text_model, embed_pairs
+        from lexiseg.scoring.image_text import as_image_text_model, embed_pairs, usual_fit
 
         source = open_caption_source(self.captions, columns=self.columns(), split=self.split)
         for note in source.notes:
@@ -54,7 +62,7 @@ class Retrieve(CaptionFileOptions):
         )
         model = as_image_text_model(segmenter)
         with progress("embedding", len(source)) as advance:
-            pairs = embed_pairs(model, read_samples(source), advance=advance)
+            pairs = embed_pairs(model, read_samples(source), fit=self.fit, advance=advance)
         found = retrieval_recall((pairs.images @ pairs.texts.T).numpy(), pairs.image_of_text.numpy())
         rsum = 100 * sum((*found.image_to_text.values(), *found.text_to_image.values()))
         title = f"{len(pairs.images):,} images, {len(pairs.texts):,} captions"
@@ -68,6 +76,7 @@ class Retrieve(CaptionFileOptions):
                 "model": self.model,
                 "captions": str(self.captions),
                 "split": self.split,
+                "fit": self.fit or usual_fit(model),
                 "num_images": len(pairs.images),
                 "num_captions": len(pairs.texts),
                 "image_to_text": found.image_to_text,

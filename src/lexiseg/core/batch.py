@@ -1,5 +1,6 @@
 """Sample: one image and whatever labels it has. Batch: several samples of one size, as a training step takes them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,29 @@ class Batch:
     def part(self, start: int, stop: int) -> "Batch":
         """Return the samples from ``start`` up to ``stop``, without copying pixels."""
         return replace(self, **{name: value[start:stop] for name, value in self._given()})
+
+    @classmethod
+    def joined(cls, parts: Sequence["Batch"]) -> "Batch":
+        """Return the samples of several batches of one size in order; a part without padding has none to show."""
+        if len(parts) == 1:
+            return parts[0]
+        padded = any(part.padding is not None for part in parts)
+        joined: dict[str, Any] = {}
+        for name in (each.name for each in fields(cls)):
+            values = [getattr(part, name) for part in parts]
+            if name == "padding" and padded:
+                values = [
+                    torch.zeros(part.images[:, 0].shape, dtype=torch.bool) if value is None else value
+                    for part, value in zip(parts, values, strict=True)
+                ]
+            if values[0] is not None:
+                joined[name] = torch.cat(values) if isinstance(values[0], Tensor) else sum(values, ())
+        return cls(**joined)
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of the tensors."""
+        return sum(tensor.nbytes for _, tensor in self._tensors())
 
     def to(self, device: torch.device | str) -> "Batch":
         """Move the tensors to a device; from pinned memory without waiting."""

@@ -6,6 +6,7 @@ worth points in scores, and are rarely reported.
 """
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -94,6 +95,19 @@ def imagenet_classes() -> tuple[ImageNetClass, ...]:
         )
         for wnid, name, kind, lemmas, people in rows
     )
+
+
+@lru_cache(maxsize=1)
+def names_of_wnids() -> dict[str, str]:
+    """Return the name of each WordNet id of ImageNet; where two have one, with a further word of WordNet in brackets."""
+    classes = imagenet_classes()
+    count = Counter(each.name for each in classes)
+    return {
+        each.wnid: each.name
+        if count[each.name] == 1
+        else f"{each.name} ({next((word for word in reversed(each.lemmas) if word != each.name), each.wnid)})"
+        for each in classes
+    }
 
 
 #: The class names of the data set, unchanged.

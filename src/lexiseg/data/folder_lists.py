@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import difflib
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,8 +11,10 @@ from pathlib import Path
 from lexiseg.core.errors import DatasetError, VocabularyError
 from lexiseg.core.file_names import name_key
 from lexiseg.core.vocabulary import Vocabulary
+from lexiseg.data.class_lists import names_of_wnids
 from lexiseg.data.image_files import PassedOver, class_folders, list_images
 
+_WNID = re.compile(r"n\d{8}")
 _LISTS_OF_CLASSES = ("classes", "seen")
 
 
@@ -183,7 +186,8 @@ def read_class_folders(
     """List the images of ``path/CLASS/…`` in order of their names.
 
     Args:
-        path: Holds one folder a class; underscores in its name stand for spaces.
+        path: Holds one folder a class; underscores in its name stand for spaces, and a WordNet id such as ``n01440764``,
+            as in ImageNet's own layout, for ImageNet's name of it.
         passed_over: Counts what is not looked at, also what lies beside the folders.
 
     Returns:
@@ -203,7 +207,8 @@ def read_class_folders(
             expected=f"one folder a class: {path.name}/cat/1.jpg, {path.name}/dog/2.jpg",
             fix="Give the folder above the folders of the classes.",
         )
-    names = tuple(name_key(folder.name.replace("_", " ")) for folder in filled)
+    known = names_of_wnids() if any(_WNID.fullmatch(folder.name) for folder in filled) else {}
+    names = tuple(known.get(folder.name) or name_key(folder.name.replace("_", " ")) for folder in filled)
     return names, [(file, label) for label, folder in enumerate(filled) for file in found[folder]]
 
 

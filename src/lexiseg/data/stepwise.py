@@ -53,6 +53,11 @@ class TrainingData(ABC):
         """List the files that images are read from, image files or shards of them; none where they are made."""
         return ()
 
+    @property
+    def steps_per_epoch(self) -> float | None:
+        """Steps in which every sample comes once; None where there is no end of samples, or nobody knows."""
+        return None
+
     def list_broken_in(self, folder: Path) -> None:  # noqa: B027  # most data has none
         """List samples that cannot be used in files of this folder; by default none are met.
 
@@ -104,7 +109,7 @@ class StepwiseData(TrainingData):
         world_size: int = 1,
         num_workers: int = 0,
     ) -> Iterator[Batch]:
-        """Return this device's share of each batch; worker processes each make whole batches, in order."""
+        """Return this device's share of each batch; worker processes each make a part, as large as memory allows."""
         yield from stepwise_batches(
             self.make_batch,
             batch_size=self.batch_size,
@@ -141,30 +146,64 @@ def stepwise_batches(
     """Make one device's share of the batches of ``TrainingData.batches``, in order, in any number of processes."""
     assert batch_size % world_size == 0, f"{batch_size} rows on {world_size} devices"
     share = batch_size // world_size
-    loader = DataLoader(
-        _Steps(make_batch, rank * share, (rank + 1) * share, stop_step),
-        batch_size=None,
-        sampler=range(start_step, stop_step),
-        num_workers=num_workers,
-        prefetch_factor=4 if num_workers else None,
+    first, last = rank * share, (rank + 1) * share
+    if not num_workers:
+        for step in range(start_step, stop_step):
+            yield make_batch(step, first, last)
+        return
+    rows = (
+        share
+        if start_step == stop_step
+        else _rows_of_a_part(make_batch, start_step, first, share, num_workers)
     )
-    for made in loader:
-        if isinstance(made, LexisegError):
-            raise made
-        yield made
+    starts = range(first, last, rows)
+    loader = DataLoader(
+        _Parts(make_batch, (first, last, rows), start_step, stop_step),
+        batch_size=None,
+        sampler=range(len(starts) * (stop_step - start_step)),
+        num_workers=num_workers,
+        prefetch_factor=_PREFETCHED,
+    )
+    made: list[Batch] = []
+    for part in loader:
+        if isinstance(part, LexisegError):
+            raise part
+        made.append(part)
+        if len(made) == len(starts):
+            yield Batch.joined(made)
+            made = []
 
 
-class _Steps(Dataset["Batch | LexisegError"]):
-    """The batches of one device. An error is given, not raised: a loader would make another error of it."""
+#: Parts that each worker makes ahead.
+_PREFETCHED = 2
+#: Bytes of all parts that wait in shared memory, on one device.
+MOST_AHEAD = 1 << 30
 
-    def __init__(self, make_batch: MakeBatch, start: int, stop: int, num_steps: int) -> None:
-        self.make_batch, self.start, self.stop, self.num_steps = make_batch, start, stop, num_steps
+
+def _rows_of_a_part(make_batch: MakeBatch, step: int, first: int, share: int, num_workers: int) -> int:
+    """Return how many rows a worker makes at once, so that all that wait stay below ``MOST_AHEAD``; the whole share at most."""
+    row_bytes = max(1, make_batch(step, first, first + 1).num_bytes)
+    return max(1, min(share, MOST_AHEAD // (row_bytes * num_workers * _PREFETCHED)))
+
+
+class _Parts(Dataset["Batch | LexisegError"]):
+    """Parts of one device's batches, in order. An error is given, not raised: a loader would make another error of it."""
+
+    def __init__(
+        self, make_batch: MakeBatch, rows: tuple[int, int, int], start_step: int, stop_step: int
+    ) -> None:
+        self.make_batch, self.start_step = make_batch, start_step
+        self.first, self.last, self.rows = rows
+        self.num_parts = len(range(*rows))
+        self.num_steps = stop_step - start_step
 
     def __len__(self) -> int:
-        return self.num_steps
+        return self.num_parts * self.num_steps
 
-    def __getitem__(self, step: int) -> Batch | LexisegError:
+    def __getitem__(self, index: int) -> Batch | LexisegError:
+        step, part = divmod(index, self.num_parts)
+        start = self.first + part * self.rows
         try:
-            return self.make_batch(step, self.start, self.stop)
+            return self.make_batch(self.start_step + step, start, min(self.last, start + self.rows))
         except LexisegError as error:
             return error

@@ -16,6 +16,8 @@ from lexiseg.core.interfaces import Trainable
 from lexiseg.data.stepwise import TrainingData
 from lexiseg.engine.checkpoint import checkpoint_steps, read_tensors, write_tensors
 from lexiseg.engine.devices import Devices, open_devices
+from lexiseg.engine.from_main import number_from_main
+from lexiseg.engine.interruptions import Interruptions
 from lexiseg.engine.log import RunLog
 from lexiseg.engine.pace import Pace
 from lexiseg.engine.progress import report_progress
@@ -42,7 +44,7 @@ def train(
     resume: bool = False,
     quiet: bool = False,
     most_hours: float | None = None,
-) -> None:
+) -> bool:
     """Train, writing log, checkpoints and in the end ``model.safetensors`` into a folder.
 
     Every step depends on the settings, the data and the number of the step only: a run that was stopped and
@@ -59,6 +61,9 @@ def train(
         resume: Go on from the last checkpoint; from the start where there is none.
         quiet: Show no progress.
         most_hours: Refuse, after a few steps, a run that would take longer; None never does.
+
+    Returns:
+        Whether the run is finished; False where SIGTERM or SIGUSR1 made it write a checkpoint and end.
 
     Raises:
         InputError: The settings do not fit the data, the devices or what is in the folder, or the run would take
@@ -80,16 +85,19 @@ def train(
         )
     scored = copy.deepcopy(model) if evaluate is not None and devices.is_sharded else None
     state = TrainingState(model, optim, run, devices)
-    if steps:
-        state.load(out, steps[-1])
+    if last := number_from_main(devices, steps[-1] if steps else 0):  # other nodes may not see the folder
+        state.load(out, last)
     log = RunLog(out, state.step) if devices.is_main else None
     pace = Pace(state.step, run.num_steps, most_hours=most_hours, quiet=quiet or not devices.is_main)
     try:
-        _steps(state, data, out, log, _Evaluation(evaluate, scored, state, log), pace, quiet=quiet)
+        evaluation = _Evaluation(evaluate, scored, state, log)
+        if not _steps(state, data, out, log, evaluation, pace, quiet=quiet):
+            return False
     finally:
         if log is not None:
             log.close()
     _write_final(state, out)
+    return True
 
 
 def without_training_only(model: Trainable, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -115,8 +123,10 @@ def _steps(
     pace: Pace,
     *,
     quiet: bool,
-) -> None:
+) -> bool:
+    """Make the steps that are left; return whether all were made."""
     run, devices = state.run, state.devices
+    interruptions = Interruptions(devices, run.save_minutes)
     batches = data.batches(
         start_step=state.step,
         stop_step=run.num_steps,
@@ -124,15 +134,20 @@ def _steps(
         world_size=devices.world_size,
         num_workers=run.num_workers,
     )
+    stopped = False
     unchecked: deque[StepValues] = deque()
     on_gpu = devices.device.type != "cpu"
     state.model.train()
-    with report_progress(state.step, run.num_steps, quiet=quiet or not devices.is_main) as report:
+    with (
+        interruptions.listening(),
+        report_progress(state.step, run.num_steps, quiet=quiet or not devices.is_main) as report,
+    ):
         for batch in batches:
             unchecked.append(state.update(batch.pin_memory() if devices.device.type == "cuda" else batch))
             step, is_last = state.step, state.step == run.num_steps
             is_logged = step % run.log_every == 0 or step == 1 or is_last
-            is_saved = step % run.save_every == 0 or is_last
+            due = interruptions.due(together=is_logged)
+            is_saved = step % run.save_every == 0 or is_last or due.stop or due.save
             # A GPU is a step ahead of what is checked, unless the numbers are needed now.
             ahead = 1 if on_gpu and not is_logged and not is_saved else 0
             while len(unchecked) > ahead:
@@ -149,6 +164,11 @@ def _steps(
                 evaluation()
             if is_saved:
                 state.save(out)
+                interruptions.saved()
+            if due.stop and not is_last:
+                stopped = True
+                break
+    return not stopped
 
 
 def _write_final(state: TrainingState, out: Path) -> None:

@@ -16,6 +16,7 @@ _RUN_RANGES = {
     **dict.fromkeys(("num_steps", "save_every", "keep_checkpoints", "log_every", "evaluate_every"), COUNT),
     **dict.fromkeys(("batch_size", "sub_batch_size"), Range(least=1, most=10**6)),
     "num_workers": Range(least=0, most=1024),
+    "save_minutes": Range(least=0, most=10**6, above=True),
     "seed": Range(least=0),
 }
 
@@ -79,6 +80,7 @@ class RunSettings:
         precision: Precision of the forward pass; weights and optimiser stay in fp32.
         num_workers: Number of data loading processes; 0 loads in the training process.
         save_every: Steps between checkpoints, 1 or more; one is written at the end in any case.
+        save_minutes: Minutes after which a checkpoint is written between those too; None goes by steps only.
         keep_checkpoints: Number of newest checkpoints that are kept, 1 or more.
         log_every: Steps between lines of the log, 1 or more.
         evaluate_every: Steps between evaluations, 1 or more; None evaluates at the end only.
@@ -93,6 +95,7 @@ class RunSettings:
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     num_workers: int = 0
     save_every: int = 1000
+    save_minutes: float | None = None
     keep_checkpoints: int = 2
     log_every: int = 10
     evaluate_every: int | None = None
@@ -105,8 +108,16 @@ class RunSettings:
         _check(self, "precision", unscaled, "bf16 or fp32 with parallel fsdp")
 
 
-#: Fields of RunSettings that may differ between a run and its continuation: no result depends on them.
-RESUMABLE = frozenset({"num_workers", "save_every", "keep_checkpoints"})
+#: Fields of RunSettings that may differ between a run and its continuation: they do not change what is learnt. Parts of another
+#: size and another device round otherwise, in the last digits.
+RESUMABLE = frozenset(
+    {
+        "num_workers", "save_every", "save_minutes", "keep_checkpoints", "log_every", "evaluate_every",
+        "sub_batch_size", "device",
+    }
+)  # fmt: skip
+#: Fields that may grow: a run goes on for longer, by the learning rates of its new length.
+EXTENDABLE = frozenset({"num_steps"})
 
 
 def _check(settings: Any, name: str, holds: bool, expected: str) -> None:

@@ -14,6 +14,7 @@ from lexiseg.core.interfaces import Trainable
 from lexiseg.engine.checkpoint import checkpoint_path, read_checkpoint, write_checkpoint
 from lexiseg.engine.devices import Devices
 from lexiseg.engine.ema import WeightAverage
+from lexiseg.engine.from_main import read_on_main
 from lexiseg.engine.gradients import build_gradients
 from lexiseg.engine.optim import build_optimizer, lr_factor, named_parameters, set_lr
 from lexiseg.engine.settings import OptimSettings, RunSettings
@@ -95,12 +96,12 @@ class TrainingState:
         self.devices.wait()
 
     def load(self, folder: Path, step: int) -> None:
-        """Load what was saved after a step.
+        """Load what was saved after a step; the main process reads it, and all processes call this.
 
         Raises:
             CheckpointError: The checkpoint is damaged, or of another model.
         """
-        tensors, state = read_checkpoint(folder, step)
+        tensors, state = read_on_main(self.devices, lambda: read_checkpoint(folder, step))
         path = checkpoint_path(folder, step)
         load_tensors(self.model, tensors["model"], path / "model.safetensors")
         load_optimizer(self.optimizer, tensors["optimizer"], path / "optimizer.safetensors")

@@ -6,7 +6,7 @@ our own blocks because transformers' classes take seconds to import; the test co
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -180,6 +180,52 @@ class Bert(nn.Module):
         for block in self.blocks:
             tokens = block(tokens, seen)
         return tokens
+
+    def load_published(self, state: Mapping[str, Tensor], source: Path) -> None:
+        """Copy the tensors of a published BERT, such as all-MiniLM-L6-v2, as the hub's files name them.
+
+        The type of a first sentence is added to the positions, of which the first ``max_tokens`` are taken.
+
+        Raises:
+            CheckpointError: A tensor is missing or of another shape.
+        """
+        state = {name.removeprefix("bert."): tensor for name, tensor in state.items()}
+        try:
+            positions = state["embeddings.position_embeddings.weight"]
+            kinds = state["embeddings.token_type_embeddings.weight"]
+            given = {
+                "token_embedding.weight": state["embeddings.word_embeddings.weight"],
+                "positions": positions[: self.shape.max_tokens] + kinds[0],
+                "norm.weight": state["embeddings.LayerNorm.weight"],
+                "norm.bias": state["embeddings.LayerNorm.bias"],
+            }
+            for block in range(self.shape.depth):
+                there, here = f"encoder.layer.{block}", f"blocks.{block}"
+                for kind in ("weight", "bias"):
+                    parts = [
+                        state[f"{there}.attention.self.{part}.{kind}"] for part in ("query", "key", "value")
+                    ]
+                    given[f"{here}.query_key_value.{kind}"] = torch.cat(parts)
+                    for published, ours in _PUBLISHED.items():
+                        given[f"{here}.{ours}.{kind}"] = state[f"{there}.{published}.{kind}"]
+            self.load_state_dict(given)
+        except (KeyError, RuntimeError) as error:
+            raise CheckpointError(
+                doing=f"loading a text encoder from {source}",
+                found=f"no tensor {error}" if isinstance(error, KeyError) else str(error)[:300],
+                expected=f"a BERT of width {self.width} with {self.shape.depth} blocks",
+                fix="Take the checkpoint of a BERT, complete.",
+            ) from error
+
+
+#: What the hub's files call the parts of a block.
+_PUBLISHED = {
+    "attention.output.dense": "attention_out",
+    "attention.output.LayerNorm": "attention_norm",
+    "intermediate.dense": "feed_forward_in",
+    "output.dense": "feed_forward_out",
+    "output.LayerNorm": "feed_forward_norm",
+}
 
 
 def _padded(

@@ -59,6 +59,14 @@ class Recipe(ABC):
     def build_data(self) -> TrainingData:
         """Build the data, with batches of ``run.batch_size``, seeded by ``run.seed``."""
 
+    def fitted_to(self, data: TrainingData) -> "Recipe":
+        """Return the recipe as it will run on some data, once that is open; by default as it is.
+
+        Raises:
+            InputError: It cannot work with that data.
+        """
+        return self
+
     def evaluate(self, model: Trainable) -> dict[str, float]:
         """Score a model in eval mode, for the log; must not depend on chance. By default nothing is scored."""
         return {}
@@ -161,6 +169,10 @@ TRAINING_RECIPES: dict[str, tuple[str, str]] = {
     "simseg/emoji": (
         "simseg:emoji",
         "Train on scenes of emoji, a tenth of the names held out; wants a GPU, and the folder of emoji.",
+    ),
+    "simseg/finetune": (
+        "simseg_finetune:finetune",
+        "Train SimSeg from EfficientNet-Lite0 (or DINOv2) and MiniLM on your own images with captions.",
     ),
     "simseg/paper": (
         "simseg:paper",

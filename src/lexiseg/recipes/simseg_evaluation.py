@@ -78,7 +78,7 @@ def evaluate_on_scenes(
         "which_is_which_chance": place.chance,
         "map_offset": place.map_offset,
     }
-    pairs = embed_pairs(model, dataset)
+    pairs = embed_pairs(model, dataset, fit="squash")  # scenes are square, and have things at their rim
     recall = retrieval_recall((pairs.images @ pairs.texts.T).numpy(), pairs.image_of_text.numpy())
     found |= {
         "image_to_text_1": recall.image_to_text[1],

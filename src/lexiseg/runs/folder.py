@@ -13,6 +13,7 @@ import json
 import os
 import platform
 import shlex
+import shutil
 import sys
 import warnings
 from collections.abc import Callable, Mapping
@@ -33,7 +34,7 @@ from lexiseg.data.stepwise import TrainingData
 from lexiseg.data.trained_on import write_trained_on
 from lexiseg.engine.checkpoint import checkpoint_path, checkpoint_steps, read_checkpoint
 from lexiseg.engine.loop import WEIGHTS, load_final, without_training_only
-from lexiseg.engine.settings import RESUMABLE
+from lexiseg.engine.settings import EXTENDABLE, RESUMABLE
 from lexiseg.engine.weights import load_tensors
 from lexiseg.recipes.base import TRAINING_RECIPES, RebuildableRecipe, Recipe, find_recipe
 from lexiseg.runs.git_commit import commit_of
@@ -58,6 +59,9 @@ TRAINED_ON = "trained_on.tsv"
 #: Lists of samples that could not be used.
 BROKEN = "broken"
 FORMAT = 1
+
+#: Settings that say where data lies. What it is stands in its fingerprint, which is compared.
+_PLACES_OF_DATA = frozenset({"captions", "data.path", "data.folder"})
 
 #: Packages whose versions decide what comes out.
 _PACKAGES = ("lexiseg", "torch", "numpy", "safetensors", "transformers", "accelerate")
@@ -90,6 +94,22 @@ def begin_run(folder: Path, name: str, recipe: Recipe, data: TrainingData, *, re
         folder / RECIPE, described
     )  # the last that a run cannot go on without: it says that there is one
     _write_json(folder / ENVIRONMENT, {"starts": [*_starts(folder), _environment(folder)]})
+
+
+def is_begun(folder: Path) -> bool:
+    """Return whether a run has come as far as a step: there is something to keep."""
+    log = folder / "log.jsonl"
+    return bool(checkpoint_steps(folder)) or (log.is_file() and log.stat().st_size > 0)
+
+
+def forget_run(folder: Path) -> None:
+    """Remove what a start wrote that came to no step; a list of broken records stays, for messages name it."""
+    for name in (RECIPE, DATA, ENVIRONMENT, MODEL, TRAINED_ON, "log.jsonl", "timing.jsonl"):
+        (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / "tensorboard", ignore_errors=True)
+    for empty in (folder / BROKEN, folder / "checkpoints", folder):
+        with suppress(OSError):  # it holds something, or is not there
+            empty.rmdir()
 
 
 def _starts(folder: Path) -> list[Any]:
@@ -235,11 +255,8 @@ def _check_same(folder: Path, described: Mapping[str, Any], recipe: Recipe, fing
     if isinstance(written.get("settings"), dict):
         written["settings"] = with_new_names_like(recipe, written["settings"])
     changed = changed_fields(written, described)
-    changed = {
-        name.removeprefix("settings."): pair
-        for name, pair in changed.items()
-        if name.removeprefix("settings.run.") not in RESUMABLE
-    }
+    changed = {name.removeprefix("settings."): pair for name, pair in changed.items()}
+    changed = {name: pair for name, pair in changed.items() if not _is_harmless(name, *pair)}
     if changed:
         raise InputError(
             doing=doing,
@@ -261,6 +278,14 @@ def _check_same(folder: Path, described: Mapping[str, Any], recipe: Recipe, fing
             fix="Bring the data back to what it was, or start a new run in another folder. A run of an earlier "
             "version of Lexiseg goes on with that version only; it loads with this one.",
         )
+
+
+def _is_harmless(name: str, before: Any, after: Any) -> bool:
+    """Return whether a run may go on with another value of a setting; data that moved is known by its fingerprint."""
+    field = name.removeprefix("run.")
+    if field in EXTENDABLE and name != field:
+        return isinstance(before, int) and isinstance(after, int) and after > before
+    return (field in RESUMABLE and name != field) or name in _PLACES_OF_DATA
 
 
 def _environment(folder: Path) -> dict[str, Any]:

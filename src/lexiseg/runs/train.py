@@ -1,15 +1,28 @@
 """Train by a recipe into a run folder."""
 
 import os
+import sys
+import warnings
 from contextlib import nullcontext
 from pathlib import Path
 
 from lexiseg.core.folder_lock import writing_alone
 from lexiseg.core.interfaces import Trainable
+from lexiseg.data.stepwise import TrainingData
+from lexiseg.engine.checkpoint import checkpoint_steps
 from lexiseg.engine.loop import train
 from lexiseg.engine.seeding import seed_all
 from lexiseg.recipes.base import Recipe, find_recipe
-from lexiseg.runs.folder import BROKEN, begin_run, describe_data, load_run, write_model
+from lexiseg.runs.folder import (
+    BROKEN,
+    begin_run,
+    describe_data,
+    forget_run,
+    is_begun,
+    is_run_folder,
+    load_run,
+    write_model,
+)
 
 
 def train_recipe(
@@ -31,8 +44,11 @@ def train_recipe(
         quiet: Show no progress.
         most_hours: Refuse, after a few steps, a run that would take longer on this machine; None never does.
 
+    A start that fails before its first step leaves nothing in the folder but a list of broken records.
+
     Returns:
-        The trained model in eval mode, as ``lexiseg.load`` reads it from the folder.
+        The trained model in eval mode, as ``lexiseg.load`` reads it from the folder; on processes other than the
+        first, whose nodes need not see the folder, the last weights as training left them.
 
     Raises:
         InputError: The recipe is not known, the folder holds another run, or another process trains there.
@@ -40,10 +56,22 @@ def train_recipe(
     """
     recipe = recipe or find_recipe(name)
     is_main = int(os.environ.get("RANK", "0")) == 0
-    with writing_alone(out) if is_main else nullcontext():
-        return _train(
-            name, out=out, recipe=recipe, resume=resume, quiet=quiet, most_hours=most_hours, is_main=is_main
-        )
+    is_new = is_main and not resume and not is_run_folder(str(out))
+    try:
+        with writing_alone(out) if is_main else nullcontext():
+            return _train(
+                name,
+                out=out,
+                recipe=recipe,
+                resume=resume,
+                quiet=quiet,
+                most_hours=most_hours,
+                is_main=is_main,
+            )
+    except BaseException:
+        if is_new and out.is_dir() and not is_begun(out):
+            forget_run(out)
+        raise
 
 
 def _train(
@@ -57,6 +85,8 @@ def _train(
     is_main: bool,
 ) -> Trainable:
     data = recipe.build_data()
+    recipe = recipe.fitted_to(data)
+    _say_epochs(recipe, data, quiet=quiet or not is_main)
     seed_all(recipe.run.seed, "weights")
     model = recipe.build_model()  # before anything is written: most starts that fail, fail here
     if is_main:
@@ -64,7 +94,7 @@ def _train(
         write_model(out, recipe, model)
     else:
         data.list_broken_in(out / BROKEN)
-    train(
+    is_finished = train(
         model,
         data,
         optim=recipe.optim,
@@ -75,6 +105,34 @@ def _train(
         quiet=quiet,
         most_hours=most_hours,
     )
-    if is_main:
-        describe_data(out, data)
+    if not is_main:
+        return model.eval().requires_grad_(False)
+    describe_data(out, data)
+    if not is_finished:
+        warnings.warn(
+            f"stopped by a signal after step {checkpoint_steps(out)[-1]:,}, whose checkpoint is written. The same command "
+            "with --resume goes on from there.",
+            stacklevel=3,
+        )
     return load_run(out, trust=True)  # the recipe was named by whoever trains
+
+
+#: More passes over the same images than any published recipe makes.
+_MANY_EPOCHS = 300
+
+
+def _say_epochs(recipe: Recipe, data: TrainingData, *, quiet: bool) -> None:
+    """Say how often the data will be seen; a recipe of millions of images on some thousand says so before it begins."""
+    per_epoch = data.steps_per_epoch
+    if not per_epoch:
+        return
+    epochs = recipe.run.num_steps / per_epoch
+    if epochs > _MANY_EPOCHS:
+        warnings.warn(
+            f"{recipe.run.num_steps:,} steps of {recipe.run.batch_size:,} are {epochs:,.0f} passes over these "
+            f"{per_epoch * recipe.run.batch_size:,.0f} images: the recipe is made for far more. Lower --run.num-steps"
+            " (with few images rather begin from pretrained encoders: simseg/finetune --epochs 20).",
+            stacklevel=4,
+        )
+    elif not quiet:
+        print(f"{per_epoch:,.1f} steps an epoch, {epochs:,.1f} epochs", file=sys.stderr)

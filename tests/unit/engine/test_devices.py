@@ -63,6 +63,18 @@ def test_two_processes_with_shards_stopped_and_resumed_end_the_same(on_two):
     assert all(torch.equal(whole[name], resumed[name]) for name in whole | resumed)
 
 
+@needs_accelerate
+def test_nodes_without_a_shared_folder_resume_and_end(on_two):
+    whole = load_file(on_two / "contrast" / "model.safetensors")
+    apart = on_two / "apart"
+    resumed = load_file(apart / "node 0/contrast/model.safetensors")
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole | resumed)
+    assert not list((apart / "node 1").rglob("*.safetensors"))
+    first, second = (load_file(apart / f"weights on {rank}.safetensors") for rank in (0, 1))
+    assert all(torch.equal(whole[name], first[name]) for name in whole)
+    assert first.keys() == second.keys()  # the last weights: the running mean is in the run's folder
+
+
 def test_several_processes_without_accelerate_name_the_extra(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setattr(devices.importlib.util, "find_spec", lambda name: None)

@@ -1,5 +1,7 @@
 """A run: what it writes, how it goes on, when it stops."""
 
+import os
+import signal
 from dataclasses import replace
 
 import pytest
@@ -7,11 +9,13 @@ import torch
 from safetensors.torch import load_file
 
 from lexiseg.core.errors import InputError
+from lexiseg.data import stepwise
 from lexiseg.data.stepwise import TrainingData
 from lexiseg.engine.checkpoint import checkpoint_steps
 from lexiseg.engine.log import read_log
 from lexiseg.engine.loop import train
 from lexiseg.engine.seeding import seed_all
+from lexiseg.engine.training_state import TrainingState
 from lexiseg.engine.watch import DivergedError
 from toy_trainable import ToyRecipe, ToySettings, contrast_recipe, counts_recipe, toy_data
 
@@ -112,10 +116,41 @@ def test_resuming_a_finished_run_changes_nothing(tmp_path):
     assert (tmp_path / "log.jsonl").read_bytes() == log
 
 
-def test_worker_processes_change_no_bit(tmp_path):
+def test_worker_processes_change_no_bit_in_parts_of_any_size(tmp_path, monkeypatch):
     here = run(counts_recipe(), tmp_path / "here", num_steps=2)
+    row = counts_recipe().build_data()
+    (batch,) = row.batches(start_step=0, stop_step=1)
+    monkeypatch.setattr(stepwise, "MOST_AHEAD", 3 * 2 * batch.part(0, 1).num_bytes)  # three rows a part
     there = run(counts_recipe(), tmp_path / "there", num_steps=2, num_workers=1)
     assert all(torch.equal(here[name], there[name]) for name in here)
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
+def test_a_signal_writes_a_checkpoint_and_the_run_goes_on_from_there(tmp_path, monkeypatch, name):
+    if not hasattr(signal, name):
+        pytest.skip(f"no {name} here")
+    whole = run(contrast_recipe(), tmp_path / "whole")
+    update = TrainingState.update
+
+    def interrupted(state, batch):
+        if state.step == 4:
+            os.kill(os.getpid(), getattr(signal, name))
+        return update(state, batch)
+
+    before = signal.getsignal(getattr(signal, name))
+    with monkeypatch.context() as patched:
+        patched.setattr(TrainingState, "update", interrupted)
+        with pytest.raises(FileNotFoundError):  # there are no final weights yet
+            run(contrast_recipe(), tmp_path / "two", save_every=100)
+    assert checkpoint_steps(tmp_path / "two") == [5]
+    assert signal.getsignal(getattr(signal, name)) == before
+    two = run(contrast_recipe(), tmp_path / "two", resume=True, save_every=100)
+    assert all(torch.equal(whole[key], two[key]) for key in whole | two)
+
+
+def test_checkpoints_come_by_time_too(tmp_path):
+    run(contrast_recipe(), tmp_path, num_steps=3, save_every=100, save_minutes=1e-9, keep_checkpoints=9)
+    assert checkpoint_steps(tmp_path) == [1, 2, 3]
 
 
 def test_frozen_weights_are_saved_and_stay(tmp_path):

@@ -236,7 +236,7 @@ def test_a_probe_learns_what_is_linear_and_is_at_chance_where_labels_are_drawn()
     features = torch.randn(600, 12, generator=generator)
     labels = (features @ torch.randn(12, 4, generator=generator)).argmax(1)
     drawn = torch.randint(0, 4, (600,), generator=generator)
-    settings = ProbeSettings(num_epochs=60)
+    settings = ProbeSettings(num_epochs=30, total_lr_steps=(12.8 * 3516 / 10,))
     views = features[None, :400]
     learnt = linear_probe(views, labels[:400], features[400:], labels[400:], num_classes=4, settings=settings)
     by_chance = linear_probe(

@@ -10,11 +10,11 @@ import torch
 
 import lexiseg
 from lexiseg.core.errors import CheckpointError, InputError, UnknownNameError
-from lexiseg.engine.checkpoint import write_tensors
+from lexiseg.engine.checkpoint import checkpoint_steps, write_tensors
 from lexiseg.engine.loop import load_final
 from lexiseg.engine.watch import DivergedError
 from lexiseg.recipes.base import TRAINING_RECIPES, find_recipe
-from lexiseg.runs.folder import load_run
+from lexiseg.runs.folder import _is_harmless, load_run, read_recipe
 from lexiseg.runs.train import train_recipe
 
 NAME = "toy_trainable:contrast_recipe"
@@ -119,9 +119,48 @@ def test_resuming_where_there_is_no_run_is_refused(tmp_path):
 
 def test_resuming_with_other_settings_names_them(run):
     recipe = find_recipe(NAME)
-    changed = replace(recipe, optim=replace(recipe.optim, lr=0.5), run=replace(recipe.run, num_steps=20))
-    with pytest.raises(InputError, match=r"optim.lr was 0.01, now 0.5, run.num_steps was 12, now 20"):
+    changed = replace(recipe, optim=replace(recipe.optim, lr=0.5), run=replace(recipe.run, num_steps=8))
+    with pytest.raises(InputError, match=r"optim.lr was 0.01, now 0.5, run.num_steps was 12, now 8"):
         train_recipe(NAME, recipe=changed, out=run, resume=True, quiet=True)
+
+
+def test_a_run_goes_on_for_longer_in_other_parts_on_another_device(run):
+    recipe = find_recipe(NAME)
+    changes = {"num_steps": 14, "sub_batch_size": 2, "device": "cpu", "log_every": 1, "evaluate_every": 2}
+    changed = replace(recipe, run=replace(recipe.run, **changes))
+    train_recipe(NAME, recipe=changed, out=run, resume=True, quiet=True)
+    assert checkpoint_steps(run)[-1] == 14
+    assert read_recipe(run, trust=True)[1] == changed
+
+
+def test_data_that_moved_is_known_by_its_fingerprint():
+    assert _is_harmless("captions", "/old/captions", "/new/captions")
+    assert _is_harmless("data.path", "/old", "/new")
+    assert not _is_harmless("tokenizer", "/old", "/new")
+    assert not _is_harmless("num_steps", 1, 2)  # of a recipe of one's own, not of the run
+    assert not _is_harmless("run.batch_size", 1, 2)
+
+
+@pytest.mark.parametrize("fails", ["build_model", "loss"])
+def test_a_start_that_fails_leaves_nothing_behind(tmp_path, monkeypatch, fails):
+    recipe = find_recipe(NAME)
+
+    def fail(*_):
+        raise ZeroDivisionError
+
+    owner = type(recipe) if fails == "build_model" else type(recipe.build_model())
+    monkeypatch.setattr(owner, "embed" if fails == "loss" else fails, fail)
+    for out in (tmp_path / "new", tmp_path / "empty"):
+        if out.name == "empty":
+            out.mkdir()
+        with pytest.raises(ZeroDivisionError):
+            train_recipe(NAME, out=out, quiet=True)
+        assert not out.exists() or not list(out.iterdir())
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own/notes.txt").write_text("mine")
+    with pytest.raises(ZeroDivisionError):
+        train_recipe(NAME, out=tmp_path / "own", quiet=True)
+    assert [file.name for file in (tmp_path / "own").iterdir()] == ["notes.txt"]
 
 
 def test_resuming_with_other_data_is_refused(run):

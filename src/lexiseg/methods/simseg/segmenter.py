@@ -10,7 +10,7 @@ two words, and pixels without a mask where background is no class have rules of 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from lexiseg.core.batch import Batch
 from lexiseg.core.errors import InputError
 from lexiseg.core.features import PatchFeatures
-from lexiseg.core.interfaces import ContrastiveTrainable, ImageEncoder
+from lexiseg.core.interfaces import ContrastiveTrainable, ImageEncoder, ParameterGroup
 from lexiseg.core.label_maps import relabel
 from lexiseg.core.loss_terms import LossTerms
 from lexiseg.data.transforms import resize_image
@@ -64,10 +64,14 @@ class SimSeg(Segmenter, ContrastiveTrainable):
         text_encoder: Gives one vector a word piece.
         settings: Inference defaults.
         method: Pooling and masks.
+        image_rate: Multiplies the learning rate of the image encoder; 0 freezes it.
+        text_rate: The same of the text encoder. Projections and the temperature always learn.
     """
 
     name = "simseg"
     has_probabilities = False
+    #: Of retrieval and classification: resize to 9/8 of the side, cut out the middle.
+    image_fit: ClassVar[str] = "crop"
 
     def __init__(
         self,
@@ -77,6 +81,8 @@ class SimSeg(Segmenter, ContrastiveTrainable):
         *,
         settings: InferenceSettings,
         method: SimSegSettings | None = None,
+        image_rate: float = 1.0,
+        text_rate: float = 1.0,
     ) -> None:
         super().__init__()
         self.method = method or SimSegSettings()
@@ -91,6 +97,19 @@ class SimSeg(Segmenter, ContrastiveTrainable):
             highest=self.method.highest_temperature,
         )
         self.method_settings: Mapping[str, Any] = asdict(self.method)
+        self._rates = {"image_encoder.": image_rate, "texts.network.": text_rate}
+        for part, rate in ((image_encoder, image_rate), (text_encoder, text_rate)):
+            if not rate:
+                part.requires_grad_(False)
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Return each encoder's parameters with the factor of its learning rate, and the others."""
+        trained = [(name, value) for name, value in self.named_parameters() if value.requires_grad]
+        groups: dict[float, list[tuple[str, nn.Parameter]]] = {}
+        for name, value in trained:
+            rate = next((rate for part, rate in self._rates.items() if name.startswith(part)), 1.0)
+            groups.setdefault(rate, []).append((name, value))
+        return [ParameterGroup(parameters=values, lr_factor=rate) for rate, values in groups.items()]
 
     @property
     def stride(self) -> int:
@@ -105,6 +124,13 @@ class SimSeg(Segmenter, ContrastiveTrainable):
         cls_token = features.global_token
         projected = patches[:, 0] if cls_token is None else self.image_projection(cls_token)
         return replace(features, tokens=patches, global_token=pool_image(patches, projected, pooling))
+
+    def probe_features(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B F"]:
+        """Average the encoder's patch tokens before the projection, as a linear probe of "Masked Autoencoders" takes them.
+
+        Its other choice, the CLS token, gets no gradient of LoDA's.
+        """
+        return self.image_encoder(images).tokens.mean(1)
 
     def embed(self, batch: Batch) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B D"]]:
         """Embed images and captions as unit vectors.
