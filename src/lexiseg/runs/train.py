@@ -57,8 +57,8 @@ def train_recipe(
     recipe = recipe or find_recipe(name)
     is_main = int(os.environ.get("RANK", "0")) == 0
     is_new = is_main and not resume and not is_run_folder(str(out))
-    try:
-        with writing_alone(out) if is_main else nullcontext():
+    with writing_alone(out) if is_main else nullcontext():
+        try:
             return _train(
                 name,
                 out=out,
@@ -68,10 +68,10 @@ def train_recipe(
                 most_hours=most_hours,
                 is_main=is_main,
             )
-    except BaseException:
-        if is_new and out.is_dir() and not is_begun(out):
-            forget_run(out)
-        raise
+        except BaseException:
+            if is_new and not is_begun(out):  # alone here: what another run writes is not ours to remove
+                forget_run(out)
+            raise
 
 
 def _train(

@@ -138,4 +138,4 @@ def test_retrieval_and_classification_take_every_kind_of_checkpoint(kind, tmp_pa
     torch.testing.assert_close(pairs.images[0], pairs.images[2])  # equal images under two names
     found = classify_folders(model, tmp_path / "images", train=tmp_path / "images", views=1, probe=SHORT)
     assert found["zero-shot"][1] == 0.5, "equal images are called alike"
-    assert set(found) == {"zero-shot", "linear probe"}
+    assert set(found) == {"zero-shot", "linear probe", "logistic regression"}
