@@ -84,7 +84,9 @@ def main() -> None:
             encoder.head = head
             path = Path(folder) / f"{head}.onnx"
             export_graph(encoder, path, record={"weights": "", **graph_facts(head)})
-            graphs = {engine: GraphEncoder(path, engine) for engine in ("onnxruntime", "openvino")}
+            graphs = {
+                engine: GraphEncoder(path, engine) for engine in ("onnxruntime", "openvino", "openvino-bf16")
+            }
             functions = {
                 "transformers, eager": lambda: theirs(pixel_values=pixels(images)),
                 "torch": lambda head=head: by_torch(head),

@@ -16,7 +16,8 @@ from lexiseg.core.features import PatchFeatures
 from lexiseg.core.interfaces import ImageEncoder
 from lexiseg.models.graph_export import OUTPUTS, RECORD
 
-Engine: TypeAlias = Literal["onnxruntime", "openvino"]
+#: ``openvino-bf16`` multiplies in bfloat16, on processors that can: faster, with scores within about 1e-2.
+Engine: TypeAlias = Literal["onnxruntime", "openvino", "openvino-bf16"]
 #: From inputs by name to outputs in the order of ``OUTPUTS``.
 Run: TypeAlias = Callable[[dict[str, np.ndarray]], list[np.ndarray]]
 
@@ -38,8 +39,9 @@ class GraphEncoder(ImageEncoder):
 
     def __init__(self, path: Path, engine: Engine) -> None:
         super().__init__()
-        if importlib.util.find_spec(engine) is None:
-            raise MissingPackageError.of(engine, doing=f"running {path}", extra="export")
+        package = engine.partition("-")[0]
+        if importlib.util.find_spec(package) is None:
+            raise MissingPackageError.of(package, doing=f"running {path}", extra="export")
         if not path.is_file():
             raise _no_graph(path, "no such file")
         self.engine = engine
@@ -99,18 +101,20 @@ def _open_onnxruntime(path: Path) -> tuple[Run, Mapping[str, str]]:
     )
 
 
-def _open_openvino(path: Path) -> tuple[Run, Mapping[str, str]]:
+def _open_openvino(path: Path, precision: str = "f32") -> tuple[Run, Mapping[str, str]]:
     import openvino
 
     core = openvino.Core()
     model = core.read_model(str(path))
-    hints = {"INFERENCE_NUM_THREADS": _threads(), "INFERENCE_PRECISION_HINT": "f32"}
+    hints = {"INFERENCE_NUM_THREADS": _threads(), "INFERENCE_PRECISION_HINT": precision}
     compiled = core.compile_model(model, "CPU", hints)
     record: Any = model.get_rt_info(["framework"]).value if model.has_rt_info(["framework"]) else {}
-    return (
-        lambda inputs: [compiled(inputs)[name] for name in OUTPUTS],
-        {str(name): str(value) for name, value in dict(record).items()},
-    )
+
+    def run(inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+        outputs = compiled(inputs)
+        return [outputs[name] for name in OUTPUTS]
+
+    return run, {str(name): str(value) for name, value in dict(record).items()}
 
 
 def _threads() -> int:
@@ -121,6 +125,7 @@ def _threads() -> int:
 _OPEN: dict[Engine, Callable[[Path], tuple[Run, Mapping[str, str]]]] = {
     "onnxruntime": _open_onnxruntime,
     "openvino": _open_openvino,
+    "openvino-bf16": lambda path: _open_openvino(path, "bf16"),
 }
 
 

@@ -51,8 +51,8 @@ class DenseSettings:
             value and auto, SigLIP has kk and naclip. proxyclip: values of patches that another network finds alike;
             trident: the same, spread by SAM's attention; corrclip: values of the patch's region; what stands beside
             CLIP for these is set under ``beside``. Which is best is published, not measured here.
-        engine: What runs the image encoder with a head of its own: ``torch``, or on the CPU ``onnxruntime`` or ``openvino``
-            (extra ``export``), which take a graph that is written once into the cache.
+        engine: What runs the image encoder with a head of its own: ``torch``, or on the CPU ``onnxruntime``, ``openvino`` or
+            ``openvino-bf16`` (extra ``export``), which take a graph that is written once into the cache.
         beside: The other networks, and how they are listened to.
     """
 

@@ -1,4 +1,6 @@
-"""Dense image encoders as ONNX graphs, run by other engines. Needs the extra ``export``, which the suite does not install."""
+"""Dense image encoders as ONNX graphs, run by other engines. OpenVINO is tested where it is installed."""
+
+import importlib.util
 
 import numpy as np
 import pytest
@@ -18,7 +20,9 @@ from lexiseg.recipes.dense_similarity import DenseSettings, build_dense_similari
 from lexiseg.runs.load import load
 from tiny_checkpoints import save_tiny_clip, save_tiny_clipseg, save_tiny_siglip
 
-ENGINES = ("onnxruntime", "openvino")
+ENGINES = ("onnxruntime", "openvino", "openvino-bf16")
+#: Of tokens and scores, which are cosines.
+TOLERANCE = {"onnxruntime": 1e-5, "openvino": 1e-5, "openvino-bf16": 2e-2}
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +33,17 @@ def folders(tmp_path_factory):
 
 @pytest.fixture
 def with_export():
-    for package in ("onnx", "onnxscript", *ENGINES):
+    for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package)
+
+
+@pytest.fixture
+def installed(engine):
+    pytest.importorskip(engine.partition("-")[0])
+
+
+def is_installed(engine):
+    return importlib.util.find_spec(engine.partition("-")[0]) is not None
 
 
 def encoder_of(folders, kind, head):
@@ -48,7 +61,7 @@ def encoder_of(folders, kind, head):
 def test_a_graph_says_what_the_network_says_at_any_size(folders, tmp_path, kind, head):
     encoder = encoder_of(folders, kind, head)
     export_graph(encoder, tmp_path / "a.onnx", record={"weights": "w", **graph_facts(head)})
-    for engine in ENGINES:
+    for engine in filter(is_installed, ENGINES):
         graph = GraphEncoder(tmp_path / "a.onnx", engine)
         assert (graph.stride, graph.fingerprint) == (encoder.stride, "w")
         for shape in ((1, 3, 32, 32), (3, 3, 40, 72), (1, 3, 64, 24)):
@@ -60,8 +73,12 @@ def test_a_graph_says_what_the_network_says_at_any_size(folders, tmp_path, kind,
             with torch.inference_mode():
                 expected, found = encoder(images), graph(images)
             assert found.grid == expected.grid
-            torch.testing.assert_close(found.tokens, normalize(expected.tokens, dim=-1), atol=1e-5, rtol=1e-4)
-            torch.testing.assert_close(found.global_token, expected.global_token, atol=1e-4, rtol=1e-3)
+            torch.testing.assert_close(
+                found.tokens, normalize(expected.tokens, dim=-1), atol=TOLERANCE[engine], rtol=1e-4
+            )
+            torch.testing.assert_close(
+                found.global_token, expected.global_token, atol=10 * TOLERANCE[engine], rtol=1e-3
+            )
 
 
 @pytest.mark.usefixtures("with_export")
@@ -82,7 +99,7 @@ def test_class_embeddings_are_an_input_of_the_graph(folders, tmp_path):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.usefixtures("with_export")
+@pytest.mark.usefixtures("with_export", "installed")
 def test_a_model_with_another_engine_gives_the_same_labels_and_says_so(
     folders, tmp_path, monkeypatch, engine
 ):
@@ -94,8 +111,8 @@ def test_a_model_with_another_engine_gives_the_same_labels_and_says_so(
     for _ in range(2):  # the second takes the graph that the first wrote
         model = load(folders["clip"], device="cpu", method_settings={"engine": engine})
         found = model.segment(image, words, **how)
-        assert (found.label_map == own.label_map).mean() >= 0.999
-        np.testing.assert_allclose(found.score_map, own.score_map, atol=1e-5)
+        assert (found.label_map == own.label_map).mean() >= (0.999 if TOLERANCE[engine] < 1e-3 else 0.9)
+        np.testing.assert_allclose(found.score_map, own.score_map, atol=TOLERANCE[engine])
         assert found.settings["method"] == {**own.settings["method"], "engine": engine}
     assert len(list((tmp_path / "graphs").iterdir())) == 1
     with pytest.raises(InputError, match="found another dtype"):
@@ -105,12 +122,12 @@ def test_a_model_with_another_engine_gives_the_same_labels_and_says_so(
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.usefixtures("with_export")
+@pytest.mark.usefixtures("with_export", "installed")
 def test_a_file_that_is_no_graph_of_ours_is_refused(tmp_path, engine):
     with pytest.raises(CheckpointError, match="no such file"):
         GraphEncoder(tmp_path / "none.onnx", engine)
     (tmp_path / "a.onnx").write_bytes(b"nothing")
-    with pytest.raises(CheckpointError, match=f"{engine} cannot read"):
+    with pytest.raises(CheckpointError, match="cannot read"):
         GraphEncoder(tmp_path / "a.onnx", engine)
 
 
