@@ -23,12 +23,12 @@ UNKNOWN = -1
 _HATCH, _STRIPE = 10, 3
 
 
-# From a grid of sRGB, each the furthest (least ΔE2000 in four views: as it is, and to people without red, green or blue
-# cones) from those before it, from white borders and grey void. A test measures them.
+# Orange and blue; then from a grid of sRGB, the first not dark, each the furthest from those before it, from white borders
+# and grey void: by the least ΔE2000 in four views, as it is, and to people without red, green or blue cones. A test measures.
 _FIRST_COLOURS = (
-    (255, 136, 0), (102, 0, 136), (136, 0, 0), (34, 204, 255), (187, 17, 238), (255, 204, 170),
-    (153, 102, 0), (0, 85, 68), (187, 153, 119), (119, 85, 136), (85, 153, 187), (238, 238, 85),
-    (187, 0, 85), (0, 34, 204), (255, 17, 68), (153, 136, 255), (255, 153, 187), (136, 204, 102),
+    (255, 136, 0), (34, 119, 238), (0, 102, 85), (0, 204, 255), (153, 51, 0), (170, 204, 153),
+    (136, 68, 136), (153, 136, 102), (255, 238, 0), (51, 17, 255), (221, 170, 187), (102, 17, 85),
+    (204, 85, 0), (170, 102, 153), (51, 0, 170), (170, 255, 153), (119, 0, 0), (0, 68, 51),
 )  # fmt: skip
 
 
