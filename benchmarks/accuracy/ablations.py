@@ -42,7 +42,7 @@ TABLES = {
         ("clip-to-seg/parts", 400, (0, 1, 2)),
         ("clip-to-seg/learnt", 400, (0, 1, 2)),
         ("clip-to-seg/gamma", 400, (0,)),
-        ("clip-to-seg/merging", 400, (0,)),
+        ("clip-to-seg/merging", 400, (0, 1, 2)),
         ("clip-to-seg/bank", 400, (0, 1, 2)),
         ("clip-to-seg/clothing", 600, (0, 1, 2)),
     ),

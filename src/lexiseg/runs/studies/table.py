@@ -43,7 +43,8 @@ def verdict(ablation: Ablation, claim: Claim, measured: Sequence[Measured]) -> d
 
     Returns:
         The claim, the differences of the seeds that both cells have, their mean, its 95 % interval by Student's t
-        (None for one seed), and ``holds``: ``every seed``, ``on average`` or ``no``, which a mean below the least
+        (None for one seed), and ``holds``: ``every seed``, ``on average`` (the
+        interval lies above zero), ``undecided`` (it does not) or ``no``, which a mean below the least
         effect is too, with ``, of one seed`` where there is no second; ``not claimed``, with why, where the training
         of one of the columns has not learnt what there is to learn, or nobody measured whether it has.
     """
@@ -141,7 +142,10 @@ def _holds(claim: Claim, differences: list[float]) -> str:
         return "no"
     if min(differences) > 0 and min(differences) >= claim.by_at_least:
         return "every seed"
-    return "on average" if fmean(differences) > 0 else "no"
+    if fmean(differences) <= 0:
+        return "no"
+    interval = _interval(differences)
+    return "on average" if interval is not None and interval[0] > 0 else "undecided"
 
 
 def _interval(differences: list[float]) -> list[float] | None:
