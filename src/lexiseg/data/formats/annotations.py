@@ -5,6 +5,7 @@ them (``z_order`` first, where a format has it). What no region covers is backgr
 of that name, and void otherwise.
 """
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from jaxtyping import Bool, Float64, UInt16
 
+from lexiseg.core.atomic_write import atomic_path
 from lexiseg.core.coco_rle import RunLengths, decode
 from lexiseg.core.constants import IGNORE_INDEX, MAX_PIXELS
 from lexiseg.core.errors import DatasetError, InputError
@@ -90,20 +92,30 @@ class AnnotationSet:
         format: Name of the format.
         names: Class names in label order.
         images: In the order of the file.
-        files: The annotation files, of which labels depend.
         skipped: What is not looked at, counted by reason.
     """
 
     format: str
     names: tuple[str, ...]
     images: tuple[ListedImage, ...]
-    files: tuple[Path, ...]
     skipped: PassedOver
 
     @property
     def background(self) -> int | None:
         """Return the label of what no region covers; None for void."""
         return background_of(self.names)
+
+
+def copy_image(image: LabelledImage, folder: Path) -> None:
+    """Copy the image's file into a folder under its stem, where it is known and not there already.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    if image.source is None or (target := folder / f"{image.stem}{image.source.suffix}").is_file():
+        return
+    with atomic_path(target) as temporary:
+        shutil.copyfile(image.source, temporary)
 
 
 def background_of(names: Sequence[str]) -> int | None:

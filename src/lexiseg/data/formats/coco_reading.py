@@ -33,16 +33,17 @@ _MAX_BYTES = 2 << 30
 _EXPECTED = "a COCO data set: images, annotations and categories"
 
 
-def read_coco(path: Path) -> AnnotationSet:
+def read_coco(path: Path, content: Any) -> AnnotationSet:
     """Read a COCO data set: ``instances_*.json``, ``stuff_*.json``, ``panoptic_*.json`` and what tools write alike.
 
     Args:
-        path: The JSON. The PNGs of a panoptic one lie in a folder of its name beside it, as published.
+        path: The file. The PNGs of a panoptic one lie in a folder of its name beside it, as published.
+
+        content: What ``read_annotation_json`` read there.
 
     Raises:
         DatasetError: It is no such file.
     """
-    content = read_annotation_json(path)
     wanted = ("images", "annotations", "categories")
     if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in wanted):
         found = "a list, as results have it" if isinstance(content, list) else "JSON without these lists"
@@ -67,7 +68,7 @@ def read_coco(path: Path) -> AnnotationSet:
         images.append(ListedImage(file_name=name, read=read, size=size))
     for image_id in by_image:
         skipped.add("annotation of no image", f"image {image_id}")
-    return AnnotationSet(format="coco", names=names, images=tuple(images), files=(path,), skipped=skipped)
+    return AnnotationSet(format="coco", names=names, images=tuple(images), skipped=skipped)
 
 
 def read_annotation_json(path: Path) -> Any:

@@ -67,7 +67,8 @@ def write_contact_sheet(folders: Sequence[Path], out: Path) -> int:
         OutputError: The page cannot be written.
     """
     results = [SegmentedFolder(folder) for folder in folders]
-    common = [stem for stem in results[0].stems if all(stem in set(other.stems) for other in results[1:])]
+    everywhere = set.intersection(*(set(each.stems) for each in results))
+    common = [stem for stem in results[0].stems if stem in everywhere]
     names = list(dict.fromkeys(name for each in results for name in each.names))
     figures, counts = [], np.zeros(len(names), int)
     for stem in common[:MOST_IMAGES]:

@@ -3,7 +3,6 @@
 The format is described at https://docs.cvat.ai/docs/dataset_management/formats/format-cvat/.
 """
 
-import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
@@ -25,10 +24,9 @@ from lexiseg.data.formats.annotations import (
     reader_of,
     size_of,
 )
-from lexiseg.data.formats.polygons import trace
+from lexiseg.data.formats.polygons import ellipse, trace
 from lexiseg.data.image_files import PassedOver
 
-_ELLIPSE_POINTS = 64
 _AREALESS = frozenset({"points", "polyline", "tag", "cuboid", "skeleton"})
 
 
@@ -75,7 +73,7 @@ def read_cvat(path: Path) -> AnnotationSet:
                 split=(entry.get("subset") or "").lower() or None,
             )
         )
-    return AnnotationSet(format="cvat", names=names, images=tuple(images), files=(path,), skipped=skipped)
+    return AnnotationSet(format="cvat", names=names, images=tuple(images), skipped=skipped)
 
 
 def write_cvat(
@@ -157,9 +155,7 @@ def _add(regions: Regions, shape: ElementTree.Element, label: int | None) -> Non
             regions.add_outlines(label, [[left, top, right, top, right, bottom, left, bottom]], order)
         elif shape.tag == "ellipse":
             x, y, wide, high = (float(shape.get(part, "nan")) for part in ("cx", "cy", "rx", "ry"))
-            angles = np.arange(_ELLIPSE_POINTS) * (2 * math.pi / _ELLIPSE_POINTS)
-            points = np.stack([x + wide * np.cos(angles), y + high * np.sin(angles)], 1)
-            regions.add_outlines(label, [points.ravel().tolist()], order)
+            regions.add_outlines(label, [ellipse(x, y, wide, high)], order)
         elif shape.tag == "mask":
             _add_mask(regions, shape, label, order)
         else:

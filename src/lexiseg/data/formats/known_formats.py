@@ -148,14 +148,23 @@ def find_annotations(path: Path) -> AnnotationSet | None:
     files = [file for folder in (path, path / "annotations") for file in sorted(folder.glob("*.json"))]
     if not files:
         return None
-    kinds = [(file, _kind_of(file)) for file in files[:1]]
-    if kinds[0][1] == "labelme":
-        return read_labelme(path)
-    known = [file for file in files if _kind_of(file) in ("coco", "label-studio")]
+    known: list[Path] = []
+    first: Any = None
+    for file in files:
+        try:
+            content = read_annotation_json(file)
+        except DatasetError:
+            continue
+        kind = _kind_of(content)
+        if kind == "labelme" and file == files[0]:
+            return read_labelme(path)
+        if kind in ("coco", "label-studio"):
+            known.append(file)
+            first = content if first is None else first  # large ones are read once
     if len(known) > 1:
         found = f"{len(known)} annotation files: {', '.join(file.name for file in known[:4])}"
         raise annotation_error(path, found, "one", "Name the file instead of the folder.")
-    return _read_file(known[0]) if known else None
+    return _read_json(known[0], first) if known else None
 
 
 def locate_images(annotations: AnnotationSet, path: Path) -> tuple[Path, dict[str, Path], list[int]]:
@@ -221,20 +230,18 @@ def _read_file(path: Path) -> AnnotationSet:
         return read_cvat(path)
     if suffix in (".yaml", ".yml"):
         return read_yolo(path)
-    kind = _kind_of(path) if suffix == ".json" else None
+    return _read_json(path, read_annotation_json(path))
+
+
+def _read_json(path: Path, content: Any) -> AnnotationSet:
+    kind = _kind_of(content)
     if kind == "label-studio":
-        return read_label_studio(path)
-    if kind == "labelme":
-        return read_labelme(path.parent)
-    return read_coco(path)
+        return read_label_studio(path, content)
+    return read_labelme(path.parent) if kind == "labelme" else read_coco(path, content)
 
 
-def _kind_of(path: Path) -> str | None:
-    """Return the format of a JSON; None where it is none that is known."""
-    try:
-        content = read_annotation_json(path)
-    except DatasetError:
-        return None
+def _kind_of(content: Any) -> str | None:
+    """Return the format of a JSON's content; None where it is none that is known."""
     if is_labelme(content):
         return "labelme"
     if is_label_studio(content):

@@ -27,7 +27,6 @@ from lexiseg.data.formats.annotations import (
     reader_of,
     size_of,
 )
-from lexiseg.data.formats.coco_reading import read_annotation_json
 from lexiseg.data.formats.polygons import trace
 from lexiseg.data.image_files import PassedOver
 
@@ -39,13 +38,16 @@ _HEAD = 32 + 5 + 4 * 4
 _SIZES = (3, 4, 8, 16)
 
 
-def read_label_studio(path: Path) -> AnnotationSet:
+def read_label_studio(path: Path, tasks: Any) -> AnnotationSet:
     """Read a JSON export; of each task the first annotation that was not cancelled, or else the first prediction.
+
+    Args:
+        path: The file.
+        tasks: What ``read_annotation_json`` read there.
 
     Raises:
         DatasetError: It is no such file.
     """
-    tasks = read_annotation_json(path)
     if not is_label_studio(tasks):
         expected = "a list of tasks with data and annotations"
         raise annotation_error(path, "JSON of another kind", expected, 'Export as "JSON", not "JSON-MIN".')
@@ -67,9 +69,7 @@ def read_label_studio(path: Path) -> AnnotationSet:
         for region in found:
             _add(regions, region, labels, size)
         images.append(ListedImage(file_name=name, read=reader_of(regions.found, background, size), size=size))
-    return AnnotationSet(
-        format="label-studio", names=names, images=tuple(images), files=(path,), skipped=skipped
-    )
+    return AnnotationSet(format="label-studio", names=names, images=tuple(images), skipped=skipped)
 
 
 def is_label_studio(content: Any) -> bool:

@@ -27,11 +27,10 @@ from lexiseg.data.formats.annotations import (
     size_of,
 )
 from lexiseg.data.formats.coco_reading import read_annotation_json
-from lexiseg.data.formats.polygons import trace
+from lexiseg.data.formats.polygons import ellipse, trace
 from lexiseg.data.image_files import PassedOver, walk_files
 
 _IGNORED = "__ignore__"
-_CIRCLE_POINTS = 64
 
 
 def read_labelme(folder: Path) -> AnnotationSet:
@@ -84,8 +83,7 @@ def read_labelme(folder: Path) -> AnnotationSet:
                 size=size,
             )
         )
-    files = tuple(path for path, _ in contents)
-    return AnnotationSet(format="labelme", names=names, images=tuple(images), files=files, skipped=skipped)
+    return AnnotationSet(format="labelme", names=names, images=tuple(images), skipped=skipped)
 
 
 def is_labelme(content: Any) -> bool:
@@ -151,10 +149,8 @@ def _add(regions: Regions, shape: Any, labels: dict[str, int | None]) -> None:
         left, top, right, bottom = flat
         regions.add_outlines(label, [[left, top, right, top, right, bottom, left, bottom]])
     elif kind == "circle" and len(flat) == 4:
-        x, y, radius = flat[0], flat[1], math.hypot(flat[2] - flat[0], flat[3] - flat[1])
-        angles = np.arange(_CIRCLE_POINTS) * (2 * math.pi / _CIRCLE_POINTS)
-        circle = np.stack([x + radius * np.cos(angles), y + radius * np.sin(angles)], 1)
-        regions.add_outlines(label, [circle.ravel().tolist()])
+        radius = math.hypot(flat[2] - flat[0], flat[3] - flat[1])
+        regions.add_outlines(label, [ellipse(flat[0], flat[1], radius, radius)])
     elif kind == "mask" and len(flat) == 4 and isinstance(shape.get("mask"), str):
         _add_mask(regions, label, shape["mask"], flat)
     else:

@@ -17,6 +17,7 @@ from lexiseg.core.errors import MissingPackageError
 #: Points further outside than this many times the image are no outline of anything in it, and would take long to fill.
 _MOST_OUTSIDE = 4
 _MOST_POINTS = 2_000_000
+_ELLIPSE_POINTS = 64
 
 
 def trace(label_map: UInt16[np.ndarray, "H W"]) -> Iterator[tuple[int, Float64[np.ndarray, "N 2"]]]:
@@ -53,6 +54,12 @@ def fill(
     runs = mask.frPyObjects([outline.ravel().tolist() for outline in outlines], height, width)
     filled: Bool[np.ndarray, "H W"] = mask.decode(mask.merge(runs)).astype(bool)
     return filled
+
+
+def ellipse(x: float, y: float, wide: float, high: float) -> list[float]:
+    """Return an outline of an ellipse, ``x, y, x, y, …``, from its middle and half axes in pixels."""
+    angles = np.arange(_ELLIPSE_POINTS) * (2 * math.pi / _ELLIPSE_POINTS)
+    return np.stack([x + wide * np.cos(angles), y + high * np.sin(angles)], 1).ravel().tolist()
 
 
 def why_no_polygon(outline: Any, size: tuple[int, int] | None) -> tuple[Float64[np.ndarray, "N 2"], str]:

@@ -4,7 +4,6 @@ Classes are in labelmap.txt (CVAT: name:r,g,b:parts:actions), class_names.txt (L
 itself is ``voc20`` or ``voc21``.
 """
 
-import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from lexiseg.data.formats.annotations import (
     ListedImage,
     Reader,
     annotation_error,
+    copy_image,
 )
 from lexiseg.data.image_files import PassedOver, is_image_name, walk_files
 from lexiseg.data.label_files import read_label_map, voc_colours
@@ -67,9 +67,7 @@ def read_voc(folder: Path) -> AnnotationSet:
     if not images:
         expected = f"images in {IMAGE_FOLDER}/ and PNGs of the same stems in {LABEL_FOLDER}/"
         raise annotation_error(folder, skipped.text() or "no image", expected, "Check the folders.")
-    return AnnotationSet(
-        format="voc", names=names, images=tuple(images), files=(found, *masks.values()), skipped=skipped
-    )
+    return AnnotationSet(format="voc", names=names, images=tuple(images), skipped=skipped)
 
 
 def write_voc(images: Iterable[LabelledImage], names: Sequence[str], out: Path) -> int:
@@ -94,11 +92,7 @@ def write_voc(images: Iterable[LabelledImage], names: Sequence[str], out: Path) 
     for image in images:
         stems.append(image.stem)
         write_palette_png(image.label_map, out / LABEL_FOLDER / f"{image.stem}.png", palette)
-        if image.source is not None:
-            target = out / IMAGE_FOLDER / f"{image.stem}{image.source.suffix}"
-            if not target.is_file():
-                with atomic_path(target) as temporary:
-                    shutil.copyfile(image.source, temporary)
+        copy_image(image, out / IMAGE_FOLDER)
     lines = ["# label:color_rgb:parts:actions"]
     lines += [f"{name}:{','.join(map(str, palette[label]))}::" for label, name in enumerate(names)]
     with atomic_path(out / "labelmap.txt") as temporary:

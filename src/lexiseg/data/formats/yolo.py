@@ -3,7 +3,6 @@
 The format is that of Ultralytics' segmentation data sets (https://docs.ultralytics.com/datasets/segment/).
 """
 
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from lexiseg.data.formats.annotations import (
     Regions,
     annotation_error,
     background_of,
+    copy_image,
     reader_of,
 )
 from lexiseg.data.formats.polygons import trace
@@ -48,12 +48,9 @@ def read_yolo(path: Path) -> AnnotationSet:
             for image in _images(path, root, place):
                 listed[image] = split if listed.get(image, split) == split else None  # in several: in none
     images: list[ListedImage] = []
-    files = [path]
     for image, part in listed.items():
         file_name = image.relative_to(root).as_posix()
         label_file = _label_file(image)
-        if label_file.is_file():
-            files.append(label_file)
         try:
             size = image_size(image)
         except ImageError:
@@ -66,9 +63,7 @@ def read_yolo(path: Path) -> AnnotationSet:
         raise annotation_error(
             path, found, "images in the folders of train, val or test", "Check path in it."
         )
-    return AnnotationSet(
-        format="yolo", names=names, images=tuple(images), files=tuple(files), skipped=skipped
-    )
+    return AnnotationSet(format="yolo", names=names, images=tuple(images), skipped=skipped)
 
 
 def write_yolo(images: Iterable[LabelledImage], names: Sequence[str], out: Path) -> int:
@@ -91,11 +86,7 @@ def write_yolo(images: Iterable[LabelledImage], names: Sequence[str], out: Path)
         count += len(lines)
         with atomic_path(out / "labels" / f"{image.stem}.txt") as temporary:
             temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-        if image.source is not None:
-            target = out / "images" / f"{image.stem}{image.source.suffix}"
-            if not target.is_file():
-                with atomic_path(target) as temporary:
-                    shutil.copyfile(image.source, temporary)
+        copy_image(image, out / "images")
     with atomic_path(out / "data.yaml") as temporary:
         content = {"path": ".", "train": "images", "val": "images", "names": dict(enumerate(names))}
         temporary.write_text(yaml.safe_dump(content, allow_unicode=True, sort_keys=False), encoding="utf-8")
