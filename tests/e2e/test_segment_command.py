@@ -488,3 +488,11 @@ def test_results_go_out_in_other_formats_and_export_refuses_to_replace_a_file(
     with pytest.raises(SystemExit):
         main(["export", str(tmp_path / "out"), str(tmp_path / "x.json"), "--truth"])
     assert "no predictions store" in capsys.readouterr().err
+
+
+def test_without_a_result_nothing_goes_out_and_the_failures_are_named(model, tmp_path, capsys):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.png").write_bytes(b"no image")
+    assert segment(tmp_path / "photos", "--format", "coco", out=tmp_path / "out") == 1
+    assert "a.png" in capsys.readouterr().out
+    assert not (tmp_path / "out" / "coco.json").exists()

@@ -204,7 +204,7 @@ class Segment:
             console.print(f"note: {others} results of other words or settings are still there", **plain)
         if passed_over:
             print(f"note: not looked at: {passed_over.text()}", file=sys.stderr)
-        for name, chosen in formats.items():
+        for name, chosen in formats.items() if finished or skipped else ():
             export_results(self.out, chosen, self.out / f"{name}{chosen.suffix}")
         for path, problem in failed:
             console.print(f"  failed: {path}: {problem}", style="red", **plain)
