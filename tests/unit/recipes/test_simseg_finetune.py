@@ -12,10 +12,11 @@ from lexiseg.engine.seeding import seed_all
 from lexiseg.engine.settings import RunSettings
 from lexiseg.models.backbones import TinyPyramid
 from lexiseg.models.bert import Bert
-from lexiseg.models.minilm import WEIGHTS, load_minilm
+from lexiseg.models.minilm import TOKENIZER, WEIGHTS, load_minilm
 from lexiseg.models.pyramid_tokens import PyramidTokens
-from lexiseg.recipes import simseg_finetune
-from lexiseg.recipes.simseg_finetune import MINILM_SHAPE, finetune
+from lexiseg.recipes import simseg_encoders
+from lexiseg.recipes.simseg_encoders import MINILM_SHAPE
+from lexiseg.recipes.simseg_finetune import finetune
 from lexiseg.runs import train as train_module
 from lexiseg.runs.folder import load_run
 from lexiseg.runs.train import train_recipe
@@ -67,8 +68,9 @@ def test_a_run_from_pretrained_encoders_loads_without_them(folder, tmp_path, mon
     def gone(*_):
         raise AssertionError("the first checkpoint is asked for")
 
-    monkeypatch.setattr(simseg_finetune, "load_backbone", gone)
+    monkeypatch.setattr(simseg_encoders, "load_backbone", gone)
     monkeypatch.setattr(Bert, "load_published", gone)
+    monkeypatch.setattr(type(TOKENIZER), "verified_path", gone)
     again = load_run(tmp_path / "run").state_dict()
     assert all(torch.equal(value, again[name]) for name, value in model.state_dict().items())
 
@@ -78,7 +80,7 @@ def test_the_text_encoder_is_minilm():
     network = Bert(recipe.build_tokenizer(), MINILM_SHAPE).eval()
     with pytest.raises(CheckpointError, match="no tensor 'embeddings"):
         network.load_published({}, WEIGHTS.verified_path())
-    network.load_published(simseg_finetune.load_file(WEIGHTS.verified_path()), WEIGHTS.verified_path())
+    network.load_published(simseg_encoders.load_file(WEIGHTS.verified_path()), WEIGHTS.verified_path())
     texts = ["two dogs run over grass", "a bird"]
     with torch.inference_mode():
         tokens, seen = network(texts, pad_to_max_length=True)
