@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_loop import StoppedError, run
 
 from lexiseg.core.errors import CheckpointError, InputError
 from lexiseg.engine import training_state
@@ -15,6 +14,7 @@ from lexiseg.engine.devices import Devices
 from lexiseg.engine.loop import final_step
 from lexiseg.runs.after_training import farewell, last_scores
 from toy_trainable import ToyRecipe, contrast_recipe
+from toy_training import StoppedError, run
 
 HERE = Devices(device=torch.device("cpu"))
 
@@ -34,7 +34,7 @@ class ScoredRecipe(ToyRecipe):
 def scored(values, name="score", **changes):
     recipe = contrast_recipe()
     settings = {field: getattr(recipe, field) for field in ("method", "optim")}
-    run = replace(recipe.run, evaluate_every=2, final="best", **changes)
+    run = replace(recipe.run, **{"evaluate_every": 2, "final": "best", **changes})
     return ScoredRecipe(**settings, run=run, found=[{name: value, "other_loss": -value} for value in values])
 
 

@@ -7,7 +7,10 @@ import pytest
 import torch
 
 from caption_files import write_folder
+from coloured_blocks import make_data
 from lexiseg.core.errors import CheckpointError, InputError
+from lexiseg.data.captions.opening import open_caption_source, read_samples
+from lexiseg.engine.loop import final_step
 from lexiseg.engine.seeding import seed_all
 from lexiseg.engine.settings import RunSettings
 from lexiseg.models.backbones import TinyPyramid
@@ -20,6 +23,7 @@ from lexiseg.recipes.simseg_finetune import finetune
 from lexiseg.runs import train as train_module
 from lexiseg.runs.folder import load_run
 from lexiseg.runs.train import train_recipe
+from lexiseg.scoring.image_text import embed_pairs
 
 
 def small(folder, **changes):
@@ -47,7 +51,8 @@ def folder(tmp_path_factory):
 
 @pytest.mark.filterwarnings("ignore:words are unknown")
 def test_a_run_from_pretrained_encoders_loads_without_them(folder, tmp_path, monkeypatch):
-    recipe = small(folder, split="train", val_split="val", image_rate=0.0, epochs=2.0)
+    labelled = make_data(tmp_path / "labelled", num=1).path
+    recipe = small(folder, split="train", val_split="val", labelled=labelled, image_rate=0.0, epochs=2.0)
     seed_all(recipe.run.seed, "weights")
     before = recipe.build_model()
     model = train_recipe("simseg/finetune", recipe=recipe, out=tmp_path / "run", quiet=True)
@@ -61,8 +66,13 @@ def test_a_run_from_pretrained_encoders_loads_without_them(folder, tmp_path, mon
     written = json.loads((tmp_path / "run/recipe.json").read_text())["settings"]
     assert written["run"]["num_steps"] == 3  # two epochs of six images in batches of four
     log = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
-    assert {"rsum", "image_to_text_1"} <= set(
-        next(line for line in log if "evaluation" in line)["evaluation"]
+    found = {line["step"]: line["evaluation"] for line in log if "evaluation" in line}
+    assert list(found) == [2, 3]  # once an epoch, and at the end
+    assert list(found[3]) == ["mean_iou", "rsum", "image_to_text_1", "text_to_image_1", "val_loss"]
+    assert written["run"]["evaluate_every"] == 2
+    assert final_step(tmp_path / "run") == (
+        max(found, key=lambda step: (found[step]["mean_iou"], -step)),
+        "best",
     )
 
     def gone(*_):
@@ -104,6 +114,20 @@ def test_what_tokens_do_not_depend_on_is_frozen_so_that_several_devices_train():
     assert trained
     assert all(value.grad is not None for value in trained)
     assert any(not value.requires_grad for value in encoder.parameters())
+
+
+def test_the_held_out_loss_is_the_training_loss_of_batches_and_first_captions(folder):
+    recipe = small(folder, val_split="train", run=RunSettings(num_steps=2, batch_size=4, device="cpu"))
+    model = small(folder).build_model().eval()
+    with torch.no_grad():
+        found = recipe.evaluate(model)
+        pairs = embed_pairs(model, read_samples(open_caption_source(folder, split="train")))
+        first = pairs.texts[::2]  # two captions an image
+        parts = [
+            model.contrast(pairs.images[rows], first[rows]).total() * len(rows)
+            for rows in ([0, 1, 2, 3], [4, 5])
+        ]
+    assert found["val_loss"] == pytest.approx(float(sum(parts)) / 6, rel=1e-5)
 
 
 def test_fewer_images_than_a_batch_are_refused_and_many_passes_are_said(folder, tmp_path):

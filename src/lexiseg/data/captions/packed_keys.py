@@ -4,13 +4,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import overload
 
 import numpy as np
-from jaxtyping import UInt8, UInt32
+from jaxtyping import UInt32
 
 
 class PackedKeys(Sequence[str]):
-    """Names, read-only, in two arrays instead of an object each.
+    """Names, read-only, in one buffer instead of an object each.
 
-    A process that was forked shares them for good: reading a string would write its reference count, and so copy the page
+    A process that was forked shares it for good: reading a string would write its reference count, and so copy the page
     that it lies on. Equal to any sequence of the same names.
 
     Args:
@@ -18,10 +18,11 @@ class PackedKeys(Sequence[str]):
         count: How many they are: no name and one empty name have the same content.
     """
 
-    def __init__(self, content: UInt8[np.ndarray, " bytes"], count: int) -> None:
+    def __init__(self, content: bytes, count: int) -> None:
         self.content = content
-        ends = np.append(np.flatnonzero(content == 0), len(content)) if count else np.empty(0)
-        if len(ends) != count or (not count and len(content)):
+        found = np.flatnonzero(np.frombuffer(content, np.uint8) == 0)
+        ends = np.append(found, len(content)) if count else np.empty(0)
+        if len(ends) != count or (not count and content):
             raise ValueError(f"{len(content):,} bytes with {len(ends):,} names for {count:,} records")
         self._ends: UInt32[np.ndarray, " N"] = ends.astype(np.uint32)
 
@@ -29,13 +30,7 @@ class PackedKeys(Sequence[str]):
     def of(cls, names: Iterable[str]) -> "PackedKeys":
         """Pack names, none of which holds a zero byte."""
         listed = list(names)
-        content = "\0".join(listed).encode("utf-8", "surrogateescape")
-        return cls(np.frombuffer(content, np.uint8), len(listed))
-
-    @property
-    def num_bytes(self) -> int:
-        """Memory that the names take."""
-        return self.content.nbytes + self._ends.nbytes
+        return cls("\0".join(listed).encode("utf-8", "surrogateescape"), len(listed))
 
     def __len__(self) -> int:
         return len(self._ends)
@@ -47,12 +42,12 @@ class PackedKeys(Sequence[str]):
     def __getitem__(self, index: int | slice) -> str | Sequence[str]:
         if isinstance(index, slice):
             return [self[at] for at in range(*index.indices(len(self)))]
-        at = range(len(self))[index]
-        start = int(self._ends[at - 1]) + 1 if at else 0
-        return self.content[start : int(self._ends[at])].tobytes().decode("utf-8", "surrogateescape")
+        at = range(len(self._ends))[index]
+        start = self._ends.item(at - 1) + 1 if at else 0
+        return self.content[start : self._ends.item(at)].decode("utf-8", "surrogateescape")
 
     def __iter__(self) -> Iterator[str]:
-        return (self[at] for at in range(len(self)))
+        return iter(self.content.decode("utf-8", "surrogateescape").split("\0") if len(self) else [])
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and len(self) == len(other) and all(map(str.__eq__, self, other))

@@ -305,7 +305,7 @@ def _save(index: TarIndex, target: object) -> None:
     arrays = {
         "places": index.places,
         "is_json": index.is_json,
-        "keys": index.keys.content,
+        "keys": np.frombuffer(index.keys.content, np.uint8),
         "invalid": np.frombuffer(json.dumps(invalid).encode(), np.uint8),
         "passed_over": np.frombuffer(json.dumps(dict(index.passed_over)).encode(), np.uint8),
     }
@@ -332,7 +332,7 @@ def _load(file: Path) -> TarIndex | None:
         places = arrays["places"]
         invalid = decode_json(arrays["invalid"].tobytes())
         passed_over = decode_json(arrays["passed_over"].tobytes())
-        keys = PackedKeys(arrays["keys"], len(places))
+        keys = PackedKeys(arrays["keys"].tobytes(), len(places))
         records = tuple(InvalidRecord("", k, InvalidReason(r), d) for k, r, d in invalid)
     except Exception:  # a damaged file is as good as none
         return None

@@ -93,7 +93,7 @@ class TarSource(CaptionSource):
         add_to_digest(digest, b"columns", repr(self.columns).encode())
         for name, index in zip(self.names, self.indices, strict=True):
             add_to_digest(digest, name.encode("utf-8", "surrogateescape"), index.places.tobytes())
-            add_to_digest(digest, b"keys", index.keys.content.tobytes())
+            add_to_digest(digest, b"keys", index.keys.content)
         return digest.hexdigest()
 
 
