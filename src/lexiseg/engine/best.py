@@ -56,7 +56,7 @@ class BestWeights:
                 expected=f"last, best, or one of: {', '.join(scores)}",
                 fix="Correct --run.final; with --resume it may differ from that of the start.",
             )
-        if number_from_main(self._devices, self._is_better(name, float(scores[name]))):
+        if number_from_main(self._devices, int(self._is_better(name, float(scores[name])))):
             self.facts = {"step": step, "score": name, "value": float(scores[name])}
             self.tensors = {
                 key: value.clone() for key, value in weights().items()

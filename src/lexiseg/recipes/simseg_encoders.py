@@ -160,6 +160,18 @@ def load_text_encoder(name: str, *, max_tokens: int) -> TokenEncoder:
     return encoder.requires_grad_(True)
 
 
+def load_caption_tokenizer(name: str) -> CaptionTokenizer:
+    """Load the tokenizer of a text encoder alone; arguments and errors are those of ``load_text_encoder``."""
+    if name == MINILM:
+        return WordPieceTokenizer(TOKENIZER.verified_path())
+    if _is_run(name):
+        return _tokenizer(**_of_run(Path(name).expanduser(), "text_encoder")[0]["tokenizer"])
+    folder = resolve_checkpoint(name)
+    if read_config(folder, tuple(TEXT_KINDS))["model_type"] == "clip":
+        return BytePairTokenizer(folder)
+    return WordPieceTokenizer(folder / "tokenizer.json")
+
+
 def describe_text_encoder(encoder: TokenEncoder) -> dict[str, Any]:
     """Describe a text encoder of this file with its tokenizer, without its weights and as JSON has it."""
     tokenizer = {"kind": type(encoder.tokenizer).__name__, "content": encoder.tokenizer.identity}

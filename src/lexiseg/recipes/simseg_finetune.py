@@ -31,6 +31,7 @@ from lexiseg.recipes.simseg_encoders import (
     build_text_encoder,
     describe_image_encoder,
     describe_text_encoder,
+    load_caption_tokenizer,
     load_image_encoder,
     load_text_encoder,
     minilm_of_a_run,
@@ -97,7 +98,7 @@ class FinetuneRecipe(CaptionFilesRecipe, RebuildableRecipe):
         Raises:
             MissingWeightsError: The encoder is not here.
         """
-        return load_text_encoder(self.text_encoder, max_tokens=self.max_tokens).tokenizer
+        return load_caption_tokenizer(self.text_encoder)
 
     def build_model(self) -> SimSeg:
         """Load both encoders with their published weights; what joins them begins at random.

@@ -12,7 +12,13 @@ from lexiseg.engine.settings import RunSettings
 from lexiseg.methods.simseg.settings import PoolingSettings, SimSegSettings
 from lexiseg.recipes import simseg_encoders
 from lexiseg.recipes.simseg import tiny
-from lexiseg.recipes.simseg_encoders import IMAGE_KINDS, TEXT_KINDS, load_image_encoder, load_text_encoder
+from lexiseg.recipes.simseg_encoders import (
+    IMAGE_KINDS,
+    TEXT_KINDS,
+    load_caption_tokenizer,
+    load_image_encoder,
+    load_text_encoder,
+)
 from lexiseg.recipes.simseg_finetune import finetune
 from lexiseg.runs.folder import load_run
 from lexiseg.runs.train import train_recipe
@@ -179,7 +185,8 @@ def test_published_text_encoders_give_their_own_tokens(saved):
     clip = load_text_encoder(str(saved / "clip"), max_tokens=60).eval()
     clips = transformers.CLIPTextModel.from_pretrained(saved / "clip").eval()
     for ours, published in ((bert, theirs), (clip, clips)):
-        ids = torch.tensor(ours.tokenizer.ids([text], 60))
+        kind = "bert" if ours is bert else "clip"
+        ids = torch.tensor(load_caption_tokenizer(str(saved / kind)).ids([text], 60))
         with torch.inference_mode():
             tokens, seen = ours([text, "a"], pad_to_max_length=True)
             expected = published(ids).last_hidden_state[0]

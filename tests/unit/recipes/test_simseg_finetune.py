@@ -52,7 +52,9 @@ def folder(tmp_path_factory):
 @pytest.mark.filterwarnings("ignore:words are unknown")
 def test_a_run_from_pretrained_encoders_loads_without_them(folder, tmp_path, monkeypatch):
     labelled = make_data(tmp_path / "labelled", num=1).path
-    recipe = small(folder, split="train", val_split="val", labelled=labelled, image_rate=0.0, epochs=2.0)
+    run = RunSettings(num_steps=2, batch_size=4, device="cpu", final=finetune().run.final)
+    splits = {"split": "train", "val_split": "val", "labelled": labelled}
+    recipe = small(folder, **splits, image_rate=0.0, epochs=2.0, run=run)
     seed_all(recipe.run.seed, "weights")
     before = recipe.build_model()
     model = train_recipe("simseg/finetune", recipe=recipe, out=tmp_path / "run", quiet=True)
