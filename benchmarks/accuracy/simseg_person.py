@@ -1,6 +1,7 @@
 """A class that is in nearly every image, seen one scene at a time: is it not in the map, or is it lost by the threshold?
 
-    lexiseg train simseg/scenes --out RUN --data.common-class person --data.common-frequency 0.9 --run.num-steps 500
+    lexiseg train simseg/scenes --out RUN --data.common-class person --data.common-frequency 0.9 --run.num-steps 200 \\
+        --run.batch-size 64
     python benchmarks/accuracy/simseg_person.py RUN [--scenes 200]
 
 The picture is of the kind of Figure 14 in SimSeg's supplement (CVPR 2023): the first four held-out scenes in which a person is
