@@ -1,6 +1,6 @@
-"""A class that is in nearly every image, seen one scene at a time: is it not in the map, or is it lost by the threshold?
+r"""A class that is in nearly every image, seen one scene at a time: is it not in the map, or is it lost by the threshold?
 
-    lexiseg train simseg/scenes --out RUN --data.common-class person --data.common-frequency 0.9 --run.num-steps 200 \\
+    lexiseg train simseg/scenes --out RUN --data.common-class person --data.common-frequency 0.9 --run.num-steps 200 \
         --run.batch-size 64
     python benchmarks/accuracy/simseg_person.py RUN [--scenes 200]
 
