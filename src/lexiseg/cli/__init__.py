@@ -87,13 +87,17 @@ COMMANDS = {
         "models:Models",
         "List the models that are known by name, or the settings of one model's method; or get weights that pip has.",
     ),
+    "licences": (
+        "licences:Licences",
+        "Print of what a model is made: every part, its licence, its source and what it was trained on.",
+    ),
     "convert": (
         "convert:Convert",
         "Convert pickled weights to safetensors, once, where you trust their source.",
     ),
     "export-model": (
         "export_model:ExportModel",
-        "Write a CLIP or SigLIP with its head as one ONNX graph, which programs without torch can run.",
+        "Write a model as one graph file, which programs without torch can run.",
     ),
     "doctor": (
         "doctor:Doctor",
@@ -115,13 +119,13 @@ AFTER_A_STOP = {
         ("score", "calibrate", "protocols", "export", "sheet", "gamma", "retrieve", "classify", "captions"),
         _BEGINS_AGAIN,
     ),
-    **dict.fromkeys(("start", "models", "convert", "export-model", "doctor"), _BEGINS_AGAIN),
+    **dict.fromkeys(("start", "models", "licences", "convert", "export-model", "doctor"), _BEGINS_AGAIN),
 }
 
 #: Commands as help lists them.
 GROUPS = {
     "begin": ("start", "fit", "exchange", "next"),
-    "use a model": ("segment", "sheet", "models", "references", "export-model"),
+    "use a model": ("segment", "sheet", "models", "licences", "references", "export-model"),
     "train": ("train", "retrain", "distil", "captions", "curate", "scenes"),
     "measure": ("evaluate", "predict", "score", "calibrate", "protocols", "retrieve", "classify", "gamma"),
     "data": ("datasets", "export", "convert"),

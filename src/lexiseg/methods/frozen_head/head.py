@@ -32,6 +32,7 @@ class FrozenHead(ClosedVocabularySegmenter):
     """
 
     weight: Tensor
+    scores_are_products = True
 
     def __init__(
         self,
