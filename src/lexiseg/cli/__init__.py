@@ -91,6 +91,10 @@ COMMANDS = {
         "licences:Licences",
         "Print of what a model is made: every part, its licence, its source and what it was trained on.",
     ),
+    "pack": (
+        "pack:Pack",
+        "Write a model as a folder for the hub, with a model card: numbers, parts, licences, training data.",
+    ),
     "convert": (
         "convert:Convert",
         "Convert pickled weights to safetensors, once, where you trust their source.",
@@ -119,13 +123,15 @@ AFTER_A_STOP = {
         ("score", "calibrate", "protocols", "export", "sheet", "gamma", "retrieve", "classify", "captions"),
         _BEGINS_AGAIN,
     ),
-    **dict.fromkeys(("start", "models", "licences", "convert", "export-model", "doctor"), _BEGINS_AGAIN),
+    **dict.fromkeys(
+        ("start", "models", "licences", "pack", "convert", "export-model", "doctor"), _BEGINS_AGAIN
+    ),
 }
 
 #: Commands as help lists them.
 GROUPS = {
     "begin": ("start", "fit", "exchange", "next"),
-    "use a model": ("segment", "sheet", "models", "licences", "references", "export-model"),
+    "use a model": ("segment", "sheet", "models", "licences", "references", "export-model", "pack"),
     "train": ("train", "retrain", "distil", "captions", "curate", "scenes"),
     "measure": ("evaluate", "predict", "score", "calibrate", "protocols", "retrieve", "classify", "gamma"),
     "data": ("datasets", "export", "convert"),

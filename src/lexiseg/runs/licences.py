@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
-from lexiseg.core.errors import InputError
+from lexiseg.core.errors import CheckpointError, InputError
 from lexiseg.core.json_text import read_json_file
 from lexiseg.methods.conse import ConSESettings
 from lexiseg.methods.rim.references.bank import ReferenceBank
@@ -39,6 +39,7 @@ from lexiseg.runs.graph_model import graph_record
 from lexiseg.runs.head_folder import read_head
 from lexiseg.runs.load import MODELS, find_kind, second_run
 from lexiseg.runs.method_settings import change_settings
+from lexiseg.runs.packed_folder import packed_kind
 
 #: What ``--licence`` takes: all; those that allow commerce; those that ask for no more than a notice.
 LicenceLimit: TypeAlias = Literal["any", "commercial", "permissive"]
@@ -55,6 +56,13 @@ _NAMING = frozenset(
 _NO_WEIGHTS = frozenset(
     {"", "none", "tiny", "classical", "recorded", "scenes", "scenes-learnt", "own", "cutouts", "folder"}
 )
+
+
+#: Facts of data that tell a reader what it was.
+_TELLING = (
+    "dataset", "split", "images", "num_images", "captions", "masks", "classes", "seen_classes", "unseen_classes", "tags",
+    "teacher",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +169,7 @@ def _of_run(name: str, settings: Any, trust: bool) -> Iterator[Part]:
 def _of_head(name: str, settings: Any, trust: bool) -> Iterator[Part]:
     _, chosen, facts = read_head(Path(name).expanduser())
     labels = facts.get("labels")
-    yield _own(name, f"a folder with {_short(labels)}" if labels else "a person's own folder")
+    yield _own(name, f"a folder with {say_data(labels)}" if labels else "a person's own folder")
     yield from _in_settings(chosen)
 
 
@@ -266,16 +274,21 @@ def _card_facts(folder: Path) -> WeightFacts:
 
 
 def _own(name: str, trained_on: str) -> Part:
-    return Part(name=name, licence=OWN_WEIGHTS, source="trained by whoever made it", trained_on=trained_on)
+    said = _card_facts(Path(os.path.expanduser(name))).licence if packed_kind(name) else NOT_STATED
+    licence = OWN_WEIGHTS if said == NOT_STATED or terms_of(said) == "unknown" else said
+    return Part(name=name, licence=licence, source="trained by whoever made it", trained_on=trained_on)
 
 
 def _data_of(folder: Path) -> str:
-    facts = (read_part(folder, DATA) or {}).get("facts")
-    return _short(facts) if facts else NOT_STATED
+    try:
+        facts = read_part(folder, DATA).get("facts")
+    except CheckpointError:  # it is for people; without it the weights are what they are
+        return NOT_STATED
+    return say_data(facts) if facts else NOT_STATED
 
 
-def _short(facts: Any) -> str:
-    """Say in a line what facts of data say: plain values, without paths and hashes."""
+def say_data(facts: Any) -> str:
+    """Say in a line what facts of data say: those that tell what it was, without paths and hashes."""
     if not isinstance(facts, Mapping):
         return str(facts)
     plain = {
@@ -283,7 +296,5 @@ def _short(facts: Any) -> str:
         for name, value in facts.items()
         if isinstance(value, str | int) and not isinstance(value, bool) and "/" not in str(value)
     }
-    return (
-        ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in list(plain.items())[:6])
-        or NOT_STATED
-    )
+    chosen = {name: plain[name] for name in _TELLING if name in plain} or dict(list(plain.items())[:6])
+    return ", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in chosen.items()) or NOT_STATED
