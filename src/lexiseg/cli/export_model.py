@@ -20,9 +20,9 @@ class ExportModel:
     """Write a model as one graph file, which programs without torch can run.
 
     For models whose scores are tokens times class embeddings: CLIP and SigLIP with a head of their own, runs of CLIP-to-Seg
-    and lexiseg distil, heads of lexiseg fit, SegFormer, DPT and UperNet. Inputs are images (B 3 H W, RGB in 0..1, sides
-    multiples of the stride) and class embeddings (S D): new words need no new graph. With --names, and for models with a fixed
-    list of classes, the names are in the graph. All sizes are free. lexiseg segment and evaluate take the file as
+    and lexiseg distil, heads of lexiseg fit --prior none, SegFormer, DPT and UperNet. Inputs are images (B 3 H W, RGB in 0..1,
+    sides multiples of the stride) and class embeddings (S D): new words need no new graph. With --names, and for models with
+    a fixed list of classes, the names are in the graph. All sizes are free. lexiseg segment and evaluate take the file as
     --model. Needs the extra export.
     """
 

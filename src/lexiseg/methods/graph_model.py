@@ -145,7 +145,8 @@ def refuse_unlike_graph(model: Segmenter, name: str) -> None:
     raise InputError(
         doing=f"writing {name} as a graph",
         found="a model that decides by more than tokens and class embeddings, or a graph already",
-        expected="a CLIP or SigLIP with a head of its own, a run of CLIP-to-Seg or lexiseg distil, a head of lexiseg fit, or "
-        "a SegFormer, DPT or UperNet",
+        expected="a CLIP or SigLIP with a head of its own, a run of CLIP-to-Seg or lexiseg distil, a head of lexiseg fit "
+        "--prior none, "
+        "or a SegFormer, DPT or UperNet",
         fix="Choose one, such as openai/clip-vit-base-patch16 with --set head=naclip.",
     )
