@@ -112,7 +112,13 @@ for image in root.iter("image"):
 ORACLES: dict[str, tuple[list[str], dict[str, tuple[str, str]]]] = {
     "datumaro": (
         ["datumaro"],
-        {"coco": (_DATUMARO, "coco"), "voc": (_DATUMARO, "voc"), "yolo": (_DATUMARO, "yolo_ultralytics"), "cvat": (_DATUMARO, "cvat"), "cvat-masks": (_DATUMARO, "cvat")},
+        {
+            "coco": (_DATUMARO, "coco"),
+            "voc": (_DATUMARO, "voc"),
+            "yolo": (_DATUMARO, "yolo_ultralytics"),
+            "cvat": (_DATUMARO, "cvat"),
+            "cvat-masks": (_DATUMARO, "cvat"),
+        },
     ),
     "labelme": (["labelme"], {"labelme": (_LABELME, "")}),
     "label-studio-sdk": (
@@ -120,7 +126,16 @@ ORACLES: dict[str, tuple[list[str], dict[str, tuple[str, str]]]] = {
         {"label-studio-brush": (_LABEL_STUDIO, ""), "label-studio": (_LABEL_STUDIO, "")},
     ),
     "cvat-sdk": (["cvat-sdk[masks]"], {"cvat-masks": (_CVAT, "")}),
-}  # fmt: skip
+}
+
+
+#: Where a tool expects images and annotations, where that is not beside one another.
+_IMAGES = {"coco": "images/default", "cvat": "images", "cvat-masks": "images"}
+_FILES = {
+    "coco": "annotations/instances_default.json",
+    "cvat": "annotations.xml",
+    "cvat-masks": "annotations.xml",
+}
 
 
 def label_maps() -> dict[str, tuple[Path, np.ndarray]]:
@@ -146,7 +161,7 @@ def write_files(name: str, folder: Path) -> dict[str, np.ndarray]:
 
     chosen, maps = known_format(name), label_maps()
     images = []
-    place = folder / "data" / {"coco": "images/default", "cvat": "images", "cvat-masks": "images"}.get(name, "photographs")  # noqa: E501  # fmt: skip
+    place = folder / "data" / _IMAGES.get(name, "photographs")
     place.mkdir(parents=True)
     for number, (stem, (path, labels)) in enumerate(maps.items(), 1):
         photograph = place / f"{stem}.png"
@@ -154,7 +169,7 @@ def write_files(name: str, folder: Path) -> dict[str, np.ndarray]:
         images.append(
             LabelledImage(stem=stem, id=number, file_name=f"{stem}.png", label_map=labels, source=photograph)
         )
-    file = {"coco": "annotations/instances_default.json", "cvat": "annotations.xml", "cvat-masks": "annotations.xml"}.get(name, f"labels{chosen.suffix}" if chosen.suffix else "")  # noqa: E501  # fmt: skip
+    file = _FILES.get(name, f"labels{chosen.suffix}" if chosen.suffix else "")
     out = folder / "data" / file
     out.parent.mkdir(parents=True, exist_ok=True)
     chosen.write(images, CocoCategories(names=NAMES, ids=tuple(range(1, len(NAMES) + 1))), out)

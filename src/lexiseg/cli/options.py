@@ -12,6 +12,7 @@ from lexiseg.core.errors import InputError
 if TYPE_CHECKING:
     from lexiseg.core.vocabulary import Vocabulary
     from lexiseg.inference.segmenter import Segmenter
+    from lexiseg.runs.licences import LicenceLimit
 
 
 def option(metavar: str, text: str) -> Any:
@@ -68,7 +69,12 @@ Device = Annotated[
 
 
 def load_segmenter(
-    name: str, device: str, changes: Sequence[str] = (), *, trust: bool = False, licence: str = "any"
+    name: str,
+    device: str,
+    changes: Sequence[str] = (),
+    *,
+    trust: bool = False,
+    licence: "LicenceLimit" = "any",
 ) -> "Segmenter":
     """Load a model and print, once, what must be known before trusting it.
 
