@@ -8,18 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from test_fit import TINY
 
 from lexiseg.cli.export_model import ExportModel
 from lexiseg.core.errors import CheckpointError, InputError
 from lexiseg.core.vocabulary import Vocabulary
-from lexiseg.recipes.base import find_recipe
-from lexiseg.runs.fit import fit
 from lexiseg.runs.graph_model import share_of_equal_labels
 from lexiseg.runs.licences import list_parts
 from lexiseg.runs.load import load
-from lexiseg.runs.train import train_recipe
-from sky_and_grass import write_folder
+from small_models import fitted, trained
 from tiny_checkpoints import save_tiny_clip, save_tiny_siglip
 from tiny_maskformers import save_tiny_pixel_classifier
 
@@ -33,23 +29,9 @@ KINDS = {
     "clip": (save_tiny_clip, WORDS),
     "siglip": (save_tiny_siglip, WORDS),
     "segformer": (lambda folder: save_tiny_pixel_classifier(folder / "segformer", "segformer"), None),
-    "run": (lambda folder: trained(folder), Vocabulary.parse("circle, square, star")),
-    "head": (lambda folder: fitted(folder), None),
+    "run": (trained, Vocabulary.parse("circle, square, star")),
+    "head": (fitted, None),
 }
-
-
-def trained(folder):
-    from dataclasses import replace
-
-    recipe = find_recipe("clip-to-seg/tiny")
-    recipe = replace(recipe, run=replace(recipe.run, num_steps=1))
-    train_recipe("clip-to-seg/tiny", recipe=recipe, out=folder / "run", quiet=True)
-    return folder / "run"
-
-
-def fitted(folder):
-    fit(write_folder(folder / "data", num_masks=4, num_val=2), folder / "head", TINY)
-    return folder / "head"
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ import json
 
 import pytest
 import torch
-from test_graph_model import fitted, trained
 
 from lexiseg.cli import main
 from lexiseg.core.errors import CheckpointError, InputError
@@ -12,6 +11,7 @@ from lexiseg.models.checkpoint import fingerprint
 from lexiseg.runs.licences import list_parts
 from lexiseg.runs.load import find_kind, load
 from lexiseg.runs.pack import pack
+from small_models import fitted, trained
 from tiny_checkpoints import save_tiny_clip
 
 KINDS = {"run": trained, "head": fitted, "checkpoint": lambda folder: save_tiny_clip(folder / "clip")}
