@@ -49,7 +49,7 @@ _ALLOWED: dict[LicenceLimit, tuple[Terms, ...]] = {
     "permissive": ("permissive",),
 }
 #: Settings of recipes and methods that name a network.
-_NAMING = frozenset(
+_NETWORK_FIELDS = frozenset(
     {"backbone", "init_from", "image_encoder", "text_encoder", "generator", "teacher", "prior"}
 )
 #: What such a setting says where no weights are read.
@@ -58,6 +58,8 @@ _NO_WEIGHTS = frozenset(
 )
 
 
+#: Where weights are from that are somebody's own.
+OWN_SOURCE = "trained by whoever made it"
 #: Facts of data that tell a reader what it was.
 _TELLING = (
     "dataset", "split", "images", "num_images", "captions", "masks", "classes", "seen_classes", "unseen_classes", "tags",
@@ -202,14 +204,14 @@ _PARTS = {
 }
 
 
-def _in_settings(settings: Any, *, naming: bool = False) -> Iterator[Part]:
+def _in_settings(settings: Any, *, is_network: bool = False) -> Iterator[Part]:
     """Find the networks that settings name, in the parts of settings too."""
     for each in fields(settings):
         value = getattr(settings, each.name)
-        names = each.name in _NAMING
+        names = each.name in _NETWORK_FIELDS
         if is_dataclass(value):
-            yield from _in_settings(value, naming=names)
-        elif isinstance(value, str) and (names or (naming and each.name == "name")):
+            yield from _in_settings(value, is_network=names)
+        elif isinstance(value, str) and (names or (is_network and each.name == "name")):
             yield from _named(value)
 
 
@@ -276,7 +278,7 @@ def _card_facts(folder: Path) -> WeightFacts:
 def _own(name: str, trained_on: str) -> Part:
     said = _card_facts(Path(os.path.expanduser(name))).licence if packed_kind(name) else NOT_STATED
     licence = OWN_WEIGHTS if said == NOT_STATED or terms_of(said) == "unknown" else said
-    return Part(name=name, licence=licence, source="trained by whoever made it", trained_on=trained_on)
+    return Part(name=name, licence=licence, source=OWN_SOURCE, trained_on=trained_on)
 
 
 def _data_of(folder: Path) -> str:

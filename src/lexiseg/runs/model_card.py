@@ -1,12 +1,13 @@
 """The card of a packed model: what it is, how to use it, its numbers, of what it is made and what it learnt from."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lexiseg.models.weight_facts import OWN_WEIGHTS
-from lexiseg.runs.licences import Part, say_data, strictest
+from lexiseg.runs.licences import OWN_SOURCE, Part, say_data, strictest
 
 #: Names of the hub's list of licences for ours.
 _HUB_NAMES = {"Apache-2.0": "apache-2.0", "MIT": "mit", "BSD-3-Clause": "bsd-3-clause", "CC0-1.0": "cc0-1.0",
@@ -63,9 +64,9 @@ class Card:
     scores: tuple[CardScore, ...]
 
 
-def write_card(path: Path, card: Card) -> None:
-    """Write a card as the hub reads it: facts for machines between dashes, then Markdown."""
-    path.write_text(f"---\n{_metadata(card)}\n---\n\n{_text(card)}", encoding="utf-8")
+def card_text(card: Card) -> str:
+    """Return a card as the hub reads it: facts for machines between dashes, then Markdown."""
+    return f"---\n{_metadata(card)}\n---\n\n{_text(card)}"
 
 
 def _metadata(card: Card) -> str:
@@ -127,13 +128,20 @@ def _text(card: Card) -> str:
         "| Part | Licence | Source | Trained on |",
         "|---|---|---|---|",
         *(
-            f"| {part.name} | {_licence(part, card)} | {part.source} | {part.trained_on} |"
+            f"| {_part_name(part, card)} | {_licence(part, card)} | {part.source} | {part.trained_on} |"
             for part in card.parts
         ),
         "",
         "Licences are those of weights; images and texts that they were trained on have licences of their own.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _part_name(part: Part, card: Card) -> str:
+    """Return what a part is called where the machine it was made on is not known."""
+    if part.source == OWN_SOURCE:
+        return card.name
+    return Path(part.name).name if os.path.isdir(part.name) else part.name
 
 
 def _licence(part: Part, card: Card) -> str:

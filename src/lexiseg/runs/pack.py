@@ -22,7 +22,7 @@ from lexiseg.runs.after_training import last_scores
 from lexiseg.runs.folder import DATA, ENVIRONMENT, MODEL, RECIPE, TRAINED_ON, read_part
 from lexiseg.runs.licences import Part, list_parts
 from lexiseg.runs.load import find_kind, second_run
-from lexiseg.runs.model_card import Card, CardScore, write_card
+from lexiseg.runs.model_card import Card, CardScore, card_text
 from lexiseg.runs.packed_folder import CONFIG, LIBRARY, PackedKind, packed_kind
 
 #: Settings that say where data lay on one machine: their last part alone is kept.
@@ -86,7 +86,7 @@ def pack(
         if contents.config is not None:
             text = json.dumps(contents.config, indent=1, ensure_ascii=False) + "\n"
             (folder / CONFIG).write_text(text, encoding="utf-8")
-        write_card(folder / "README.md", card)
+        (folder / "README.md").write_text(card_text(card), encoding="utf-8")
     return parts
 
 

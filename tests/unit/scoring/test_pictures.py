@@ -12,7 +12,7 @@ from toy_segmenter import ColourSegmenter
 
 def test_rows_of_a_confusion_matrix_are_shares_of_the_true_class(tmp_path):
     make_data(tmp_path, num=3)
-    (result,) = evaluate(ColourSegmenter(), FolderDataset(tmp_path), partial=True).results
+    result = evaluate(ColourSegmenter(), FolderDataset(tmp_path), partial=True).results[0]
     matrix = confusion_matrix(result)
     assert matrix.shape == (len(result.names),) * 2
     present = np.asarray(result.scores.true_pixels) > 0
