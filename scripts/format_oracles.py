@@ -4,8 +4,8 @@
 
 Makes the environment if it is not there (pip install), writes label maps for the photographs in examples/photographs in the
 tool's formats, lets the tool's own reader make label maps of them, and compares: the share of pixels that are equal, and the
-least IoU of a class. Exit code 1 where a reader fails or an IoU is below 0.99 (LabelMe: 0.95). The tools conflict with one another or with
-Lexiseg's constraints, so none of them is a dependency.
+least IoU of a class. Exit code 1 where a reader fails or an IoU is below 0.99 (LabelMe:
+0.95). The tools conflict with one another or with Lexiseg's constraints, so none of them is a dependency.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from pathlib import Path
 folder, names = Path(sys.argv[1]), json.loads(sys.argv[2])
 maps = {}
 def fill(points, size):
-    """Pixels whose centre is inside by the even-odd rule."""
+    # pixels whose centre is inside, by the even-odd rule
     height, width = size
     first = np.asarray(points, float).reshape(-1, 2)
     crossings = np.zeros((height, width + 1), int)
@@ -139,8 +139,7 @@ ORACLES: dict[str, tuple[list[str], dict[str, tuple[str, str]]]] = {
         ["datumaro"],
         {
             "coco": (_DATUMARO, "coco"),
-            "voc": (_DATUMARO, "voc"),
-            "yolo": (_DATUMARO, "yolo_ultralytics"),
+            "voc": (_DATUMARO, "voc_segmentation"),
             "cvat": (_DATUMARO, "cvat"),
             "cvat-masks": (_DATUMARO, "cvat"),
         },

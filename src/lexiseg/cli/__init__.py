@@ -89,7 +89,7 @@ COMMANDS = {
     ),
     "licences": (
         "licences:Licences",
-        "Print of what a model is made: every part, its licence, its source and what it was trained on.",
+        "Print the bill of materials of a model: every part, its licence, its source and what it was trained on.",
     ),
     "pack": (
         "pack:Pack",

