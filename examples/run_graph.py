@@ -48,7 +48,7 @@ def main() -> int:
     given.out.mkdir(parents=True, exist_ok=True)
     for path in given.images:
         image = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
-        seen = resized(image, record["settings"], int(metadata["stride"]))
+        seen = resized(image, record["settings"], int(metadata.get("multiple_of", metadata["stride"])))
         pixels = np.asarray(seen, np.float32).transpose(2, 0, 1)[None] / 255
         (scores,) = session.run(["scores"], {"images": pixels, **inputs})
         labels = winners(best_names(scores[0], owner, len(classes)), image.size)

@@ -11,6 +11,7 @@ import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import pad
 
 from lexiseg.core.errors import CheckpointError, InputError, MissingPackageError
 from lexiseg.core.features import PatchFeatures
@@ -88,7 +89,11 @@ class GraphEncoder(ImageEncoder):
                 expected=f"{least} or more: the head of this graph compares a patch with so many others",
                 fix="Use a larger --short-side or --window, or the engine torch.",
             )
-        given = {"images": images.detach().cpu().contiguous().numpy()}
+        divisor = int(self.record.get("multiple_of", self.stride))
+        height, width = images.shape[2:]
+        margin = (0, -width % divisor, 0, -height % divisor)
+        filled = pad(images, margin, value=float(self.record.get("padding", "0")))
+        given = {"images": filled.detach().cpu().contiguous().numpy()}
         if not self.is_baked:
             given["embeddings"] = np.zeros((1, self.width), np.float32)
         found = {
@@ -96,6 +101,9 @@ class GraphEncoder(ImageEncoder):
             for name, each in self._run(given).items()
         }
         tokens = rearrange(found["scores"], "b s h w -> b (h w) s") if self.is_baked else found["tokens"]
+        if any(margin):
+            laid_out = rearrange(tokens, "b (h w) d -> b h w d", h=filled.shape[2] // self.stride)
+            tokens = rearrange(laid_out[:, : grid[0], : grid[1]], "b h w d -> b (h w) d")
         return PatchFeatures(
             tokens=tokens, grid=grid, stride=self.stride, global_token=found.get("global_token")
         )

@@ -69,6 +69,7 @@ def export_graph(
     record: Mapping[str, str],
     unit: bool = True,
     baked: Float[Tensor, "S D"] | None = None,
+    multiple_of: int | None = None,
 ) -> None:
     """Write an encoder as a graph, whole or not at all; takes about as long as twenty encodings.
 
@@ -83,6 +84,7 @@ def export_graph(
             the head needs so many.
         unit: Tokens get unit length, which makes scores cosines; without, they are compared as the encoder gives them.
         baked: Class embeddings that become a part of the graph; tokens are compared as the encoder gives them.
+        multiple_of: What the network divides sides by, where that is more than the stride; they are multiples of it then.
 
     Raises:
         MissingPackageError: The extra ``export`` is not installed.
@@ -93,7 +95,10 @@ def export_graph(
         if importlib.util.find_spec(package) is None:
             raise MissingPackageError.of(package, doing=f"writing {path}", extra="export")
     free = torch.export.Dim.AUTO
-    side = encoder.stride
+    side = multiple_of or encoder.stride
+    sides: Any = (free, free)
+    if multiple_of is not None:  # with more than a hint, halves of halves of a side are known to be whole
+        sides = tuple(multiple_of * torch.export.Dim(name, min=2, max=512) for name in ("rows", "columns"))
     images = torch.rand(
         2, 3, 6 * side, 8 * side
     )  # no side is 1, and none another: they would be taken for one
@@ -109,7 +114,7 @@ def export_graph(
                 graph.eval(),
                 (images, torch.rand(5, width)) if is_open else (images,),
                 dynamo=True,
-                dynamic_shapes=({0: free, 2: free, 3: free}, {0: free})[: 1 + is_open],
+                dynamic_shapes=({0: free, 2: sides[0], 3: sides[1]}, {0: free})[: 1 + is_open],
                 input_names=list(INPUTS[: 1 + is_open]),
                 output_names=list(outputs),
                 opset_version=_OPSET,
@@ -123,7 +128,9 @@ def export_graph(
             expected="a network of parts that ONNX has words for, such as a CLIP or SigLIP with one of its own heads",
             fix="Choose another head or backbone, or use it with the engine torch.",
         ) from error
-    program.model.metadata_props.update({RECORD: "1", "stride": str(side), "width": str(width), **record})
+    program.model.metadata_props.update(
+        {RECORD: "1", "stride": str(encoder.stride), "width": str(width), **record}
+    )
     with atomic_path(path) as temporary:
         program.save(str(temporary))
 

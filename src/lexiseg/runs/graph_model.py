@@ -28,6 +28,8 @@ from lexiseg.inference.class_names import ClassNames
 from lexiseg.inference.closed_vocabulary import ClosedVocabularySegmenter
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.inference.settings import InferenceSettings
+from lexiseg.methods.clip_to_seg.model import PADDING as CLIP_TO_SEG_PADDING
+from lexiseg.methods.clip_to_seg.model import ClipToSeg
 from lexiseg.methods.dense_similarity import DenseSimilarity
 from lexiseg.methods.graph_model import BakedGraphModel, GraphModel, refuse_unlike_graph
 from lexiseg.methods.pixel_classifier import PixelClassifierSegmenter
@@ -35,6 +37,7 @@ from lexiseg.models.checkpoint import fingerprint
 from lexiseg.models.graph_encoder import ENGINE_OF, GraphEncoder
 from lexiseg.models.graph_export import export_graph, to_openvino
 from lexiseg.models.graph_int8 import write_int8
+from lexiseg.models.maskformer import PADDING as CLASSIFIER_PADDING
 from lexiseg.ops.dense_heads import graph_facts
 from lexiseg.runs.settings_json import settings_to_json
 
@@ -93,6 +96,9 @@ def write_graph(
         named = model.name_classes(model.own_words() if words is None else words, _plain(model))
     record = _record(model, named if bake or is_closed else None, parts, is_int8=bool(calibration))
     head = graph_facts(model.head or "") if isinstance(model, DenseSimilarity) else {}
+    multiple_of = _multiple_of(model)
+    if multiple_of is not None:
+        head = {**head, "multiple_of": str(multiple_of), "padding": repr(_PADDING_OF[type(model)])}
     texts = {"weights": fingerprint(model), "model": model.name, **head, SEGMENTER: json.dumps(record)}
     baked = named.embeddings if named is not None and (bake or is_closed) else None
     with (
@@ -102,7 +108,7 @@ def write_graph(
         else nullcontext(),
     ):
         plain = Path(folder) / "plain.onnx"
-        export_graph(_Images(model), plain, record=texts, unit=False, baked=baked)
+        export_graph(_Images(model), plain, record=texts, unit=False, baked=baked, multiple_of=multiple_of)
         if calibration:
             small = Path(folder) / "int8.onnx"
             write_int8(plain, small, (_seen(model, each) for each in calibration))
@@ -179,6 +185,20 @@ def graph_record(graph: GraphEncoder, path: Path) -> dict[str, Any]:
             fix="Write it again with lexiseg export-model.",
         ) from error
     return record
+
+
+#: What models fill images up with, to sides that their networks divide by.
+_PADDING_OF: dict[type[Segmenter], float] = {
+    ClipToSeg: CLIP_TO_SEG_PADDING,
+    PixelClassifierSegmenter: CLASSIFIER_PADDING,
+}
+
+
+def _multiple_of(model: Segmenter) -> int | None:
+    """Return what a model's network divides sides by; None where that is the stride."""
+    if isinstance(model, ClipToSeg):
+        return model.student.size_divisor
+    return model.network.size_divisor if isinstance(model, PixelClassifierSegmenter) else None
 
 
 def _plain(model: Segmenter) -> InferenceSettings:
