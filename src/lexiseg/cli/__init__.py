@@ -93,7 +93,7 @@ COMMANDS = {
     ),
     "pack": (
         "pack:Pack",
-        "Write a model as a folder for the hub, with a model card: numbers, parts, licences, training data.",
+        "Write a model as a folder in the hub's layout, with a model card: config.json, model.safetensors, README.md.",
     ),
     "convert": (
         "convert:Convert",
