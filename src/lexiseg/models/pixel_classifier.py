@@ -113,7 +113,9 @@ class PixelClassifier(nn.Module):
     @contextmanager
     def written_out_attention(self) -> Iterator[None]:
         """Compute attention step by step for a while: torch's fused one asks for facts that a graph of free sizes has not."""
-        configs = {id(each.config): each.config for each in self.modules() if hasattr(each, "config")}
+        configs: dict[int, Any] = {
+            id(each.config): each.config for each in self.modules() if hasattr(each, "config")
+        }
         before = {key: getattr(config, "_attn_implementation", None) for key, config in configs.items()}
         fused = [key for key, name in before.items() if name == "sdpa"]
         for key in fused:
