@@ -30,6 +30,8 @@ LEFT_OUT = {
     "models": "writes with --get only, which asks a package registry",
     "export-model": "needs an extra (export); writes one file, as export does",
     "doctor": "writes nothing",
+    "licences": "writes nothing",
+    "pack": "copies a finished run into a folder, whole or not at all; tests/unit/runs/test_pack.py",
     "captions maps": "writes one image, as captions pack writes its shards: whole or not at all",
 }
 

@@ -87,13 +87,21 @@ COMMANDS = {
         "models:Models",
         "List the models that are known by name, or the settings of one model's method; or get weights that pip has.",
     ),
+    "licences": (
+        "licences:Licences",
+        "Print the bill of materials of a model: every part, its licence, its source and what it was trained on.",
+    ),
+    "pack": (
+        "pack:Pack",
+        "Write a model as a folder in the hub's layout, with a model card: config.json, model.safetensors, README.md.",
+    ),
     "convert": (
         "convert:Convert",
         "Convert pickled weights to safetensors, once, where you trust their source.",
     ),
     "export-model": (
         "export_model:ExportModel",
-        "Write a CLIP or SigLIP with its head as one ONNX graph, which programs without torch can run.",
+        "Write a model as one graph file, which programs without torch can run.",
     ),
     "doctor": (
         "doctor:Doctor",
@@ -115,13 +123,15 @@ AFTER_A_STOP = {
         ("score", "calibrate", "protocols", "export", "sheet", "gamma", "retrieve", "classify", "captions"),
         _BEGINS_AGAIN,
     ),
-    **dict.fromkeys(("start", "models", "convert", "export-model", "doctor"), _BEGINS_AGAIN),
+    **dict.fromkeys(
+        ("start", "models", "licences", "pack", "convert", "export-model", "doctor"), _BEGINS_AGAIN
+    ),
 }
 
 #: Commands as help lists them.
 GROUPS = {
     "begin": ("start", "fit", "exchange", "next"),
-    "use a model": ("segment", "sheet", "models", "references", "export-model"),
+    "use a model": ("segment", "sheet", "models", "licences", "references", "export-model", "pack"),
     "train": ("train", "retrain", "distil", "captions", "curate", "scenes"),
     "measure": ("evaluate", "predict", "score", "calibrate", "protocols", "retrieve", "classify", "gamma"),
     "data": ("datasets", "export", "convert"),

@@ -13,6 +13,7 @@ from lexiseg.cli.inference_options import InferenceOptions
 from lexiseg.cli.jobs import is_done, plan_jobs
 from lexiseg.cli.options import (
     Device,
+    Licence,
     MethodChanges,
     ModelName,
     Trust,
@@ -70,6 +71,7 @@ class Segment:
     model: ModelName = "mini"
     set_: MethodChanges = ()
     trust: Trust = False
+    licence: Licence = "any"
     out: Annotated[Path, tyro.conf.arg(metavar="FOLDER", help="Where results go.")] = Path("segmented")
     overwrite: Annotated[
         bool,
@@ -122,7 +124,7 @@ class Segment:
         asked = read_vocabulary(self.words, self.classes_file) if has_words else None
         passed_over = PassedOver()
         jobs = plan_jobs(self.paths, self.out, passed_over)
-        segmenter = load_segmenter(self.model, self.device, self.set_, trust=self.trust)
+        segmenter = load_segmenter(self.model, self.device, self.set_, trust=self.trust, licence=self.licence)
         vocabulary = segmenter.own_words() if asked is None else asked
         if self.explain and not isinstance(segmenter, ExplainingModel):
             raise InputError(
