@@ -35,6 +35,10 @@ COMMANDS = {
         "explain:Explain",
         "Say why pixels of an image got their labels: what decided, the runner-up, the margin.",
     ),
+    "serve": (
+        "serve:Serve",
+        "Serve a page on this machine: drop photographs, type words, see why, correct, download.",
+    ),
     "evaluate": ("evaluate:Evaluate", "Score a model on a folder of images with true label maps."),
     "predict": ("predict:Predict", "Segment a data set into a predictions store."),
     "score": ("score:Score", "Score a predictions store under published protocols, side by side."),
@@ -119,13 +123,15 @@ AFTER_A_STOP = {
         ("score", "calibrate", "protocols", "export", "sheet", "gamma", "retrieve", "classify", "captions"),
         _BEGINS_AGAIN,
     ),
-    **dict.fromkeys(("start", "explain", "models", "convert", "export-model", "doctor"), _BEGINS_AGAIN),
+    **dict.fromkeys(
+        ("start", "explain", "serve", "models", "convert", "export-model", "doctor"), _BEGINS_AGAIN
+    ),
 }
 
 #: Commands as help lists them.
 GROUPS = {
     "begin": ("start", "fit", "exchange", "next"),
-    "use a model": ("segment", "explain", "sheet", "models", "references", "export-model"),
+    "use a model": ("segment", "explain", "serve", "sheet", "models", "references", "export-model"),
     "train": ("train", "retrain", "distil", "captions", "curate", "scenes"),
     "measure": ("evaluate", "predict", "score", "calibrate", "protocols", "retrieve", "classify", "gamma"),
     "data": ("datasets", "export", "convert"),

@@ -344,6 +344,10 @@ class Segmenter(nn.Module, ABC):
         vocabulary = self.full_vocabulary(words, settings)
         return {**vocabulary.to_json(), "settings": self._describe(settings)}
 
+    def remembered_bytes(self, encoded: EncodedImage) -> int:
+        """Return the memory that the model itself holds for an encoded image, beside what is in it."""
+        return 0
+
     def explain(
         self,
         image: ImageSource | EncodedImage,

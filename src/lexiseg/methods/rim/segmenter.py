@@ -229,6 +229,10 @@ class RIM(Segmenter):
             self._regions[encoded] = found
         return self._regions[encoded]
 
+    def remembered_bytes(self, encoded: EncodedImage) -> int:
+        """Return the memory of the regions that are remembered."""
+        return self._regions[encoded].nbytes if encoded in self._regions else 0
+
     @torch.inference_mode()
     def region_features(self, encoded: EncodedImage) -> Float[Tensor, "Q D"]:
         """Return the unit feature of each region; over windows, their mean by area."""
