@@ -175,6 +175,9 @@ def test_nothing_is_trained_and_nothing_is_in_training_mode(model):
 def test_every_pixel_can_be_explained_and_agrees_with_the_label_map(model, image, words):
     result, encoded = model.segment(image, words), model.encode(image)
     assert isinstance(model, ExplainingModel)
+    for outside in ((-1, 0), (0, 70), (90, 0)):
+        with pytest.raises(InputError, match=r"found the point .* in an image of 90×70"):
+            model.explain(encoded, words, outside)
     for x, y in ((0, 0), (45, 35), (89, 69)):
         found = model.explain(encoded, words, (x, y))
         number = int(result.label_map[y, x])
@@ -191,12 +194,6 @@ def test_every_pixel_can_be_explained_and_agrees_with_the_label_map(model, image
         if model.settings.refine == "none" and found.ranking and found.label in words:
             assert found.ranking[0].name == found.label, "what is told is what decided"
         json.dumps(found.to_json(pictures=True))
-
-
-@pytest.mark.parametrize("point", [(-1, 0), (0, 70), (90, 0)])
-def test_a_point_outside_the_image_is_refused(model, image, words, point):
-    with pytest.raises(InputError, match=r"found the point .* in an image of 90×70"):
-        model.explain(image, words, point)
 
 
 def test_refinement_only_uses_classes_that_were_there(model, image, words):

@@ -11,7 +11,7 @@ const make = (tag, text, name) => {
   if (name) made.className = name;
   return made;
 };
-const percent = (share) => (share >= 0.0995 ? `${(100 * share).toFixed(0)} %` : `${(100 * share).toFixed(1)} %`);
+const percent = (share) => (share === 0 ? "–" : share >= 0.0995 ? `${(100 * share).toFixed(0)} %` : `${(100 * share).toFixed(1)} %`);
 const number = (value) => (value === null ? "" : Math.abs(value) >= 1000 ? value.toFixed(0) : String(Number(value.toPrecision(3))));
 const pause = (seconds) => new Promise((done) => setTimeout(done, 1000 * seconds));
 
@@ -177,7 +177,6 @@ function show(image) {
     if (!image.answer.classes.some((each) => each.label === state.paint)) state.paint = 0;
     classes(image);
     $("undo").disabled = !image.brush.strokes.length;
-    if (isOther) $("hint").textContent = "Point at the image to see why. A class is hidden and shown by a click.";
   }
   strip();
 }
@@ -263,6 +262,7 @@ function explain(found) {
     box.append(make("h3", title), list);
   }
   for (const note of found.notes) box.append(make("p", note, "muted"));
+  if (!$("tip").hidden && $("tip").textContent === found.label) $("tip").textContent = `${found.label} ${number(found.score)}${found.runner_up ? `\nthen ${found.runner_up}, ${number(Math.abs(found.margin ?? 0))} behind` : ""}`;
   $("why-box").hidden = false;
 }
 
@@ -421,8 +421,9 @@ document.addEventListener("paste", (event) => {
 });
 
 state.server = await (await call("/api/state")).json();
-$("about").textContent = `Model: ${state.server.model}${state.server.notice ? `. ${state.server.notice}` : ""}`;
-$("about").title = $("about").textContent;
+$("about").textContent = `Model: ${state.server.model}`;
+$("notice").textContent = state.server.notice || "";
+setMode("look");
 $("limits").textContent = `Up to ${state.server.max_upload_mb} MB and ${state.server.max_megapixels} megapixels each. Images stay on the machine that runs this server.`;
 if (state.server.vocabulary) $("words").placeholder = `all ${state.server.vocabulary.length} classes of the model: ${state.server.vocabulary.slice(0, 4).join(", ")}, …`;
 for (const [name, title] of Object.entries(state.server.formats)) {

@@ -33,20 +33,20 @@ def evidence_at(asked: AskedPixel, places: Sequence[int], learnt: Sequence[str])
         parts = matches * tokens
         parts = parts[int(parts.sum(1).argmax())]
         for group, count in ((slice(0, of_priors), NUM_PLAIN), (slice(of_priors, None), NUM_LEARNT)):
-            values = parts[group]
-            for index in values.topk(min(count, len(values))).indices.tolist():
-                column = index + (group.start or 0)
-                if float(values[index]) < _LEAST:
-                    continue
+            largest: dict[tuple[EvidenceKind, str], float] = {}
+            for column in (parts[group] >= _LEAST).nonzero()[:, 0].add(group.start or 0).tolist():
                 kind: EvidenceKind = "learnt name"
                 if column < of_classifier:
                     kind = "ImageNet name"
                 elif column < of_priors:
                     kind = "appearance"
+                key = kind, called[column]  # ImageNet has some names twice
+                largest[key] = largest.get(key, 0.0) + float(parts[column])
+            for (kind, name), value in sorted(largest.items(), key=lambda item: -item[1])[:count]:
                 yield Evidence(
                     kind=kind,
-                    name=called[column],
+                    name=name,
                     supports=asked.class_name(place),
-                    value=float(values[index]),
+                    value=value,
                     measure="part of the match",
                 )
