@@ -74,6 +74,10 @@ READS = [
     'next PATH',
     'sheet PATH',
     'export-model PATH --out OUT.onnx',
+    'explain PATH --words red,green --model colours',
+    'explain DATA/images/0.png --classes-file PATH --model colours',
+    'explain DATA/images/0.png --words red --model PATH',
+    'serve --model PATH --port 0',
 ]  # fmt: skip
 WRITES = [
     "segment DATA/images --words red,green --model colours --out PATH",
@@ -88,6 +92,7 @@ WRITES = [
     "references build --source cutouts --from CUTOUTS --words leaf --out PATH",
     "train simseg/tiny --run.num-steps 1 --out PATH",
     "sheet RESULTS --out PATH",
+    "explain DATA/images/0.png --words red,green --model colours --out PATH",
 ]
 
 
