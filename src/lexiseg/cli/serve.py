@@ -69,7 +69,6 @@ class Serve:
         limits = Limits(
             memory_mb=self.memory_mb, max_upload_mb=self.max_upload_mb, max_megapixels=self.max_megapixels
         )
-        segmenter = load_segmenter(self.model, self.device, self.set_, trust=self.trust)
         try:
             family = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)[0][0]
             listening = socket.create_server((self.host, self.port), family=family, backlog=256)
@@ -81,6 +80,7 @@ class Serve:
                 fix="Choose another port: --port 0 takes one that is free.",
             ) from error
         with listening:
+            segmenter = load_segmenter(self.model, self.device, self.set_, trust=self.trust)
             host, port = listening.getsockname()[:2]
             shown = f"[{host}]" if ":" in host else host
             print(f"Serving {segmenter.name} at http://{shown}:{port} (Ctrl-C stops it)", flush=True)
