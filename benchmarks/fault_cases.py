@@ -27,6 +27,8 @@ LEFT_OUT = {
     "datasets check": "writes nothing",
     "datasets splits": "writes nothing",
     "datasets similarity": "writes nothing but the cache of words",
+    "explain": "writes one page, as sheet does",
+    "serve": "writes nothing, and runs until it is stopped",
     "models": "writes with --get only, which asks a package registry",
     "export-model": "needs an extra (export); writes one file, as export does",
     "doctor": "writes nothing",

@@ -23,6 +23,7 @@ NOT_RUN = {
     r"^lexiseg models mini$|--set|emoji|cutouts|FOLDER|IMAGE": "names of a person's own, or a setting that other tests change",
     r"model\.onnx|pack run|my-model": "a graph or a folder that a line above it writes, out of weights of a person's own",
     r"--model run|train-store|evaluate run|simseg/tiny --out run --resume": "a run that a line above it trains",
+    r"serve": "runs until it is stopped; tests/e2e/test_serve_command.py starts one",
     r"--window 448|--tiles off|--unknown|--none-of-these off|lexiseg doctor": "what a line beside it does, with an option more",
 }
 

@@ -76,6 +76,10 @@ READS = [
     'export-model PATH --out OUT.onnx',
     'licences PATH',
     'pack PATH --out OUT',
+    'explain PATH --words red,green --model colours',
+    'explain DATA/images/0.png --classes-file PATH --model colours',
+    'explain DATA/images/0.png --words red --model PATH',
+    'serve --model PATH --port 0',
 ]  # fmt: skip
 WRITES = [
     "segment DATA/images --words red,green --model colours --out PATH",
@@ -91,6 +95,7 @@ WRITES = [
     "references build --source cutouts --from CUTOUTS --words leaf --out PATH",
     "train simseg/tiny --run.num-steps 1 --out PATH",
     "sheet RESULTS --out PATH",
+    "explain DATA/images/0.png --words red,green --model colours --out PATH",
 ]
 
 

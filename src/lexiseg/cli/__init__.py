@@ -31,6 +31,14 @@ COMMANDS = {
         "Choose the images to mask next: where the model is unsure, and all unlike.",
     ),
     "segment": ("segment:Segment", "Segment images by words."),
+    "explain": (
+        "explain:Explain",
+        "Say why pixels of an image got their labels: what decided, the runner-up, the margin.",
+    ),
+    "serve": (
+        "serve:Serve",
+        "Serve a page on this machine: drop photographs, type words, see why, correct, download.",
+    ),
     "evaluate": ("evaluate:Evaluate", "Score a model on a folder of images with true label maps."),
     "predict": ("predict:Predict", "Segment a data set into a predictions store."),
     "score": ("score:Score", "Score a predictions store under published protocols, side by side."),
@@ -124,14 +132,25 @@ AFTER_A_STOP = {
         _BEGINS_AGAIN,
     ),
     **dict.fromkeys(
-        ("start", "models", "licences", "pack", "convert", "export-model", "doctor"), _BEGINS_AGAIN
+        ("start", "explain", "serve", "models", "licences", "pack", "convert", "export-model", "doctor"),
+        _BEGINS_AGAIN,
     ),
 }
 
 #: Commands as help lists them.
 GROUPS = {
     "begin": ("start", "fit", "exchange", "next"),
-    "use a model": ("segment", "sheet", "models", "licences", "references", "export-model", "pack"),
+    "use a model": (
+        "segment",
+        "explain",
+        "serve",
+        "sheet",
+        "models",
+        "licences",
+        "references",
+        "export-model",
+        "pack",
+    ),
     "train": ("train", "retrain", "distil", "captions", "curate", "scenes"),
     "measure": ("evaluate", "predict", "score", "calibrate", "protocols", "retrieve", "classify", "gamma"),
     "data": ("datasets", "export", "convert"),

@@ -24,7 +24,7 @@ from lexiseg.cli.options import (
 )
 from lexiseg.cli.progress import progress
 from lexiseg.cli.result_folder import claimed, count_other_results
-from lexiseg.core.errors import ImageError, InputError, OutputError
+from lexiseg.core.errors import ImageError, OutputError
 from lexiseg.core.result_files import image_facts
 from lexiseg.core.terminal import open_console
 
@@ -85,7 +85,7 @@ class Segment:
     explain: Annotated[
         bool,
         tyro.conf.arg(
-            help="Write why each region got its label, as STEM.explain.html; for a bank of reference images and GroupViT.",
+            help="Write why the largest regions got their labels, as STEM.explain.html.",
             help_behavior_hint="",
         ),
         tyro.conf.FlagCreatePairsOff,
@@ -113,10 +113,11 @@ class Segment:
         """Segment every image; return the exit code."""
         from concurrent.futures import ThreadPoolExecutor
 
-        from lexiseg.core.interfaces import ExplainingModel
         from lexiseg.data.formats.known_formats import known_format
         from lexiseg.data.image_files import PassedOver
         from lexiseg.data.images import ImageSource, ValueRange, load_image
+        from lexiseg.inference.explain import explain_regions
+        from lexiseg.inference.explanation_sheet import write_explanations
 
         value_range = None if self.value_range is None else ValueRange.parse(self.value_range)
         formats = {name: known_format(name) for name in self.format}
@@ -126,20 +127,6 @@ class Segment:
         jobs = plan_jobs(self.paths, self.out, passed_over)
         segmenter = load_segmenter(self.model, self.device, self.set_, trust=self.trust, licence=self.licence)
         vocabulary = segmenter.own_words() if asked is None else asked
-        if self.explain and not isinstance(segmenter, ExplainingModel):
-            raise InputError(
-                doing="reading the options",
-                found=f"--explain with the model {self.model}",
-                expected="a model that can say why: a bank of reference images, a GroupViT checkpoint or run",
-                fix="Leave --explain out, or give such a model with --model.",
-            )
-        if self.explain and value_range is not None:
-            raise InputError(
-                doing="reading the options",
-                found="--explain with --value-range",
-                expected="one of them: the page is made from the image file as it is",
-                fix="Leave one out, or save the images with 8 bits first.",
-            )
         changes = self.inference.changes()
         if self.unknown:
             changes = {"none_of_these": "label", **changes}
@@ -151,8 +138,9 @@ class Segment:
         # Texts: an error holds on to all that its frames held, words' embeddings too.
         failed: list[tuple[Path, str]] = []
         skipped = doubtful = 0
+        used = segmenter.settings.changed(**changes)
         # Words that cannot be used must not claim the folder.
-        class_names = segmenter.name_classes(vocabulary, segmenter.settings.changed(**changes))
+        class_names = segmenter.name_classes(vocabulary, used)
         with (
             claimed(self.out, request, [stem for _, stem in jobs], overwrite=self.overwrite),
             ThreadPoolExecutor(max_workers=1) as writer,
@@ -169,12 +157,14 @@ class Segment:
                     continue
                 try:
                     image: ImageSource = path if value_range is None else load_image(path, value_range)
-                    segmentation = segmenter.segment(image, class_names, **changes)
+                    encoded = segmenter.encode(image, **changes)
+                    segmentation = segmenter.segment(encoded, class_names, **changes)
                     if value_range is not None:
                         settings = {**segmentation.settings, "value_range": self.value_range}
                         segmentation = replace(segmentation, source=path, settings=settings)
-                    if self.explain and isinstance(segmenter, ExplainingModel):
-                        segmenter.write_explanation(path, vocabulary, sheet)
+                    if self.explain:
+                        why = explain_regions(segmenter, encoded, class_names, segmentation, used)
+                        write_explanations(encoded.image, why, sheet, path.name)
                 except ImageError as error:
                     failed.append((path, f"{error.found}. {error.fix}"))
                     advance()

@@ -26,6 +26,7 @@ class PixelClassifierSegmenter(ClosedVocabularySegmenter):
     """
 
     scores_are_products = True
+    measure = "logit"
 
     def __init__(
         self, network: PixelClassifier, vocabulary: Vocabulary, *, settings: InferenceSettings, name: str

@@ -16,7 +16,7 @@ from lexiseg.core.vocabulary import Vocabulary
 from lexiseg.inference.feature_cache import CachedEncoder
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.layers.feature_pyramid import PyramidBackbone
-from lexiseg.methods.conse import ConSESettings
+from lexiseg.methods.conse.settings import ConSESettings
 from lexiseg.methods.frozen_head.settings import FrozenHeadSettings
 from lexiseg.models import dinov2_small
 from lexiseg.models.backbones import Dinov2Pyramid, TinyPyramid

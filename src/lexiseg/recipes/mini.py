@@ -9,7 +9,8 @@ by a third network. What was measured: benchmarks/accuracy/mini.md.
 from lexiseg.data.trained_on import TrainedOn
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.inference.settings import InferenceSettings
-from lexiseg.methods.conse import ConSE, ConSESettings
+from lexiseg.methods.conse.segmenter import ConSE
+from lexiseg.methods.conse.settings import ConSESettings
 from lexiseg.models import efficientnet_lite, minilm
 from lexiseg.models.dinov2 import Dinov2ImageEncoder, load_dinov2
 from lexiseg.models.dinov2_small import dinov2_small_folder

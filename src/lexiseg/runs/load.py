@@ -16,7 +16,7 @@ from lexiseg.core.errors import InputError, UnknownNameError
 from lexiseg.data.trained_on import TrainedOn
 from lexiseg.engine.devices import choose_device as choose_device
 from lexiseg.inference.segmenter import Segmenter
-from lexiseg.methods.conse import ConSESettings
+from lexiseg.methods.conse.settings import ConSESettings
 from lexiseg.methods.groupvit.settings import SegmentSettings
 from lexiseg.methods.rim.references.bank import is_bank
 from lexiseg.methods.rim.settings import RIMSettings

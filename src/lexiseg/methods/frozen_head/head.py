@@ -32,6 +32,7 @@ class FrozenHead(ClosedVocabularySegmenter):
     """
 
     weight: Tensor
+    measure = "fitted score"
 
     def __init__(
         self,
