@@ -21,13 +21,13 @@ Differences from the paper:
   photographs usually show a person wearing or using the thing also count for "person".
 * Names that were seen with masks, if there is a head for them (``models.name_head``), decide between the words that mean
   them, and a word means a name of the head from ``min_head_similarity`` on: see ``class_scores``.
-* If asked for, a patch's evidence is averaged over those that a vision model finds alike (``soft_affinity``).
+* Where there is a vision model beside it, a patch's evidence is averaged over those that it finds alike (``soft_affinity``).
 
 The plain recipe (top ten names, every similarity, no kinds, no priors, one size) is ``PLAIN``.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -99,7 +99,8 @@ class ConSESettings:
         head_thing_share: Share of what the head sees of things that it shares among them itself; the rest goes to the
             words for things by the scores that they had.
         head_background: How well "background" matches the head's names of stuff, where no other word matches better.
-        smooth: Average each patch's evidence over the patches that dinov2-small finds alike, or do not.
+        smooth: Whether each patch's evidence is averaged over the patches that dinov2-small finds alike: auto does so where
+            dinov2-small is on this machine; dinov2 insists on it; none does not. Results record which.
         smooth_temperature: Divides the cosines of its tokens before the softmax.
     """
 
@@ -118,7 +119,7 @@ class ConSESettings:
     min_head_similarity: float = 0.75
     head_thing_share: float = 0.5
     head_background: float = 0.15
-    smooth: Literal["none", "dinov2"] = "none"
+    smooth: Literal["auto", "dinov2", "none"] = "auto"
     smooth_temperature: float = 0.1
 
     def __post_init__(self) -> None:
@@ -144,6 +145,7 @@ PLAIN = ConSESettings(
     person_weight=0.0,
     stride=32,
     head="none",
+    smooth="none",
 )
 
 
@@ -161,7 +163,8 @@ class ConSE(Segmenter):
         fingerprints: Content hashes of the weights, for the record.
         notice: What a person must know before trusting results.
         head: Knows more names; wants an ``EfficientNetLite0``. Given if ``method.head`` is not none.
-        smoother: Says which patches are alike. Given if ``method.smooth`` is not none.
+        smoother: Says which patches are alike. Given if ``method.smooth`` is dinov2, not given if it is none; auto goes by
+            whether it is given.
     """
 
     shown_with_people: Tensor
@@ -181,8 +184,11 @@ class ConSE(Segmenter):
         smoother: ImageEncoder | None = None,
     ) -> None:
         super().__init__()
+        if method.smooth == "auto":
+            method = replace(method, smooth="none" if smoother is None else "dinov2")
         given, asked = (head is None, smoother is None), (method.head == "none", method.smooth == "none")
         assert given == asked, "a head and a smoother where the settings ask for one"
+        self.variant = None if smoother is None else "smoothed by dinov2-small"
         self.head = head
         self.smoother = smoother
         self.independent_classes = head is None
