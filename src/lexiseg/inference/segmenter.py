@@ -377,6 +377,8 @@ class Segmenter(nn.Module, ABC):
 
     def _describe(self, settings: InferenceSettings) -> dict[str, Any]:
         facts = {"model": self.name, **asdict(settings), "method": dict(self.method_settings)}
+        if self.variant is not None:
+            facts["variant"] = self.variant
         if self.dtype is not torch.float32:
             facts["dtype"] = str(self.dtype).removeprefix("torch.")
         if self.applies:
