@@ -26,7 +26,7 @@ CELL, CELLS, ENLARGED, PHOTOGRAPHS = 600, 4, 3, 6
 #: Rows and columns that are cut away for the second look: no multiple of what windows lie apart.
 CUT = (100, 64)
 CAT, CUP, TABLE = range(3)
-#: Outline of cup, saucer and spoon in the photograph of a coffee, column and row in thousandths of the cell, and of a dark corner.
+#: Outlines in the photograph of a coffee, column and row in thousandths of the cell: cup, saucer and spoon; a dark corner.
 CUP_OUTLINE = (
     (0, 330), (30, 290), (90, 235), (150, 195), (195, 178), (200, 165), (230, 130), (300, 80), (400, 50), (470, 45),
     (560, 55), (650, 90), (720, 145), (745, 180), (765, 168), (790, 168), (810, 190), (800, 230), (793, 262), (840, 300),

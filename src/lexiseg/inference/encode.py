@@ -127,7 +127,11 @@ def encode_images(
                 settings=settings,
                 model=model,
                 source=source,
-                weights=tuple(each for view in placed for each in even_weights(view, size))
+                weights=tuple(
+                    each.scaled(view.size[0] / size[0])
+                    for view, windows in zip(views, placed, strict=True)
+                    for each in even_weights(windows, size)
+                )
                 if is_tiled
                 else (),
                 tiling=describe_tiles(image.shape[:2], views) if is_tiled else None,

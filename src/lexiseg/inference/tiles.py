@@ -2,9 +2,9 @@
 
 Shrunk to the model's size, such an image loses what is small in it. Windows alone lose what is large, and what a window
 happens to cut through. So windows look at several sizes of the image, each half of the next, and the model's own scores
-say which sizes decide: those where the best words score nearly as high as at the best size; their scores are averaged,
-each size with the same weight. Windows lie half a window apart and weigh less towards their edges, such that the weights of
-every pixel add up to one: where a window begins does not show.
+say which sizes decide: those where the best words score nearly as high as at any finer one. Their scores are averaged, with
+weights like their sides, for what is small is seen at the finest alone. Windows lie half a window apart and weigh less
+towards their edges, such that the weights of every pixel add up to one: where a window begins does not show.
 """
 
 import math
@@ -26,7 +26,7 @@ MAX_SCALE = 6.0
 MUCH_HIGHER = 1.25
 
 #: Windows of an image at most, at all sizes together, whatever its shape.
-MAX_WINDOWS = 128
+MAX_WINDOWS = 160
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ def tiled_views(
         return ()
     side = settings.window or max(1, round(settings.short_side / stride)) * stride
     scale = min(shrunk_by, MAX_SCALE)
-    while scale > 1:
+    while scale >= TILED_FROM:
         halvings = max(0, math.ceil(math.log2(scale / TILED_FROM)) - 1)
         scales = [scale / 2**times for times in range(halvings, -1, -1)]
         views = tuple(_view(image_size, each / shrunk_by, side, stride) for each in scales)
@@ -110,7 +110,7 @@ def describe_tiles(image_size: tuple[int, int], views: Sequence[View]) -> dict[s
         "window": [first.height, first.width],
         "num_windows": sum(len(view.windows) for view in tiles),
         "sizes": [{"size": list(view.size), "num_windows": len(view.windows)} for view in views],
-        "blend": "windows weigh less towards their edges; sizes that decide weigh alike",
+        "blend": "windows weigh less towards their edges; sizes that decide weigh as their sides are long",
     }
 
 
