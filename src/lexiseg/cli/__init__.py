@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from lexiseg.core.errors import LexisegError
 
 #: Command to where it is, and the first line of its help.
@@ -213,7 +215,7 @@ def _main(arguments: Sequence[str]) -> int | None:
         return None
     from contextlib import nullcontext
 
-    from lexiseg.cli.arguments import QUIET, VERBOSE, prepare, take_flag
+    from lexiseg.cli.arguments import QUIET, VERBOSE, prepare, take_flag, take_json
     from lexiseg.cli.quietly import quietly
     from lexiseg.cli.warning_notes import warnings_as_notes
 
@@ -222,10 +224,11 @@ def _main(arguments: Sequence[str]) -> int | None:
         rest = [_with_home(argument) for argument in arguments[1:]]
         is_verbose, is_quiet = take_flag(rest, VERBOSE), take_flag(rest, QUIET)
         rest = prepare(arguments[0], rest)
+        file = take_json(arguments[0], rest)
         if is_quiet and arguments[0] in _OWN_QUIET:
             rest.append("--quiet")
         with quietly() if is_quiet else nullcontext(), warnings_as_notes():
-            return _run(arguments[0], rest)
+            return _run(arguments[0], rest) if file is None else _run_into(file, arguments[0], rest)
     except LexisegError as error:
         _explain(error)
         if is_verbose:
@@ -271,6 +274,19 @@ def _run(name: str, arguments: Sequence[str]) -> int:
         return int(given.run())
 
 
+def _run_into(file: "Path", name: str, arguments: Sequence[str]) -> int:
+    """Run a command, and write what it prints to a file as JSON: tables by rows, and lines."""
+    from lexiseg.core.atomic_write import refuse_unwritable
+    from lexiseg.core.terminal import record_printed
+    from lexiseg.scoring.report import write_json
+
+    refuse_unwritable(file)
+    with record_printed() as printed:
+        code = _run(name, arguments)
+    write_json({"command": name, "exit_code": code, **printed.to_json()}, file)
+    return code
+
+
 def _with_home(argument: str) -> str:
     """Put the user's folder for ``~/``, which shells leave alone in ``--out=~/results`` and in quotes."""
     name, equals, value = argument.partition("=")
@@ -295,6 +311,7 @@ def _help() -> str:
         "options of every command:",
         "  -q, --quiet     print errors only",
         "  -v, --verbose   with an error, print where in the code it arose",
+        "  --json FILE     write what is found as JSON too: tables by rows, or all numbers where a command has more",
         "  --config FILE   take options from a TOML file; what is on the line comes first",
         "  -o, -m, -w      --out, --model, --words",
         "",

@@ -186,7 +186,10 @@ class Segment:
         kept = f", {skipped} already there" if skipped else ""
         # Soft wrap: paths are copied from here, and in a pipe a line is a line.
         plain: dict[str, Any] = {"markup": False, "highlight": False, "soft_wrap": True}
-        console.print(f"{finished} segmented{kept}, {len(failed)} failed; results in {self.out}", **plain)
+        how = "" if segmenter.variant is None else f" ({self.model}, {segmenter.variant})"
+        console.print(
+            f"{finished} segmented{how}{kept}, {len(failed)} failed; results in {self.out}", **plain
+        )
         if doubtful and len(jobs) > MAX_TABLES:
             console.print(
                 f"note: {doubtful:,} images perhaps show none of the words (absent_chance in their JSON)",

@@ -67,6 +67,7 @@ class Segmenter(nn.Module, ABC):
         absent_scores: What words score that are not there; None where that was not measured.
         tells_unknown: The method itself points out pixels that resemble nothing it knows.
         notice: A sentence a person must know before trusting results, or None.
+        variant: What of the model depends on what is on this machine, in a few words, or None; said beside results.
         method_settings: Settings of the method itself and fingerprints of its weights, for the
             record that goes with every result.
         dtype: Precision in which images are encoded; everything else is computed in float32.
@@ -84,6 +85,7 @@ class Segmenter(nn.Module, ABC):
     absent_scores: AbsentScores | None = None
     tells_unknown: bool = False
     notice: str | None = None
+    variant: str | None = None
     method_settings: Mapping[str, Any] = MappingProxyType({})
     dtype: torch.dtype = torch.float32
     measure: str = "score"
@@ -386,6 +388,8 @@ class Segmenter(nn.Module, ABC):
 
     def _describe(self, settings: InferenceSettings) -> dict[str, Any]:
         facts = {"model": self.name, **asdict(settings), "method": dict(self.method_settings)}
+        if self.variant is not None:
+            facts["variant"] = self.variant
         if self.dtype is not torch.float32:
             facts["dtype"] = str(self.dtype).removeprefix("torch.")
         if self.applies:

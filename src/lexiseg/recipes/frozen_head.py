@@ -116,7 +116,7 @@ def open_describer(settings: FrozenHeadSettings, vocabulary: Vocabulary) -> Cach
         torch.manual_seed(0)  # the tiny backbone is of random numbers, the same ones every time
         backbone = load_backbone(settings.backbone, build_tiny=_tiny)
     # Without the names that mini learnt from masks: whoever fits has labels of their own, perhaps of the same photographs.
-    prior = None if settings.prior == "none" else build_mini(ConSESettings(head="none"))
+    prior = None if settings.prior == "none" else build_mini(ConSESettings(head="none", smooth="none"))
     describer = PatchDescriber(backbone, prior, vocabulary).requires_grad_(False).eval()
     said: Sequence[object] = ()
     if prior is not None:

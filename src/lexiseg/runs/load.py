@@ -291,7 +291,7 @@ def load(
         kind.settings(name, trust), method_settings or {}, model=name, trained=kind.is_trained
     )
     model = kind.build(name, settings, trust).to(place).eval().requires_grad_(False)
-    model.absent_scores = find_absent_scores(name, is_registered=name in MODELS)
+    model.absent_scores = find_absent_scores(name, model, is_registered=name in MODELS)
     model.dtype = _dtype(dtype, place)
     return model
 
