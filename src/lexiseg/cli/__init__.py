@@ -31,6 +31,10 @@ COMMANDS = {
         "Choose the images to mask next: where the model is unsure, and all unlike.",
     ),
     "segment": ("segment:Segment", "Segment images by words."),
+    "raster": (
+        "raster:SegmentRaster",
+        "Segment GeoTIFFs of any size by words: label maps as COG, regions as GeoPackage or GeoJSON.",
+    ),
     "evaluate": ("evaluate:Evaluate", "Score a model on a folder of images with true label maps."),
     "predict": ("predict:Predict", "Segment a data set into a predictions store."),
     "score": ("score:Score", "Score a predictions store under published protocols, side by side."),
@@ -107,7 +111,9 @@ _WITH_RESUME = "What was finished is kept; the same command with --resume goes o
 
 #: What Ctrl-C leaves, by command; actions that only show something have nothing to keep.
 AFTER_A_STOP = {
-    **dict.fromkeys(("segment", "predict", "ablate", "curate", "scenes", "references", "datasets"), _GOES_ON),
+    **dict.fromkeys(
+        ("segment", "raster", "predict", "ablate", "curate", "scenes", "references", "datasets"), _GOES_ON
+    ),
     **dict.fromkeys(("fit", "exchange", "next"), _GOES_ON),  # features that are kept are not computed again
     **dict.fromkeys(("train", "retrain", "distil"), _WITH_RESUME),
     "evaluate": "Nothing of it is kept; lexiseg predict, then lexiseg score, goes on where it was stopped.",
@@ -121,7 +127,7 @@ AFTER_A_STOP = {
 #: Commands as help lists them.
 GROUPS = {
     "begin": ("start", "fit", "exchange", "next"),
-    "use a model": ("segment", "sheet", "models", "references", "export-model"),
+    "use a model": ("segment", "raster", "sheet", "models", "references", "export-model"),
     "train": ("train", "retrain", "distil", "captions", "curate", "scenes"),
     "measure": ("evaluate", "predict", "score", "calibrate", "protocols", "retrieve", "classify", "gamma"),
     "data": ("datasets", "export", "convert"),

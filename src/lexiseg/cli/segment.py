@@ -12,6 +12,7 @@ from lexiseg.cli.export import export_results
 from lexiseg.cli.inference_options import InferenceOptions
 from lexiseg.cli.jobs import is_done, plan_jobs
 from lexiseg.cli.options import (
+    Bands,
     Device,
     MethodChanges,
     ModelName,
@@ -104,6 +105,7 @@ class Segment:
             "labelme, cvat, cvat-masks, label-studio, label-studio-brush, png, table (Parquet).",
         ),
     ] = ()
+    bands: Bands = None
     value_range: ValueRangeText = None
     inference: InferenceOptions = field(default_factory=InferenceOptions)
 
@@ -115,8 +117,14 @@ class Segment:
         from lexiseg.data.formats.known_formats import known_format
         from lexiseg.data.image_files import PassedOver
         from lexiseg.data.images import ImageSource, ValueRange, load_image
+        from lexiseg.data.rasters import parse_bands, rasterio_package, read_bands
 
         value_range = None if self.value_range is None else ValueRange.parse(self.value_range)
+        bands = None if self.bands is None else parse_bands(self.bands)
+        if bands is not None:
+            rasterio_package()
+        how_read = {"value_range": self.value_range, "bands": self.bands}
+        how_read = {name: given for name, given in how_read.items() if given is not None}
         formats = {name: known_format(name) for name in self.format}
         has_words = self.words is not None or self.classes_file is not None
         asked = read_vocabulary(self.words, self.classes_file) if has_words else None
@@ -131,10 +139,10 @@ class Segment:
                 expected="a model that can say why: a bank of reference images, a GroupViT checkpoint or run",
                 fix="Leave --explain out, or give such a model with --model.",
             )
-        if self.explain and value_range is not None:
+        if self.explain and how_read:
             raise InputError(
                 doing="reading the options",
-                found="--explain with --value-range",
+                found="--explain with --value-range or --bands",
                 expected="one of them: the page is made from the image file as it is",
                 fix="Leave one out, or save the images with 8 bits first.",
             )
@@ -142,8 +150,7 @@ class Segment:
         if self.unknown:
             changes = {"none_of_these": "label", **changes}
         request = segmenter.describe(vocabulary, **changes)
-        if value_range is not None:
-            request["settings"]["value_range"] = self.value_range
+        request["settings"].update(how_read)
         console = open_console()
         totals: dict[str, list[float]] = {}
         # Texts: an error holds on to all that its frames held, words' embeddings too.
@@ -166,10 +173,14 @@ class Segment:
                     advance()
                     continue
                 try:
-                    image: ImageSource = path if value_range is None else load_image(path, value_range)
+                    image: ImageSource = path
+                    if bands is not None:
+                        image = read_bands(path, bands, value_range)
+                    elif value_range is not None:
+                        image = load_image(path, value_range)
                     segmentation = segmenter.segment(image, class_names, **changes)
-                    if value_range is not None:
-                        settings = {**segmentation.settings, "value_range": self.value_range}
+                    if how_read:
+                        settings = {**segmentation.settings, **how_read}
                         segmentation = replace(segmentation, source=path, settings=settings)
                     if self.explain and isinstance(segmenter, ExplainingModel):
                         segmenter.write_explanation(path, vocabulary, sheet)
