@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import UInt16
 from PIL import Image
 
-from lexiseg.core.atomic_write import atomic_path
+from lexiseg.core.atomic_write import atomic_path, output_error
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.drawing import class_colours
 from lexiseg.core.errors import MissingPackageError
@@ -97,10 +97,16 @@ def write_labels(
             values = np.where(labels == IGNORE_INDEX, void, labels).astype(profile["dtype"])
             file.write(values, 1, window=((top, top + len(labels)), (0, raster.size[1])))
     with atomic_path(path) as temporary:
-        rasterio.shutil.copy(
-            scratch, temporary, driver="COG", compress="DEFLATE", blocksize=_TILE,
-            overview_resampling="NEAREST", bigtiff="IF_SAFER",
-        )  # fmt: skip
+        how = {
+            "compress": "DEFLATE",
+            "blocksize": _TILE,
+            "overview_resampling": "NEAREST",
+            "bigtiff": "IF_SAFER",
+        }
+        try:
+            rasterio.shutil.copy(scratch, temporary, driver="COG", **how)
+        except Exception as error:  # GDAL's kinds have no public base
+            raise output_error(path, OSError(str(error))) from error
     categories = "".join(f"<Category>{escape(name)}</Category>" for name in names)
     with atomic_path(path.with_name(f"{path.name}.aux.xml")) as temporary:
         temporary.write_text(
@@ -144,7 +150,12 @@ def write_polygons(path: Path, labels: Path, names: Sequence[str], kind: str) ->
                 outlines = np.array([_wkb(outline["coordinates"]) for _, outline in found], object)
                 with warnings.catch_warnings():
                     warnings.filterwarnings("ignore", "'crs' was not provided")  # the raster has none
-                    pyogrio.raw.write(str(temporary), outlines, [numbers, texts], append=num > 0, **how)
+                    try:
+                        pyogrio.raw.write(str(temporary), outlines, [numbers, texts], append=num > 0, **how)
+                    except (
+                        RuntimeError
+                    ) as error:  # pyogrio's kind; what the system refused is in its text only
+                        raise output_error(path, OSError(str(error))) from error
             num += len(found)
             if not found or driver != "GPKG":
                 return num
