@@ -24,12 +24,11 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tests/fixtures"))
 from machine import machine
 
 WORDS = {"colours": "red, green, blue, black, white", "mini": "house, road, tree, grass, water"}
-#: Model, height, width, refinement of borders.
+#: Model, height, width, step of the windows of 448 pixels, refinement of borders.
 ROWS = (
-    ("colours", 5_000, 5_000, "none"),
-    ("colours", 20_000, 20_000, "none"),
-    ("mini", 900, 2_000, "guided"),
-    ("mini", 900, 20_000, "guided"),
+    ("colours", 20_000, 20_000, 448, "none"),
+    ("mini", 450, 20_000, 224, "guided"),
+    ("colours", 2_500, 2_500, 224, "none"),
 )
 
 
@@ -47,7 +46,7 @@ def write(path: Path, height: int, width: int) -> None:
         "photometric": "RGB",
         "tiled": True,
     }
-    how |= {"compress": "deflate", "zlevel": 1, "transform": Affine(0.2, 0, 4e5, 0, -0.2, 5e6)}
+    how |= {"transform": Affine(0.2, 0, 4e5, 0, -0.2, 5e6)}
     with rasterio.open(path, "w", height=height, width=width, **how) as file:
         for top in range(0, height, 256):
             rows = min(256, height - top)
@@ -57,7 +56,7 @@ def write(path: Path, height: int, width: int) -> None:
             file.write(pixels, window=((top, top + rows), (0, width)))
 
 
-def measure(model_name: str, path: Path, out: Path, refine: str) -> None:
+def measure(model_name: str, path: Path, out: Path, step: int, refine: str) -> None:
     """Segment in this process and print what it took."""
     import lexiseg
     from lexiseg.inference.segment_raster import RasterRequest, segment_raster
@@ -68,7 +67,7 @@ def measure(model_name: str, path: Path, out: Path, refine: str) -> None:
         model = ColourSegmenter(short_side=448)
     else:
         model = lexiseg.load(model_name, device="cpu")
-    request = RasterRequest.build(model, WORDS[model_name], refine=refine)
+    request = RasterRequest.build(model, WORDS[model_name], window=448, window_stride=step, refine=refine)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     begin, begin_cpu = time.perf_counter(), time.process_time()
     facts = segment_raster(path, request, out)
@@ -81,7 +80,7 @@ def measure(model_name: str, path: Path, out: Path, refine: str) -> None:
     )
 
 
-def run(model: str, height: int, width: int, refine: str) -> dict:
+def run(model: str, height: int, width: int, step: int, refine: str) -> dict:
     """Make a raster and measure in a fresh process."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "scene.tif")
@@ -93,6 +92,7 @@ def run(model: str, height: int, width: int, refine: str) -> dict:
             model,
             str(path),
             f"{folder}/out",
+            str(step),
             refine,
         ]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -100,7 +100,14 @@ def run(model: str, height: int, width: int, refine: str) -> dict:
     megapixels = height * width / 1e6
     found = {name: round(value, 1) for name, value in found.items()}
     found["processor_seconds_a_megapixel"] = round(found["processor_seconds"] / megapixels, 3)
-    return {"model": model, "height": height, "width": width, "refine": refine, **found}
+    return {
+        "model": model,
+        "height": height,
+        "width": width,
+        "window_stride": step,
+        "refine": refine,
+        **found,
+    }
 
 
 def main() -> None:
@@ -109,11 +116,11 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--measure", nargs=4, help=argparse.SUPPRESS)
+    parser.add_argument("--measure", nargs=5, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.measure:
-        model, path, out, refine = given.measure
-        measure(model, Path(path), Path(out), refine)
+        model, path, out, step, refine = given.measure
+        measure(model, Path(path), Path(out), int(step), refine)
         return
     rows = []
     for row in ROWS:
