@@ -50,7 +50,7 @@ def place(tmp_path_factory):
     (root / "colours/mydata/classes.txt").write_text("red\ngreen\nblue\n")
     (root / "empty").mkdir()
     (root / "photos").mkdir()
-    for name in ("photos/a.jpg", "photo.jpg", "image.png", "aerial.tif"):
+    for name in ("photos/a.jpg", "photo.jpg", "image.png", "aerial.tif", "scene.tif"):
         with Image.open(root / "mydata/images/01.png") as image:
             image.convert("RGB").save(root / name)
     shutil.copy(root / "mydata/classes.txt", root / "classes.txt")
