@@ -30,6 +30,7 @@ LEFT_OUT = {
     "models": "writes with --get only, which asks a package registry",
     "export-model": "needs an extra (export); writes one file, as export does",
     "raster": "needs an extra (geo); stopped, damaged and refused in tests/unit/inference/test_segment_raster.py",
+    "video": "needs an extra (video); begins again, and writes frames as segment does: tests/e2e/test_video_command.py",
     "doctor": "writes nothing",
     "captions maps": "writes one image, as captions pack writes its shards: whole or not at all",
 }

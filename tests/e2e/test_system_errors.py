@@ -44,6 +44,7 @@ READS = [
     'segment DATA/images --classes-file PATH --model colours --out OUT',
     'segment DATA/images --words red --model PATH --out OUT',
     'raster PATH --words red,green --model colours --out OUT',
+    'video PATH --words red,green --model colours --out OUT',
     'evaluate colours --data PATH',
     'evaluate PATH --data DATA',
     'predict colours --data PATH --out OUT',

@@ -35,6 +35,10 @@ COMMANDS = {
         "raster:SegmentRaster",
         "Segment GeoTIFFs of any size by words: label maps as COG, regions as GeoPackage or GeoJSON.",
     ),
+    "video": (
+        "video:SegmentVideo",
+        "Segment a video or a camera by words: an overlay as mp4, and the results of each frame.",
+    ),
     "evaluate": ("evaluate:Evaluate", "Score a model on a folder of images with true label maps."),
     "predict": ("predict:Predict", "Segment a data set into a predictions store."),
     "score": ("score:Score", "Score a predictions store under published protocols, side by side."),
@@ -121,13 +125,14 @@ AFTER_A_STOP = {
         ("score", "calibrate", "protocols", "export", "sheet", "gamma", "retrieve", "classify", "captions"),
         _BEGINS_AGAIN,
     ),
+    "video": "Frames that are written stay, but of the overlay nothing is kept; the same command begins again.",
     **dict.fromkeys(("start", "models", "convert", "export-model", "doctor"), _BEGINS_AGAIN),
 }
 
 #: Commands as help lists them.
 GROUPS = {
     "begin": ("start", "fit", "exchange", "next"),
-    "use a model": ("segment", "raster", "sheet", "models", "references", "export-model"),
+    "use a model": ("segment", "raster", "video", "sheet", "models", "references", "export-model"),
     "train": ("train", "retrain", "distil", "captions", "curate", "scenes"),
     "measure": ("evaluate", "predict", "score", "calibrate", "protocols", "retrieve", "classify", "gamma"),
     "data": ("datasets", "export", "convert"),
