@@ -4,7 +4,7 @@ import math
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -69,7 +69,7 @@ def read_video(source: str | Path | int, every: int = 1) -> Iterator[Frame]:
         stream.thread_type = "AUTO"
         last, first_time, num_frames = -1.0, None, 0
         try:
-            for index, frame in enumerate(container.decode(stream)):
+            for index, frame in enumerate(_decoded(av, container, stream)):
                 num_frames = index + 1
                 found = frame.time if frame.time is not None else last + 1 / 25
                 first_time = found if first_time is None else first_time
@@ -87,9 +87,11 @@ def read_video(source: str | Path | int, every: int = 1) -> Iterator[Frame]:
                 doing=doing, found=f"a damaged or incomplete video: {error}", expected="a whole one",
                 fix="Copy it again from its source; the frames before that are read.",
             ) from error  # fmt: skip
-        if last < 0 or num_frames < stream.frames:
+        # Other containers do not count their frames, or count the slots of a steady rate.
+        num_stated = stream.frames if "mp4" in container.format.name else 0
+        if last < 0 or num_frames < num_stated:
             raise ImageError(
-                doing=doing, found=f"{num_frames:,} frames of the {stream.frames or 'one'} that it says it has",
+                doing=doing, found=f"{num_frames:,} frames of the {num_stated or 'one'} that it says it has",
                 expected="a whole video", fix="Copy it again from its source; the frames that are there are read.",
             )  # fmt: skip
 
@@ -193,6 +195,17 @@ def _opened(av: Any, source: str | Path | int, doing: str) -> Iterator[Any]:
         ) from error  # fmt: skip
     with container:
         yield container
+
+
+def _decoded(av: Any, container: Any, stream: Any) -> Iterator[Any]:
+    """Decode a stream; where it is damaged, the frames before that come first, which the decoder may hold back."""
+    for packet in container.demux(stream):
+        try:
+            yield from packet.decode()
+        except av.error.FFmpegError:
+            with suppress(av.error.FFmpegError):
+                yield from stream.codec_context.decode(None)
+            raise
 
 
 def _refuse_large(frame: Any, doing: str) -> None:

@@ -77,7 +77,7 @@ def test_images_that_cannot_be_read_are_told_or_raise(tmp_path):
         list(ColourSegmenter().stream(items, NAMES))
 
 
-@pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"workers": -1}, {"refine": "never"}])
+@pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"workers": -1}, {"threshold": 0.5}])
 def test_wrong_arguments_are_refused_before_an_image_is_read(wrong):
     def never():
         raise AssertionError("an image was asked for")
@@ -107,7 +107,7 @@ def test_a_frame_of_another_size_begins_anew():
     assert average(other) is other
 
 
-@pytest.mark.parametrize("weight", [-0.1, 1, 2.0, float("nan")])
+@pytest.mark.parametrize("weight", [-0.1, 1.0, 2.0, float("nan")])
 def test_a_weight_of_the_past_is_below_one(weight):
     with pytest.raises(InputError):
         TimeAverage(weight)
