@@ -18,7 +18,7 @@ from lexiseg.inference.streaming import TimeAverage
 
 HERE = Path(__file__).parent
 SIZE, SIDE, FRAMES, STEP = (240, 320), 150, 24, 4
-NOISE, FLICKER = 30.0, 0.15
+NOISE, FLICKER = 12.0, 0.05
 WORDS = "cat, cup"
 WEIGHTS = (0.0, 0.3, 0.5, 0.7, 0.9)
 
@@ -57,7 +57,11 @@ def main() -> None:
                 flips.append(float((before[0] != labels)[still].mean()))
             before = labels, right
         rows.append(
-            {"weight": weight, "right": round(np.mean(right_share), 4), "flips": round(np.mean(flips), 5)}
+            {
+                "weight": weight,
+                "right": round(float(np.mean(right_share)), 4),
+                "flips": round(float(np.mean(flips)), 5),
+            }
         )
         print(rows[-1], flush=True)
     settings = {"frames": FRAMES, "size": SIZE, "pixels a frame": STEP, "noise": NOISE, "flicker": FLICKER}

@@ -176,7 +176,7 @@ def _opened(av: Any, source: str | Path | int, doing: str) -> Iterator[Any]:
                 fix="Record the camera to a file first.",
             )  # fmt: skip
         kind, name = _CAMERAS[sys.platform]
-        place, how = name.format(source), {"format": kind}
+        place, how = name.format(source), dict[str, Any](format=kind)
     else:
         if not os.path.isfile(source):
             raise ImageError(
