@@ -116,7 +116,7 @@ class Cases:
                 arguments=lambda out: ["calibrate", out, "--none", data / "images"],
                 prepare=lambda out: _copy(self.clip, out),
             ),
-            "export": Case(arguments=lambda out: ["export", self.store, out / "masks.json"]),
+            "export": Case(arguments=lambda out: ["export", self.store, out / "masks.json"], refuses=True),
             "retrieve": Case(
                 arguments=lambda out: ["retrieve", self.run, "--captions", data, "--json", out / "r.json", "--split", "val"]
             ),

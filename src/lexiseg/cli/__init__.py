@@ -151,7 +151,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line.
 
     Exits with 0 when everything worked, 1 when some images failed or a check did, 2 when the
-    command cannot run as given, 130 when stopped by Ctrl-C.
+    command cannot run as given, 130 when stopped by Ctrl-C. A training that a signal stopped, after its checkpoint is
+    written, exits with 0 and says so.
     """
     given = sys.argv[1:] if arguments is None else list(arguments)
     try:
@@ -170,7 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _main(arguments: Sequence[str]) -> int | None:
     # Imported where Ctrl-C is caught: until then, it prints a traceback.
-    from lexiseg.core.errors import LexisegError
+    from lexiseg.core.errors import LexisegError, TrainingStopped
 
     # Threads that wait by sleeping: where cores are shared, spinning ones make two threads ten times
     # slower than one. OpenMP reads this when torch is first imported, which is after this line.
@@ -214,6 +215,9 @@ def _main(arguments: Sequence[str]) -> int | None:
 
             traceback.print_exception(error)
         return CANNOT_RUN
+    except TrainingStopped as stopped:
+        print(f"note: {stopped}. {AFTER_A_STOP[arguments[0]]}", file=sys.stderr)
+        return 0 if AFTER_A_STOP[arguments[0]] == _WITH_RESUME else INTERRUPTED
     except BrokenPipeError:
         raise
     except OSError as error:

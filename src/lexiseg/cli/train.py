@@ -63,6 +63,7 @@ class Train:
         if self.name is None:
             print(_usage())
             return 0
+        from lexiseg.core.errors import TrainingStopped
         from lexiseg.engine.devices import close_devices
         from lexiseg.runs.train import train_recipe
 
@@ -76,6 +77,9 @@ class Train:
                 quiet=given.quiet,
                 most_hours=None if given.long else MOST_HOURS,
             )
+        except TrainingStopped:
+            close_devices()
+            raise
         except KeyboardInterrupt:
             # Another sentence than that of other commands, which go on without being asked to.
             print(f"\nStopped. {_whence(given.out)}", file=sys.stderr)

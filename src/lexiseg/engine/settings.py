@@ -75,7 +75,10 @@ class RunSettings:
         num_steps: Number of optimiser steps, 1 or more.
         batch_size: Samples per step over all devices, 1 or more.
         sub_batch_size: Samples per forward pass on a device at most; None takes its whole share. A
-            contrastive loss still compares the whole batch; other losses are averaged over the sub-batches.
+            contrastive loss still compares the whole batch; other losses are averaged over the sub-batches. Halved where
+            the memory of a single device does not suffice.
+        gradient_checkpointing: Let the blocks of networks compute again in the backward pass what they need there: less
+            memory, about a third more time.
         seed: Seed of weights, data order and dropout, 0 or more.
         precision: Precision of the forward pass; weights and optimiser stay in fp32.
         num_workers: Number of data loading processes; 0 loads in the training process.
@@ -84,6 +87,8 @@ class RunSettings:
         keep_checkpoints: Number of newest checkpoints that are kept, 1 or more.
         log_every: Steps between lines of the log, 1 or more.
         evaluate_every: Steps between evaluations, 1 or more; None evaluates at the end only.
+        final: Weights that the run ends with: ``last``; ``best``, those of the evaluation whose first score is best; or the
+            name of the score that decides. Of scores that end in ``loss`` the lowest is best, of others the highest.
         device: Device: cpu, cuda, cuda:1, …; auto takes a GPU where there is one.
         parallel: Strategy for several devices: ddp replicates the weights, fsdp shards them.
     """
@@ -91,6 +96,7 @@ class RunSettings:
     num_steps: int
     batch_size: int
     sub_batch_size: int | None = None
+    gradient_checkpointing: bool = False
     seed: int = 0
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     num_workers: int = 0
@@ -99,6 +105,7 @@ class RunSettings:
     keep_checkpoints: int = 2
     log_every: int = 10
     evaluate_every: int | None = None
+    final: str = "last"
     device: str = "auto"
     parallel: Literal["ddp", "fsdp"] = "ddp"
 
@@ -113,7 +120,7 @@ class RunSettings:
 RESUMABLE = frozenset(
     {
         "num_workers", "save_every", "save_minutes", "keep_checkpoints", "log_every", "evaluate_every",
-        "sub_batch_size", "device",
+        "sub_batch_size", "device", "gradient_checkpointing", "final",
     }
 )  # fmt: skip
 #: Fields that may grow: a run goes on for longer, by the learning rates of its new length.

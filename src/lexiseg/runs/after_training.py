@@ -6,13 +6,16 @@ from pathlib import Path
 
 from lexiseg.core.json_text import decode_json
 from lexiseg.engine.log import LOG
+from lexiseg.engine.loop import final_step
 
 #: Of the measures that recipes report, those that are shares, in the order of use.
 _SHOWN = ("mean_iou", "seen_mean_iou", "unseen_mean_iou", "harmonic_iou")
 
 
 def last_scores(run: Path) -> dict[str, float]:
-    """Return what the last evaluation of a run found; empty where nothing was scored."""
+    """Return what an evaluation of a run's final weights found, else the last one; empty where nothing was scored."""
+    final = final_step(run)
+    wanted = final[0] if final is not None and final[1] == "best" else None
     try:
         lines = (run / LOG).read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -22,7 +25,8 @@ def last_scores(run: Path) -> dict[str, float]:
             found = decode_json(line)
         except ValueError:
             continue
-        if isinstance(found, dict) and isinstance(found.get("evaluation"), dict):
+        is_evaluation = isinstance(found, dict) and isinstance(found.get("evaluation"), dict)
+        if is_evaluation and wanted in (None, found.get("step")):
             return {name: float(value) for name, value in found["evaluation"].items()}
     return {}
 
@@ -45,7 +49,10 @@ def farewell(model: Path, *, scores: dict[str, float], words: str, data: Path | 
     shown = {
         name: scores[name] for name in _SHOWN if name in scores and not math.isnan(scores[name])
     } or scores
-    said = ", ".join(f"{name} {100 * value:.1f} %" for name, value in shown.items())
+    said = ", ".join(_said(name, value) for name, value in shown.items())
+    final = final_step(model)
+    if said and final is not None and final[1] == "best":
+        said += f" (the best evaluation, after step {final[0]:,}, whose weights the model has)"
     where = shlex.quote(str(model))
     lines = [
         f"validation: {said}"
@@ -57,3 +64,8 @@ def farewell(model: Path, *, scores: dict[str, float], words: str, data: Path | 
     if data is not None and said:
         lines.append(f"score it:   lexiseg evaluate {where} --data {shlex.quote(str(data))} --split val")
     return "\n".join(lines)
+
+
+def _said(name: str, value: float) -> str:
+    """Write a score: shares as percent, losses and sums of percents as they are."""
+    return f"{name} {value:.4g}" if name.endswith("loss") or name == "rsum" else f"{name} {100 * value:.1f} %"

@@ -180,7 +180,8 @@ def load_run(
 ) -> Trainable:
     """Build the model of a run and put its weights in: the final ones, else those of the last checkpoint.
 
-    Running means of the weights are taken where there are any. The model is in eval mode, on the CPU.
+    Running means of the weights are taken where there are any, and the best ones where a run keeps them.
+    The model is in eval mode, on the CPU.
 
     Args:
         path: The folder.
@@ -205,7 +206,7 @@ def load_run(
         load_tensors(model, load_final(folder), folder / WEIGHTS)
     elif steps := checkpoint_steps(folder):
         tensors, _ = read_checkpoint(folder, steps[-1])
-        merged = {**tensors["model"], **tensors.get("average", {})}
+        merged = {**tensors["model"], **tensors.get("average", {}), **tensors.get("best", {})}
         load_tensors(model, without_training_only(model, merged), checkpoint_path(folder, steps[-1]))
     else:
         raise CheckpointError(
