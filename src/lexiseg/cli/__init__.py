@@ -33,11 +33,11 @@ COMMANDS = {
     "segment": ("segment:Segment", "Segment images by words."),
     "raster": (
         "raster:SegmentRaster",
-        "Segment GeoTIFFs of any size by words: label maps as COG, regions as GeoPackage or GeoJSON.",
+        "Segment GeoTIFFs and COGs of any size by words, a rectangle at a time.",
     ),
     "video": (
         "video:SegmentVideo",
-        "Segment a video or a camera by words: an overlay as mp4, and the results of each frame.",
+        "Segment the frames of a video or a camera by words.",
     ),
     "evaluate": ("evaluate:Evaluate", "Score a model on a folder of images with true label maps."),
     "predict": ("predict:Predict", "Segment a data set into a predictions store."),

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int32, UInt8
 from torch import Tensor, nn
 
 from lexiseg.core.batch import Batch
-from lexiseg.core.errors import ImageError, InputError
+from lexiseg.core.errors import InputError
 from lexiseg.core.features import PatchFeatures
 from lexiseg.core.json_text import decode_json
 from lexiseg.core.label_maps import label_counts, relabel
@@ -39,11 +39,11 @@ from lexiseg.inference.refine_crf import refine_labels_crf
 from lexiseg.inference.results import blocks_of, segment_block
 from lexiseg.inference.reuse import refuse_encoded_otherwise
 from lexiseg.inference.settings import InferenceSettings
-from lexiseg.inference.streaming import stream_checked, stream_results
+from lexiseg.inference.streaming import Streaming
 from lexiseg.inference.views import choose_views
 
 
-class Segmenter(nn.Module, ABC):
+class Segmenter(Streaming, nn.Module, ABC):
     """Words and pixels in, class scores out; ``segment`` turns them into a label map.
 
     A method implements the four abstract members. Everything between an image on disk and the
@@ -240,44 +240,6 @@ class Segmenter(nn.Module, ABC):
             return results
         found = list(results)
         return found if is_sequence else found[0]
-
-    def stream(
-        self,
-        images: Iterable[ImageSource | EncodedImage],
-        words: Words | ClassNames | None = None,
-        *,
-        batch_size: int = ENCODE_BATCH,
-        workers: int = 2,
-        on_error: Callable[[Any, ImageError], None] | None = None,
-        **changes: Any,
-    ) -> Iterator[Segmentation]:
-        """Label any number of images, in their order, with ``2 * batch_size + workers`` of them in memory at most.
-
-        Args:
-            images: As for ``segment``, from a list, a generator, a camera.
-            words: As for ``segment``.
-            batch_size: How many are encoded at a time.
-            workers: Threads that read images ahead; 0 reads each when it is its turn.
-            on_error: Called with an image that cannot be read and its error; it is then passed over. None raises.
-            changes: As for ``segment``.
-
-        Raises:
-            ImageError: An image cannot be read and there is no ``on_error``.
-            VocabularyError: The words cannot be used.
-            InputError: As for ``segment``, before the first image is read.
-        """
-        stream_checked(batch_size, workers)
-        names = (
-            words
-            if isinstance(words, ClassNames)
-            else self.name_classes(self.own_words() if words is None else words, self._settings(changes))
-        )
-
-        def segment(loaded: Iterator[Any]) -> Iterator[Segmentation]:
-            return self.segment(loaded, names, batch_size=batch_size, **changes)
-
-        how: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "on_error": on_error}
-        return stream_results(images, segment, **how)
 
     def own_words(self) -> Vocabulary:
         """Return the classes that are labelled where no words are given.

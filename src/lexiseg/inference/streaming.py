@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch.nn.functional import cosine_similarity
@@ -13,9 +13,55 @@ from torch.nn.functional import cosine_similarity
 from lexiseg.core.errors import ImageError, InputError
 from lexiseg.core.segmentation import Segmentation
 from lexiseg.data.images import load_image
-from lexiseg.inference.encode import EncodedImage
+from lexiseg.inference.class_names import ClassNames
+from lexiseg.inference.encode import ENCODE_BATCH, EncodedImage
+
+if TYPE_CHECKING:
+    from lexiseg.inference.segmenter import Segmenter
 
 Item = TypeVar("Item")
+
+
+class Streaming:
+    """What a ``Segmenter`` does with images without end."""
+
+    def stream(
+        self: "Segmenter",
+        images: Iterable[Any],
+        words: Any = None,
+        *,
+        batch_size: int = ENCODE_BATCH,
+        workers: int = 2,
+        on_error: Callable[[Any, ImageError], None] | None = None,
+        **changes: Any,
+    ) -> Iterator[Segmentation]:
+        """Label any number of images, in their order, with ``2 * batch_size + workers`` of them in memory at most.
+
+        Args:
+            images: As for ``segment``, from a list, a generator, a camera.
+            words: As for ``segment``.
+            batch_size: How many are encoded at a time.
+            workers: Threads that read images ahead; 0 reads each when it is its turn.
+            on_error: Called with an image that cannot be read and its error; it is then passed over. None raises.
+            changes: As for ``segment``.
+
+        Raises:
+            ImageError: An image cannot be read and there is no ``on_error``.
+            VocabularyError: The words cannot be used.
+            InputError: As for ``segment``, before the first image is read.
+        """
+        _refuse_counts(batch_size, workers)
+        names = (
+            words
+            if isinstance(words, ClassNames)
+            else self.name_classes(self.own_words() if words is None else words, self._settings(changes))
+        )
+
+        def segment(loaded: Iterator[Any]) -> Iterator[Segmentation]:
+            return self.segment(loaded, names, batch_size=batch_size, **changes)
+
+        how: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "on_error": on_error}
+        return stream_results(images, segment, **how)
 
 
 def read_ahead(items: Iterable[Item], workers: int, most: int) -> Iterator[tuple[Item, Any]]:
@@ -125,7 +171,7 @@ class TimeAverage:
         return encoded
 
 
-def stream_checked(batch_size: int, workers: int) -> None:
+def _refuse_counts(batch_size: int, workers: int) -> None:
     """Refuse counts that cannot be.
 
     Raises:
