@@ -43,6 +43,7 @@ class Job(ABC):
 
     Attributes:
         name: For messages, such as ``segmenting``.
+        ahead: Inputs that wait in a worker, so that it does not wait for the next; 0 where inputs take long.
         shard: Inputs that one task of a cluster does: what is lost at most when it dies.
         lists_failures: An input that takes workers down is left out and listed; otherwise it ends the job.
         seconds: How long a worker may take over one input before it is ended; None for ever.
@@ -50,6 +51,7 @@ class Job(ABC):
     """
 
     name: str
+    ahead: int = 2
     shard: int = 16
     lists_failures: bool = True
     seconds: float | None = None

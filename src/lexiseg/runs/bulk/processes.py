@@ -28,9 +28,6 @@ from lexiseg.runs.bulk.job import Job, Numbered, Outcome, Workers
 #: Times an input may take its worker down: once among others, once alone; where it cannot be left out, once more.
 DEATHS_LISTED, DEATHS_FATAL = 2, 3
 
-#: Inputs that wait in a worker, so that it does not wait for the next.
-_AHEAD = 2
-
 #: Workers that may die one after the other before any input is done.
 _STILLBORN = 3
 
@@ -90,10 +87,10 @@ def do_by_processes(job: Job, inputs: Iterable[Numbered], workers: Workers) -> G
     stillborn = 0
     pool: dict[Connection, _Worker] = {}
 
-    def start(number: int) -> None:
+    def start(number: int) -> _Worker:
         worker = _Worker(job, number, workers.threads)
         pool[worker.connection] = worker
-        feed(worker)
+        return worker
 
     def feed(worker: _Worker) -> None:
         """Give a worker what it needs to go on while its last outcome is dealt with."""
@@ -103,7 +100,7 @@ def do_by_processes(job: Job, inputs: Iterable[Numbered], workers: Workers) -> G
             worker.pause()
         elif not (worker.is_alone and worker.given):
             worker.is_alone = False
-            while len(worker.given) - len(worker.taken) < _AHEAD:
+            while not worker.given or len(worker.given) - len(worker.taken) < job.ahead:
                 if (following := take()) is None:
                     worker.pause()
                     break
@@ -133,14 +130,15 @@ def do_by_processes(job: Job, inputs: Iterable[Numbered], workers: Workers) -> G
         if not again and not suspects and (following := next(fresh, None)) is not None:
             again.append(following)
         if again or suspects:
-            start(worker.number)
+            feed(start(worker.number))
 
     try:
         for number in range(workers.count):
             if (first := next(fresh, None)) is None:
                 break
-            again.append(first)
-            start(number)
+            start(number).give(first)  # each gets one before any gets more
+        for worker in pool.values():
+            feed(worker)
         while any(worker.given for worker in pool.values()):
             for connection in wait(list(pool), timeout=_rest(job, pool.values())):
                 worker = pool[connection]  # type: ignore[index]
