@@ -73,6 +73,8 @@ READS = [
     'exchange PATH',
     'next PATH',
     'sheet PATH',
+    'jobs show PATH',
+    'jobs failed PATH',
     'export-model PATH --out OUT.onnx',
 ]  # fmt: skip
 WRITES = [
@@ -88,6 +90,7 @@ WRITES = [
     "references build --source cutouts --from CUTOUTS --words leaf --out PATH",
     "train simseg/tiny --run.num-steps 1 --out PATH",
     "sheet RESULTS --out PATH",
+    "jobs show RESULTS --json PATH",
 ]
 
 

@@ -33,6 +33,7 @@ COMMANDS = {
     "segment": ("segment:Segment", "Segment images by words."),
     "evaluate": ("evaluate:Evaluate", "Score a model on a folder of images with true label maps."),
     "predict": ("predict:Predict", "Segment a data set into a predictions store."),
+    "jobs": ("jobs:Jobs", "Show how far a job with many inputs is, and what failed."),
     "score": ("score:Score", "Score a predictions store under published protocols, side by side."),
     "calibrate": ("calibrate:Calibrate", "Choose a background threshold on a store of training images."),
     "protocols": (
@@ -115,13 +116,13 @@ AFTER_A_STOP = {
         ("score", "calibrate", "protocols", "export", "sheet", "gamma", "retrieve", "classify", "captions"),
         _BEGINS_AGAIN,
     ),
-    **dict.fromkeys(("start", "models", "convert", "export-model", "doctor"), _BEGINS_AGAIN),
+    **dict.fromkeys(("start", "models", "convert", "export-model", "doctor", "jobs"), _BEGINS_AGAIN),
 }
 
 #: Commands as help lists them.
 GROUPS = {
     "begin": ("start", "fit", "exchange", "next"),
-    "use a model": ("segment", "sheet", "models", "references", "export-model"),
+    "use a model": ("segment", "jobs", "sheet", "models", "references", "export-model"),
     "train": ("train", "retrain", "distil", "captions", "curate", "scenes"),
     "measure": ("evaluate", "predict", "score", "calibrate", "protocols", "retrieve", "classify", "gamma"),
     "data": ("datasets", "export", "convert"),
