@@ -113,6 +113,14 @@ class Segment:
         ),
     ] = ()
     value_range: ValueRangeText = None
+    retry_failed: Annotated[
+        bool,
+        tyro.conf.arg(
+            help="Do only what failed before, as lexiseg jobs show lists it; look at nothing else.",
+            help_behavior_hint="",
+        ),
+        tyro.conf.FlagCreatePairsOff,
+    ] = False
     bulk: BulkOptions = field(default_factory=BulkOptions)
     inference: InferenceOptions = field(default_factory=InferenceOptions)
 
@@ -140,7 +148,7 @@ class Segment:
         passed_over = PassedOver()
         plan = plan_images(self.paths, self.out, passed_over, lists=self.list_)
         chosen: Sequence[int] = range(len(plan))
-        if self.bulk.retry_failed:
+        if self.retry_failed:
             failed_before = {failure.name for failure in read_states(self.out).failures}
             chosen = [number for number, stem in enumerate(plan.stems()) if stem in failed_before]
         segmenter = load_segmenter(self.model, self.device, self.set_, trust=self.trust)
@@ -189,7 +197,7 @@ class Segment:
                 command="segment",
                 total=len(plan),
                 workers=workers.count,
-                retries=self.bulk.retry_failed,
+                retries=self.retry_failed,
             ) as log,
             progress("segmenting", len(chosen), console) as advance,
             closing(do_job(job, inputs, workers)) as outcomes,

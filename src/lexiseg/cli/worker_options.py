@@ -46,7 +46,7 @@ class WorkerOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class BulkOptions(WorkerOptions):
-    """Who does the work, and what is done again."""
+    """Who does the work, and for how long at most."""
 
     time_limit: Annotated[
         float,
@@ -54,14 +54,6 @@ class BulkOptions(WorkerOptions):
             metavar="SECONDS", help="With workers: how long one input may take before its worker is replaced."
         ),
     ] = 600.0
-    retry_failed: Annotated[
-        bool,
-        tyro.conf.arg(
-            help="Do only what failed before, as lexiseg jobs show lists it; look at nothing else.",
-            help_behavior_hint="",
-        ),
-        tyro.conf.FlagCreatePairsOff,
-    ] = False
 
 
 def failure_lines(failed: Sequence[tuple[str | Path, str]], count: int, folder: Path) -> list[str]:

@@ -16,6 +16,7 @@ import warnings
 from collections import Counter, deque
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -162,7 +163,9 @@ def do_by_processes(job: Job, inputs: Iterable[Numbered], workers: Workers) -> G
                         worker.taken.remove(said.number)
                         del worker.given[said.number]
                         feed(worker)
-                        yield said
+                        # what is there after a death was done before it, and not told
+                        was_done = said.state == "there" and deaths[said.number]
+                        yield replace(said, state="done") if was_done else said
             _end_hanging(job, pool.values())
     finally:
         _dismiss(list(pool.values()))

@@ -10,7 +10,7 @@ import logging
 import os
 import warnings
 from collections.abc import Generator, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -50,7 +50,8 @@ def do_by_ray(job: Job, inputs: Iterable[Numbered], workers: Workers) -> Generat
         for turn in range(DEATHS_FATAL):
             for outcome in _one_pass(job, wave, workers, job.shard if turn == 0 else 1):
                 if wave.pop(outcome.number, _GONE) is not _GONE:  # Ray does again what a lost machine held
-                    yield outcome
+                    was_done = outcome.state == "there" and turn > 0  # before a death, and not told
+                    yield replace(outcome, state="done") if was_done else outcome
             if not wave:
                 break
         for number, item in wave.items():

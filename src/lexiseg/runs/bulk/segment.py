@@ -19,6 +19,7 @@ from lexiseg.inference.class_names import ClassNames
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.runs.bulk.inputs import is_done
 from lexiseg.runs.bulk.job import Job, Numbered, Outcome
+from lexiseg.runs.bulk.places import own_gpu
 
 #: The file system takes no such name: too long with all its folders, or with letters it does not know.
 _BAD_NAME = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
@@ -110,9 +111,7 @@ class SegmentJob(Job):
 
     def begin(self, worker: int) -> None:
         """Take a GPU of one's own."""
-        count = torch.cuda.device_count() if self._device in ("auto", "cuda") else 0
-        if count > 1:
-            self._device = f"cuda:{worker % count}"
+        self._device = own_gpu(self._device, worker)
 
     def open(self) -> Segmenter:
         """Load the model and embed the words, once.
