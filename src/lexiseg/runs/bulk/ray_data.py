@@ -81,7 +81,9 @@ def _join(job: Job, workers: Workers) -> None:
     ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **here)
 
 
-def _one_pass(job: Job, wave: dict[int, Any], workers: Workers, size: int) -> Generator[Outcome, None, None]:
+def _one_pass(
+    job: Job, wave: dict[int, Any], workers: Workers, a_task: int
+) -> Generator[Outcome, None, None]:
     """Do what has no outcome yet, a few inputs a task; a task that dies is not done again in this pass."""
     import ray
     import ray.data
@@ -90,13 +92,14 @@ def _one_pass(job: Job, wave: dict[int, Any], workers: Workers, size: int) -> Ge
     context.enable_progress_bars = False
     context.max_errored_blocks = -1
     left = iter(list(wave.items()))
-    rows = [{"task": _Task(inputs=inputs)} for inputs in iter(lambda: list(islice(left, size)), [])]
+    rows = [{"task": _Task(inputs=inputs)} for inputs in iter(lambda: list(islice(left, a_task)), [])]
     tasks = ray.data.from_items(rows, override_num_blocks=len(rows))
     with_gpu = job.uses_gpu and ray.cluster_resources().get("GPU", 0) > 0
+    size = min(workers.count, len(rows))
     done = tasks.map(
         _RayWorker,
         fn_constructor_args=(job,),
-        compute=ray.data.ActorPoolStrategy(size=min(workers.count, len(rows))),
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=size, initial_size=size),
         num_cpus=1,
         num_gpus=1 if with_gpu else None,
         max_task_retries=0,
@@ -140,4 +143,5 @@ class _RayWorker:
             yield each
 
 
-_nowhere = open(os.devnull, "wb")  # noqa: SIM115 - as long as the process
+#: Where the traceback of a process that is ended goes.
+_nowhere = os.open(os.devnull, os.O_WRONLY)
