@@ -32,6 +32,8 @@ LEFT_OUT = {
     "models": "writes with --get only, which asks a package registry",
     "export-model": "needs an extra (export); writes one file, as export does",
     "doctor": "writes nothing",
+    "licences": "writes nothing",
+    "pack": "copies a finished run into a folder, whole or not at all; tests/unit/runs/test_pack.py",
     "captions maps": "writes one image, as captions pack writes its shards: whole or not at all",
 }
 
@@ -116,7 +118,7 @@ class Cases:
                 arguments=lambda out: ["calibrate", out, "--none", data / "images"],
                 prepare=lambda out: _copy(self.clip, out),
             ),
-            "export": Case(arguments=lambda out: ["export", self.store, out / "masks.json"]),
+            "export": Case(arguments=lambda out: ["export", self.store, out / "masks.json"], refuses=True),
             "retrieve": Case(
                 arguments=lambda out: ["retrieve", self.run, "--captions", data, "--json", out / "r.json", "--split", "val"]
             ),

@@ -20,7 +20,7 @@ from lexiseg.data.augmentation.seeding import sample_rng
 from lexiseg.data.captions.check import check_captions
 from lexiseg.data.captions.decoding import decode_crop, decode_image
 from lexiseg.data.captions.opening import open_caption_source, open_captions
-from lexiseg.data.captions.tar_source import read_tar_index
+from lexiseg.data.captions.tar_index import read_tar_index
 
 SETTINGS = RandomCropSettings()
 NUM_IMAGES = 500

@@ -21,6 +21,7 @@ NOT_RUN = {
     r"cc3m|shards|my_captions|retrieve|classify|curate": "a collection of captions; tests/e2e/test_curate_command.py has one",
     r"my\.bank|a\.bank|references (build|merge|cost|show)|similarity": "a bank; tests/e2e/test_rim_commands.py builds one",
     r"^lexiseg models mini$|--set|emoji|cutouts|FOLDER|IMAGE": "names of a person's own, or a setting that other tests change",
+    r"model\.onnx|pack run|my-model": "a graph or a folder that a line above it writes, out of weights of a person's own",
     r"--model run|train-store|evaluate run|simseg/tiny --out run --resume": "a run that a line above it trains",
     r"--window 448|--tiles off|--unknown|--none-of-these off|lexiseg doctor": "what a line beside it does, with an option more",
 }

@@ -76,6 +76,8 @@ READS = [
     'jobs show PATH',
     'jobs failed PATH',
     'export-model PATH --out OUT.onnx',
+    'licences PATH',
+    'pack PATH --out OUT',
 ]  # fmt: skip
 WRITES = [
     "segment DATA/images --words red,green --model colours --out PATH",
@@ -83,6 +85,7 @@ WRITES = [
     "predict colours --data DATA --out PATH",
     "score STORE --json PATH",
     "score STORE --plot PATH",
+    "score STORE --confusion PATH",
     "export STORE PATH",
     "captions pack DATA/pairs --out PATH",
     "scenes make PATH --num 4 --size 32",

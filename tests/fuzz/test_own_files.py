@@ -18,8 +18,9 @@ from lexiseg.cli.result_folder import _differing
 from lexiseg.core.coco_rle import area, decode, encode
 from lexiseg.core.result_files import read_facts
 from lexiseg.core.row_rle import LabelRuns, decode_runs
-from lexiseg.data.captions import tar_source
+from lexiseg.data.captions import tar_index
 from lexiseg.data.captions.invalid_records import read_invalid_records
+from lexiseg.data.captions.packed_keys import PackedKeys
 from lexiseg.data.curation.shard_files import map_arrays, write_arrays
 from lexiseg.data.published.label_encodings import read_context_json
 from lexiseg.engine.checkpoint import read_checkpoint, read_tensors, write_checkpoint
@@ -297,17 +298,21 @@ def test_the_cache_of_words(tmp_path):
 
 
 def test_the_index_of_a_tar_file(tmp_path):
-    invalid = (tar_source.InvalidRecord("", "x", tar_source.InvalidReason.NO_IMAGE, "why"),)
-    index = tar_source.TarIndex(
-        np.arange(12).reshape(3, 4), np.zeros(3, np.uint8), ("a", "b", "c"), invalid, {".txt": 2}
+    invalid = (tar_index.InvalidRecord("", "x", tar_index.InvalidReason.NO_IMAGE, "why"),)
+    index = tar_index.TarIndex(
+        np.arange(12).reshape(3, 4),
+        np.zeros(3, np.uint8),
+        PackedKeys.of(("a", "b", "c")),
+        invalid,
+        {".txt": 2},
     )
     path = tmp_path / "index.npz"
     with path.open("wb") as target:
-        tar_source._save(index, target)
+        tar_index._save(index, target)
 
     def read(content: bytes) -> None:
         path.write_bytes(content)
-        found = tar_source._load(path)
+        found = tar_index._load(path)
         if found is not None:
             assert np.array_equal(found.places, index.places)
             assert (found.keys, found.invalid, found.passed_over) == (index.keys, invalid, {".txt": 2})

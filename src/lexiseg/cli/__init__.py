@@ -88,13 +88,21 @@ COMMANDS = {
         "models:Models",
         "List the models that are known by name, or the settings of one model's method; or get weights that pip has.",
     ),
+    "licences": (
+        "licences:Licences",
+        "Print the bill of materials of a model: every part, its licence, its source and what it was trained on.",
+    ),
+    "pack": (
+        "pack:Pack",
+        "Write a model as a folder in the hub's layout, with a model card: config.json, model.safetensors, README.md.",
+    ),
     "convert": (
         "convert:Convert",
         "Convert pickled weights to safetensors, once, where you trust their source.",
     ),
     "export-model": (
         "export_model:ExportModel",
-        "Write a CLIP or SigLIP with its head as one ONNX graph, which programs without torch can run.",
+        "Write a model as one graph file, which programs without torch can run.",
     ),
     "doctor": (
         "doctor:Doctor",
@@ -116,13 +124,15 @@ AFTER_A_STOP = {
         ("score", "calibrate", "protocols", "export", "sheet", "gamma", "retrieve", "classify", "captions"),
         _BEGINS_AGAIN,
     ),
-    **dict.fromkeys(("start", "models", "convert", "export-model", "doctor", "jobs"), _BEGINS_AGAIN),
+    **dict.fromkeys(
+        ("start", "models", "licences", "pack", "convert", "export-model", "doctor", "jobs"), _BEGINS_AGAIN
+    ),
 }
 
 #: Commands as help lists them.
 GROUPS = {
     "begin": ("start", "fit", "exchange", "next"),
-    "use a model": ("segment", "jobs", "sheet", "models", "references", "export-model"),
+    "use a model": ("segment", "jobs", "sheet", "models", "licences", "references", "export-model", "pack"),
     "train": ("train", "retrain", "distil", "captions", "curate", "scenes"),
     "measure": ("evaluate", "predict", "score", "calibrate", "protocols", "retrieve", "classify", "gamma"),
     "data": ("datasets", "export", "convert"),
@@ -141,7 +151,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line.
 
     Exits with 0 when everything worked, 1 when some images failed or a check did, 2 when the
-    command cannot run as given, 130 when stopped by Ctrl-C.
+    command cannot run as given, 130 when stopped by Ctrl-C. A training that a signal stopped, after its checkpoint is
+    written, exits with 0 and says so.
     """
     given = sys.argv[1:] if arguments is None else list(arguments)
     try:
@@ -160,7 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _main(arguments: Sequence[str]) -> int | None:
     # Imported where Ctrl-C is caught: until then, it prints a traceback.
-    from lexiseg.core.errors import LexisegError
+    from lexiseg.core.errors import LexisegError, TrainingStopped
 
     # Threads that wait by sleeping: where cores are shared, spinning ones make two threads ten times
     # slower than one. OpenMP reads this when torch is first imported, which is after this line.
@@ -204,6 +215,9 @@ def _main(arguments: Sequence[str]) -> int | None:
 
             traceback.print_exception(error)
         return CANNOT_RUN
+    except TrainingStopped as stopped:
+        print(f"note: {stopped}. {AFTER_A_STOP[arguments[0]]}", file=sys.stderr)
+        return 0 if AFTER_A_STOP[arguments[0]] == _WITH_RESUME else INTERRUPTED
     except BrokenPipeError:
         raise
     except OSError as error:

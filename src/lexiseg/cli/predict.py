@@ -9,7 +9,7 @@ import tyro
 
 from lexiseg.cli.data_options import DataOptions
 from lexiseg.cli.inference_options import InferenceOptions
-from lexiseg.cli.options import Device, MethodChanges, ModelName, Trust, load_segmenter, option
+from lexiseg.cli.options import Device, Licence, MethodChanges, ModelName, Trust, load_segmenter, option
 from lexiseg.cli.progress import progress
 from lexiseg.cli.worker_options import BulkOptions
 from lexiseg.core.errors import InputError
@@ -44,6 +44,7 @@ class Predict:
     ] = "0/1"
     set_: MethodChanges = ()
     trust: Trust = False
+    licence: Licence = "any"
     device: Device = "auto"
     bulk: BulkOptions = field(default_factory=BulkOptions)
     inference: InferenceOptions = field(default_factory=InferenceOptions)
@@ -63,7 +64,7 @@ class Predict:
         workers = self.bulk.chosen()
         protocol = None if self.protocol is None else find_protocol(self.protocol)
         dataset = self.images.open(needs_labels=False)
-        segmenter = load_segmenter(self.model, self.device, self.set_, trust=self.trust)
+        segmenter = load_segmenter(self.model, self.device, self.set_, trust=self.trust, licence=self.licence)
         with progress("predicting", len(range(number, len(dataset), of))) as advance:
             num_new = predict_into(
                 segmenter,

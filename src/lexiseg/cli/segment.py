@@ -13,6 +13,7 @@ from lexiseg.cli.export import export_results
 from lexiseg.cli.inference_options import InferenceOptions
 from lexiseg.cli.options import (
     Device,
+    Licence,
     MethodChanges,
     ModelName,
     Trust,
@@ -78,6 +79,7 @@ class Segment:
     model: ModelName = "mini"
     set_: MethodChanges = ()
     trust: Trust = False
+    licence: Licence = "any"
     out: Annotated[Path, tyro.conf.arg(metavar="FOLDER", help="Where results go.")] = Path("segmented")
     overwrite: Annotated[
         bool,
@@ -151,7 +153,7 @@ class Segment:
         if self.retry_failed:
             failed_before = {failure.name for failure in read_states(self.out).failures}
             chosen = [number for number, stem in enumerate(plan.stems()) if stem in failed_before]
-        segmenter = load_segmenter(self.model, self.device, self.set_, trust=self.trust)
+        segmenter = load_segmenter(self.model, self.device, self.set_, trust=self.trust, licence=self.licence)
         vocabulary = segmenter.own_words() if asked is None else asked
         if self.explain and not isinstance(segmenter, ExplainingModel):
             raise InputError(

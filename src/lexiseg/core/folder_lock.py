@@ -65,6 +65,22 @@ def writing_alike(folder: Path, claim: Callable[[bool], None]) -> Iterator[None]
         yield
 
 
+@contextmanager
+def in_turn(folder: Path) -> Iterator[None]:
+    """Let in one process after the other: who comes while another is in waits until it has left.
+
+    For what each would make alike, such as a cache: where the file system has no locks, several are in at once.
+
+    Raises:
+        OutputError: The folder cannot be made or opened.
+    """
+    with _opened(folder) as descriptor:
+        if sys.platform != "win32":
+            with suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+
+
 def _share(descriptor: int, folder: Path) -> None:
     """Take the lock shared; others hold it alone only while they claim, so a little waiting is enough."""
     end = time.monotonic() + _PATIENCE

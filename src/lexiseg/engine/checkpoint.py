@@ -1,7 +1,8 @@
 """Checkpoints: a folder a step, whole or not there at all.
 
 ``checkpoints/step-000123/`` holds ``model.safetensors``, ``optimizer.safetensors``, ``average.safetensors`` where
-a running mean of the weights is kept, and ``state.json``. It gets its name when every byte is on the disk.
+a running mean of the weights is kept, ``best.safetensors`` where the best ones are, and ``state.json``.
+It gets its name when every byte is on the disk.
 """
 
 import json
@@ -127,6 +128,19 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             expected="weights that lexiseg train wrote",
             fix="Delete the file and go on with the run (--resume): it is written again from the last checkpoint.",
         ) from error
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """Read what ``write_tensors`` put into the header of a file, without its tensors.
+
+    Raises:
+        OSError: It is not there; ``ValueError`` and ``SafetensorError``: it is damaged.
+    """
+    with safe_open(path, framework="pt") as opened:
+        facts = decode_json((opened.metadata() or {}).get("lexiseg", "{}"))
+    if not isinstance(facts, dict):
+        raise ValueError(f"facts that are a {type(facts).__name__}")
+    return facts
 
 
 #: What the header of a file of tensors says.

@@ -25,8 +25,8 @@ def choose_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
+        torch.empty(0, device=device).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # "meta" holds no numbers
         raise InputError(
             doing=f"choosing the device {name!r}",
             found=str(error).splitlines()[0],

@@ -8,13 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from lexiseg.core.atomic_write import atomic_path
 from lexiseg.core.errors import InputError
 from lexiseg.core.interfaces import Trainable
 from lexiseg.data.stepwise import TrainingData
-from lexiseg.engine.checkpoint import checkpoint_steps, read_tensors, write_tensors
+from lexiseg.engine.checkpoint import checkpoint_steps, read_facts, read_tensors, write_tensors
 from lexiseg.engine.devices import Devices, open_devices
 from lexiseg.engine.from_main import number_from_main
 from lexiseg.engine.interruptions import Interruptions
@@ -87,7 +88,7 @@ def train(
     state = TrainingState(model, optim, run, devices)
     if last := number_from_main(devices, steps[-1] if steps else 0):  # other nodes may not see the folder
         state.load(out, last)
-    log = RunLog(out, state.step) if devices.is_main else None
+    log = RunLog(out, state.step, run.trackers) if devices.is_main else None
     pace = Pace(state.step, run.num_steps, most_hours=most_hours, quiet=quiet or not devices.is_main)
     try:
         evaluation = _Evaluation(evaluate, scored, state, log)
@@ -112,6 +113,15 @@ def load_final(out: Path) -> dict[str, Tensor]:
         CheckpointError: The file is damaged.
     """
     return read_tensors(out / WEIGHTS)
+
+
+def final_step(out: Path) -> tuple[int, str] | None:
+    """Return the step whose weights a finished run left and what they are: last, average or best; None where it left none."""
+    try:
+        facts = read_facts(out / WEIGHTS)
+        return int(facts["step"]), str(facts["weights"])
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+        return None
 
 
 def _steps(
@@ -172,11 +182,11 @@ def _steps(
 
 
 def _write_final(state: TrainingState, out: Path) -> None:
-    tensors = without_training_only(state.model, state.final_tensors())
+    found, facts = state.tensors_to_end_with()
+    tensors = without_training_only(state.model, found)
     if state.devices.is_main:
-        weights = "last" if state.average is None else "average"
         with atomic_path(out / WEIGHTS) as temporary:
-            write_tensors(temporary, tensors, step=state.step, weights=weights)
+            write_tensors(temporary, tensors, **facts)
     state.devices.wait()
 
 
@@ -198,6 +208,7 @@ class _Evaluation:
             else:
                 with state.average.in_use() if state.average else nullcontext():
                     scores = self.evaluate(state.model.eval())
+        state.best.offer(state.step, scores, state.final_tensors)
         state.model.train()
         if self.log is not None:
             if scores:

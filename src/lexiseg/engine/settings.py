@@ -1,7 +1,7 @@
 """How a model is optimised and how a run goes."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from lexiseg.core.errors import InputError
 from lexiseg.core.setting_ranges import COUNT, FACTOR, SHARE, Range, check_ranges
@@ -67,6 +67,10 @@ class OptimSettings:
         _check(self, "ema_decay", decay is None or 0 < decay < 1, "a number between 0 and 1, or none")
 
 
+#: Services that accelerate knows a tracker for; TensorBoard's files are written without.
+Tracker: TypeAlias = Literal["wandb", "mlflow", "trackio", "comet_ml", "clearml", "swanlab", "aim", "dvclive"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunSettings:
     """How long a run goes, on what, and what it leaves.
@@ -75,7 +79,10 @@ class RunSettings:
         num_steps: Number of optimiser steps, 1 or more.
         batch_size: Samples per step over all devices, 1 or more.
         sub_batch_size: Samples per forward pass on a device at most; None takes its whole share. A
-            contrastive loss still compares the whole batch; other losses are averaged over the sub-batches.
+            contrastive loss still compares the whole batch; other losses are averaged over the sub-batches. Halved where
+            the memory of a single device does not suffice.
+        gradient_checkpointing: Let the blocks of networks compute again in the backward pass what they need there: less
+            memory, about a third more time.
         seed: Seed of weights, data order and dropout, 0 or more.
         precision: Precision of the forward pass; weights and optimiser stay in fp32.
         num_workers: Number of data loading processes; 0 loads in the training process.
@@ -84,13 +91,18 @@ class RunSettings:
         keep_checkpoints: Number of newest checkpoints that are kept, 1 or more.
         log_every: Steps between lines of the log, 1 or more.
         evaluate_every: Steps between evaluations, 1 or more; None evaluates at the end only.
+        final: Weights that the run ends with: ``last``; ``best``, those of the evaluation whose first score is best; or the
+            name of the score that decides. Of scores that end in ``loss`` the lowest is best, of others the highest.
         device: Device: cpu, cuda, cuda:1, …; auto takes a GPU where there is one.
+        trackers: Services that also get every line of the log, through accelerate: wandb, mlflow, trackio, comet_ml,
+            clearml, swanlab, aim or dvclive, each with its own package and account; tensorboard is written without being asked.
         parallel: Strategy for several devices: ddp replicates the weights, fsdp shards them.
     """
 
     num_steps: int
     batch_size: int
     sub_batch_size: int | None = None
+    gradient_checkpointing: bool = False
     seed: int = 0
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     num_workers: int = 0
@@ -99,7 +111,9 @@ class RunSettings:
     keep_checkpoints: int = 2
     log_every: int = 10
     evaluate_every: int | None = None
+    final: str = "last"
     device: str = "auto"
+    trackers: tuple[Tracker, ...] = ()
     parallel: Literal["ddp", "fsdp"] = "ddp"
 
     def __post_init__(self) -> None:
@@ -113,7 +127,7 @@ class RunSettings:
 RESUMABLE = frozenset(
     {
         "num_workers", "save_every", "save_minutes", "keep_checkpoints", "log_every", "evaluate_every",
-        "sub_batch_size", "device",
+        "sub_batch_size", "device", "gradient_checkpointing", "final", "trackers",
     }
 )  # fmt: skip
 #: Fields that may grow: a run goes on for longer, by the learning rates of its new length.

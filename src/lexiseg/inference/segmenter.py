@@ -55,6 +55,7 @@ class Segmenter(nn.Module, ABC):
         settings: Defaults of this model; ``segment`` takes any of their fields as keywords.
         independent_classes: A class's score does not depend on the other classes, so scores may
             be computed for a part of the vocabulary at a time.
+        scores_are_products: ``class_scores`` are tokens times class embeddings, and labels follow from them alone.
         has_probabilities: Labels come from the scores of all names at every pixel, which a softmax makes probabilities
             of; a method that decides otherwise says no.
         applies: Steps beyond the common path that the method takes itself, by their keys in the protocols
@@ -72,6 +73,7 @@ class Segmenter(nn.Module, ABC):
     name: str
     settings: InferenceSettings
     independent_classes: bool = True
+    scores_are_products: bool = False
     has_probabilities: bool = True
     applies: tuple[str, ...] = ()
     vocabulary: Vocabulary | None = None

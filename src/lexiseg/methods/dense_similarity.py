@@ -38,6 +38,8 @@ class DenseSimilarity(Segmenter):
         head: The image encoder's head, for the record; None where it has no choice of them.
     """
 
+    scores_are_products = True
+
     def __init__(
         self,
         image_encoder: ImageEncoder,

@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, pad, relu6
 
+from lexiseg.core.errors import CheckpointError
 from lexiseg.core.interfaces import ImageEncoder
 from lexiseg.core.json_text import decode_json
 from lexiseg.layers.feature_pyramid import PyramidBackbone
@@ -242,7 +243,15 @@ def load_dinov2_pyramid(folder: Path) -> Dinov2Pyramid:
     Raises:
         CheckpointError: The folder is incomplete, contradicts itself or is unsafe to load.
     """
-    return Dinov2Pyramid(load_dinov2(folder)).requires_grad_(True)
+    encoder = load_dinov2(folder)
+    if encoder.stride % 2:
+        raise CheckpointError(
+            doing=f"making feature maps of the DINOv2 in {folder}",
+            found=f"patches of {encoder.stride} pixels",
+            expected="patches whose side is even: the finest map has half of it",
+            fix="Take a published DINOv2, whose patches have 14 pixels.",
+        )
+    return Dinov2Pyramid(encoder).requires_grad_(True)
 
 
 class TinyPyramid(PyramidBackbone):

@@ -9,16 +9,26 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int64
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn.functional import dropout
 
 from lexiseg.core.errors import CheckpointError
 from lexiseg.core.setting_ranges import DEPTH, SHARE, SPREAD, WIDTH, Range, check_divides, check_ranges
 from lexiseg.layers.transformer_block import TransformerBlock, initialise_linear
-from lexiseg.models.text_tokens import CaptionTokenizer, encode_texts, read_tokenizer_file
+from lexiseg.models.checkpoint import build_model, read_config, transformers_class
+from lexiseg.models.published_names import published_names
+from lexiseg.models.text_tokens import (
+    CaptionTokenizer,
+    TokenEncoder,
+    encode_texts,
+    pad_rows,
+    read_tokenizer_file,
+)
 
 PAD, UNKNOWN, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 SPECIAL_TOKENS = (PAD, UNKNOWN, CLS, SEP, MASK)
@@ -96,15 +106,16 @@ class WordPieceTokenizer(CaptionTokenizer):
     """BERT's WordPiece tokens, from a ``tokenizer.json`` that has its special tokens.
 
     Args:
-        path: The file; padding and truncation stored in it are switched off.
+        source: The file, or what it holds; padding and truncation stored in it are switched off.
 
     Raises:
         CheckpointError: It cannot be read, or a special token is missing.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, source: Path | Tokenizer) -> None:
+        path = source if isinstance(source, Path) else "of a run"
         try:
-            self._tokenizer = read_tokenizer_file(path)
+            self._tokenizer = read_tokenizer_file(source) if isinstance(source, Path) else source
         except Exception as error:  # tokenizers raises bare Exception
             raise _unusable(path, str(error)) from error
         vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
@@ -124,7 +135,7 @@ class WordPieceTokenizer(CaptionTokenizer):
         return [row if len(row) <= max_tokens else [*row[: max_tokens - 1], self._sep] for row in rows]
 
 
-class Bert(nn.Module):
+class Bert(TokenEncoder):
     """Sentences to one vector a token.
 
     Args:
@@ -153,19 +164,10 @@ class Bert(nn.Module):
     def forward(
         self, texts: Sequence[str], *, pad_to_max_length: bool
     ) -> tuple[Float[Tensor, "T L D"], Bool[Tensor, "T L"]]:
-        """Encode sentences; CLS, SEP and padding tokens get a vector like any other token.
-
-        Args:
-            texts: Sentences; longer ones are cut to ``max_tokens``.
-            pad_to_max_length: Pad every sentence to ``max_tokens``; False pads to the longest one only.
-
-        Returns:
-            One vector a token (padding tokens too: nothing attends to them, they attend to the sentence), and
-            the attention mask: True for the tokens of the sentence, CLS and SEP included.
-        """
+        """Encode sentences, cut to ``max_tokens``; see ``TokenEncoder``. Padding tokens attend to the sentence."""
         rows = self.tokenizer.ids(texts, self.shape.max_tokens)
         length = self.shape.max_tokens if pad_to_max_length else max(map(len, rows))
-        ids, attention_mask = _padded(rows, self.tokenizer.pad_id, length)
+        ids, attention_mask = pad_rows(rows, self.tokenizer.pad_id, length)
         device = self.positions.device
         ids, attention_mask = ids.to(device), attention_mask.to(device)
         return self.encode(ids, attention_mask), attention_mask
@@ -228,19 +230,68 @@ _PUBLISHED = {
 }
 
 
-def _padded(
-    rows: Sequence[Sequence[int]], pad_id: int, length: int
-) -> tuple[Int64[Tensor, "T L"], Bool[Tensor, "T L"]]:
-    ids = torch.tensor([[*row, *[pad_id] * (length - len(row))] for row in rows])
-    lengths = torch.tensor([len(row) for row in rows])
-    return ids, torch.arange(length) < lengths[:, None]
+#: What a published BERT has to be to run on these blocks.
+_EXPECTED = {"hidden_act": "gelu", "position_embedding_type": "absolute", "layer_norm_eps": 1e-12}
+
+
+def load_bert(folder: Path, *, max_tokens: int) -> Bert:
+    """Load a transformers BERT checkpoint, such as bert-base-uncased or a sentence encoder: a folder in hub layout.
+
+    Args:
+        folder: From ``models.hub.resolve_checkpoint``.
+        max_tokens: Tokens of a sentence at most; fewer where the network reads fewer.
+
+    Raises:
+        CheckpointError: The folder is incomplete, contradicts itself, is unsafe to load or holds a variant of BERT.
+    """
+    config = read_config(folder, ("bert",))
+    settings = transformers_class("BertConfig").from_dict(config)
+    expected = _EXPECTED | {"intermediate_size": 4 * settings.hidden_size}
+    values = {name: getattr(settings, name, expected[name]) for name in expected}
+    if other := [f"{name} {value!r}" for name, value in values.items() if value != expected[name]]:
+        raise CheckpointError(
+            doing=f"reading {folder / 'config.json'}",
+            found=", ".join(other),
+            expected=", ".join(f"{name} {value!r}" for name, value in expected.items()),
+            fix="Take a plain BERT, such as google-bert/bert-base-uncased.",
+        )
+    model_class = transformers_class("BertModel")
+    network = build_model(
+        folder,
+        lambda: model_class(settings, add_pooling_layer=False),
+        targets=published_names("bert"),
+        fill_buffers=_first_sentence,
+    )
+    tokenizer = WordPieceTokenizer(folder / "tokenizer.json")
+    if tokenizer.num_tokens > settings.vocab_size:
+        raise _unusable(
+            folder / "tokenizer.json", f"{tokenizer.num_tokens:,} tokens for {settings.vocab_size:,}"
+        )
+    shape = BertShape(
+        width=settings.hidden_size,
+        depth=settings.num_hidden_layers,
+        num_heads=settings.num_attention_heads,
+        max_tokens=min(max_tokens, settings.max_position_embeddings),
+        drop_rate=settings.hidden_dropout_prob,
+    )
+    bert = Bert(tokenizer, shape)
+    words = "embeddings.word_embeddings.weight"  # some tables are filled up to a round size
+    tensors = network.state_dict()
+    bert.load_published({**tensors, words: tensors[words][: tokenizer.num_tokens]}, folder)
+    return bert
+
+
+def _first_sentence(network: Any) -> None:
+    """Fill in that every token belongs to a first sentence, which no file holds."""
+    table = network.embeddings
+    table.register_buffer("token_type_ids", torch.zeros(table.token_type_ids.shape, dtype=torch.long), False)
 
 
 def _split(text: str) -> list[str]:
     return [word if word == MASK else word.lower() for word in _WORD.findall(text)]
 
 
-def _unusable(path: Path, found: str) -> CheckpointError:
+def _unusable(path: Path | str, found: str) -> CheckpointError:
     return CheckpointError(
         doing=f"reading the tokenizer {path}",
         found=found,

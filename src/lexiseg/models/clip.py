@@ -9,7 +9,7 @@ Differences from transformers: inputs of any size that is a multiple of the patc
 inside, and the pooled embedding attends from the class token alone, which gives the same numbers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,13 +25,17 @@ from lexiseg.core.block_states import BlockStates, LastBlock
 from lexiseg.core.features import PatchFeatures
 from lexiseg.core.interfaces import OpenImageEncoder, TextEncoder
 from lexiseg.models.checkpoint import build_model, fingerprint, read_config, transformers_class
+from lexiseg.models.meta_networks import NO_TOKENS, SMALLEST, quiet_transformers
 from lexiseg.models.pixel_normalisation import PixelNormalisation, load_normalisation
 from lexiseg.models.published_names import published_names
 from lexiseg.models.text_tokens import (
+    BytePairTokenizer,
+    TokenEncoder,
     check_end_token,
     check_vocabulary_size,
     load_tokenizer,
     pad,
+    pad_rows,
     tokenize,
     unknown_share,
 )
@@ -229,6 +233,68 @@ class ClipTextEncoder(TextEncoder):
         The tokenizer reads bytes, and has a token for each.
         """
         return unknown_share(self.tokenizer, texts, unknown_id=None)
+
+
+class ClipTokens(TokenEncoder):
+    """CLIP's text transformer before its pooling: one vector a token, of which the last stands for the sentence.
+
+    A token sees only those before it.
+
+    Args:
+        text: transformers' ``CLIPTextModel``.
+        tokenizer: The checkpoint's own.
+        max_tokens: Tokens of a sentence at most, the first and the last one included; longer sentences are cut.
+    """
+
+    whole = "last"
+
+    def __init__(self, text: Any, tokenizer: BytePairTokenizer, max_tokens: int) -> None:
+        super().__init__()
+        self.text, self.tokenizer = text, tokenizer
+        self.max_tokens = min(max_tokens, int(text.embeddings.position_embedding.num_embeddings))
+        self.width = int(text.embeddings.token_embedding.embedding_dim)
+
+    def forward(
+        self, texts: Sequence[str], *, pad_to_max_length: bool
+    ) -> tuple[Float[Tensor, "T L D"], Bool[Tensor, "T L"]]:
+        """Encode sentences; see ``TokenEncoder``. Padding tokens are end tokens, which see the sentence."""
+        rows = self.tokenizer.ids(texts, self.max_tokens)
+        length = self.max_tokens if pad_to_max_length else max(map(len, rows))
+        ids, attention_mask = pad_rows(rows, self.tokenizer.pad_id, length)
+        device = self.text.embeddings.token_embedding.weight.device
+        return self.text(input_ids=ids.to(device)).last_hidden_state, attention_mask.to(device)
+
+
+def load_clip_tokens(folder: Path, *, max_tokens: int) -> ClipTokens:
+    """Load the text transformer of a ``CLIPModel`` checkpoint, without its projection.
+
+    Raises:
+        CheckpointError: As ``load_clip``.
+    """
+    return ClipTokens(load_clip(folder)[1].text, BytePairTokenizer(folder), max_tokens)
+
+
+def build_clip_tokens(config: Mapping[str, Any], tokenizer: BytePairTokenizer, max_tokens: int) -> ClipTokens:
+    """Build the text transformer without weights, from the fields of a ``CLIPTextConfig``."""
+    return ClipTokens(_built(text_config=dict(config)).text_model, tokenizer, max_tokens)
+
+
+def build_clip_image_encoder(config: Mapping[str, Any], width: int) -> ClipImageEncoder:
+    """Build the image encoder without weights, from the fields of a ``CLIPVisionConfig`` and the length of its tokens."""
+    model = _built(vision_config=dict(config), projection_dim=width)
+    nothing = PixelNormalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    return ClipImageEncoder(model.vision_model, model.visual_projection, nothing)
+
+
+def _built(**config: Any) -> Any:
+    """Build a ``CLIPModel`` of which one half is wanted; the other is as small as it can be."""
+    halves = {
+        "text_config": {**SMALLEST, **NO_TOKENS, "vocab_size": 1, "max_position_embeddings": 1},
+        "vision_config": {**SMALLEST, "image_size": 1, "patch_size": 1},
+    }
+    with quiet_transformers():
+        settings = transformers_class("CLIPConfig").from_dict({**halves, **config})
+        return transformers_class("CLIPModel")(settings)
 
 
 def load_clip(folder: Path) -> tuple[ClipImageEncoder, ClipTextEncoder]:

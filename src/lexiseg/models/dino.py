@@ -8,6 +8,7 @@ Differences from transformers: the normalisation is inside, images of any size t
 read (its own resizing of the position table), and files are read in the names of either layout.
 """
 
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -88,3 +89,10 @@ def load_dino(folder: Path, *, features: Literal["tokens", "query_key"] = "token
         targets=published_names("vit"),
     )
     return DinoImageEncoder(model, load_normalisation(folder), features=features).eval()
+
+
+def build_dino(config: Mapping[str, Any]) -> DinoImageEncoder:
+    """Build a plain vision transformer without weights, from the fields of a ``ViTConfig``."""
+    settings = transformers_class("ViTConfig").from_dict(dict(config))
+    nothing = PixelNormalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    return DinoImageEncoder(transformers_class("ViTModel")(settings, add_pooling_layer=False), nothing)

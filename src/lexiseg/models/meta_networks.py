@@ -7,6 +7,10 @@ from typing import Any
 import torch
 from torch import nn
 
+#: The half of a pair of encoders that nobody asked for.
+SMALLEST = {"hidden_size": 1, "intermediate_size": 1, "num_hidden_layers": 1, "num_attention_heads": 1}
+NO_TOKENS = {"pad_token_id": None, "bos_token_id": None, "eos_token_id": None}
+
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:

@@ -79,6 +79,15 @@ class PublishedNames:
 
 
 FAMILIES: dict[str, PublishedNames] = {
+    # The first files were converted from TensorFlow, which calls the parts of a normalisation gamma and beta.
+    "bert": PublishedNames(
+        renamed=(
+            (r"^bert\.", ("",)),
+            (r"LayerNorm\.gamma$", ("LayerNorm.weight",)),
+            (r"LayerNorm\.beta$", ("LayerNorm.bias",)),
+        ),
+        left_out=(r"^cls\.", r"^classifier\.", r"^(bert\.)?pooler\.", r"embeddings\.position_ids$"),
+    ),
     # Files written before transformers 4.31 hold the positions 0, 1, 2, … of both encoders.
     "clip": PublishedNames(left_out=(r"^(text|vision)_model\.embeddings\.position_ids$",)),
     "clip_text": PublishedNames(

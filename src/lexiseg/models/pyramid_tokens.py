@@ -37,21 +37,24 @@ class PyramidTokens(ImageEncoder):
         return PatchFeatures(tokens=rearrange(tokens, "b d h w -> b (h w) d"), grid=grid, stride=self.stride)
 
 
-def freeze_idle(encoder: ImageEncoder, side: int) -> list[str]:
-    """Freeze the parameters that an encoder's tokens do not depend on; return their names.
+def freeze_idle(encoder: ImageEncoder, side: int, *, whole: bool = False) -> list[str]:
+    """Freeze the parameters that what is used of an encoder does not depend on; return their names.
 
     Args:
         encoder: Is run once, on one image of noise.
         side: Of that image, in pixels.
+        whole: What is used is the global token, not the tokens of the patches.
     """
     trained = [(name, value) for name, value in encoder.named_parameters() if value.requires_grad]
     if not trained:
         return []
     generator = torch.Generator().manual_seed(0)
     with torch.enable_grad():
-        tokens = encoder(torch.rand(1, 3, side, side, generator=generator)).tokens
+        features = encoder(torch.rand(1, 3, side, side, generator=generator))
+        used = features.global_token if whole else features.tokens
+        assert used is not None, "an encoder without a global token"
         gradients = torch.autograd.grad(
-            tokens.square().sum(), [value for _, value in trained], allow_unused=True
+            used.square().sum(), [value for _, value in trained], allow_unused=True
         )
     idle = [
         (name, value) for (name, value), gradient in zip(trained, gradients, strict=True) if gradient is None

@@ -14,7 +14,7 @@ tokenizer. NaFlex is a ``Siglip2Model``: its linear layer on flattened patches i
 convolution, and its position table is resized bilinearly with antialiasing.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from lexiseg.core.errors import CheckpointError
 from lexiseg.core.features import PatchFeatures
 from lexiseg.core.interfaces import ImageEncoder, TextEncoder
 from lexiseg.models.checkpoint import build_model, fingerprint, read_config, read_json, transformers_class
+from lexiseg.models.meta_networks import NO_TOKENS, SMALLEST, quiet_transformers
 from lexiseg.models.pixel_normalisation import PixelNormalisation, load_normalisation
 from lexiseg.models.published_names import published_names
 from lexiseg.models.text_tokens import (
@@ -205,3 +206,15 @@ def load_siglip(folder: Path, *, head: str = "value") -> tuple[SiglipImageEncode
     )
     image = SiglipImageEncoder(model.vision_model, load_normalisation(folder), head=head)
     return image.eval(), text.eval()
+
+
+def build_siglip_image_encoder(config: Mapping[str, Any]) -> SiglipImageEncoder:
+    """Build the image encoder without weights, from the fields of its ``SiglipVisionConfig`` or ``Siglip2VisionConfig``."""
+    family = "Siglip2" if config["model_type"] == "siglip2_vision_model" else "Siglip"
+    nothing = PixelNormalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    text = {**SMALLEST, **NO_TOKENS, "vocab_size": 2, "max_position_embeddings": 1}
+    with quiet_transformers():
+        settings = transformers_class(f"{family}Config").from_dict(
+            {"vision_config": dict(config), "text_config": text}
+        )
+        return SiglipImageEncoder(transformers_class(f"{family}Model")(settings).vision_model, nothing)

@@ -6,11 +6,12 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Float, Int
 from tokenizers import Encoding, Tokenizer
-from torch import Tensor
+from torch import Tensor, nn
 
 from lexiseg.core.errors import CheckpointError, VocabularyError
 from lexiseg.core.json_text import read_json_file
@@ -49,25 +50,55 @@ class CaptionTokenizer(ABC):
         return [sum(index == self.unknown_id for index in row) / len(row) if row else 1.0 for row in rows]
 
 
+class TokenEncoder(nn.Module, ABC):
+    """Sentences to one vector a token: what a text encoder is before anything is pooled.
+
+    Attributes:
+        tokenizer: Cuts sentences into tokens.
+        width: Length of a vector.
+        whole: Which of a sentence's own tokens stands for all of it.
+    """
+
+    tokenizer: CaptionTokenizer
+    width: int
+    whole: Literal["first", "last"] = "first"
+
+    @abstractmethod
+    def forward(
+        self, texts: Sequence[str], *, pad_to_max_length: bool
+    ) -> tuple[Float[Tensor, "T L D"], Bool[Tensor, "T L"]]:
+        """Encode sentences; special and padding tokens get a vector like any other token.
+
+        Args:
+            texts: Sentences; longer ones than the network reads are cut.
+            pad_to_max_length: Pad every sentence to the most that the network reads; False pads to the longest one only.
+
+        Returns:
+            One vector a token (padding tokens too: nothing of the sentence attends to them), and the attention
+            mask: True for the tokens of the sentence, special ones included.
+        """
+
+
 class BytePairTokenizer(CaptionTokenizer):
     """CLIP's own pieces, lower case; sentences longer than the network reads are cut.
 
     Args:
-        folder: Holds ``tokenizer.json``, or CLIP's older pair of files; see ``load_tokenizer``.
+        source: A folder that holds ``tokenizer.json``, or CLIP's older pair of files; see ``load_tokenizer``. Or what
+            such a file holds.
 
     Raises:
         CheckpointError: It cannot be read, or does not put a token at the start and one at the end.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._tokenizer = load_tokenizer(folder)
+    def __init__(self, source: Path | Tokenizer) -> None:
+        self._tokenizer = load_tokenizer(source) if isinstance(source, Path) else source
         vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
         self.num_tokens = max(vocabulary.values()) + 1
         self.identity = self._tokenizer.to_str()
         (empty,) = (encoding.ids for encoding in encode_texts(self._tokenizer, [""]))
         if len(empty) != 2:
             raise CheckpointError(
-                doing=f"reading the tokenizer in {folder}",
+                doing=f"reading the tokenizer {f'in {source}' if isinstance(source, Path) else 'of a run'}",
                 found=f"token ids {empty} for an empty text",
                 expected="one token at the start and one at the end",
                 fix="Take the tokenizer of a CLIP or GroupViT checkpoint.",
@@ -259,6 +290,14 @@ def unknown_share(tokenizer: Tokenizer, texts: Sequence[str], unknown_id: int | 
 def pad(encoded: Sequence[Sequence[int]], *, pad_id: int, length: int) -> Int[Tensor, "T L"]:
     """Fill up token ids on the right to ``length``."""
     return torch.tensor([[*ids, *[pad_id] * (length - len(ids))] for ids in encoded], dtype=torch.long)
+
+
+def pad_rows(
+    rows: Sequence[Sequence[int]], pad_id: int, length: int
+) -> tuple[Int[Tensor, "T L"], Bool[Tensor, "T L"]]:
+    """Fill up token ids on the right to ``length``; return them, and True where they are a sentence's own."""
+    lengths = torch.tensor([len(row) for row in rows])
+    return pad(rows, pad_id=pad_id, length=length), torch.arange(length) < lengths[:, None]
 
 
 def without_punctuation(text: str) -> str:

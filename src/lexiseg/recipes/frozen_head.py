@@ -84,7 +84,7 @@ class PatchDescriber(ImageEncoder):
         ):  # what it adds on the right and below is no patch of the image
             maps = [level[:, :, : grid[0], : grid[1]] for level in maps]
         parts = [_LENGTH * _tokens(maps[level], grid) for level in self._levels]
-        parts.append(_place(grid).to(images).expand(len(images), -1, -1))
+        parts.append(_place(grid).to(images).expand(images.shape[0], -1, -1))  # len would fix a graph's batch
         if self.prior is not None:
             parts.append(self._probabilities(images, grid))
         return PatchFeatures(tokens=torch.cat(parts, dim=-1), grid=grid, stride=self.stride)

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file
+import numpy as np
+import torch
 
 from lexiseg.core.errors import InputError
-from lexiseg.core.interfaces import Trainable
+from lexiseg.core.interfaces import ImageEncoder, Trainable
 from lexiseg.core.setting_ranges import Range, check_ranges
 from lexiseg.data.captions.opening import open_caption_source, read_samples
 from lexiseg.data.captions.records import CaptionColumns
@@ -20,24 +21,33 @@ from lexiseg.inference.settings import InferenceSettings
 from lexiseg.methods.simseg.segmenter import SimSeg
 from lexiseg.methods.simseg.settings import SimSegSettings
 from lexiseg.metrics.retrieval import retrieval_recall
-from lexiseg.models.backbones import build_backbone, describe_backbone
-from lexiseg.models.bert import Bert, BertShape, WordPieceTokenizer
-from lexiseg.models.minilm import TOKENIZER, WEIGHTS
-from lexiseg.models.pyramid_tokens import PyramidTokens
-from lexiseg.models.text_tokens import CaptionTokenizer
-from lexiseg.recipes.backbone import EFFICIENTNET, load_backbone
+from lexiseg.models.text_tokens import CaptionTokenizer, TokenEncoder
+from lexiseg.recipes.backbone import EFFICIENTNET
 from lexiseg.recipes.base import RebuildableRecipe
 from lexiseg.recipes.caption_files import CaptionFilesRecipe
+from lexiseg.recipes.simseg_encoders import (
+    MINILM,
+    build_image_encoder,
+    build_text_encoder,
+    describe_image_encoder,
+    describe_text_encoder,
+    load_caption_tokenizer,
+    load_image_encoder,
+    load_text_encoder,
+    minilm_of_a_run,
+    token_width,
+)
 from lexiseg.scoring.evaluate import evaluate
-from lexiseg.scoring.image_text import embed_pairs
+from lexiseg.scoring.image_text import EmbeddedPairs, embed_pairs
 
-#: all-MiniLM-L6-v2.
-MINILM_SHAPE = BertShape(width=384, depth=6, num_heads=12, drop_rate=0.0)
+#: Unless the rhythm is given, so many at most, and none more often than once an epoch.
+_MOST_EVALUATIONS = 20
 _RANGES = {
     **dict.fromkeys(("image_rate", "text_rate"), Range(least=0, most=1000)),
     "epochs": Range(least=0, most=100_000, above=True),
     "image_side": Range(least=8, most=4096),
     "token_stride": Range(least=1, most=64),
+    "max_tokens": Range(least=3, most=16_384),
 }
 
 
@@ -47,11 +57,15 @@ class FinetuneRecipe(CaptionFilesRecipe, RebuildableRecipe):
 
     Attributes:
         method: Settings of pooling, temperature and masks.
-        image_encoder: Name of the image encoder to begin from: efficientnet-lite0, dinov2-small, or a DINOv2, ResNet or Swin
-            of the hub or a folder.
-        token_stride: Pixels per token that are wanted; of a backbone's maps the nearest is taken.
+        image_encoder: Name of the image encoder to begin from: efficientnet-lite0, dinov2-small, a CLIP, SigLIP, DINO, DINOv2,
+            ResNet or Swin of the hub or a folder, or the folder of a finished run of SimSeg.
+        text_encoder: Name of the text encoder to begin from: all-minilm-l6-v2, a BERT or CLIP of the hub or a folder, or the
+            folder of a finished run of SimSeg.
+        max_tokens: Tokens of a caption at most, special ones included; longer ones are cut.
+        token_stride: Pixels per token that are wanted; of the maps of EfficientNet, DINOv2, ResNet or Swin the nearest
+            is taken.
         image_rate: Factor of the image encoder's learning rate; 0 freezes it.
-        text_rate: Factor of the text encoder's learning rate (all-MiniLM-L6-v2); 0 freezes it.
+        text_rate: Factor of the text encoder's learning rate; 0 freezes it.
         image_side: Side of the square images in training, in pixels.
         test_side: Side of the square that images are resized to at inference, in pixels.
         epochs: Passes over the images, in the place of ``run.num_steps``; none takes the steps.
@@ -62,6 +76,8 @@ class FinetuneRecipe(CaptionFilesRecipe, RebuildableRecipe):
 
     method: SimSegSettings = field(default_factory=lambda: SimSegSettings(embedding_dim=256))
     image_encoder: str = EFFICIENTNET
+    text_encoder: str = MINILM
+    max_tokens: int = 25
     token_stride: int = 16
     image_rate: float = 0.1
     text_rate: float = 0.1
@@ -77,12 +93,12 @@ class FinetuneRecipe(CaptionFilesRecipe, RebuildableRecipe):
         check_ranges(self, _RANGES, method="fine-tuning")
 
     def build_tokenizer(self) -> CaptionTokenizer:
-        """Build BERT's WordPiece tokenizer from the pip package that carries all-MiniLM-L6-v2.
+        """Build what turns sentences into token ids: that of the text encoder.
 
         Raises:
-            MissingWeightsError: The package is not installed.
+            MissingWeightsError: The encoder is not here.
         """
-        return WordPieceTokenizer(TOKENIZER.verified_path())
+        return load_caption_tokenizer(self.text_encoder)
 
     def build_model(self) -> SimSeg:
         """Load both encoders with their published weights; what joins them begins at random.
@@ -91,29 +107,32 @@ class FinetuneRecipe(CaptionFilesRecipe, RebuildableRecipe):
             MissingWeightsError: An encoder is not here.
             CheckpointError: One is damaged or of another kind.
         """
-        texts = self._texts()
-        weights = WEIGHTS.verified_path()
-        texts.load_published(load_file(weights), weights)
-        return self._built(PyramidTokens(load_backbone(self.image_encoder), self.token_stride), texts)
+        whole = self.method.training.pooling == "cls"
+        return self._built(
+            load_image_encoder(self.image_encoder, stride=self.token_stride, whole=whole),
+            load_text_encoder(self.text_encoder, max_tokens=self.max_tokens),
+        )
 
     def describe_model(self, model: Trainable) -> dict[str, Any]:
-        """Return what the image encoder is, without its weights."""
+        """Return what both encoders are, and the tokenizer, without their weights."""
         assert isinstance(model, SimSeg)
-        assert isinstance(model.image_encoder, PyramidTokens)
-        return {"image_encoder": describe_backbone(model.image_encoder.backbone)}
+        return {
+            "image_encoder": describe_image_encoder(model.image_encoder),
+            "text_encoder": describe_text_encoder(model.texts.network),
+        }
 
     def rebuild_model(self, described: Mapping[str, Any]) -> SimSeg:
         """Build both encoders without weights: neither checkpoint is needed."""
-        encoder = PyramidTokens(build_backbone(described["image_encoder"]), self.token_stride)
-        return self._built(encoder, self._texts())
+        texts = described.get("text_encoder")
+        return self._built(
+            build_image_encoder(described["image_encoder"], stride=self.token_stride),
+            minilm_of_a_run(self.max_tokens) if texts is None else build_text_encoder(texts),
+        )
 
-    def _texts(self) -> Bert:
-        return Bert(self.build_tokenizer(), MINILM_SHAPE)
-
-    def _built(self, encoder: PyramidTokens, texts: Bert) -> SimSeg:
+    def _built(self, encoder: ImageEncoder, texts: TokenEncoder) -> SimSeg:
         return SimSeg(
             encoder,
-            encoder.width,
+            token_width(encoder),
             texts,
             settings=InferenceSettings(
                 short_side=self.test_side,
@@ -148,14 +167,23 @@ class FinetuneRecipe(CaptionFilesRecipe, RebuildableRecipe):
                 expected="at least one batch: an image that comes twice in it is held against itself",
                 fix="Lower --run.batch-size, or give more images.",
             )
-        if self.epochs is None:
-            return self
-        return replace(self, run=replace(self.run, num_steps=max(1, math.ceil(self.epochs * per_epoch))))
+        num_steps = self.run.num_steps
+        if self.epochs is not None:
+            num_steps = max(1, math.ceil(self.epochs * per_epoch))
+        every = self.run.evaluate_every
+        if every is None and (self.val_split is not None or self.labelled is not None):
+            every = max(1, round(per_epoch), num_steps // _MOST_EVALUATIONS)
+        return replace(self, run=replace(self.run, num_steps=num_steps, evaluate_every=every))
 
     def evaluate(self, model: Trainable) -> dict[str, float]:
-        """Score retrieval on the part that is held out and mean IoU on the folder with label maps, where there are such."""
+        """Score mean IoU on the folder with label maps, retrieval and loss on the part that is held out, where given.
+
+        The first decides which weights are best: mean IoU, or without label maps the sum of recalls.
+        """
         assert isinstance(model, SimSeg)
         found: dict[str, float] = {}
+        if self.labelled is not None:
+            found["mean_iou"] = float(evaluate(model, FolderDataset(self.labelled)).scores.mean_iou)
         if self.val_split is not None:
             columns = CaptionColumns(
                 image=self.image_column, caption=self.caption_column, key=self.key_column
@@ -164,13 +192,24 @@ class FinetuneRecipe(CaptionFilesRecipe, RebuildableRecipe):
             pairs = embed_pairs(model, read_samples(source))
             recall = retrieval_recall((pairs.images @ pairs.texts.T).numpy(), pairs.image_of_text.numpy())
             found |= {
+                "rsum": 100 * sum((*recall.image_to_text.values(), *recall.text_to_image.values())),
                 "image_to_text_1": recall.image_to_text[1],
                 "text_to_image_1": recall.text_to_image[1],
-                "rsum": 100 * sum((*recall.image_to_text.values(), *recall.text_to_image.values())),
+                "val_loss": self._loss_of(model, pairs),
             }
-        if self.labelled is not None:
-            found["mean_iou"] = float(evaluate(model, FolderDataset(self.labelled)).scores.mean_iou)
         return found
+
+    def _loss_of(self, model: SimSeg, pairs: EmbeddedPairs) -> float:
+        """Average the training loss over batches of held-out images, each with its first caption."""
+        first = np.unique(pairs.image_of_text.numpy(), return_index=True)[1]
+        texts = pairs.texts[torch.from_numpy(first)]
+        device = model.temperature.value.device
+        total = 0.0
+        for start in range(0, len(texts), self.run.batch_size):
+            rows = slice(start, start + self.run.batch_size)
+            loss = model.contrast(pairs.images[rows].to(device), texts[rows].to(device)).total()
+            total += float(loss) * len(texts[rows])
+        return total / len(texts)
 
 
 def finetune() -> FinetuneRecipe:
@@ -179,5 +218,7 @@ def finetune() -> FinetuneRecipe:
         optim=OptimSettings(
             lr=1e-3, weight_decay=0.05, betas=(0.9, 0.98), eps=1e-6, warmup_fraction=0.05, final_factor=0.1
         ),
-        run=RunSettings(num_steps=2000, batch_size=512, sub_batch_size=64, precision="bf16", num_workers=4),
+        run=RunSettings(
+            num_steps=2000, batch_size=512, sub_batch_size=64, precision="bf16", num_workers=4, final="best"
+        ),
     )

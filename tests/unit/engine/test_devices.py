@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 import toy_runs
 from lexiseg.core.errors import InputError, MissingPackageError
 from lexiseg.engine import devices
-from lexiseg.engine.devices import open_devices
+from lexiseg.engine.devices import choose_device, open_devices
 from lexiseg.engine.log import read_log
 
 ROOT = Path(__file__).parents[3]
@@ -92,3 +92,9 @@ def test_one_process_needs_no_accelerate(monkeypatch):
 def test_a_device_that_is_not_there_is_refused():
     with pytest.raises(InputError, match="choosing the device 'cuda:99'"):
         open_devices("cuda:99", "ddp")
+
+
+@pytest.mark.parametrize("name", ["meta", "nonsense", "", "cuda:99", "cpu:x"])
+def test_a_device_that_cannot_compute_here_is_refused(name):
+    with pytest.raises(InputError, match="choosing the device"):
+        choose_device(name)

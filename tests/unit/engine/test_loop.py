@@ -10,53 +10,14 @@ from safetensors.torch import load_file
 
 from lexiseg.core.errors import InputError
 from lexiseg.data import stepwise
-from lexiseg.data.stepwise import TrainingData
 from lexiseg.engine.checkpoint import checkpoint_steps
 from lexiseg.engine.log import read_log
 from lexiseg.engine.loop import train
 from lexiseg.engine.seeding import seed_all
 from lexiseg.engine.training_state import TrainingState
 from lexiseg.engine.watch import DivergedError
-from toy_trainable import ToyRecipe, ToySettings, contrast_recipe, counts_recipe, toy_data
-
-
-class StoppedError(Exception):
-    pass
-
-
-def run(recipe: ToyRecipe, out, *, resume=False, stop_after=None, **changes):
-    recipe = replace(recipe, run=replace(recipe.run, **changes))
-    data = recipe.build_data()
-    if stop_after is not None:
-        data = StoppingData(data, stop_after)
-    seed_all(recipe.run.seed, "weights")
-    train(
-        recipe.build_model(),
-        data,
-        optim=recipe.optim,
-        run=recipe.run,
-        out=out,
-        evaluate=recipe.evaluate,
-        resume=resume,
-        quiet=True,
-    )
-    return load_file(out / "model.safetensors")
-
-
-class StoppingData(TrainingData):
-    """Raises before a step, as a person's Ctrl-C would."""
-
-    def __init__(self, data, step):
-        self.data, self.step, self.batch_size = data, step, data.batch_size
-
-    def batches(self, *, start_step, **others):
-        for index, batch in enumerate(self.data.batches(start_step=start_step, **others), start_step):
-            if index == self.step:
-                raise StoppedError
-            yield batch
-
-    def fingerprint(self):
-        return self.data.fingerprint()
+from toy_trainable import ToySettings, contrast_recipe, counts_recipe, toy_data
+from toy_training import StoppedError, run
 
 
 def test_a_run_leaves_log_times_checkpoints_and_weights(tmp_path):

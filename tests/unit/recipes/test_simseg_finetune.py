@@ -7,18 +7,23 @@ import pytest
 import torch
 
 from caption_files import write_folder
+from coloured_blocks import make_data
 from lexiseg.core.errors import CheckpointError, InputError
+from lexiseg.data.captions.opening import open_caption_source, read_samples
+from lexiseg.engine.loop import final_step
 from lexiseg.engine.seeding import seed_all
 from lexiseg.engine.settings import RunSettings
 from lexiseg.models.backbones import TinyPyramid
 from lexiseg.models.bert import Bert
-from lexiseg.models.minilm import WEIGHTS, load_minilm
+from lexiseg.models.minilm import TOKENIZER, WEIGHTS, load_minilm
 from lexiseg.models.pyramid_tokens import PyramidTokens
-from lexiseg.recipes import simseg_finetune
-from lexiseg.recipes.simseg_finetune import MINILM_SHAPE, finetune
+from lexiseg.recipes import simseg_encoders
+from lexiseg.recipes.simseg_encoders import MINILM_SHAPE
+from lexiseg.recipes.simseg_finetune import finetune
 from lexiseg.runs import train as train_module
 from lexiseg.runs.folder import load_run
 from lexiseg.runs.train import train_recipe
+from lexiseg.scoring.image_text import embed_pairs
 
 
 def small(folder, **changes):
@@ -46,7 +51,10 @@ def folder(tmp_path_factory):
 
 @pytest.mark.filterwarnings("ignore:words are unknown")
 def test_a_run_from_pretrained_encoders_loads_without_them(folder, tmp_path, monkeypatch):
-    recipe = small(folder, split="train", val_split="val", image_rate=0.0, epochs=2.0)
+    labelled = make_data(tmp_path / "labelled", num=1).path
+    run = RunSettings(num_steps=2, batch_size=4, device="cpu", final=finetune().run.final)
+    splits = {"split": "train", "val_split": "val", "labelled": labelled}
+    recipe = small(folder, **splits, image_rate=0.0, epochs=2.0, run=run)
     seed_all(recipe.run.seed, "weights")
     before = recipe.build_model()
     model = train_recipe("simseg/finetune", recipe=recipe, out=tmp_path / "run", quiet=True)
@@ -60,15 +68,21 @@ def test_a_run_from_pretrained_encoders_loads_without_them(folder, tmp_path, mon
     written = json.loads((tmp_path / "run/recipe.json").read_text())["settings"]
     assert written["run"]["num_steps"] == 3  # two epochs of six images in batches of four
     log = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
-    assert {"rsum", "image_to_text_1"} <= set(
-        next(line for line in log if "evaluation" in line)["evaluation"]
+    found = {line["step"]: line["evaluation"] for line in log if "evaluation" in line}
+    assert list(found) == [2, 3]  # once an epoch, and at the end
+    assert list(found[3]) == ["mean_iou", "rsum", "image_to_text_1", "text_to_image_1", "val_loss"]
+    assert written["run"]["evaluate_every"] == 2
+    assert final_step(tmp_path / "run") == (
+        max(found, key=lambda step: (found[step]["mean_iou"], -step)),
+        "best",
     )
 
     def gone(*_):
         raise AssertionError("the first checkpoint is asked for")
 
-    monkeypatch.setattr(simseg_finetune, "load_backbone", gone)
+    monkeypatch.setattr(simseg_encoders, "load_backbone", gone)
     monkeypatch.setattr(Bert, "load_published", gone)
+    monkeypatch.setattr(type(TOKENIZER), "verified_path", gone)
     again = load_run(tmp_path / "run").state_dict()
     assert all(torch.equal(value, again[name]) for name, value in model.state_dict().items())
 
@@ -78,7 +92,7 @@ def test_the_text_encoder_is_minilm():
     network = Bert(recipe.build_tokenizer(), MINILM_SHAPE).eval()
     with pytest.raises(CheckpointError, match="no tensor 'embeddings"):
         network.load_published({}, WEIGHTS.verified_path())
-    network.load_published(simseg_finetune.load_file(WEIGHTS.verified_path()), WEIGHTS.verified_path())
+    network.load_published(simseg_encoders.load_file(WEIGHTS.verified_path()), WEIGHTS.verified_path())
     texts = ["two dogs run over grass", "a bird"]
     with torch.inference_mode():
         tokens, seen = network(texts, pad_to_max_length=True)
@@ -102,6 +116,20 @@ def test_what_tokens_do_not_depend_on_is_frozen_so_that_several_devices_train():
     assert trained
     assert all(value.grad is not None for value in trained)
     assert any(not value.requires_grad for value in encoder.parameters())
+
+
+def test_the_held_out_loss_is_the_training_loss_of_batches_and_first_captions(folder):
+    recipe = small(folder, val_split="train", run=RunSettings(num_steps=2, batch_size=4, device="cpu"))
+    model = small(folder).build_model().eval()
+    with torch.no_grad():
+        found = recipe.evaluate(model)
+        pairs = embed_pairs(model, read_samples(open_caption_source(folder, split="train")))
+        first = pairs.texts[::2]  # two captions an image
+        parts = [
+            model.contrast(pairs.images[rows], first[rows]).total() * len(rows)
+            for rows in ([0, 1, 2, 3], [4, 5])
+        ]
+    assert found["val_loss"] == pytest.approx(float(sum(parts)) / 6, rel=1e-5)
 
 
 def test_fewer_images_than_a_batch_are_refused_and_many_passes_are_said(folder, tmp_path):

@@ -1,15 +1,20 @@
 """Open images with captions, whatever they lie in."""
 
+import hashlib
 import importlib.util
+import json
 import re
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
+from lexiseg.core.atomic_write import atomic_path
 from lexiseg.core.batch import Sample
-from lexiseg.core.cache_folder import default_cache
-from lexiseg.core.errors import DatasetError, InputError, MissingPackageError
+from lexiseg.core.cache_folder import default_cache, make_private
+from lexiseg.core.errors import DatasetError, InputError, MissingPackageError, OutputError
+from lexiseg.core.folder_lock import in_turn
+from lexiseg.core.json_text import read_json_file
 from lexiseg.data.augmentation.rand_augment import RandAugment
 from lexiseg.data.augmentation.random_crop import RandomCropSettings
 from lexiseg.data.augmentation.random_erasing import RandomErasing
@@ -108,7 +113,8 @@ def open_captions(
         word_prompts=word_prompts,
     )
     if replacements is None:
-        replacements = gather_words(source) if corruption is not None else ()
+        folder = default_cache() if cache == "default" else cache
+        replacements = _words_once(source, folder) if corruption is not None else ()
     return CaptionData(
         source, settings, replacements=replacements, invalid_log=invalid_log, try_text=try_text
     )
@@ -201,6 +207,40 @@ def gather_words(source: CaptionSource, limit: int = _CAPTIONS_FOR_WORDS) -> tup
         if isinstance(record, RawRecord):
             words.update(word for caption in record.captions for word in caption.split())
     return tuple(sorted(words))
+
+
+def _words_once(source: CaptionSource, cache: Path | None) -> tuple[str, ...]:
+    """Gather the words once a machine: reading 10,000 records means reading their images."""
+    if cache is None:
+        return gather_words(source)
+    file = cache / "captions" / f"words-{source.fingerprint()[:32]}.json"
+    try:
+        make_private(file.parent)
+        with in_turn(file.parent):
+            if (known := _known_words(file)) is not None:
+                return known
+            words = gather_words(source)
+            with atomic_path(file, durable=False) as temporary:
+                temporary.write_text(
+                    json.dumps({"words": words, "sha256": _hash_of(words)}), encoding="utf-8"
+                )
+            return words
+    except OutputError:  # nothing can be remembered there
+        return gather_words(source)
+
+
+def _known_words(file: Path) -> tuple[str, ...] | None:
+    """Read remembered words; None where there are none or they are damaged."""
+    try:
+        content = read_json_file(file)
+        words = tuple(content["words"])
+        return words if content["sha256"] == _hash_of(words) else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _hash_of(words: Sequence[str]) -> str:
+    return hashlib.sha256("\0".join(words).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _find_files(pattern: str) -> list[Path]:

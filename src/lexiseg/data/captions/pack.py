@@ -14,7 +14,7 @@ from lexiseg.core.errors import MissingPackageError, OutputError
 from lexiseg.core.image_decoders import open_image
 from lexiseg.data.captions.decoding import UnreadableImageError, probe_image
 from lexiseg.data.captions.records import CaptionSource, InvalidRecord, RawRecord
-from lexiseg.data.captions.tar_source import IMAGE_EXTENSIONS
+from lexiseg.data.captions.tar_index import IMAGE_EXTENSIONS
 
 _HEADER_BYTES = 512
 

@@ -52,6 +52,8 @@ class ClipToSeg(Segmenter, Trainable):
         name: What the model is called.
     """
 
+    scores_are_products = True
+
     def __init__(
         self,
         student: DenseStudent,

@@ -43,7 +43,7 @@ from lexiseg.methods.simseg.class_masks import (
 )
 from lexiseg.methods.simseg.settings import SimSegSettings
 from lexiseg.methods.simseg.text_encoder import SimSegTextEncoder, pool_image, unit
-from lexiseg.models.bert import Bert
+from lexiseg.models.text_tokens import TokenEncoder
 from lexiseg.ops.gather import gather_batch
 from lexiseg.ops.resize import RunningBest
 from lexiseg.ops.salient_object import rim_contrast
@@ -77,7 +77,7 @@ class SimSeg(Segmenter, ContrastiveTrainable):
         self,
         image_encoder: ImageEncoder,
         image_width: int,
-        text_encoder: Bert,
+        text_encoder: TokenEncoder,
         *,
         settings: InferenceSettings,
         method: SimSegSettings | None = None,

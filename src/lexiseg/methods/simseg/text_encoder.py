@@ -1,7 +1,7 @@
 """LoDA pooling (local responses, CVPR 2023) of images and sentences, and SimSeg's text encoder with class names in prompts."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from lexiseg.core.interfaces import TextEncoder
 from lexiseg.inference.text_embeddings import embed_names
 from lexiseg.methods.simseg.settings import PoolingSettings, SimSegSettings
-from lexiseg.models.bert import Bert
 from lexiseg.models.checkpoint import fingerprint
+from lexiseg.models.text_tokens import TokenEncoder
 from lexiseg.ops.topk_pool import token_mean, topk_mean
 
 #: Added to the length that a vector is divided by.
@@ -28,7 +28,10 @@ def pool_image(
 
 
 def pool_text(
-    tokens: Float[Tensor, "B L D"], attention_mask: Bool[Tensor, "B L"], settings: PoolingSettings
+    tokens: Float[Tensor, "B L D"],
+    attention_mask: Bool[Tensor, "B L"],
+    settings: PoolingSettings,
+    whole: Literal["first", "last"] = "first",
 ) -> Float[Tensor, "B D"]:
     """Pool the projected tokens of each sentence, CLS and SEP token among them, then normalise.
 
@@ -37,11 +40,19 @@ def pool_text(
         attention_mask: True for the sentence's tokens, False for padding tokens.
         settings: How they are pooled. The mean never counts padding tokens, whatever ``padding`` says: published
             code does not either.
+        whole: Which of a sentence's own tokens pooling ``cls`` takes.
     """
     if settings.pooling == "topk":
         keep = attention_mask if settings.padding == "masked" else None
         return unit(topk_mean(tokens, settings.text_topk, keep))
-    return unit(token_mean(tokens.float(), attention_mask) if settings.pooling == "mean" else tokens[:, 0])
+    if settings.pooling == "mean":
+        return unit(token_mean(tokens.float(), attention_mask))
+    at = (
+        attention_mask.sum(1) - 1
+        if whole == "last"
+        else torch.zeros_like(attention_mask[:, 0], dtype=torch.long)
+    )
+    return unit(tokens[torch.arange(len(tokens), device=tokens.device), at])
 
 
 def unit(vectors: Float[Tensor, "*b D"]) -> Float[Tensor, "*b D"]:
@@ -62,7 +73,7 @@ class SimSegTextEncoder(TextEncoder):
         method: Sets the pooling.
     """
 
-    def __init__(self, network: Bert, method: SimSegSettings) -> None:
+    def __init__(self, network: TokenEncoder, method: SimSegSettings) -> None:
         super().__init__()
         self.network = network
         self.projection = nn.Linear(network.width, method.embedding_dim, bias=False)
@@ -87,7 +98,7 @@ class SimSegTextEncoder(TextEncoder):
         pooling = self._method.training if self.training else self._method.testing
         pool_padding = pooling.pooling == "topk" and pooling.padding == "plain"
         tokens, attention_mask = self.network(texts, pad_to_max_length=pool_padding)
-        return pool_text(self.projection(tokens), attention_mask, pooling)
+        return pool_text(self.projection(tokens), attention_mask, pooling, self.network.whole)
 
     def unknown_share(self, texts: Sequence[str]) -> list[float]:
         """Return the share of each text's words that are unknown, in [0, 1]."""

@@ -262,8 +262,8 @@ def _told(connection: Connection) -> Iterator[None]:
 
 
 def portable(error: BaseException) -> BaseException:
-    """Return an error that can be sent: one of ours as it is, of others the text with where it arose."""
-    if isinstance(error, LexisegError):
+    """Return an error that can be sent: one of ours, or a stop, as it is; of others the text with where it arose."""
+    if isinstance(error, LexisegError) or not isinstance(error, Exception):
         return error
     return RuntimeError("in a worker:\n" + "".join(traceback.format_exception(error)))
 

@@ -15,7 +15,8 @@ from caption_files import (
     write_shards,
 )
 from lexiseg.core.errors import DatasetError, InputError, MissingPackageError
-from lexiseg.data.captions import parquet_source
+from lexiseg.data.augmentation.word_corruption import WordCorruption
+from lexiseg.data.captions import opening, parquet_source
 from lexiseg.data.captions.opening import gather_words, open_caption_source, open_captions, read_samples
 from lexiseg.data.captions.records import CaptionColumns, InvalidReason, InvalidRecord, RawRecord
 
@@ -231,6 +232,31 @@ def test_samples_for_evaluation_come_in_order_whole_and_with_all_captions(tmp_pa
 def test_words_to_replace_by_come_from_the_captions(tmp_path: Path) -> None:
     source = open_caption_source(write_folder(tmp_path / "f", count=3))
     assert gather_words(source) == ("0", "1", "2", "caption", "of")
+
+
+def test_words_are_gathered_once_and_again_where_the_data_changed_or_what_was_remembered_is_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, cache = write_folder(tmp_path / "f", count=3), tmp_path / "cache"
+    calls = []
+    gather = opening.gather_words
+    monkeypatch.setattr(opening, "gather_words", lambda source: calls.append(1) or gather(source))
+
+    def words() -> tuple[str, ...]:
+        data = open_captions(
+            path, batch_size=2, corruption=WordCorruption(), cache=cache, invalid_log=tmp_path
+        )
+        return tuple(data._maker.replacements)
+
+    assert words() == words() == ("0", "1", "2", "caption", "of")
+    assert len(calls) == 1
+    (file,) = (cache / "captions").glob("words-*.json")
+    for damaged in ("rot", file.read_text().replace("caption", "capt1on"), "[]"):
+        file.write_text(damaged)
+        assert words() == ("0", "1", "2", "caption", "of")
+    assert len(calls) == 4
+    (path / "captions.tsv").write_text("000\tanother\n001\tone\n002\tone\n")
+    assert words() == ("another", "one")
 
 
 @pytest.mark.parametrize("path", ["../secret.jpg", "{}/secret.jpg", "a/../../secret.jpg", "pipe", "\0"])

@@ -1,14 +1,20 @@
 import io
 import tarfile
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from caption_files import good_members, image_bytes, write_shard
+from lexiseg.data.captions import tar_index
 from lexiseg.data.captions.opening import open_caption_source
+from lexiseg.data.captions.packed_keys import PackedKeys
 from lexiseg.data.captions.records import InvalidReason, InvalidRecord
-from lexiseg.data.captions.tar_source import index_tar, read_tar_index
+from lexiseg.data.captions.tar_index import TarIndex, index_tar, index_tars, read_tar_index
 
 
 def write_members(path: Path, members: list[tuple[str, bytes]]) -> Path:
@@ -89,13 +95,60 @@ def test_the_index_is_remembered_until_the_file_changes(
 ) -> None:
     path = write_shard(tmp_path / "a.tar", [*map(good_members, range(5)), {"__key__": "x", "txt": "alone"}])
     first = index_tar(path, tmp_path / "cache")
-    monkeypatch.setattr("lexiseg.data.captions.tar_source.read_tar_index", None)  # it must not be needed
+    monkeypatch.setattr("lexiseg.data.captions.tar_index.read_tar_index", None)  # it must not be needed
     again = index_tar(path, tmp_path / "cache")
     assert np.array_equal(first.places, again.places)
     assert (first.keys, first.invalid) == (again.keys, again.invalid)
     monkeypatch.undo()
     write_shard(path, map(good_members, range(7)))
     assert len(index_tar(path, tmp_path / "cache").keys) == 7
+
+
+def test_of_processes_that_open_the_same_data_one_reads_the_headers(tmp_path: Path) -> None:
+    paths = [write_shard(tmp_path / f"{n}.tar", map(good_members, range(5))) for n in range(2)]
+    cache = tmp_path / "cache"
+    read: list[Path] = []
+    real = tar_index.read_tar_index
+
+    def slow(path: Path) -> TarIndex:
+        read.append(path)
+        time.sleep(0.05)
+        return real(path)
+
+    found: list[list[TarIndex]] = []
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(tar_index, "read_tar_index", slow)
+        threads = [threading.Thread(target=lambda: found.append(index_tars(paths, cache))) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert sorted(read) == paths
+    assert [[list(index.keys) for index in one] for one in found] == [[list(real(p).keys) for p in paths]] * 3
+
+
+def test_many_shards_are_read_by_several_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [write_shard(tmp_path / f"{n}.tar", map(good_members, range(n + 1))) for n in range(3)]
+    monkeypatch.setattr(tar_index, "_MUCH_BYTES", 0)
+    monkeypatch.setattr(tar_index.os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+    assert [len(index.keys) for index in index_tars(paths, tmp_path / "cache")] == [1, 2, 3]
+    assert len(list((tmp_path / "cache/captions").glob("*.npz"))) == 3
+
+
+NAMES = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=4)
+
+
+@given(names=st.lists(NAMES, max_size=5))
+def test_packed_names_are_the_names(names: list[str]) -> None:
+    packed = PackedKeys.of([*names, "\udcff"])
+    assert packed == [*names, "\udcff"]
+    assert (packed[-1], packed[1:], len(packed)) == ("\udcff", [*names, "\udcff"][1:], len(names) + 1)
+    assert PackedKeys.of(names) == tuple(names)
+    assert packed != names
+    with pytest.raises(ValueError, match="names for"):
+        PackedKeys(packed.content, len(packed) + 1)
+    with pytest.raises(IndexError):
+        packed[len(packed)]
 
 
 def test_a_damaged_cache_is_as_good_as_none(tmp_path: Path) -> None:
