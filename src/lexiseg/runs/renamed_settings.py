@@ -28,7 +28,12 @@ RENAMED = {
 #: Class of settings, by its name, to fields that were added later, with the value that does what was done before.
 ADDED: dict[str, dict[str, Any]] = {
     "OptimSettings": {"warmup_multiplies": False},
-    "RunSettings": {"save_minutes": None, "gradient_checkpointing": False, "final": "last"},
+    "RunSettings": {
+        "save_minutes": None,
+        "gradient_checkpointing": False,
+        "final": "last",
+        "trackers": [],
+    },
     "SimFormerRecipe": {
         "backbone_weights": "trained",
         "classifier": "masks",
