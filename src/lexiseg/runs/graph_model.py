@@ -238,7 +238,7 @@ def _seen(model: Segmenter, image: Path) -> np.ndarray:
         short_side=model.settings.short_side,
         max_long_side=model.settings.max_long_side,
         squash=not model.settings.keep_aspect,
-        multiple_of=model.stride,
+        multiple_of=_multiple_of(model) or model.stride,
     )
     return resize_image(pixels, size)[None].numpy()
 

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from lexiseg.core.errors import CheckpointError, InputError
 from lexiseg.core.json_text import read_json_file
-from lexiseg.methods.conse import ConSESettings
+from lexiseg.methods.conse.settings import ConSESettings
 from lexiseg.methods.rim.references.bank import ReferenceBank
 from lexiseg.methods.rim.settings import RIMSettings
 from lexiseg.models import dinov2_small, efficientnet_lite
