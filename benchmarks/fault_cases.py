@@ -31,6 +31,8 @@ LEFT_OUT = {
     "serve": "writes nothing, and runs until it is stopped",
     "models": "writes with --get only, which asks a package registry",
     "export-model": "needs an extra (export); writes one file, as export does",
+    "raster": "needs an extra (geo); stopped, damaged and refused in tests/unit/inference/test_segment_raster.py",
+    "video": "needs an extra (video); begins again, and writes frames as segment does: tests/e2e/test_video_command.py",
     "doctor": "writes nothing",
     "licences": "writes nothing",
     "pack": "copies a finished run into a folder, whole or not at all; tests/unit/runs/test_pack.py",

@@ -10,10 +10,12 @@ from PIL import Image
 from lexiseg.cli import main
 from printed_commands import PAGES, commands
 from sky_and_grass import write_folder
+from written_videos import picture, write_video
 
 #: Commands of which only the options are checked (tests/surface/test_docs_commands.py), and why. All others are run.
 NOT_RUN = {
     r"openai/|nvidia/|facebook/|CLIP\b|MODEL\b|SD_FOLDER|\./(my-|mask)|convert ": "weights of the hub or of a person's own",
+    r"^lexiseg video 0": "a camera; tests/e2e/test_video_command.py has one that is drawn",
     r"--get dinov2-small|dinov2": "weights that pip fetches, or their encoder",
     r"instances_val\.json": "annotations of another tool; tests/unit/data/formats reads each format",
     r"train (simseg/scenes|simseg/finetune|simformer/|clip-to-seg/|cocu/|groupvit/)|distil ": "trains for minutes to days",
@@ -52,10 +54,11 @@ def place(tmp_path_factory):
     (root / "colours/mydata/classes.txt").write_text("red\ngreen\nblue\n")
     (root / "empty").mkdir()
     (root / "photos").mkdir()
-    for name in ("photos/a.jpg", "photo.jpg", "image.png", "aerial.tif"):
+    for name in ("photos/a.jpg", "photo.jpg", "image.png", "aerial.tif", "scene.tif"):
         with Image.open(root / "mydata/images/01.png") as image:
             image.convert("RGB").save(root / name)
     shutil.copy(root / "mydata/classes.txt", root / "classes.txt")
+    write_video(root / "clip.mp4", [picture(4 * step) for step in range(3)])
     (root / "mymodel.py").write_text(own_model())
     return root
 

@@ -34,6 +34,7 @@ def data(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("set")
     make_data(folder / "data", num=2)
     Image.new("RGBA", (60, 60), (9, 9, 9, 200)).save(folder / "leaf.png")
+    Image.new("RGB", (40, 40), (250, 9, 9)).save(folder / "data/scene.tif")
     return folder
 
 
@@ -42,6 +43,8 @@ READS = [
     'segment PATH --words red,green --model colours --out OUT',
     'segment DATA/images --classes-file PATH --model colours --out OUT',
     'segment DATA/images --words red --model PATH --out OUT',
+    'raster PATH --words red,green --model colours --out OUT',
+    'video PATH --words red,green --model colours --out OUT',
     'evaluate colours --data PATH',
     'evaluate PATH --data DATA',
     'predict colours --data PATH --out OUT',
@@ -83,6 +86,7 @@ READS = [
 ]  # fmt: skip
 WRITES = [
     "segment DATA/images --words red,green --model colours --out PATH",
+    "raster DATA/scene.tif --words red,green --model colours --polygons none --out PATH",
     "evaluate colours --data DATA --json PATH",
     "predict colours --data DATA --out PATH",
     "score STORE --json PATH",

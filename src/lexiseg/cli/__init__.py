@@ -33,6 +33,14 @@ COMMANDS = {
         "Choose the images to mask next: where the model is unsure, and all unlike.",
     ),
     "segment": ("segment:Segment", "Segment images by words."),
+    "raster": (
+        "raster:SegmentRaster",
+        "Segment GeoTIFFs and COGs of any size by words, a rectangle at a time.",
+    ),
+    "video": (
+        "video:SegmentVideo",
+        "Segment the frames of a video or a camera by words.",
+    ),
     "explain": (
         "explain:Explain",
         "Say why pixels of an image got their labels: what decided, the runner-up, the margin.",
@@ -125,7 +133,9 @@ _WITH_RESUME = "What was finished is kept; the same command with --resume goes o
 
 #: What Ctrl-C leaves, by command; actions that only show something have nothing to keep.
 AFTER_A_STOP = {
-    **dict.fromkeys(("segment", "predict", "ablate", "curate", "scenes", "references", "datasets"), _GOES_ON),
+    **dict.fromkeys(
+        ("segment", "raster", "predict", "ablate", "curate", "scenes", "references", "datasets"), _GOES_ON
+    ),
     **dict.fromkeys(("fit", "exchange", "next"), _GOES_ON),  # features that are kept are not computed again
     **dict.fromkeys(("train", "retrain", "distil"), _WITH_RESUME),
     "evaluate": "Nothing of it is kept; lexiseg predict, then lexiseg score, goes on where it was stopped.",
@@ -137,6 +147,7 @@ AFTER_A_STOP = {
         ("start", "explain", "serve", "models", "licences", "pack", "convert", "export-model", "doctor"),
         _BEGINS_AGAIN,
     ),
+    "video": "Frames that are written stay, but of the overlay nothing is kept; the same command begins again.",
 }
 
 #: Commands as help lists them.
@@ -144,6 +155,8 @@ GROUPS = {
     "begin": ("start", "fit", "exchange", "next"),
     "use a model": (
         "segment",
+        "raster",
+        "video",
         "explain",
         "serve",
         "sheet",

@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lexiseg.core.errors import InputError
-from lexiseg.core.result_files import FACTS, LABELS, OVERLAY, file_digest, read_facts, result_paths, shortened
+from lexiseg.core.result_files import (
+    FACTS,
+    LABELS,
+    OVERLAY,
+    RASTER_LABELS,
+    file_digest,
+    read_facts,
+    result_paths,
+    shortened,
+)
 
 if TYPE_CHECKING:
     from lexiseg.data.image_files import PassedOver
@@ -138,7 +147,8 @@ def _inside(folder: str, out: str) -> str | None:
 
 
 def _is_result(path: str) -> bool:
-    return any(path.endswith(end) and _is_ours(path.removesuffix(end)) for end in (LABELS, OVERLAY))
+    ends = (LABELS, OVERLAY, RASTER_LABELS)
+    return any(path.endswith(end) and _is_ours(path.removesuffix(end)) for end in ends)
 
 
 def _is_facts(path: str) -> bool:

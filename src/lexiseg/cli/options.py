@@ -62,6 +62,14 @@ ValueRangeText = Annotated[
         "1st and 99th. All of 16 bits if left out.",
     ),
 ]
+Bands = Annotated[
+    str | None,
+    option(
+        "1,2,3",
+        "Bands of a TIFF that are red, green and blue, or one for grey, counted from 1; needs the extra geo. Those that the "
+        "file calls so if left out.",
+    ),
+]
 Device = Annotated[
     str,
     tyro.conf.arg(metavar="DEVICE", help="cpu, cuda, cuda:1, …; auto takes a GPU when there is one."),

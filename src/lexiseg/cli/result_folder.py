@@ -11,7 +11,7 @@ from lexiseg.core.atomic_write import atomic_path
 from lexiseg.core.errors import InputError
 from lexiseg.core.folder_lock import busy, writing_alike
 from lexiseg.core.json_text import read_json_file
-from lexiseg.core.result_files import FACTS, LABELS, read_facts, result_paths
+from lexiseg.core.result_files import FACTS, LABELS, RASTER_LABELS, read_facts, result_paths
 
 #: Hidden, and no .json, so that it is taken for the result of no image.
 REQUEST_FILE = ".lexiseg-request"
@@ -62,14 +62,15 @@ def count_other_results(out: Path, request: Mapping[str, Any]) -> int:
     count = 0
     for here, _, names in os.walk(out):
         for name in names:
-            if name.endswith(LABELS):
-                facts = read_facts(os.path.join(here, name.removesuffix(LABELS) + FACTS))
+            if name.endswith((LABELS, RASTER_LABELS)):
+                stem = name.removesuffix(LABELS).removesuffix(RASTER_LABELS)
+                facts = read_facts(os.path.join(here, stem + FACTS))
                 count += facts is not None and bool(_changes(facts, request))
     return count
 
 
 def _has_results(out: Path) -> bool:
-    return any(name.endswith(LABELS) for _, _, names in os.walk(out) for name in names)
+    return any(name.endswith((LABELS, RASTER_LABELS)) for _, _, names in os.walk(out) for name in names)
 
 
 def _differing(out: Path, request: Mapping[str, Any], stems: Sequence[str]) -> list[str]:

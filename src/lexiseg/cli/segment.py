@@ -12,6 +12,7 @@ from lexiseg.cli.export import export_results
 from lexiseg.cli.inference_options import InferenceOptions
 from lexiseg.cli.jobs import is_done, plan_jobs
 from lexiseg.cli.options import (
+    Bands,
     Device,
     Licence,
     MethodChanges,
@@ -106,6 +107,7 @@ class Segment:
             "labelme, cvat, cvat-masks, label-studio, label-studio-brush, png, table (Parquet).",
         ),
     ] = ()
+    bands: Bands = None
     value_range: ValueRangeText = None
     inference: InferenceOptions = field(default_factory=InferenceOptions)
 
@@ -116,10 +118,16 @@ class Segment:
         from lexiseg.data.formats.known_formats import known_format
         from lexiseg.data.image_files import PassedOver
         from lexiseg.data.images import ImageSource, ValueRange, load_image
+        from lexiseg.data.rasters import parse_bands, rasterio_package, read_bands
         from lexiseg.inference.explain import explain_regions
         from lexiseg.inference.explanation_sheet import write_explanations
 
         value_range = None if self.value_range is None else ValueRange.parse(self.value_range)
+        bands = None if self.bands is None else parse_bands(self.bands)
+        if bands is not None:
+            rasterio_package()
+        how_read = {"value_range": self.value_range, "bands": self.bands}
+        how_read = {name: given for name, given in how_read.items() if given is not None}
         formats = {name: known_format(name) for name in self.format}
         has_words = self.words is not None or self.classes_file is not None
         asked = read_vocabulary(self.words, self.classes_file) if has_words else None
@@ -131,8 +139,7 @@ class Segment:
         if self.unknown:
             changes = {"none_of_these": "label", **changes}
         request = segmenter.describe(vocabulary, **changes)
-        if value_range is not None:
-            request["settings"]["value_range"] = self.value_range
+        request["settings"].update(how_read)
         console = open_console()
         totals: dict[str, list[float]] = {}
         # Texts: an error holds on to all that its frames held, words' embeddings too.
@@ -156,11 +163,15 @@ class Segment:
                     advance()
                     continue
                 try:
-                    image: ImageSource = path if value_range is None else load_image(path, value_range)
+                    image: ImageSource = path
+                    if bands is not None:
+                        image = read_bands(path, bands, value_range)
+                    elif value_range is not None:
+                        image = load_image(path, value_range)
                     encoded = segmenter.encode(image, **changes)
                     segmentation = segmenter.segment(encoded, class_names, **changes)
-                    if value_range is not None:
-                        settings = {**segmentation.settings, "value_range": self.value_range}
+                    if how_read:
+                        settings = {**segmentation.settings, **how_read}
                         segmentation = replace(segmentation, source=path, settings=settings)
                     if self.explain:
                         why = explain_regions(segmenter, encoded, class_names, segmentation, used)

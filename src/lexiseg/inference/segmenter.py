@@ -41,10 +41,11 @@ from lexiseg.inference.refine_crf import refine_labels_crf
 from lexiseg.inference.results import blocks_of, check_batch_size, encode_sources, segment_block
 from lexiseg.inference.reuse import refuse_encoded_otherwise, refuse_half_precision
 from lexiseg.inference.settings import InferenceSettings
+from lexiseg.inference.streaming import Streaming
 from lexiseg.inference.views import choose_views
 
 
-class Segmenter(nn.Module, ABC):
+class Segmenter(Streaming, nn.Module, ABC):
     """Words and pixels in, class scores out; ``segment`` turns them into a label map.
 
     A method implements the four abstract members. Everything between an image on disk and the
