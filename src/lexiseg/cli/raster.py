@@ -12,6 +12,7 @@ from lexiseg.cli.jobs import plan_jobs
 from lexiseg.cli.options import (
     Bands,
     Device,
+    Licence,
     MethodChanges,
     ModelName,
     Trust,
@@ -53,6 +54,7 @@ class SegmentRaster:
     model: ModelName = "mini"
     set_: MethodChanges = ()
     trust: Trust = False
+    licence: Licence = "any"
     out: Annotated[Path, tyro.conf.arg(metavar="FOLDER", help="Where results go.")] = Path("segmented")
     overwrite: Annotated[
         bool,
@@ -94,7 +96,7 @@ class SegmentRaster:
         passed_over = PassedOver()
         jobs = plan_jobs(self.paths, self.out, passed_over)
         request = RasterRequest.build(
-            load_segmenter(self.model, self.device, self.set_, trust=self.trust),
+            load_segmenter(self.model, self.device, self.set_, trust=self.trust, licence=self.licence),
             words,
             bands=self.bands,
             value_range=self.value_range,
