@@ -20,6 +20,8 @@ Run = Callable[[list[object]], None]
 #: Commands without a case, and why.
 LEFT_OUT = {
     "protocols": "writes nothing",
+    "jobs show": "writes one file where that is asked, as export does",
+    "jobs failed": "writes nothing",
     "references show": "writes nothing",
     "references cost": "writes nothing",
     "datasets list": "writes nothing",

@@ -76,6 +76,8 @@ READS = [
     'exchange PATH',
     'next PATH',
     'sheet PATH',
+    'jobs show PATH',
+    'jobs failed PATH',
     'export-model PATH --out OUT.onnx',
     'licences PATH',
     'pack PATH --out OUT',
@@ -100,6 +102,7 @@ WRITES = [
     "train simseg/tiny --run.num-steps 1 --out PATH",
     "sheet RESULTS --out PATH",
     "explain DATA/images/0.png --words red,green --model colours --out PATH",
+    "jobs show RESULTS --json PATH",
 ]
 
 

@@ -51,6 +51,7 @@ COMMANDS = {
     ),
     "evaluate": ("evaluate:Evaluate", "Score a model on a folder of images with true label maps."),
     "predict": ("predict:Predict", "Segment a data set into a predictions store."),
+    "jobs": ("jobs:Jobs", "Show how far a job with many inputs is, and what failed."),
     "score": ("score:Score", "Score a predictions store under published protocols, side by side."),
     "calibrate": ("calibrate:Calibrate", "Choose a background threshold on a store of training images."),
     "protocols": (
@@ -144,7 +145,18 @@ AFTER_A_STOP = {
         _BEGINS_AGAIN,
     ),
     **dict.fromkeys(
-        ("start", "explain", "serve", "models", "licences", "pack", "convert", "export-model", "doctor"),
+        (
+            "start",
+            "explain",
+            "serve",
+            "models",
+            "licences",
+            "pack",
+            "convert",
+            "export-model",
+            "doctor",
+            "jobs",
+        ),
         _BEGINS_AGAIN,
     ),
     "video": "Frames that are written stay, but of the overlay nothing is kept; the same command begins again.",
@@ -155,6 +167,7 @@ GROUPS = {
     "begin": ("start", "fit", "exchange", "next"),
     "use a model": (
         "segment",
+        "jobs",
         "raster",
         "video",
         "explain",

@@ -119,7 +119,7 @@ class SegmentVideo:
         frames: list[dict[str, Any]] = []
         problem = ""
         with ExitStack() as stack:
-            stack.enter_context(claimed(self.out, request, [], overwrite=self.overwrite))
+            stack.enter_context(claimed(self.out, request, list, overwrite=self.overwrite))
             (self.out / f"{stem}.frames.json").unlink(
                 missing_ok=True
             )  # facts of other frames must not outlive them
