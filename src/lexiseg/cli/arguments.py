@@ -28,6 +28,7 @@ OWN_JSON = frozenset(
         "exchange",
         "next",
         "evaluate",
+        "licences",
         "score",
         "gamma",
         "retrieve",

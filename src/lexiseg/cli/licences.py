@@ -1,11 +1,16 @@
 """``lexiseg licences``: of what a model is made, under which licences."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from lexiseg.cli.options import Licence, MethodChanges, ModelName, Trust
+from lexiseg.cli.options import Licence, MethodChanges, ModelName, Trust, option
+
+_NOTE = (
+    "Licences are those of weights; images and texts that they were trained on have licences of their own."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,32 +25,25 @@ class Licences:
     set_: MethodChanges = ()
     trust: Trust = False
     licence: Licence = "any"
-    json: Annotated[
-        bool, tyro.conf.arg(help="Print JSON.", help_behavior_hint=""), tyro.conf.FlagCreatePairsOff
-    ] = False
+    json: Annotated[Path | None, option("FILE", "Write the parts as JSON too.")] = None
 
     def run(self) -> int:
         """Print, and return the exit code."""
-        import json
         from dataclasses import asdict
 
         from lexiseg.runs.licences import list_parts, refuse_other_licences, strictest
         from lexiseg.runs.method_settings import parse_changes
+        from lexiseg.scoring.report import write_json
 
         parts = list_parts(self.model, parse_changes(self.set_), trust=self.trust)
         most = strictest(parts)
-        if self.json:
+        for part in parts:
+            print(part.name)
+            print(f"  licence     {part.licence} ({part.terms})\n  source      {part.source}")
+            print(f"  trained on  {part.trained_on}")
+        print(f"strictest: {most.licence} ({most.terms}), of {most.name}\n{_NOTE}")
+        if self.json is not None:
             listed = [{**asdict(part), "terms": part.terms} for part in parts]
-            print(json.dumps({"model": self.model, "parts": listed, "strictest": most.licence}, indent=1))
-        else:
-            for part in parts:
-                print(
-                    f"{part.name}\n  licence     {part.licence} ({part.terms})\n  source      {part.source}"
-                )
-                print(f"  trained on  {part.trained_on}")
-            print(f"strictest: {most.licence} ({most.terms}), of {most.name}")
-            print(
-                "Licences are those of weights; images and texts that they were trained on have licences of their own."
-            )
+            write_json({"model": self.model, "parts": listed, "strictest": most.licence}, self.json)
         refuse_other_licences(self.model, parts, self.licence)
         return 0

@@ -55,8 +55,7 @@ def build_mini(method: ConSESettings | None = None) -> Segmenter:
     """
     method = method or ConSESettings()
     head = None if method.head == "none" else load_name_head(HEAD.verified_path())
-    is_smoothed = method.smooth == "dinov2" or (method.smooth == "auto" and has_dinov2_small())
-    smoother = load_smoother() if is_smoothed else None
+    smoother = load_smoother() if is_smoothed(method) else None
     fingerprints = {
         "image_weights": efficientnet_lite.WEIGHTS.sha256,
         "text_weights": minilm.WEIGHTS.sha256,
@@ -79,6 +78,11 @@ def build_mini(method: ConSESettings | None = None) -> Segmenter:
     if head is not None:
         model.trained_on = TrainedOn.read(HEAD.verified_path().with_name("mini_head_ATTRIBUTION.tsv"))
     return model
+
+
+def is_smoothed(method: ConSESettings) -> bool:
+    """Return whether dinov2-small smooths: where it is asked for, or is here and was not refused."""
+    return method.smooth == "dinov2" or (method.smooth == "auto" and has_dinov2_small())
 
 
 def load_smoother() -> Dinov2ImageEncoder:

@@ -99,7 +99,13 @@ def write_graph(
     multiple_of = _multiple_of(model)
     if multiple_of is not None:
         head = {**head, "multiple_of": str(multiple_of), "padding": repr(_PADDING_OF[type(model)])}
-    texts = {"weights": fingerprint(model), "model": model.name, **head, SEGMENTER: json.dumps(record)}
+    texts = {
+        "weights": fingerprint(model),
+        "model": model.name,
+        "prompts": model.settings.prompts,
+        **head,
+        SEGMENTER: json.dumps(record),
+    }
     baked = named.embeddings if named is not None and (bake or is_closed) else None
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -238,7 +244,7 @@ def _seen(model: Segmenter, image: Path) -> np.ndarray:
         short_side=model.settings.short_side,
         max_long_side=model.settings.max_long_side,
         squash=not model.settings.keep_aspect,
-        multiple_of=model.stride,
+        multiple_of=_multiple_of(model) or model.stride,
     )
     return resize_image(pixels, size)[None].numpy()
 

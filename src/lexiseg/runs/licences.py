@@ -33,7 +33,7 @@ from lexiseg.models.weight_facts import (
 from lexiseg.ops.dense_heads import BORROWING_HEADS
 from lexiseg.recipes.backbone import EFFICIENTNET
 from lexiseg.recipes.dense_similarity import DenseSettings
-from lexiseg.recipes.mini import MINI_WEIGHTS
+from lexiseg.recipes.mini import MINI_WEIGHTS, is_smoothed
 from lexiseg.recipes.teachers import MINI
 from lexiseg.runs.folder import DATA, read_part, read_recipe
 from lexiseg.runs.graph_model import graph_record
@@ -151,7 +151,7 @@ def refuse_other_licences(model: str, parts: Sequence[Part], limit: LicenceLimit
 
 def _of_name(name: str, settings: Any, trust: bool) -> Iterator[Part]:
     yield from map(_of_pip, MODELS[name].weights)
-    if isinstance(settings, ConSESettings) and settings.smooth != "none":
+    if isinstance(settings, ConSESettings) and is_smoothed(settings):
         yield from _named(dinov2_small.NAME)
 
 
