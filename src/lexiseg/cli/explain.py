@@ -74,7 +74,7 @@ class Explain:
     model: ModelName = "mini"
     set_: MethodChanges = ()
     trust: Trust = False
-    out: Annotated[Path | None, option("FILE", "Write an HTML sheet too, with pictures.")] = None
+    out: Annotated[Path | None, option("FILE", "Write an HTML sheet too, with images.")] = None
     json: Annotated[
         bool,
         tyro.conf.arg(help="Print JSON, a list with an entry a pixel.", help_behavior_hint=""),
@@ -124,7 +124,6 @@ class Explain:
 def print_explanation(console: "Console", explanation: "Explanation") -> None:
     """Print the verdict, the ranking and the evidence of one pixel."""
     from rich.box import SIMPLE_HEAD
-    from rich.markup import escape
     from rich.table import Table
 
     x, y = explanation.point
@@ -135,9 +134,9 @@ def print_explanation(console: "Console", explanation: "Explanation") -> None:
     for heading in ("", "", "for", "value"):
         table.add_column(heading, justify="right" if heading == "value" else "left")
     for ranked in explanation.ranking:
-        table.add_row("class", escape(ranked.name), "", f"{ranked.value:.3f} {escape(explanation.measure)}")
+        table.add_row("class", ranked.name, "", f"{ranked.value:.3f} {explanation.measure}")
     for found in explanation.evidence:
-        row = (escape(found.name), escape(found.supports), f"{found.value:.3f} {escape(found.measure)}")
+        row = (found.name, found.supports, f"{found.value:.3f} {found.measure}")
         table.add_row(found.kind, *row)
     console.print(table)
     for note in explanation.notes:
