@@ -76,7 +76,7 @@ THINGS = (80, NUM_THINGS)
 THRESHOLDS = (0.1, 0.2, 0.3)
 #: Masked photographs that mini was never tuned on.
 CLOTHING = {"clothing 201-260, held out": slice(200, 260)}
-WITHOUT, WITH = ConSESettings(head="none"), ConSESettings(head="masks")
+WITHOUT, WITH = ConSESettings(head="none", smooth="none"), ConSESettings(head="masks", smooth="none")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -219,7 +219,7 @@ def add(sums: Any) -> tuple[Tensor, Tensor]:
 def build(data: Path, out: Path) -> None:
     """Train on all photographs under CC BY, write the file and its attribution, print the hash."""
     names = known_names(data)
-    model = build_mini(ConSESettings(head="none")).eval()
+    model = build_mini(ConSESettings(head="none", smooth="none")).eval()
     photographs = read(data, names, (BY,), partial(describe, model))
     temperature, none_score = best_calibration(list(calibration_losses(photographs, len(names)).values()))
     weight = solve_ridge(*add(each.sums() for each in photographs), PENALTY)

@@ -10,6 +10,7 @@ import tyro
 from lexiseg.cli.inference_options import InferenceOptions
 from lexiseg.cli.options import (
     Device,
+    Licence,
     MethodChanges,
     ModelName,
     Trust,
@@ -74,6 +75,7 @@ class Explain:
     model: ModelName = "mini"
     set_: MethodChanges = ()
     trust: Trust = False
+    licence: Licence = "any"
     out: Annotated[Path | None, option("FILE", "Write an HTML sheet too, with images.")] = None
     json: Annotated[
         bool,
@@ -93,7 +95,7 @@ class Explain:
         points = [parse_point(text) for text in self.point]
         has_words = self.words is not None or self.classes_file is not None
         asked = read_vocabulary(self.words, self.classes_file) if has_words else None
-        segmenter = load_segmenter(self.model, self.device, self.set_, trust=self.trust)
+        segmenter = load_segmenter(self.model, self.device, self.set_, trust=self.trust, licence=self.licence)
         changes = self.inference.changes()
         settings = segmenter.settings.changed(**changes)
         encoded = segmenter.encode(self.image, **changes)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from lexiseg.cli.options import Device, MethodChanges, ModelName, Trust, load_segmenter, option
+from lexiseg.cli.options import Device, Licence, MethodChanges, ModelName, Trust, load_segmenter, option
 from lexiseg.core.errors import InputError, MissingPackageError, OutputError
 
 
@@ -22,6 +22,7 @@ class Serve:
     model: ModelName = "mini"
     set_: MethodChanges = ()
     trust: Trust = False
+    licence: Licence = "any"
     device: Device = "auto"
     host: Annotated[
         str,
@@ -80,7 +81,9 @@ class Serve:
                 fix="Choose another port: --port 0 takes one that is free.",
             ) from error
         with listening:
-            segmenter = load_segmenter(self.model, self.device, self.set_, trust=self.trust)
+            segmenter = load_segmenter(
+                self.model, self.device, self.set_, trust=self.trust, licence=self.licence
+            )
             host, port = listening.getsockname()[:2]
             shown = f"[{host}]" if ":" in host else host
             print(f"Serving {segmenter.name} at http://{shown}:{port} (Ctrl-C stops it)", flush=True)

@@ -41,7 +41,7 @@ class ClosedVocabularySegmenter(Segmenter, ABC):
         for row, column in enumerate(columns):
             if column is not None:
                 embeddings[row, column] = 1
-        return embeddings.to(next(self.parameters()).device)
+        return embeddings.to(next(iter(self.parameters()), embeddings).device)
 
     def class_scores(
         self, features: PatchFeatures, embeddings: Float[Tensor, "S D"]

@@ -179,7 +179,7 @@ def with_templates(
 
 
 def window_at(encoded: EncodedImage, point: tuple[int, int]) -> tuple[int, tuple[float, float]]:
-    """Find the window that has a pixel nearest to its middle, and where the pixel lies in it.
+    """Find the window, of the finest size, that has a pixel nearest to its middle, and where the pixel lies in it.
 
     Returns:
         Number of the window, and ``(x, y)`` of the pixel's centre in it, in pixels of the image that the model saw.
@@ -192,7 +192,8 @@ def window_at(encoded: EncodedImage, point: tuple[int, int]) -> tuple[int, tuple
         window = encoded.windows[index]
         return max(abs((x - window.left) / window.width - 0.5), abs((y - window.top) / window.height - 0.5))
 
-    best = min(range(encoded.num_whole, len(encoded.windows)), key=from_middle)
+    finest = encoded.view_counts[-1] if encoded.view_counts else len(encoded.windows)
+    best = min(range(len(encoded.windows) - finest, len(encoded.windows)), key=from_middle)
     window = encoded.windows[best]
     return best, (x - window.left, y - window.top)
 

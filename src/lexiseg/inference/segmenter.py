@@ -41,10 +41,11 @@ from lexiseg.inference.refine_crf import refine_labels_crf
 from lexiseg.inference.results import blocks_of, check_batch_size, encode_sources, segment_block
 from lexiseg.inference.reuse import refuse_encoded_otherwise, refuse_half_precision
 from lexiseg.inference.settings import InferenceSettings
+from lexiseg.inference.streaming import Streaming
 from lexiseg.inference.views import choose_views
 
 
-class Segmenter(nn.Module, ABC):
+class Segmenter(Streaming, nn.Module, ABC):
     """Words and pixels in, class scores out; ``segment`` turns them into a label map.
 
     A method implements the four abstract members. Everything between an image on disk and the
@@ -57,6 +58,7 @@ class Segmenter(nn.Module, ABC):
         settings: Defaults of this model; ``segment`` takes any of their fields as keywords.
         independent_classes: A class's score does not depend on the other classes, so scores may
             be computed for a part of the vocabulary at a time.
+        scores_are_products: ``class_scores`` are tokens times class embeddings, and labels follow from them alone.
         has_probabilities: Labels come from the scores of all names at every pixel, which a softmax makes probabilities
             of; a method that decides otherwise says no.
         applies: Steps beyond the common path that the method takes itself, by their keys in the protocols
@@ -66,6 +68,7 @@ class Segmenter(nn.Module, ABC):
         absent_scores: What words score that are not there; None where that was not measured.
         tells_unknown: The method itself points out pixels that resemble nothing it knows.
         notice: A sentence a person must know before trusting results, or None.
+        variant: What of the model depends on what is on this machine, in a few words, or None; said beside results.
         method_settings: Settings of the method itself and fingerprints of its weights, for the
             record that goes with every result.
         dtype: Precision in which images are encoded; everything else is computed in float32.
@@ -75,6 +78,7 @@ class Segmenter(nn.Module, ABC):
     name: str
     settings: InferenceSettings
     independent_classes: bool = True
+    scores_are_products: bool = False
     has_probabilities: bool = True
     applies: tuple[str, ...] = ()
     vocabulary: Vocabulary | None = None
@@ -82,6 +86,7 @@ class Segmenter(nn.Module, ABC):
     absent_scores: AbsentScores | None = None
     tells_unknown: bool = False
     notice: str | None = None
+    variant: str | None = None
     method_settings: Mapping[str, Any] = MappingProxyType({})
     dtype: torch.dtype = torch.float32
     measure: str = "score"
@@ -384,6 +389,8 @@ class Segmenter(nn.Module, ABC):
 
     def _describe(self, settings: InferenceSettings) -> dict[str, Any]:
         facts = {"model": self.name, **asdict(settings), "method": dict(self.method_settings)}
+        if self.variant is not None:
+            facts["variant"] = self.variant
         if self.dtype is not torch.float32:
             facts["dtype"] = str(self.dtype).removeprefix("torch.")
         if self.applies:

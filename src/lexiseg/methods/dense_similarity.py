@@ -39,6 +39,7 @@ class DenseSimilarity(Segmenter):
         head: The image encoder's head, for the record; None where it has no choice of them.
     """
 
+    scores_are_products = True
     measure = "cosine"
 
     def __init__(

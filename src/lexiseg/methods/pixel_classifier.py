@@ -25,6 +25,7 @@ class PixelClassifierSegmenter(ClosedVocabularySegmenter):
         name: What the model is called.
     """
 
+    scores_are_products = True
     measure = "logit"
 
     def __init__(

@@ -28,7 +28,7 @@ SCENE_TEACHER, LEARNT_TEACHER, MINI = "scenes", "scenes-learnt", "mini"
 #: Those that know whole synthetic scenes and nothing else.
 SCENE_TEACHERS = (SCENE_TEACHER, LEARNT_TEACHER)
 #: As a teacher mini goes without the names it learnt from masks: a student has masks of its own.
-MINI_OF_NAMES = ConSESettings(head="none")
+MINI_OF_NAMES = ConSESettings(head="none", smooth="none")
 
 
 _RANGES = {

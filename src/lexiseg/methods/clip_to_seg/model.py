@@ -54,6 +54,7 @@ class ClipToSeg(Segmenter, Trainable):
         name: What the model is called.
     """
 
+    scores_are_products = True
     measure = "scaled cosine"
 
     def __init__(

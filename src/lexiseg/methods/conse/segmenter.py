@@ -21,7 +21,7 @@ Differences from the paper:
   photographs usually show a person wearing or using the thing also count for "person".
 * Names that were seen with masks, if there is a head for them (``models.name_head``), decide between the words that mean
   them, and a word means a name of the head from ``min_head_similarity`` on: see ``class_scores``.
-* If asked for, a patch's evidence is averaged over those that a vision model finds alike (``soft_affinity``).
+* Where there is a vision model beside it, a patch's evidence is averaged over those that it finds alike (``soft_affinity``).
 
 The plain recipe (top ten names, every similarity, no kinds, no priors, one size) is ``settings.PLAIN``.
 """
@@ -76,7 +76,8 @@ class ConSE(Segmenter):
         fingerprints: Content hashes of the weights, for the record.
         notice: What a person must know before trusting results.
         head: Knows more names; wants an ``EfficientNetLite0``. Given if ``method.head`` is not none.
-        smoother: Says which patches are alike. Given if ``method.smooth`` is not none.
+        smoother: Says which patches are alike. Given if ``method.smooth`` is dinov2, not given if it is none; auto goes by
+            whether it is given.
     """
 
     measure = "match"
@@ -97,8 +98,11 @@ class ConSE(Segmenter):
         smoother: ImageEncoder | None = None,
     ) -> None:
         super().__init__()
+        if method.smooth == "auto":
+            method = replace(method, smooth="none" if smoother is None else "dinov2")
         given, asked = (head is None, smoother is None), (method.head == "none", method.smooth == "none")
         assert given == asked, "a head and a smoother where the settings ask for one"
+        self.variant = None if smoother is None else "smoothed by dinov2-small"
         self.head = head
         self.smoother = smoother
         self.independent_classes = head is None

@@ -45,7 +45,8 @@ class ConSESettings:
         head_thing_share: Share of what the head sees of things that it shares among them itself; the rest goes to the
             words for things by the scores that they had.
         head_background: How well "background" matches the head's names of stuff, where no other word matches better.
-        smooth: Average each patch's evidence over the patches that dinov2-small finds alike, or do not.
+        smooth: Whether each patch's evidence is averaged over the patches that dinov2-small finds alike: auto does so where
+            dinov2-small is on this machine; dinov2 insists on it; none does not. Results record which.
         smooth_temperature: Divides the cosines of its tokens before the softmax.
     """
 
@@ -64,7 +65,7 @@ class ConSESettings:
     min_head_similarity: float = 0.75
     head_thing_share: float = 0.5
     head_background: float = 0.15
-    smooth: Literal["none", "dinov2"] = "none"
+    smooth: Literal["auto", "dinov2", "none"] = "auto"
     smooth_temperature: float = 0.1
 
     def __post_init__(self) -> None:
@@ -90,4 +91,5 @@ PLAIN = ConSESettings(
     person_weight=0.0,
     stride=32,
     head="none",
+    smooth="none",
 )
