@@ -147,8 +147,8 @@ class Segment:
         bands = None if self.bands is None else parse_bands(self.bands)
         if bands is not None:
             rasterio_package()
-        how_read = {"value_range": self.value_range, "bands": self.bands}
-        how_read = {name: given for name, given in how_read.items() if given is not None}
+        asked_for = {"value_range": self.value_range, "bands": self.bands}
+        how_read = {name: given for name, given in asked_for.items() if given is not None}
         formats = {name: known_format(name) for name in self.format}
         has_words = self.words is not None or self.classes_file is not None
         asked = read_vocabulary(self.words, self.classes_file) if has_words else None
