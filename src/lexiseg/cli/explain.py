@@ -1,6 +1,5 @@
 """``lexiseg explain``: why pixels of an image got their labels."""
 
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +17,7 @@ from lexiseg.cli.options import (
     option,
     read_vocabulary,
 )
+from lexiseg.core.atomic_write import atomic_path
 from lexiseg.core.errors import InputError
 from lexiseg.core.terminal import open_console
 
@@ -78,10 +78,8 @@ class Explain:
     licence: Licence = "any"
     out: Annotated[Path | None, option("FILE", "Write an HTML sheet too, with images.")] = None
     json: Annotated[
-        bool,
-        tyro.conf.arg(help="Print JSON, a list with an entry a pixel.", help_behavior_hint=""),
-        tyro.conf.FlagCreatePairsOff,
-    ] = False
+        Path | None, option("FILE", "Write all of it as JSON too: a list with an entry a pixel.")
+    ] = None
     device: Device = "auto"
     inference: InferenceOptions = field(default_factory=InferenceOptions)
 
@@ -111,15 +109,16 @@ class Explain:
                 explained.append((pixel_region(size, point) if each.region is None else each.region, each))
         else:
             explained = explain_regions(segmenter, encoded, names, segmentation, settings)
-        if self.json:
-            sys.stdout.write(json.dumps([each.to_json() for _, each in explained], indent=1) + "\n")
-        else:
-            console = open_console()
-            for _, each in explained:
-                print_explanation(console, each)
+        console = open_console()
+        for _, each in explained:
+            print_explanation(console, each)
+        if self.json is not None:
+            with atomic_path(self.json) as temporary:
+                content = [each.to_json() for _, each in explained]
+                temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         if self.out is not None:
             write_explanations(encoded.image, explained, self.out, self.image.name)
-            print(f"The sheet is {self.out}", file=sys.stderr if self.json else sys.stdout)
+            print(f"The sheet is {self.out}")
         return 0
 
 
