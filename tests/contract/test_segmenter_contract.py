@@ -193,7 +193,7 @@ def test_every_pixel_can_be_explained_and_agrees_with_the_label_map(model, image
         assert {each.supports for each in found.evidence} <= {*result.vocabulary.names}
         if model.settings.refine == "none" and found.ranking and found.label in words:
             assert found.ranking[0].name == found.label, "what is told is what decided"
-        json.dumps(found.to_json(pictures=True))
+        json.dumps(found.to_json(images=True))
 
 
 def test_refinement_only_uses_classes_that_were_there(model, image, words):

@@ -102,6 +102,7 @@ WRITES = [
     "train simseg/tiny --run.num-steps 1 --out PATH",
     "sheet RESULTS --out PATH",
     "explain DATA/images/0.png --words red,green --model colours --out PATH",
+    "explain DATA/images/0.png --words red,green --model colours --json PATH",
     "jobs show RESULTS --json PATH",
 ]
 

@@ -58,7 +58,7 @@ class Image(BaseModel):
     height: int
 
 
-class AnsweredClass(BaseModel):
+class LabelledClass(BaseModel):
     """A class, and the part of the image that it has."""
 
     label: int
@@ -68,16 +68,16 @@ class AnsweredClass(BaseModel):
     mean_score: float | None
 
 
-class Answer(BaseModel):
+class Labelling(BaseModel):
     """What an image was labelled with; the label map has an address of its own."""
 
     revision: int
     corrected: bool
     absent_chance: float | None
-    classes: list[AnsweredClass]
+    classes: list[LabelledClass]
 
 
-class OneAnswer(BaseModel):
+class OneLabelling(BaseModel):
     """Classes that occur, and their masks as COCO's compressed run lengths."""
 
     width: int
@@ -103,7 +103,7 @@ class Found(BaseModel):
     supports: str
     value: float | None
     measure: str
-    picture: str | None = None
+    image: str | None = None
 
 
 class PixelExplanation(BaseModel):

@@ -39,7 +39,7 @@ PREVIEW_SIDE = 1600
 #: Vocabularies whose embeddings are kept at hand.
 _REMEMBERED = 16
 _LONGEST_NAME = 80
-#: A format beside those of ``known_formats``: pictures with the colours laid over.
+#: A format beside those of ``known_formats``: images with the colours laid over.
 OVERLAYS = "overlays"
 
 
@@ -84,7 +84,7 @@ class Studio:
             segmentation=segmentation,
             revision=next(self._revisions),
         )
-        return answer(self.images.change(image_id, asked=asked, corrected=None))
+        return describe_labels(self.images.change(image_id, asked=asked, corrected=None))
 
     def labels(self, image_id: str, revision: int | None) -> bytes:
         """Return the label map, row by row, as 16-bit numbers, low byte first; 65535 is void.
@@ -132,7 +132,7 @@ class Studio:
                 expected=f"0 to {count - 1}, or 65535 for void",
                 fix="Send labels of the answer's classes.",
             )
-        return answer(self.images.change(image_id, corrected=labels))
+        return describe_labels(self.images.change(image_id, corrected=labels))
 
     def explain(self, image_id: str, x: int, y: int) -> dict[str, Any]:
         """Tell why a pixel got its label by the last words; corrections are not looked at.
@@ -148,7 +148,7 @@ class Studio:
         found = explain_pixel(
             self.model, kept.encoded, asked.class_names, asked.segmentation, settings, (x, y)
         )
-        return finite(found.to_json(pictures=True))
+        return finite(found.to_json(images=True))
 
     def preview(self, image_id: str) -> bytes:
         """Return the image as a JPEG of at most ``PREVIEW_SIDE`` pixels a side.
@@ -156,9 +156,9 @@ class Studio:
         Raises:
             RefusalError: The image is not there.
         """
-        picture = Image.fromarray(self.images.get(image_id).encoded.image)
-        picture.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
-        return _encoded(picture, "JPEG", quality=90)
+        small = Image.fromarray(self.images.get(image_id).encoded.image)
+        small.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
+        return _encoded(small, "JPEG", quality=90)
 
     def download(self, image_ids: Sequence[str], name: str) -> tuple[str, bytes]:
         """Write label maps of images, corrected ones as they were corrected, in a format.
@@ -303,7 +303,7 @@ def stems(kept: Sequence[KeptImage]) -> list[str]:
     return found
 
 
-def answer(kept: KeptImage) -> dict[str, Any]:
+def describe_labels(kept: KeptImage) -> dict[str, Any]:
     """Return what a page shows of an answer: classes with their colours and shares, and the revision of the label map."""
     assert kept.asked is not None
     segmentation = kept.asked.segmentation
@@ -356,9 +356,9 @@ def _overlay(kept: KeptImage) -> Image.Image:
     return replace(kept.asked.segmentation, label_map=kept.label_map).overlay()
 
 
-def _encoded(picture: Image.Image, kind: str, **how: Any) -> bytes:
+def _encoded(image: Image.Image, kind: str, **how: Any) -> bytes:
     held = io.BytesIO()
-    picture.save(held, kind, **how)
+    image.save(held, kind, **how)
     return held.getvalue()
 
 

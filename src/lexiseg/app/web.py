@@ -18,12 +18,12 @@ from lexiseg.app.fair_queue import FairQueue, Visitor
 from lexiseg.app.guards import Guards
 from lexiseg.app.limits import Limits
 from lexiseg.app.messages import (
-    Answer,
     Changes,
     DownloadRequest,
     Failure,
     Image,
-    OneAnswer,
+    Labelling,
+    OneLabelling,
     Pixel,
     PixelExplanation,
     Question,
@@ -117,7 +117,7 @@ def build_app(model: Segmenter, limits: Limits | None = None, hosts: Collection[
             vocabulary=None if model.vocabulary is None else list(model.vocabulary.names),
             formats={
                 **{name: each.title for name, each in FORMATS.items()},
-                OVERLAYS: "pictures with colours and names",
+                OVERLAYS: "images with colours and names",
             },
             max_upload_mb=limits.max_upload_mb,
             max_megapixels=limits.max_megapixels,
@@ -165,11 +165,11 @@ def _add_answers(app: FastAPI, studio: Studio, limits: Limits, in_turn: InTurn) 
             )
 
     @app.post("/api/images/{image_id}/answer")
-    async def ask(request: Request, image_id: _ID, question: Question) -> Answer:
+    async def ask(request: Request, image_id: _ID, question: Question) -> Labelling:
         """Label an image with words. It is not encoded again: this takes little time. Corrections are forgotten."""
         check_words(question.words)
         changes = changed(question)
-        return Answer(**await in_turn(request, lambda: studio.ask(image_id, question.words, changes)))
+        return Labelling(**await in_turn(request, lambda: studio.ask(image_id, question.words, changes)))
 
     @app.get(
         "/api/images/{image_id}/labels",
@@ -189,10 +189,10 @@ def _add_answers(app: FastAPI, studio: Studio, limits: Limits, in_turn: InTurn) 
         return Response(packed, media_type="application/octet-stream", headers={"Content-Encoding": "gzip"})
 
     @app.put("/api/images/{image_id}/labels", openapi_extra=_FILE_BODY)
-    async def correct(request: Request, image_id: _ID) -> Answer:
+    async def correct(request: Request, image_id: _ID) -> Labelling:
         """Send a corrected label map, whole, in the form in which it is read. Downloads give it from now on."""
         body = await request.body()
-        return Answer(**await in_turn(request, lambda: studio.correct(image_id, body)))
+        return Labelling(**await in_turn(request, lambda: studio.correct(image_id, body)))
 
     @app.post("/api/images/{image_id}/explanation")
     async def explain(request: Request, image_id: _ID, pixel: Pixel) -> PixelExplanation:
@@ -222,12 +222,12 @@ def _add_answers(app: FastAPI, studio: Studio, limits: Limits, in_turn: InTurn) 
     async def segment(
         request: Request,
         changes: Annotated[_Question, Query()],
-    ) -> OneAnswer:
+    ) -> OneLabelling:
         """Label an image file, sent as the body, and keep nothing: for programs. Masks come as COCO run lengths."""
         check_words(changes.words)
         body = await request.body()
         settings = changed(changes)
-        return OneAnswer(**await in_turn(request, lambda: studio.once(body, changes.words, settings)))
+        return OneLabelling(**await in_turn(request, lambda: studio.once(body, changes.words, settings)))
 
 
 class _Question(Changes):

@@ -1,6 +1,5 @@
 """``lexiseg explain``: why pixels of an image got their labels."""
 
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +17,7 @@ from lexiseg.cli.options import (
     option,
     read_vocabulary,
 )
+from lexiseg.core.atomic_write import atomic_path
 from lexiseg.core.errors import InputError
 from lexiseg.core.terminal import open_console
 
@@ -76,12 +76,10 @@ class Explain:
     set_: MethodChanges = ()
     trust: Trust = False
     licence: Licence = "any"
-    out: Annotated[Path | None, option("FILE", "Write an HTML sheet too, with pictures.")] = None
+    out: Annotated[Path | None, option("FILE", "Write an HTML sheet too, with images.")] = None
     json: Annotated[
-        bool,
-        tyro.conf.arg(help="Print JSON, a list with an entry a pixel.", help_behavior_hint=""),
-        tyro.conf.FlagCreatePairsOff,
-    ] = False
+        Path | None, option("FILE", "Write all of it as JSON too: a list with an entry a pixel.")
+    ] = None
     device: Device = "auto"
     inference: InferenceOptions = field(default_factory=InferenceOptions)
 
@@ -111,22 +109,22 @@ class Explain:
                 explained.append((pixel_region(size, point) if each.region is None else each.region, each))
         else:
             explained = explain_regions(segmenter, encoded, names, segmentation, settings)
-        if self.json:
-            sys.stdout.write(json.dumps([each.to_json() for _, each in explained], indent=1) + "\n")
-        else:
-            console = open_console()
-            for _, each in explained:
-                print_explanation(console, each)
+        console = open_console()
+        for _, each in explained:
+            print_explanation(console, each)
+        if self.json is not None:
+            with atomic_path(self.json) as temporary:
+                content = [each.to_json() for _, each in explained]
+                temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         if self.out is not None:
             write_explanations(encoded.image, explained, self.out, self.image.name)
-            print(f"The sheet is {self.out}", file=sys.stderr if self.json else sys.stdout)
+            print(f"The sheet is {self.out}")
         return 0
 
 
 def print_explanation(console: "Console", explanation: "Explanation") -> None:
     """Print the verdict, the ranking and the evidence of one pixel."""
     from rich.box import SIMPLE_HEAD
-    from rich.markup import escape
     from rich.table import Table
 
     x, y = explanation.point
@@ -137,9 +135,9 @@ def print_explanation(console: "Console", explanation: "Explanation") -> None:
     for heading in ("", "", "for", "value"):
         table.add_column(heading, justify="right" if heading == "value" else "left")
     for ranked in explanation.ranking:
-        table.add_row("class", escape(ranked.name), "", f"{ranked.value:.3f} {escape(explanation.measure)}")
+        table.add_row("class", ranked.name, "", f"{ranked.value:.3f} {explanation.measure}")
     for found in explanation.evidence:
-        row = (escape(found.name), escape(found.supports), f"{found.value:.3f} {escape(found.measure)}")
+        row = (found.name, found.supports, f"{found.value:.3f} {found.measure}")
         table.add_row(found.kind, *row)
     console.print(table)
     for note in explanation.notes:

@@ -12,7 +12,7 @@ from lexiseg.core.errors import InputError, MissingPackageError, OutputError
 
 @dataclass(frozen=True, kw_only=True)
 class Serve:
-    """Serve a page on this machine: drop photographs, type words, see why, correct with a brush, download.
+    """Serve a page on this machine: drop photographs, type words, see why, correct, download.
 
     An image is encoded once and asked again at once. Programs ask the same server; /api lists how. Nothing is asked of any
     other host, nothing is written. Without --host only this machine can reach it, and there are no passwords: give another

@@ -42,7 +42,7 @@ class Evidence:
         supports: The class it speaks for.
         value: How strongly, in units of ``measure``.
         measure: What the value is.
-        picture: A small JPEG file of it; None where it is no image.
+        image: A small JPEG file of it; None where it is no image.
     """
 
     kind: EvidenceKind
@@ -50,7 +50,7 @@ class Evidence:
     supports: str
     value: float
     measure: str
-    picture: bytes | None = field(default=None, repr=False)
+    image: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,11 +102,11 @@ class Explanation:
             return f"{self.label}, though {self.runner_up} is ahead by {-self.margin:.3g} of {self.measure} here."
         return f"{self.label}, ahead of {self.runner_up} by {self.margin:.3g} of {self.measure}."
 
-    def to_json(self, *, pictures: bool = False) -> dict[str, Any]:
+    def to_json(self, *, images: bool = False) -> dict[str, Any]:
         """Return everything but the region as plain values.
 
         Args:
-            pictures: With the pictures of the evidence, as base64 of JPEG files.
+            images: With the images of the evidence, as base64 of JPEG files.
         """
         return {
             "point": list(self.point),
@@ -126,8 +126,8 @@ class Explanation:
                     "value": each.value,
                     "measure": each.measure,
                     **(
-                        {"picture": base64.b64encode(each.picture).decode()}
-                        if pictures and each.picture is not None
+                        {"image": base64.b64encode(each.image).decode()}
+                        if images and each.image is not None
                         else {}
                     ),
                 }

@@ -86,9 +86,9 @@ def _block(
         f"<tr><td>{escape(found.kind)}</td><td>{escape(found.name)}</td><td>{escape(found.supports)}</td>"
         f"<td>{found.value:.3f} {escape(found.measure)}</td></tr>"
         for found in each.evidence
-        if found.picture is None
+        if found.image is None
     )
-    pictures = "".join(_figure(found) for found in each.evidence if found.picture is not None)
+    figures = "".join(_figure(found) for found in each.evidence if found.image is not None)
     return (
         f'<section id="region-{number}"><div><img alt="the region of a pixel labelled {escape(each.label)}" '
         f'src="data:image/jpeg;base64,{region_thumbnail(image, region, _IMAGE_SIDE)}">'
@@ -96,14 +96,14 @@ def _block(
         f"<div><h2>{escape(each.label)}</h2><p>{escape(each.verdict())}</p>"
         f"<table><tr><th>class</th><th>{escape(each.measure)}</th></tr>{ranking}</table>{notes}</div>"
         f"<div><table><tr><th>evidence</th><th></th><th>for</th><th></th></tr>{plain}</table>"
-        f'<div class="near">{pictures}</div></div></section>'
+        f'<div class="near">{figures}</div></div></section>'
     )
 
 
 def _figure(found: Evidence) -> str:
-    assert found.picture is not None
+    assert found.image is not None
     return (
         f'<figure><img alt="{escape(found.kind)} of {escape(found.supports)}" '
-        f'src="data:image/jpeg;base64,{base64.b64encode(found.picture).decode()}">'
+        f'src="data:image/jpeg;base64,{base64.b64encode(found.image).decode()}">'
         f"<figcaption>{escape(found.name)} {found.value:.3f}</figcaption></figure>"
     )

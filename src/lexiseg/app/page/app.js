@@ -249,9 +249,9 @@ function explain(found) {
     const list = make("table");
     for (const each of members) {
       const row = make("tr"), cell = make("td");
-      if (each.picture) {
+      if (each.image) {
         const picture = make("img");
-        picture.src = `data:image/jpeg;base64,${each.picture}`;
+        picture.src = `data:image/jpeg;base64,${each.image}`;
         picture.alt = each.name;
         cell.append(picture);
       }

@@ -120,5 +120,5 @@ def _nearest(
             supports=asked.class_name(label),
             value=float(likeness[place]),
             measure="cosine",
-            picture=bank.thumbnail(image),
+            image=bank.thumbnail(image),
         )

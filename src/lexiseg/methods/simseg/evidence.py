@@ -44,11 +44,13 @@ def class_grounds(model: "SimSeg", asked: AskedPixel) -> Grounds:
     values = np.full(len(found.scores), np.nan, np.float32)
     holding = [label for label, mask in zip(found.present, found.masks, strict=True) if mask[y, x]]
     notes = []
-    without = found.background
-    if without is None and asked.settings.background != "threshold":
-        without = int(patch.argmax())
-    for label in (*holding, *([] if without is None else [without])):
+    for label in holding:
         values[label] = found.scores[label]
+    if found.background is not None:
+        values[found.background] = 0.0  # what a class of the image must be above
+    elif not holding and asked.settings.background != "threshold":
+        nearest = int(patch.argmax())
+        values[nearest] = found.scores[nearest]
     if not holding:
         notes.append(
             "No class of the image has a mask here: "

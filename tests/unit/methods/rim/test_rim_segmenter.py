@@ -162,7 +162,7 @@ def test_a_region_is_explained_by_its_ranking_and_the_nearest_references(bank):
         assert [each.supports for each in references][:3] == [word] * 3
         assert word not in [each.supports for each in references][3:]
         assert references[0].value >= references[1].value
-        assert all(each.picture.startswith(b"\xff\xd8") for each in references)
+        assert all(each.image.startswith(b"\xff\xd8") for each in references)
         assert "Cosine alone says the same." in found.notes
 
 
