@@ -73,7 +73,9 @@ def _join(job: Job, workers: Workers) -> None:
     import ray
     import ray.data
 
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # it tells of each death, which is dealt with here
+    logging.getLogger("ray.data").setLevel(
+        logging.CRITICAL
+    )  # it tells of each death, which is dealt with here
     if ray.is_initialized():
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report its use to its makers
