@@ -61,9 +61,7 @@ def do_by_ray(job: Job, inputs: Iterable[Numbered], workers: Workers) -> Generat
 
 
 _GONE = object()
-_GIVEN_UP = (
-    f"no worker of {DEATHS_FATAL} lived to its end, the last ones alone with it. Look at it by itself."
-)
+_GIVEN_UP = f"no worker of {DEATHS_FATAL} lived to its end, the last one alone with it. Look at it by itself."
 
 
 def _join(job: Job, workers: Workers) -> None:
