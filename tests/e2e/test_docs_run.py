@@ -81,6 +81,7 @@ _WHERE = {
 #: What commands that read results are given, and what makes it.
 _RESULTS = {
     "store": "predict mini --data mydata",
+    "bulk": "segment photos --words sky,grass",
     "result": "segment photos --words sky,grass",
     "other-model": "segment photos --words sky,grass --refine none",
 }

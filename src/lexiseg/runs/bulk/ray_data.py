@@ -1,7 +1,7 @@
 """Do a job on a cluster, or on this machine, by Ray Data: it starts workers, finds them work, and notes who is gone.
 
 What has no outcome after a pass, because a worker or a machine died under it, is done again input by input. An input
-that is without one after all passes is at fault.
+that is without one after it was done with nobody beside it is at fault.
 """
 
 import faulthandler
@@ -48,7 +48,7 @@ def do_by_ray(job: Job, inputs: Iterable[Numbered], workers: Workers) -> Generat
     waiting = iter(inputs)
     while wave := dict(islice(waiting, _WAVE)):
         for turn in range(DEATHS_FATAL):
-            for outcome in _one_pass(job, wave, workers, job.shard if turn == 0 else 1):
+            for outcome in _one_turn(job, wave, workers, turn):
                 if wave.pop(outcome.number, _GONE) is not _GONE:  # Ray does again what a lost machine held
                     was_done = outcome.state == "there" and turn > 0  # before a death, and not told
                     yield replace(outcome, state="done") if was_done else outcome
@@ -61,9 +61,7 @@ def do_by_ray(job: Job, inputs: Iterable[Numbered], workers: Workers) -> Generat
 
 
 _GONE = object()
-_GIVEN_UP = (
-    f"no worker of {DEATHS_FATAL} lived to its end, the last ones alone with it. Look at it by itself."
-)
+_GIVEN_UP = f"no worker of {DEATHS_FATAL} lived to its end, the last one alone with it. Look at it by itself."
 
 
 def _join(job: Job, workers: Workers) -> None:
@@ -83,6 +81,18 @@ def _join(job: Job, workers: Workers) -> None:
     here: dict[str, Any] = {"num_cpus": workers.count, "include_dashboard": False} if is_local else {}
     address = None if is_local else workers.ray_address
     ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **here)
+
+
+def _one_turn(job: Job, wave: dict[int, Any], workers: Workers, turn: int) -> Generator[Outcome, None, None]:
+    """Do what has no outcome yet: a few inputs a task, then one, then each with nobody beside it.
+
+    A death takes along what waits for the same worker, so that only the last turn tells what is at fault.
+    """
+    if turn < DEATHS_FATAL - 1:
+        yield from _one_pass(job, wave, workers, job.shard if turn == 0 else 1)
+        return
+    for number, item in list(wave.items()):
+        yield from _one_pass(job, {number: item}, workers, 1)
 
 
 def _one_pass(
