@@ -29,7 +29,8 @@ from machine import machine, versions
 
 from lexiseg.data.folder import FolderDataset
 from lexiseg.inference.segmenter import Segmenter
-from lexiseg.methods.conse import PLAIN, ConSE, ConSESettings
+from lexiseg.methods.conse.segmenter import ConSE
+from lexiseg.methods.conse.settings import PLAIN, ConSESettings
 from lexiseg.models.efficientnet_lite import load_efficientnet_lite0
 from lexiseg.models.minilm import load_minilm
 from lexiseg.recipes.mini import build_mini

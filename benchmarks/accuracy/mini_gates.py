@@ -57,7 +57,8 @@ from lexiseg.data.transforms import resize_image
 from lexiseg.inference.class_names import ClassNames
 from lexiseg.inference.encode import EncodedImage
 from lexiseg.inference.predict import best_classes
-from lexiseg.methods.conse import ConSE, ConSESettings, tokens_on_grid
+from lexiseg.methods.conse.segmenter import ConSE, tokens_on_grid
+from lexiseg.methods.conse.settings import ConSESettings
 from lexiseg.metrics.bootstrap import paired_intervals
 from lexiseg.metrics.image_counts import ImageCounts, count_runs
 from lexiseg.metrics.iou import iou_of_pixels

@@ -38,7 +38,8 @@ from lexiseg.data.label_files import read_label_map
 from lexiseg.data.trained_on import content_fingerprint
 from lexiseg.inference.encode import encode_images
 from lexiseg.inference.segmenter import Segmenter
-from lexiseg.methods.conse import ConSE, ConSESettings
+from lexiseg.methods.conse.segmenter import ConSE
+from lexiseg.methods.conse.settings import ConSESettings
 from lexiseg.models.name_head import NameHead, NetworkMaps, pack_name_head, patch_features
 from lexiseg.ops.ridge import solve_ridge
 from lexiseg.recipes.mini import HEAD, build_mini

@@ -29,7 +29,7 @@ from lexiseg.data.scenes import SceneDataset  # noqa: E402
 from lexiseg.methods.simseg.class_masks import resize_nearest  # noqa: E402
 from lexiseg.methods.simseg.segmenter import SimSeg  # noqa: E402
 
-SIDE, SHOWN = 160, 4
+SIDE, SHOWN = 128, 4  # sides are multiples of the scenes'
 
 
 @torch.inference_mode()

@@ -10,10 +10,12 @@ from PIL import Image
 from lexiseg.cli import main
 from printed_commands import PAGES, commands
 from sky_and_grass import write_folder
+from written_videos import picture, write_video
 
 #: Commands of which only the options are checked (tests/surface/test_docs_commands.py), and why. All others are run.
 NOT_RUN = {
     r"openai/|nvidia/|facebook/|CLIP\b|MODEL\b|SD_FOLDER|\./(my-|mask)|convert ": "weights of the hub or of a person's own",
+    r"^lexiseg video 0": "a camera; tests/e2e/test_video_command.py has one that is drawn",
     r"--get dinov2-small|dinov2": "weights that pip fetches, or their encoder",
     r"instances_val\.json": "annotations of another tool; tests/unit/data/formats reads each format",
     r"train (simseg/scenes|simseg/finetune|simformer/|clip-to-seg/|cocu/|groupvit/)|distil ": "trains for minutes to days",
@@ -21,7 +23,9 @@ NOT_RUN = {
     r"cc3m|shards|my_captions|retrieve|classify|curate": "a collection of captions; tests/e2e/test_curate_command.py has one",
     r"my\.bank|a\.bank|references (build|merge|cost|show)|similarity": "a bank; tests/e2e/test_rim_commands.py builds one",
     r"^lexiseg models mini$|--set|emoji|cutouts|FOLDER|IMAGE": "names of a person's own, or a setting that other tests change",
+    r"model\.onnx|pack run|my-model": "a graph or a folder that a line above it writes, out of weights of a person's own",
     r"--model run|train-store|evaluate run|simseg/tiny --out run --resume": "a run that a line above it trains",
+    r"serve": "runs until it is stopped; tests/e2e/test_serve_command.py starts one",
     r"--window 448|--tiles off|--unknown|--none-of-these off|lexiseg doctor": "what a line beside it does, with an option more",
 }
 
@@ -50,10 +54,11 @@ def place(tmp_path_factory):
     (root / "colours/mydata/classes.txt").write_text("red\ngreen\nblue\n")
     (root / "empty").mkdir()
     (root / "photos").mkdir()
-    for name in ("photos/a.jpg", "photo.jpg", "image.png", "aerial.tif"):
+    for name in ("photos/a.jpg", "photo.jpg", "image.png", "aerial.tif", "scene.tif"):
         with Image.open(root / "mydata/images/01.png") as image:
             image.convert("RGB").save(root / name)
     shutil.copy(root / "mydata/classes.txt", root / "classes.txt")
+    write_video(root / "clip.mp4", [picture(4 * step) for step in range(3)])
     (root / "mymodel.py").write_text(own_model())
     return root
 
@@ -92,7 +97,8 @@ def test_a_command_runs_as_printed(line, place, monkeypatch, capsys):
         shutil.rmtree(place / where / name, ignore_errors=True)
         (place / where / name).unlink(missing_ok=True)
     for name, command in _RESULTS.items():
-        if words[0] in ("score", "export", "sheet") and name in words and not (place / name).exists():
+        reads = words[0] in ("score", "export", "sheet", "jobs") or "--retry-failed" in words
+        if reads and name in words and not (place / name).exists():
             with pytest.raises(SystemExit):
                 main([*command.split(), "--out", name])
     try:

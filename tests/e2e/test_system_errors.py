@@ -34,6 +34,7 @@ def data(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("set")
     make_data(folder / "data", num=2)
     Image.new("RGBA", (60, 60), (9, 9, 9, 200)).save(folder / "leaf.png")
+    Image.new("RGB", (40, 40), (250, 9, 9)).save(folder / "data/scene.tif")
     return folder
 
 
@@ -42,6 +43,8 @@ READS = [
     'segment PATH --words red,green --model colours --out OUT',
     'segment DATA/images --classes-file PATH --model colours --out OUT',
     'segment DATA/images --words red --model PATH --out OUT',
+    'raster PATH --words red,green --model colours --out OUT',
+    'video PATH --words red,green --model colours --out OUT',
     'evaluate colours --data PATH',
     'evaluate PATH --data DATA',
     'predict colours --data PATH --out OUT',
@@ -73,14 +76,24 @@ READS = [
     'exchange PATH',
     'next PATH',
     'sheet PATH',
+    'jobs show PATH',
+    'jobs failed PATH',
     'export-model PATH --out OUT.onnx',
+    'licences PATH',
+    'pack PATH --out OUT',
+    'explain PATH --words red,green --model colours',
+    'explain DATA/images/0.png --classes-file PATH --model colours',
+    'explain DATA/images/0.png --words red --model PATH',
+    'serve --model PATH --port 0',
 ]  # fmt: skip
 WRITES = [
     "segment DATA/images --words red,green --model colours --out PATH",
+    "raster DATA/scene.tif --words red,green --model colours --polygons none --out PATH",
     "evaluate colours --data DATA --json PATH",
     "predict colours --data DATA --out PATH",
     "score STORE --json PATH",
     "score STORE --plot PATH",
+    "score STORE --confusion PATH",
     "export STORE PATH",
     "captions pack DATA/pairs --out PATH",
     "scenes make PATH --num 4 --size 32",
@@ -88,6 +101,8 @@ WRITES = [
     "references build --source cutouts --from CUTOUTS --words leaf --out PATH",
     "train simseg/tiny --run.num-steps 1 --out PATH",
     "sheet RESULTS --out PATH",
+    "explain DATA/images/0.png --words red,green --model colours --out PATH",
+    "jobs show RESULTS --json PATH",
 ]
 
 

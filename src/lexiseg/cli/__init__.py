@@ -33,8 +33,25 @@ COMMANDS = {
         "Choose the images to mask next: where the model is unsure, and all unlike.",
     ),
     "segment": ("segment:Segment", "Segment images by words."),
+    "raster": (
+        "raster:SegmentRaster",
+        "Segment GeoTIFFs and COGs of any size by words, a rectangle at a time.",
+    ),
+    "video": (
+        "video:SegmentVideo",
+        "Segment the frames of a video or a camera by words.",
+    ),
+    "explain": (
+        "explain:Explain",
+        "Say why pixels of an image got their labels: what decided, the runner-up, the margin.",
+    ),
+    "serve": (
+        "serve:Serve",
+        "Serve a page on this machine: drop photographs, type words, see why, correct, download.",
+    ),
     "evaluate": ("evaluate:Evaluate", "Score a model on a folder of images with true label maps."),
     "predict": ("predict:Predict", "Segment a data set into a predictions store."),
+    "jobs": ("jobs:Jobs", "Show how far a job with many inputs is, and what failed."),
     "score": ("score:Score", "Score a predictions store under published protocols, side by side."),
     "calibrate": ("calibrate:Calibrate", "Choose a background threshold on a store of training images."),
     "protocols": (
@@ -89,13 +106,21 @@ COMMANDS = {
         "models:Models",
         "List the models that are known by name, or the settings of one model's method; or get weights that pip has.",
     ),
+    "licences": (
+        "licences:Licences",
+        "Print the bill of materials of a model: every part, its licence, its source and what it was trained on.",
+    ),
+    "pack": (
+        "pack:Pack",
+        "Write a model as a folder in the hub's layout, with a model card: config.json, model.safetensors, README.md.",
+    ),
     "convert": (
         "convert:Convert",
         "Convert pickled weights to safetensors, once, where you trust their source.",
     ),
     "export-model": (
         "export_model:ExportModel",
-        "Write a CLIP or SigLIP with its head as one ONNX graph, which programs without torch can run.",
+        "Write a model as one graph file, which programs without torch can run.",
     ),
     "doctor": (
         "doctor:Doctor",
@@ -109,7 +134,9 @@ _WITH_RESUME = "What was finished is kept; the same command with --resume goes o
 
 #: What Ctrl-C leaves, by command; actions that only show something have nothing to keep.
 AFTER_A_STOP = {
-    **dict.fromkeys(("segment", "predict", "ablate", "curate", "scenes", "references", "datasets"), _GOES_ON),
+    **dict.fromkeys(
+        ("segment", "raster", "predict", "ablate", "curate", "scenes", "references", "datasets"), _GOES_ON
+    ),
     **dict.fromkeys(("fit", "exchange", "next"), _GOES_ON),  # features that are kept are not computed again
     **dict.fromkeys(("train", "retrain", "distil"), _WITH_RESUME),
     "evaluate": "Nothing of it is kept; lexiseg predict, then lexiseg score, goes on where it was stopped.",
@@ -117,13 +144,41 @@ AFTER_A_STOP = {
         ("score", "calibrate", "protocols", "export", "sheet", "gamma", "retrieve", "classify", "captions"),
         _BEGINS_AGAIN,
     ),
-    **dict.fromkeys(("start", "models", "convert", "export-model", "doctor"), _BEGINS_AGAIN),
+    **dict.fromkeys(
+        (
+            "start",
+            "explain",
+            "serve",
+            "models",
+            "licences",
+            "pack",
+            "convert",
+            "export-model",
+            "doctor",
+            "jobs",
+        ),
+        _BEGINS_AGAIN,
+    ),
+    "video": "Frames that are written stay, but of the overlay nothing is kept; the same command begins again.",
 }
 
 #: Commands as help lists them.
 GROUPS = {
     "begin": ("start", "fit", "exchange", "next"),
-    "use a model": ("segment", "sheet", "models", "references", "export-model"),
+    "use a model": (
+        "segment",
+        "jobs",
+        "raster",
+        "video",
+        "explain",
+        "serve",
+        "sheet",
+        "models",
+        "licences",
+        "references",
+        "export-model",
+        "pack",
+    ),
     "train": ("train", "retrain", "distil", "captions", "curate", "scenes"),
     "measure": ("evaluate", "predict", "score", "calibrate", "protocols", "retrieve", "classify", "gamma"),
     "data": ("datasets", "export", "convert"),
@@ -142,7 +197,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line.
 
     Exits with 0 when everything worked, 1 when some images failed or a check did, 2 when the
-    command cannot run as given, 130 when stopped by Ctrl-C.
+    command cannot run as given, 130 when stopped by Ctrl-C. A training that a signal stopped, after its checkpoint is
+    written, exits with 0 and says so.
     """
     given = sys.argv[1:] if arguments is None else list(arguments)
     try:
@@ -161,7 +217,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _main(arguments: Sequence[str]) -> int | None:
     # Imported where Ctrl-C is caught: until then, it prints a traceback.
-    from lexiseg.core.errors import LexisegError
+    from lexiseg.core.errors import LexisegError, TrainingStopped
 
     # Threads that wait by sleeping: where cores are shared, spinning ones make two threads ten times
     # slower than one. OpenMP reads this when torch is first imported, which is after this line.
@@ -206,6 +262,9 @@ def _main(arguments: Sequence[str]) -> int | None:
 
             traceback.print_exception(error)
         return CANNOT_RUN
+    except TrainingStopped as stopped:
+        print(f"note: {stopped}. {AFTER_A_STOP[arguments[0]]}", file=sys.stderr)
+        return 0 if AFTER_A_STOP[arguments[0]] == _WITH_RESUME else INTERRUPTED
     except BrokenPipeError:
         raise
     except OSError as error:

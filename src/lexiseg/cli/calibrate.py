@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from lexiseg.cli.options import Device, MethodChanges, Trust, load_segmenter, option
+from lexiseg.cli.options import Device, Licence, MethodChanges, Trust, load_segmenter, option
 from lexiseg.cli.progress import progress
 from lexiseg.core.errors import InputError
 from lexiseg.core.terminal import open_console
@@ -49,6 +49,7 @@ class Calibrate:
     ] = None
     set_: MethodChanges = ()
     trust: Trust = False
+    licence: Licence = "any"
     device: Device = "auto"
     protocol: Annotated[str, tyro.conf.arg(metavar="NAME", help="Whose mean is to be highest.")] = "mmseg"
     partial: Annotated[
@@ -102,7 +103,9 @@ class Calibrate:
         from lexiseg.runs.absent_scores import absent_scores_path
         from lexiseg.runs.load import MODELS
 
-        model = load_segmenter(str(self.store), self.device, self.set_, trust=self.trust)
+        model = load_segmenter(
+            str(self.store), self.device, self.set_, trust=self.trust, licence=self.licence
+        )
         images = UnlabelledImages(photos)
         with progress("measuring", len(images)) as advance:
             words = ABSENT_WORDS if self.words is None else Vocabulary.parse(self.words).names

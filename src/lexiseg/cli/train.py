@@ -63,6 +63,7 @@ class Train:
         if self.name is None:
             print(_usage())
             return 0
+        from lexiseg.core.errors import TrainingStopped
         from lexiseg.engine.devices import close_devices
         from lexiseg.runs.train import train_recipe
 
@@ -76,6 +77,9 @@ class Train:
                 quiet=given.quiet,
                 most_hours=None if given.long else MOST_HOURS,
             )
+        except TrainingStopped:
+            close_devices()
+            raise
         except KeyboardInterrupt:
             # Another sentence than that of other commands, which go on without being asked to.
             print(f"\nStopped. {_whence(given.out)}", file=sys.stderr)
@@ -89,11 +93,12 @@ class Train:
 def say_farewell(model: object, run: Path, recipe: "Recipe") -> None:
     """Print the validation score of a run, where its model is, and what to do next."""
     from lexiseg.core.terminal import plain_text
-    from lexiseg.runs.after_training import farewell, last_scores, words_of
+    from lexiseg.runs.after_training import draw_curves, farewell, last_scores, words_of
 
     source = getattr(recipe, "data", None)
     data = getattr(source, "path", None) if getattr(source, "dataset", None) == "folder" else None
     print(plain_text(farewell(run, scores=last_scores(run), words=words_of(model), data=data)))
+    print(plain_text(f"curves:     {draw_curves(run)}"))
 
 
 def _whence(run: Path) -> str:

@@ -13,6 +13,7 @@ LexisegError
 └── OutputError (OSError)                results cannot be written
 
 A message has four parts: what was being done, what was found, what was expected, what to do.
+TrainingStopped is no error: somebody asked for it, as with Ctrl-C.
 """
 
 import difflib
@@ -115,3 +116,10 @@ def as_found(value: object, most: int = 60) -> str:
 
 class OutputError(LexisegError, OSError):
     """Results cannot be written."""
+
+
+class TrainingStopped(KeyboardInterrupt):
+    """A signal asked a training to end, and the checkpoint of its last step is written.
+
+    As Ctrl-C, so that nobody goes on with weights that are half trained.
+    """

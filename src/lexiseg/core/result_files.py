@@ -8,6 +8,8 @@ from typing import Any
 from lexiseg.core.json_text import read_json_file
 
 LABELS, OVERLAY, FACTS = ".labels.png", ".overlay.png", ".json"
+#: End of a label map of a raster of a geographic information system.
+RASTER_LABELS = ".labels.tif"
 
 #: Keys that the facts of every result have, and hardly any other JSON.
 _MARKS = frozenset({"source", "size", "classes", "vocabulary", "settings"})

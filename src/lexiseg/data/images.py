@@ -46,6 +46,10 @@ IMAGE_SUFFIXES = frozenset(
     for suffix in suffixes.split()
 )
 _EXIF_ORIENTATION = 0x0112
+#: The tag of a TIFF that names its coordinate reference system.
+_GEO_KEYS = 34735
+#: Tags of a TIFF: what its first samples are (1 is grey), and how many samples a pixel has.
+_PHOTOMETRIC, _SAMPLES = 262, 277
 _PIXELS_AT_ONCE = 1 << 22
 _READABLE = "an image file (jpg, png, webp, bmp, tif, gif)"
 
@@ -60,6 +64,9 @@ class ImageWarning(UserWarning):
     def __init__(self, message: str, kind: str) -> None:
         super().__init__(message)
         self.kind = kind
+
+    def __reduce__(self) -> tuple[object, ...]:  # crosses process borders
+        return type(self), (str(self), self.kind)
 
 
 @dataclass(frozen=True)
@@ -177,7 +184,7 @@ def _decoding(name: str, fix: str) -> Iterator[None]:
     except UnidentifiedImageError as error:
         raise ImageError(
             doing=doing, found="data that no image decoder recognises", expected=_READABLE,
-            fix="Open it in a viewer; if it shows there, save it again as PNG.",
+            fix="Open it in a viewer; if it shows there, save it again as PNG. A TIFF of many bands: --bands 1,2,3.",
         ) from error  # fmt: skip
     except (Image.DecompressionBombError, LargeImageError) as error:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
@@ -216,6 +223,22 @@ def _from_pil(image: Image.Image, name: str, value_range: ValueRange | None) -> 
             stacklevel=2,
         )
         image.seek(0)
+    tags = image.tag_v2 if image.format == "TIFF" else {}  # type: ignore[attr-defined]
+    if (
+        tags.get(_PHOTOMETRIC) == 1 and tags.get(_SAMPLES, 1) > 2
+    ):  # decoded, a fourth band would be transparency
+        raise ImageError(
+            doing=f"reading {name}", found=f"{tags[_SAMPLES]} bands that are not called red, green and blue",
+            expected="to be told which of them are", fix="Give --bands 1,2,3 (or one band), counted from 1.",
+        )  # fmt: skip
+    if _GEO_KEYS in tags:
+        warnings.warn(
+            ImageWarning(
+                f"{name} has a coordinate reference system, which results here do not keep; lexiseg raster keeps it",
+                "georeferenced image",
+            ),
+            stacklevel=2,
+        )
     if image.mode in ("I", "F") and value_range is None:
         raise ImageError(
             doing=f"reading {name}", found=f"32-bit pixels (mode {image.mode}) whose black and white are not stated",

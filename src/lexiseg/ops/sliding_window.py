@@ -34,6 +34,27 @@ def window_starts(size: int, window: int, stride: int) -> tuple[int, ...]:
     return tuple(max(min(index * stride, size - window), 0) for index in range(count))
 
 
+def anchored_starts(length: int, window: int, stride: int, origin: int) -> tuple[int, ...]:
+    """Return the first pixel of every window along one axis of an endless grid that the axis is a part of.
+
+    The grid has a window at every multiple of ``stride``; the axis begins at its pixel ``origin``. Wherever the axis
+    is cut, windows inside it stay where they are; the first and the last reach beyond it.
+
+    Args:
+        length: Pixels of the axis.
+        window: Side of a window in pixels.
+        stride: Pixels from one window to the next, at most ``window``.
+        origin: Place of the axis's first pixel on the grid.
+
+    Returns:
+        Starts counted from the axis's first pixel; the first is 0 or below.
+    """
+    assert 0 < stride <= window, f"stride {stride} leaves gaps between windows of {window} pixels"
+    first = -(origin % stride)
+    count = max(0, -(-(length - window - first) // stride)) + 1
+    return tuple(first + index * stride for index in range(count))
+
+
 def windows(size: tuple[int, int], window: int, stride: int) -> tuple[Window, ...]:
     """Cover an image of ``size`` with square windows, row by row.
 

@@ -9,7 +9,8 @@ machine, it smooths, unless ``smooth="none"``. What was measured: benchmarks/acc
 from lexiseg.data.trained_on import TrainedOn
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.inference.settings import InferenceSettings
-from lexiseg.methods.conse import ConSE, ConSESettings
+from lexiseg.methods.conse.segmenter import ConSE
+from lexiseg.methods.conse.settings import ConSESettings
 from lexiseg.models import efficientnet_lite, minilm
 from lexiseg.models.dinov2 import Dinov2ImageEncoder, load_dinov2
 from lexiseg.models.dinov2_small import dinov2_small_folder
@@ -25,6 +26,7 @@ HEAD = PipWeights(
     sha256="7d335d69e9dd25456e1fd5aa3cff4c90651173201376c4968a460ec83ab6f2d1",
     megabytes=0,
     licence="Apache-2.0",
+    trained_on="111 photographs with masks (mini_head_ATTRIBUTION.tsv lists them)",
 )
 
 #: Blocks of dinov2-small; chosen before, on other photographs, as was the temperature of 0.1.

@@ -6,6 +6,7 @@ import warnings
 from contextlib import nullcontext
 from pathlib import Path
 
+from lexiseg.core.errors import TrainingStopped
 from lexiseg.core.folder_lock import writing_alone
 from lexiseg.core.interfaces import Trainable
 from lexiseg.data.stepwise import TrainingData
@@ -52,6 +53,7 @@ def train_recipe(
 
     Raises:
         InputError: The recipe is not known, the folder holds another run, or another process trains there.
+        TrainingStopped: A signal asked for it; a checkpoint is written.
         LexisegError: As ``engine.loop.train`` says.
     """
     recipe = recipe or find_recipe(name)
@@ -105,15 +107,13 @@ def _train(
         quiet=quiet,
         most_hours=most_hours,
     )
+    if is_main:
+        describe_data(out, data)
+    if not is_finished:
+        done = f" after step {checkpoint_steps(out)[-1]:,}, whose checkpoint is written" if is_main else ""
+        raise TrainingStopped(f"the training was stopped by a signal{done}")
     if not is_main:
         return model.eval().requires_grad_(False)
-    describe_data(out, data)
-    if not is_finished:
-        warnings.warn(
-            f"stopped by a signal after step {checkpoint_steps(out)[-1]:,}, whose checkpoint is written. The same command "
-            "with --resume goes on from there.",
-            stacklevel=3,
-        )
     return load_run(out, trust=True)  # the recipe was named by whoever trains
 
 

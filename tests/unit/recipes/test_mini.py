@@ -6,7 +6,7 @@ from torch.nn.functional import avg_pool2d
 from lexiseg.core.errors import CheckpointError, MissingWeightsError
 from lexiseg.core.features import PatchFeatures
 from lexiseg.core.interfaces import ImageEncoder
-from lexiseg.methods.conse import ConSESettings
+from lexiseg.methods.conse.settings import ConSESettings
 from lexiseg.recipes import mini as module
 from lexiseg.recipes.mini import HEAD, MINI_WEIGHTS, build_mini
 from lexiseg.runs.absent_scores import find_absent_scores
