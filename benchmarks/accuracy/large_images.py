@@ -89,6 +89,26 @@ def measure_mosaic() -> dict[str, Any]:
     return found
 
 
+def measure_alone() -> dict[str, Any]:
+    """Segment one cell of each by itself: what a perfect stitcher of the model's own answers would put together."""
+    model = lexiseg.load("mini", method_settings={"smooth": "none"})
+    image, cells, drawn = mosaic()
+    rows, columns = (cut // CELLS for cut in CUT)
+    found: dict[str, Any] = {}
+    for name, place in (("cat", np.s_[:CELL, :CELL]), ("coffee", np.s_[:CELL, CELL : 2 * CELL])):
+        whole, cut = model.encode(image[place]), model.encode(image[place][rows:, columns:])
+        for words in ("cat, cup", "cat, cup, table"):
+            labels = model.segment(whole, words).label_map
+            found[f"{name}: {words}"] = {
+                "cells": right(labels, cells[place]),
+                "with the table drawn": right(labels, drawn[place]),
+                "pixels that differ when cut elsewhere": float(
+                    (model.segment(cut, words).label_map != labels[rows:, columns:]).mean()
+                ),
+            }
+    return found
+
+
 def measure_enlarged(folder: Path) -> dict[str, Any]:
     model = lexiseg.load("mini", method_settings={"head": "none", "smooth": "none"})
     dataset = FolderDataset(folder, labels="only")
@@ -119,6 +139,7 @@ def main() -> None:
     torch.set_num_threads(1)
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "../shared/data") / "coco-free"
     found = measure_mosaic()
+    found["one photograph of the mosaic alone"] = measure_alone()
     print(json.dumps(found, indent=1), flush=True)
     found["enlarged photographs"] = measure_enlarged(folder)
     (HERE / "large_images.json").write_text(json.dumps(found, indent=1) + "\n")
