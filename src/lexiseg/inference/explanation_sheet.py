@@ -18,9 +18,9 @@ _AROUND = 0.03
 
 _STYLE = """
 body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:76rem;padding:0 1rem;color:#1a1a1a;background:#fff}
-h1{font-size:1.3rem} h2{font-size:1.05rem;margin:0 0 .3rem} section{display:grid;grid-template-columns:250px 1fr 1.3fr;
+h1{font-size:1.3rem} h2{font-size:1.05rem;margin:0 0 .3rem} section{display:grid;grid-template-columns:250px 1fr 2fr;
 gap:1.2rem;padding:1rem 0;border-top:1px solid #ccc} img{max-width:100%} table{border-collapse:collapse}
-td,th{text-align:left;vertical-align:top;padding:.1rem .8rem .1rem 0;font-variant-numeric:tabular-nums;overflow-wrap:anywhere}
+td,th{text-align:left;vertical-align:top;padding:.1rem .8rem .1rem 0;font-variant-numeric:tabular-nums;overflow-wrap:break-word}
 td:last-child{white-space:nowrap} .near{display:flex;flex-wrap:wrap;gap:.8rem} figure{margin:0;width:6rem}
 figcaption{font-size:.8rem;overflow-wrap:anywhere} .note,th{color:#555;font-weight:400}
 @media(max-width:50rem){section{grid-template-columns:1fr}}

@@ -48,5 +48,5 @@ def evidence_at(asked: AskedPixel, places: Sequence[int], learnt: Sequence[str])
                     name=name,
                     supports=asked.class_name(place),
                     value=value,
-                    measure="part of the match",
+                    measure="evidence of the head" if kind == "learnt name" else "part of the match",
                 )
