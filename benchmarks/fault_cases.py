@@ -20,6 +20,8 @@ Run = Callable[[list[object]], None]
 #: Commands without a case, and why.
 LEFT_OUT = {
     "protocols": "writes nothing",
+    "jobs show": "writes one file where that is asked, as export does",
+    "jobs failed": "writes nothing",
     "references show": "writes nothing",
     "references cost": "writes nothing",
     "datasets list": "writes nothing",
@@ -27,11 +29,15 @@ LEFT_OUT = {
     "datasets check": "writes nothing",
     "datasets splits": "writes nothing",
     "datasets similarity": "writes nothing but the cache of words",
+    "explain": "writes one page, as sheet does",
+    "serve": "writes nothing, and runs until it is stopped",
     "models": "writes with --get only, which asks a package registry",
     "export-model": "needs an extra (export); writes one file, as export does",
     "raster": "needs an extra (geo); stopped, damaged and refused in tests/unit/inference/test_segment_raster.py",
     "video": "needs an extra (video); begins again, and writes frames as segment does: tests/e2e/test_video_command.py",
     "doctor": "writes nothing",
+    "licences": "writes nothing",
+    "pack": "copies a finished run into a folder, whole or not at all; tests/unit/runs/test_pack.py",
     "captions maps": "writes one image, as captions pack writes its shards: whole or not at all",
 }
 

@@ -3,11 +3,13 @@
     python scripts/check_package.py
 
 By setuptools as it is installed, without a network. Checked: every file of ``src/lexiseg`` that git knows is in the wheel
-and nothing else; the sdist has them too, with what builds it; name, version, README, licence and entry point stand in the
-metadata.
+and nothing else; the sdist has them too, with what builds it and the pages that the README names; name, version, README
+(without links that lead nowhere from there), licence and entry point stand in the metadata.
 """
 
 import email
+import re
+import runpy
 import subprocess
 import sys
 import tarfile
@@ -17,6 +19,7 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
 _BUILD = "from setuptools import build_meta as b; b.build_wheel({0!r}); b.build_sdist({0!r})"
 #: What the metadata has to say, beside name and version.
 _WANTED = (
@@ -73,9 +76,9 @@ def check_wheel(wheel: Path, files: list[str]) -> list[str]:
         for key in ("Name", "Version")
         if metadata[key] != project[key.lower()]
     ]
-    readme = (ROOT / "README.md").read_text(encoding="utf-8").strip()
-    if readme not in bytes(metadata.get_payload(decode=True)).decode().replace("\r\n", "\n"):
-        wrong.append("the description is not README.md")
+    readme = runpy.run_path(str(ROOT / "setup.py"))["readme_of_index"](README.read_text(encoding="utf-8"))
+    if readme.strip() not in bytes(metadata.get_payload(decode=True)).decode().replace("\r\n", "\n"):
+        wrong.append("the description is not that of README.md")
     if "lexiseg = lexiseg.cli:main" not in entry_points:
         wrong.append("the wheel has no command lexiseg")
     return wrong
@@ -87,7 +90,9 @@ def check_sdist(sdist: Path, files: list[str]) -> list[str]:
         there = {name.partition("/")[2] for name in opened.getnames()}
     wanted = {name for name in files if name.startswith("src/lexiseg/")} | {
         "pyproject.toml",
+        "setup.py",
         "README.md",
+        *re.findall(r"\]\((?!https?://|#)([^)#]+)", README.read_text(encoding="utf-8")),
         "LICENSE",
         "NOTICE",
     }

@@ -1,6 +1,6 @@
 """Table 10's question with real features: a linear probe, plain logistic regression and names, on photographs of things.
 
-    python benchmarks/accuracy/classify.py --train FOLDER … --test FOLDER … [--model mini …]
+    python benchmarks/accuracy/classify.py [--train FOLDER …] [--test FOLDER …] [--model mini …]
 
 FOLDERs have classes.txt, images/ and labels/. What is classified is the part of a photograph that a thing fills: the box around
 all pixels of one class, a tenth wider, where both sides have 48 pixels or more; of the classes with at least six such boxes in
@@ -74,8 +74,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--train", type=Path, nargs="+", required=True)
-    parser.add_argument("--test", type=Path, nargs="+", required=True)
+    data = Path("../shared/data")
+    parser.add_argument("--train", type=Path, nargs="+", default=[data / "coco-things-free"])
+    parser.add_argument("--test", type=Path, nargs="+", default=[data / "coco-free", data / "coco-free-2"])
     parser.add_argument("--model", nargs="+", default=["mini"])
     arguments = parser.parse_args()
     train, test = crops(arguments.train), crops(arguments.test)
@@ -91,7 +92,7 @@ def main() -> None:
             print(model, json.dumps(rows[model], indent=1), flush=True)
     largest = max(counts[1].values()) / sum(counts[1].values())
     facts = {
-        "command": "python benchmarks/accuracy/classify.py --train FOLDER … --test FOLDER …",
+        "command": "python benchmarks/accuracy/classify.py",
         **machine(),
         "classes": {name: [part[name] for part in counts] for name in sorted(names)},
         "num_train": sum(counts[0].values()),

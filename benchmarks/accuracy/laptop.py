@@ -128,7 +128,7 @@ def main() -> None:
         seconds = time.process_time() - start
         if mini is None:
             # Its head of known names was trained on some of these photographs.
-            mini = score(lexiseg.load("mini", method_settings={"head": "none"}), folder)
+            mini = score(lexiseg.load("mini", method_settings={"head": "none", "smooth": "none"}), folder)
             assert mini is not None
             content["mini"] = {name: round(value, 4) for name, value in scores_of(mini).items()}
             content["mini"]["pixel_accuracy"] = round(float(mini.scores.pixel_accuracy), 4)

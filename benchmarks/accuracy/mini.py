@@ -29,7 +29,8 @@ from machine import machine, versions
 
 from lexiseg.data.folder import FolderDataset
 from lexiseg.inference.segmenter import Segmenter
-from lexiseg.methods.conse import PLAIN, ConSE, ConSESettings
+from lexiseg.methods.conse.segmenter import ConSE
+from lexiseg.methods.conse.settings import PLAIN, ConSESettings
 from lexiseg.models.efficientnet_lite import load_efficientnet_lite0
 from lexiseg.models.minilm import load_minilm
 from lexiseg.recipes.mini import build_mini
@@ -70,7 +71,9 @@ def rows() -> list[Row]:
     scene = replace(kinds, scene_weight=1.0)
     person = replace(scene, person_weight=1.0)
     softer = replace(person, image_weight=1.5, temperature=1.5)
-    full = ConSESettings(head="none")  # trained on photographs that are scored here: see mini_gates.py
+    full = ConSESettings(
+        head="none", smooth="none"
+    )  # trained on photographs that are scored here: see mini_gates.py
     sizes = replace(softer, sizes=full.sizes)
     assert full == replace(sizes, stride=16), "the last step is the recipe"
     steps = [

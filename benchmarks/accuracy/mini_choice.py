@@ -25,7 +25,7 @@ from mini_gates import Mini, Seen, shipped_head
 from mini_head import BY, FREE, NUM_THINGS, PENALTY, add, known_names, like, read
 
 from lexiseg.core.features import PatchFeatures
-from lexiseg.methods.conse import ConSE
+from lexiseg.methods.conse.segmenter import ConSE
 from lexiseg.models.name_head import NameHead, solve_ridge
 
 DATA_SET = "coco-things-free"

@@ -57,7 +57,8 @@ from lexiseg.data.transforms import resize_image
 from lexiseg.inference.class_names import ClassNames
 from lexiseg.inference.encode import EncodedImage
 from lexiseg.inference.predict import best_classes
-from lexiseg.methods.conse import ConSE, ConSESettings, tokens_on_grid
+from lexiseg.methods.conse.segmenter import ConSE, tokens_on_grid
+from lexiseg.methods.conse.settings import ConSESettings
 from lexiseg.metrics.bootstrap import paired_intervals
 from lexiseg.metrics.image_counts import ImageCounts, count_runs
 from lexiseg.metrics.iou import iou_of_pixels
@@ -75,7 +76,7 @@ THINGS = (80, NUM_THINGS)
 THRESHOLDS = (0.1, 0.2, 0.3)
 #: Masked photographs that mini was never tuned on.
 CLOTHING = {"clothing 201-260, held out": slice(200, 260)}
-WITHOUT, WITH = ConSESettings(head="none"), ConSESettings(head="masks")
+WITHOUT, WITH = ConSESettings(head="none", smooth="none"), ConSESettings(head="masks", smooth="none")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -38,7 +38,8 @@ from lexiseg.data.label_files import read_label_map
 from lexiseg.data.trained_on import content_fingerprint
 from lexiseg.inference.encode import encode_images
 from lexiseg.inference.segmenter import Segmenter
-from lexiseg.methods.conse import ConSE, ConSESettings
+from lexiseg.methods.conse.segmenter import ConSE
+from lexiseg.methods.conse.settings import ConSESettings
 from lexiseg.models.name_head import NameHead, NetworkMaps, pack_name_head, patch_features
 from lexiseg.ops.ridge import solve_ridge
 from lexiseg.recipes.mini import HEAD, build_mini
@@ -218,7 +219,7 @@ def add(sums: Any) -> tuple[Tensor, Tensor]:
 def build(data: Path, out: Path) -> None:
     """Train on all photographs under CC BY, write the file and its attribution, print the hash."""
     names = known_names(data)
-    model = build_mini(ConSESettings(head="none")).eval()
+    model = build_mini(ConSESettings(head="none", smooth="none")).eval()
     photographs = read(data, names, (BY,), partial(describe, model))
     temperature, none_score = best_calibration(list(calibration_losses(photographs, len(names)).values()))
     weight = solve_ridge(*add(each.sums() for each in photographs), PENALTY)

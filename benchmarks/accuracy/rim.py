@@ -174,13 +174,17 @@ def emoji_rows(world: World, data: Path, scratch: Path) -> list[dict[str, Any]]:
         rows.append({"block": "emoji", "name": f"true regions, {name}", **summary(confusion)})
     confusion = ConfusionMatrix(len(world.dataset.vocabulary))
     count(
-        world, load("mini", device="cpu", method_settings={"head": "none"}), bank.names, everything, confusion
+        world,
+        load("mini", device="cpu", method_settings={"head": "none", "smooth": "none"}),
+        bank.names,
+        everything,
+        confusion,
     )
     rows.append({"block": "emoji", "name": "mini, the same words", **summary(confusion)})
     confusion = ConfusionMatrix(len(world.dataset.vocabulary))
     count(
         world,
-        load("mini", device="cpu", method_settings={"head": "none"}),
+        load("mini", device="cpu", method_settings={"head": "none", "smooth": "none"}),
         world.dataset.vocabulary.names,
         everything,
         confusion,
@@ -195,7 +199,7 @@ def emoji_rows(world: World, data: Path, scratch: Path) -> list[dict[str, Any]]:
 def real_rows(world: World, scratch: Path) -> list[dict[str, Any]]:
     """Measure with references from the masks of one half of the photographs, on the other, both ways."""
     settings = BuildSettings(short_side=448)
-    mini = load("mini", device="cpu", method_settings={"head": "none"})
+    mini = load("mini", device="cpu", method_settings={"head": "none", "smooth": "none"})
     counts: dict[str, list[ConfusionMatrix]] = {}
     for seed in SEEDS:
         order = np.random.default_rng(seed).permutation(len(world.dataset)).tolist()

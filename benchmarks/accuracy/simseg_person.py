@@ -1,6 +1,7 @@
-"""A class that is in nearly every image, seen one scene at a time: is it not in the map, or is it lost by the threshold?
+r"""A class that is in nearly every image, seen one scene at a time: is it not in the map, or is it lost by the threshold?
 
-    lexiseg train simseg/scenes --out RUN --data.common-class person --data.common-frequency 0.9 --run.num-steps 500
+    lexiseg train simseg/scenes --out RUN --data.common-class person --data.common-frequency 0.9 --run.num-steps 200 \
+        --run.batch-size 64
     python benchmarks/accuracy/simseg_person.py RUN [--scenes 200]
 
 The picture is of the kind of Figure 14 in SimSeg's supplement (CVPR 2023): the first four held-out scenes in which a person is
@@ -29,7 +30,7 @@ from lexiseg.data.scenes import SceneDataset  # noqa: E402
 from lexiseg.methods.simseg.class_masks import resize_nearest  # noqa: E402
 from lexiseg.methods.simseg.segmenter import SimSeg  # noqa: E402
 
-SIDE, SHOWN = 160, 4
+SIDE, SHOWN = 128, 4  # sides are multiples of the scenes'
 
 
 @torch.inference_mode()

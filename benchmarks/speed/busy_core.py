@@ -21,7 +21,7 @@ import numpy as np, lexiseg
 from skimage import data
 from PIL import Image
 image = np.asarray(Image.fromarray(data.astronaut()).resize((640, 480)))
-model = lexiseg.load("mini")
+model = lexiseg.load("mini", method_settings={"smooth": "none"})
 times = []
 for _ in range(9):
     start = time.perf_counter()

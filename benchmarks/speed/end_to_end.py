@@ -32,7 +32,7 @@ from PIL import Image
 image = Image.open(photo).convert("RGB").resize((side, side * 3 // 4 if side == 640 else side))
 image.save(folder + "/photo.jpg", quality=92)
 words = WORDS if num_words == 20 else [f"{a} {i}" for i in range(num_words // 20) for a in WORDS.split(", ")]
-model = lexiseg.load("mini", device="cpu")
+model = lexiseg.load("mini", device="cpu", method_settings={"smooth": "none"})
 times = []
 for _ in range(repeats):
     start = time.perf_counter()

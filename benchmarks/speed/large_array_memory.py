@@ -61,7 +61,7 @@ def main() -> None:
     )
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    model = lexiseg.load("mini", device="cpu")
+    model = lexiseg.load("mini", device="cpu", method_settings={"smooth": "none"})
     rows = []
     for refine in ("none", "guided"):
         how = {"refine": refine, "tiles": "off"}

@@ -1,4 +1,4 @@
-"""Time mini without its head, as it is, and smoothed by dinov2-small, on one photograph and twenty words.
+"""Time mini without its head, with it, and smoothed by dinov2-small too, on one photograph and twenty words.
 
 Run from the repository root (``lexiseg models --get dinov2-small`` first)::
 
@@ -20,7 +20,11 @@ WORDS = (
     "cat, dog, person, face, hair, cup, coffee, spoon, table, plate, wall, floor, sky, grass, tree, rocket, "
     "tower, flag, helmet, book"
 )
-MODELS = {"head=none": {"head": "none"}, "default": {}, "smooth=dinov2": {"smooth": "dinov2"}}
+MODELS = {
+    "head=none": {"head": "none", "smooth": "none"},
+    "smooth=none": {"smooth": "none"},
+    "smooth=dinov2": {"smooth": "dinov2"},
+}
 
 
 def main() -> None:

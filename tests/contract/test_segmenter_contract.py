@@ -1,5 +1,6 @@
 """What every Segmenter keeps, whichever method it is. No implementation is skipped."""
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from itertools import chain
@@ -12,6 +13,7 @@ from PIL import Image
 
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.errors import InputError, VocabularyError
+from lexiseg.core.interfaces import ExplainingModel
 from lexiseg.data.folder import FolderDataset
 from lexiseg.data.scenes.class_table import STUFFS, THINGS
 from lexiseg.inference.segmenter import Segmenter
@@ -168,6 +170,30 @@ def test_two_calls_agree_and_no_parameter_changes(model, image, words):
 def test_nothing_is_trained_and_nothing_is_in_training_mode(model):
     assert not model.training
     assert not any(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_every_pixel_can_be_explained_and_agrees_with_the_label_map(model, image, words):
+    result, encoded = model.segment(image, words), model.encode(image)
+    assert isinstance(model, ExplainingModel)
+    for outside in ((-1, 0), (0, 70), (90, 0)):
+        with pytest.raises(InputError, match=r"found the point .* in an image of 90×70"):
+            model.explain(encoded, words, outside)
+    for x, y in ((0, 0), (45, 35), (89, 69)):
+        found = model.explain(encoded, words, (x, y))
+        number = int(result.label_map[y, x])
+        assert found.label == ("void" if number == IGNORE_INDEX else result.vocabulary.names[number])
+        assert found.score == float(result.score_map[y, x])
+        assert found.evidence or not found.ranking, "what was ranked was ranked by something"
+        values = [each.value for each in found.ranking]
+        assert np.isfinite(values).all()
+        assert values == sorted(values, reverse=not found.lower_wins)
+        assert found.runner_up != found.label
+        if found.margin is not None and found.ranking[0].name == found.label and len(values) > 1:
+            assert found.margin == pytest.approx(abs(values[0] - values[1]), abs=1e-6)
+        assert {each.supports for each in found.evidence} <= {*result.vocabulary.names}
+        if model.settings.refine == "none" and found.ranking and found.label in words:
+            assert found.ranking[0].name == found.label, "what is told is what decided"
+        json.dumps(found.to_json(images=True))
 
 
 def test_refinement_only_uses_classes_that_were_there(model, image, words):

@@ -14,7 +14,7 @@ from PIL import Image
 
 from lexiseg.cli import doctor, main
 from lexiseg.cli.result_folder import REQUEST_FILE
-from lexiseg.methods.conse import ConSESettings
+from lexiseg.methods.conse.settings import ConSESettings
 from lexiseg.models import pip_weights
 from lexiseg.runs.known_models import known_models
 from lexiseg.runs.load import MODELS

@@ -15,6 +15,7 @@ from PIL import Image
 from lexiseg.cli import main
 from lexiseg.cli.result_folder import REQUEST_FILE
 from lexiseg.core.errors import ImageError
+from lexiseg.runs.bulk.states import STATES_FILE
 from lexiseg.runs.load import MODELS
 from toy_segmenter import ColourSegmenter, registered
 
@@ -48,7 +49,9 @@ def segment(*arguments: object, out: Path, words: str | None = WORDS) -> int:
 
 
 def written(out: Path) -> list[str]:
-    files = [path for path in out.rglob("*") if path.is_file() and path.name != REQUEST_FILE]
+    files = [
+        path for path in out.rglob("*") if path.is_file() and path.name not in (REQUEST_FILE, STATES_FILE)
+    ]
     return sorted(path.relative_to(out).as_posix() for path in files)
 
 
@@ -445,7 +448,7 @@ def test_words_are_embedded_once_and_images_that_cannot_be_read_hold_on_to_nothi
         return real(out)
 
     monkeypatch.setattr("lexiseg.inference.segmenter.load_image", failing)
-    import lexiseg.cli.segment as command
+    import lexiseg.runs.bulk.segment as command
 
     real = command.image_facts
     monkeypatch.setattr(command, "image_facts", counting)

@@ -76,7 +76,15 @@ READS = [
     'exchange PATH',
     'next PATH',
     'sheet PATH',
+    'jobs show PATH',
+    'jobs failed PATH',
     'export-model PATH --out OUT.onnx',
+    'licences PATH',
+    'pack PATH --out OUT',
+    'explain PATH --words red,green --model colours',
+    'explain DATA/images/0.png --classes-file PATH --model colours',
+    'explain DATA/images/0.png --words red --model PATH',
+    'serve --model PATH --port 0',
 ]  # fmt: skip
 WRITES = [
     "segment DATA/images --words red,green --model colours --out PATH",
@@ -85,6 +93,7 @@ WRITES = [
     "predict colours --data DATA --out PATH",
     "score STORE --json PATH",
     "score STORE --plot PATH",
+    "score STORE --confusion PATH",
     "export STORE PATH",
     "captions pack DATA/pairs --out PATH",
     "scenes make PATH --num 4 --size 32",
@@ -92,6 +101,9 @@ WRITES = [
     "references build --source cutouts --from CUTOUTS --words leaf --out PATH",
     "train simseg/tiny --run.num-steps 1 --out PATH",
     "sheet RESULTS --out PATH",
+    "explain DATA/images/0.png --words red,green --model colours --out PATH",
+    "explain DATA/images/0.png --words red,green --model colours --json PATH",
+    "jobs show RESULTS --json PATH",
 ]
 
 

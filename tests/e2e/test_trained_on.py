@@ -31,9 +31,12 @@ SCORING = {
     "calibrate": ["calibrate", "store"],
     "classify": ["classify", "colours", "--images", "classes"],
     "retrieve": ["retrieve", "colours", "--captions", "data"],
+    "gamma": ["gamma", "run", "--data", "data"],
 }
-#: Checked elsewhere: gamma wants a run of CLIP-to-Seg (below); these train, and score by lists without overlap.
-OTHERS = {"gamma", "ablate", "distil", "train", "retrain"}
+#: These train, and score by lists without overlap.
+OTHERS = {"ablate", "distil", "train", "retrain"}
+#: Commands that refuse where nobody chose the images.
+REFUSING = ("evaluate", "retrieve", "gamma")
 
 
 class WholeImages(ColourSegmenter):
@@ -77,6 +80,8 @@ def here(tmp_path, monkeypatch):
         return model
 
     monkeypatch.setitem(MODELS, "colours", registered(build))
+    # A run of CLIP-to-Seg that has seen the same images; it is refused before it scores.
+    monkeypatch.setattr("lexiseg.runs.gamma.open_run", lambda folder, trust: (build(), None))
     return tmp_path
 
 
@@ -100,7 +105,7 @@ def test_every_command_that_scores_says_what_was_trained_on(here, capsys, comman
     printed = capsys.readouterr()
     said = " ".join((printed.out + printed.err).split())
     assert "trained on" in said
-    assert code == (2 if command in ("evaluate", "retrieve") else 0), said
+    assert code == (2 if command in REFUSING else 0), said
 
 
 def test_every_command_is_in_the_table_or_scores_nothing():
@@ -140,6 +145,19 @@ def test_a_copy_under_another_name_is_found_and_another_image_of_the_name_is_not
     before = content_fingerprint(large)
     large.write_bytes(bytes(299_999) + b"1")
     assert content_fingerprint(large) != before
+
+
+def test_images_of_the_same_names_that_were_saved_again_are_pointed_out(here, capsys):
+    for stem in TRAINED:
+        path = here / f"data/images/{stem}.png"
+        Image.fromarray(np.asarray(Image.open(path))).save(path, compress_level=1)
+    assert run("evaluate", "colours", "--data", "data") == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert (
+        "2 of 3 images are called like ones that this model was trained on (a, b), with other content" in said
+    )
+    known = TrainedOn.read(here / "t.tsv")
+    assert known.alike_by_name([here / "classes/red/copy.png", here / "data/images/c.png"]) == []
 
 
 def test_all_data_that_training_reads_from_files_lists_them(here):

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from lexiseg.core.errors import LexisegError
 
 #: Command to where it is, and the first line of its help.
@@ -39,8 +41,17 @@ COMMANDS = {
         "video:SegmentVideo",
         "Segment the frames of a video or a camera by words.",
     ),
+    "explain": (
+        "explain:Explain",
+        "Say why pixels of an image got their labels: what decided, the runner-up, the margin.",
+    ),
+    "serve": (
+        "serve:Serve",
+        "Serve a page on this machine: drop photographs, type words, see why, correct, download.",
+    ),
     "evaluate": ("evaluate:Evaluate", "Score a model on a folder of images with true label maps."),
     "predict": ("predict:Predict", "Segment a data set into a predictions store."),
+    "jobs": ("jobs:Jobs", "Show how far a job with many inputs is, and what failed."),
     "score": ("score:Score", "Score a predictions store under published protocols, side by side."),
     "calibrate": ("calibrate:Calibrate", "Choose a background threshold on a store of training images."),
     "protocols": (
@@ -95,13 +106,21 @@ COMMANDS = {
         "models:Models",
         "List the models that are known by name, or the settings of one model's method; or get weights that pip has.",
     ),
+    "licences": (
+        "licences:Licences",
+        "Print the bill of materials of a model: every part, its licence, its source and what it was trained on.",
+    ),
+    "pack": (
+        "pack:Pack",
+        "Write a model as a folder in the hub's layout, with a model card: config.json, model.safetensors, README.md.",
+    ),
     "convert": (
         "convert:Convert",
         "Convert pickled weights to safetensors, once, where you trust their source.",
     ),
     "export-model": (
         "export_model:ExportModel",
-        "Write a CLIP or SigLIP with its head as one ONNX graph, which programs without torch can run.",
+        "Write a model as one graph file, which programs without torch can run.",
     ),
     "doctor": (
         "doctor:Doctor",
@@ -125,14 +144,41 @@ AFTER_A_STOP = {
         ("score", "calibrate", "protocols", "export", "sheet", "gamma", "retrieve", "classify", "captions"),
         _BEGINS_AGAIN,
     ),
+    **dict.fromkeys(
+        (
+            "start",
+            "explain",
+            "serve",
+            "models",
+            "licences",
+            "pack",
+            "convert",
+            "export-model",
+            "doctor",
+            "jobs",
+        ),
+        _BEGINS_AGAIN,
+    ),
     "video": "Frames that are written stay, but of the overlay nothing is kept; the same command begins again.",
-    **dict.fromkeys(("start", "models", "convert", "export-model", "doctor"), _BEGINS_AGAIN),
 }
 
 #: Commands as help lists them.
 GROUPS = {
     "begin": ("start", "fit", "exchange", "next"),
-    "use a model": ("segment", "raster", "video", "sheet", "models", "references", "export-model"),
+    "use a model": (
+        "segment",
+        "jobs",
+        "raster",
+        "video",
+        "explain",
+        "serve",
+        "sheet",
+        "models",
+        "licences",
+        "references",
+        "export-model",
+        "pack",
+    ),
     "train": ("train", "retrain", "distil", "captions", "curate", "scenes"),
     "measure": ("evaluate", "predict", "score", "calibrate", "protocols", "retrieve", "classify", "gamma"),
     "data": ("datasets", "export", "convert"),
@@ -195,7 +241,7 @@ def _main(arguments: Sequence[str]) -> int | None:
         return None
     from contextlib import nullcontext
 
-    from lexiseg.cli.arguments import QUIET, VERBOSE, prepare, take_flag
+    from lexiseg.cli.arguments import QUIET, VERBOSE, prepare, take_flag, take_json
     from lexiseg.cli.quietly import quietly
     from lexiseg.cli.warning_notes import warnings_as_notes
 
@@ -204,10 +250,11 @@ def _main(arguments: Sequence[str]) -> int | None:
         rest = [_with_home(argument) for argument in arguments[1:]]
         is_verbose, is_quiet = take_flag(rest, VERBOSE), take_flag(rest, QUIET)
         rest = prepare(arguments[0], rest)
+        file = take_json(arguments[0], rest)
         if is_quiet and arguments[0] in _OWN_QUIET:
             rest.append("--quiet")
         with quietly() if is_quiet else nullcontext(), warnings_as_notes():
-            return _run(arguments[0], rest)
+            return _run(arguments[0], rest) if file is None else _run_into(file, arguments[0], rest)
     except LexisegError as error:
         _explain(error)
         if is_verbose:
@@ -253,6 +300,19 @@ def _run(name: str, arguments: Sequence[str]) -> int:
         return int(given.run())
 
 
+def _run_into(file: "Path", name: str, arguments: Sequence[str]) -> int:
+    """Run a command, and write what it prints to a file as JSON: tables by rows, and lines."""
+    from lexiseg.core.atomic_write import refuse_unwritable
+    from lexiseg.core.terminal import record_printed
+    from lexiseg.scoring.report import write_json
+
+    refuse_unwritable(file)
+    with record_printed() as printed:
+        code = _run(name, arguments)
+    write_json({"command": name, "exit_code": code, **printed.to_json()}, file)
+    return code
+
+
 def _with_home(argument: str) -> str:
     """Put the user's folder for ``~/``, which shells leave alone in ``--out=~/results`` and in quotes."""
     name, equals, value = argument.partition("=")
@@ -277,6 +337,7 @@ def _help() -> str:
         "options of every command:",
         "  -q, --quiet     print errors only",
         "  -v, --verbose   with an error, print where in the code it arose",
+        "  --json FILE     write what is found as JSON too: tables by rows, or all numbers where a command has more",
         "  --config FILE   take options from a TOML file; what is on the line comes first",
         "  -o, -m, -w      --out, --model, --words",
         "",

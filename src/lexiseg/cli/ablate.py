@@ -30,7 +30,7 @@ class Ablate:
         int | None, option("N", "Train each cell for so many steps instead of the recipe's number.")
     ] = None
     data: Annotated[Path | None, option("FOLDER", "Copy of the data set, for those that read one.")] = None
-    jobs: Annotated[int, option("N", "Trainings at a time, each with one thread.")] = 1
+    jobs: Annotated[int, option("N", "Trainings at a time, in processes that share the cores.")] = 1
 
     def run(self) -> int:
         """Run it; return the exit code."""

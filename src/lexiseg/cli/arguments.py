@@ -5,6 +5,7 @@ import sys
 import tomllib
 from collections.abc import Sequence
 from glob import has_magic
+from pathlib import Path
 from typing import Any
 
 from lexiseg.core.errors import InputError
@@ -12,8 +13,30 @@ from lexiseg.core.errors import InputError
 #: Short options of every command that has the long one.
 SHORT = {"-o": "--out", "-m": "--model", "-w": "--words"}
 
+#: Commands whose last place on the line, and no option, says where results go; -o and --out are read as that place.
+OUT_IS_A_PLACE = frozenset({"export", "scenes"})
+
 #: Options of every command, read here and not by it.
 QUIET, VERBOSE = ("-q", "--quiet"), ("-v", "--verbose")
+
+#: Option of every command for a file of what it found. Those listed write more than they print, and read it themselves.
+JSON = "--json"
+OWN_JSON = frozenset(
+    (
+        "explain",
+        "start",
+        "fit",
+        "exchange",
+        "next",
+        "evaluate",
+        "licences",
+        "score",
+        "gamma",
+        "retrieve",
+        "classify",
+        "captions check",
+    )
+)
 
 
 def prepare(name: str, arguments: Sequence[str]) -> list[str]:
@@ -28,7 +51,8 @@ def prepare(name: str, arguments: Sequence[str]) -> list[str]:
     Raises:
         InputError: The file of options cannot be used.
     """
-    return _with_config(name, _with_commas([SHORT.get(word, word) for word in arguments]))
+    read = _with_config(name, _with_commas([SHORT.get(word, word) for word in arguments]))
+    return _with_place(read) if name in OUT_IS_A_PLACE else read
 
 
 def take_flag(arguments: list[str], flag: tuple[str, str]) -> bool:
@@ -37,6 +61,44 @@ def take_flag(arguments: list[str], flag: tuple[str, str]) -> bool:
     for word in found:
         arguments.remove(word)
     return bool(found)
+
+
+def _with_place(arguments: list[str]) -> list[str]:
+    """Put what follows ``--out`` behind the other places, which stand before or after all options."""
+    place = next((at for at, word in enumerate(arguments) if word.partition("=")[0] == "--out"), None)
+    if place is None or (arguments[place] == "--out" and place + 1 == len(arguments)):
+        return arguments
+    _, is_joined, out = arguments[place].partition("=")
+    rest = [*arguments[:place], *arguments[place + (1 if is_joined else 2) :]]
+    out = out if is_joined else arguments[place + 1]
+    options = next((at for at, word in enumerate(rest) if word.startswith("-")), 0)
+    return [*rest[:options], out, *rest[options:]] if options else [*rest, out]
+
+
+def take_json(name: str, arguments: list[str]) -> Path | None:
+    """Take ``--json FILE`` out of the arguments of a command that does not read it itself.
+
+    Args:
+        name: The command.
+        arguments: What stands after it; changed.
+
+    Raises:
+        InputError: There is no file.
+    """
+    actions = (f"{name} {word}" for word in arguments[:1])
+    place = next((at for at, word in enumerate(arguments) if word.partition("=")[0] == JSON), None)
+    if place is None or name in OWN_JSON or any(action in OWN_JSON for action in actions):
+        return None
+    word = arguments.pop(place)
+    file = word.partition("=")[2] or (arguments.pop(place) if place < len(arguments) else "")
+    if not file or file.startswith("-"):
+        raise InputError(
+            doing=f"reading the options of lexiseg {name}",
+            found="--json without a file",
+            expected="--json FILE",
+            fix="Name a file to write what is printed to.",
+        )
+    return Path(file)
 
 
 def _with_commas(arguments: list[str]) -> list[str]:

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import tyro
 
-from lexiseg.cli.options import Device, MethodChanges, Trust, load_segmenter, option
+from lexiseg.cli.options import Device, Licence, MethodChanges, Trust, load_segmenter, option
 from lexiseg.cli.progress import progress
+from lexiseg.core.errors import InputError
 from lexiseg.core.terminal import open_console
 
 
@@ -38,8 +39,17 @@ class Calibrate:
             "PHOTOS", "Measure what absent words score on the photographs of this folder, without labels."
         ),
     ] = None
+    words: Annotated[
+        str | None,
+        option(
+            "WORDS",
+            "With --none: things that none of the photographs shows, of which the model knows four or more; rare things if "
+            "left out.",
+        ),
+    ] = None
     set_: MethodChanges = ()
     trust: Trust = False
+    licence: Licence = "any"
     device: Device = "auto"
     protocol: Annotated[str, tyro.conf.arg(metavar="NAME", help="Whose mean is to be highest.")] = "mmseg"
     partial: Annotated[
@@ -52,6 +62,13 @@ class Calibrate:
         """Sweep and print; return the exit code."""
         if self.none is not None:
             return self._measure_absent_words(self.none)
+        if self.words is not None:
+            raise InputError(
+                doing="reading the options",
+                found="--words without --none",
+                expected="--none PHOTOS beside it: a store has its words",
+                fix="Give both, or leave --words out.",
+            )
         from rich.table import Table
 
         from lexiseg.scoring.calibrate import calibrate
@@ -80,15 +97,20 @@ class Calibrate:
         return 0
 
     def _measure_absent_words(self, photos: Path) -> int:
+        from lexiseg.core.vocabulary import Vocabulary
         from lexiseg.data.unlabelled_images import UnlabelledImages
-        from lexiseg.inference.none_of_these import COMPETING, fit_absent_scores
+        from lexiseg.inference.none_of_these import ABSENT_WORDS, COMPETING, fit_absent_scores
         from lexiseg.runs.absent_scores import absent_scores_path
         from lexiseg.runs.load import MODELS
 
-        model = load_segmenter(str(self.store), self.device, self.set_, trust=self.trust)
+        model = load_segmenter(
+            str(self.store), self.device, self.set_, trust=self.trust, licence=self.licence
+        )
         images = UnlabelledImages(photos)
         with progress("measuring", len(images)) as advance:
-            found = fit_absent_scores(model, (sample.image for sample in images), advance=advance)
+            words = ABSENT_WORDS if self.words is None else Vocabulary.parse(self.words).names
+            photographs = (sample.image for sample in images)
+            found = fit_absent_scores(model, photographs, words=words, advance=advance)
         path = absent_scores_path(str(self.store), is_registered=str(self.store) in MODELS)
         found.save(path)
         print(f"{found.num_images:,} photographs, lists of {COMPETING} absent words: {path}")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from lexiseg.cli.options import Device, MethodChanges, ModelName, Trust, load_segmenter, option
+from lexiseg.cli.options import Device, Licence, MethodChanges, ModelName, Trust, load_segmenter, option
 from lexiseg.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ class CaptionMaps:
     out: Annotated[Path, tyro.conf.arg(metavar="FILE", help="The PNG to write.")]
     set_: MethodChanges = ()
     trust: Trust = False
+    licence: Licence = "any"
     device: Device = "auto"
 
     def run(self) -> int:
@@ -55,7 +56,7 @@ class CaptionMaps:
             )
         refuse_unwritable(self.out)
         image = load_image(self.image)
-        segmenter = load_segmenter(self.model, self.device, self.set_, trust=self.trust)
+        segmenter = load_segmenter(self.model, self.device, self.set_, trust=self.trust, licence=self.licence)
         model = as_image_text_model(segmenter)
         with torch.inference_mode():
             embeddings = model.embed_sentences(self.sentences)

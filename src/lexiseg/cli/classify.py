@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import tyro
 
 from lexiseg.cli.data_options import refuse_trained_on
-from lexiseg.cli.options import Device, MethodChanges, ModelName, Trust, load_segmenter, option
+from lexiseg.cli.options import Device, Licence, MethodChanges, ModelName, Trust, load_segmenter, option
 from lexiseg.core.terminal import open_console
 
 
@@ -39,6 +39,7 @@ class Classify:
     json: Annotated[Path | None, option("FILE", "Write the scores there as well.")] = None
     set_: MethodChanges = ()
     trust: Trust = False
+    licence: Licence = "any"
     device: Device = "auto"
 
     def run(self) -> int:
@@ -55,7 +56,7 @@ class Classify:
         if self.json is not None:
             refuse_unwritable(self.json)
         notes: list[str] = []
-        segmenter = load_segmenter(self.model, self.device, self.set_, trust=self.trust)
+        segmenter = load_segmenter(self.model, self.device, self.set_, trust=self.trust, licence=self.licence)
         refuse_trained_on(
             segmenter,
             [file for file, _ in read_class_folders(self.images)[1]],

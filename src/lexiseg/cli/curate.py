@@ -10,10 +10,11 @@ import tyro
 from lexiseg.cli.caption_options import PATHS, CaptionFileOptions
 from lexiseg.cli.options import Device, option
 from lexiseg.cli.progress import progress
+from lexiseg.cli.worker_options import WorkerOptions
 
 if TYPE_CHECKING:
+    from lexiseg.runs.bulk.job import Workers
     from lexiseg.runs.curate import CaptionPlace, RankingReport
-    from lexiseg.runs.shard_workers import Workers
 
 _FOLDER = tyro.conf.arg(metavar="FOLDER", help="The curation: what lexiseg curate embed made.")
 
@@ -28,30 +29,6 @@ _Redo = Annotated[
     tyro.conf.arg(help="Remove what this stage and the later ones made before.", help_behavior_hint=""),
     tyro.conf.FlagCreatePairsOff,
 ]
-
-
-@dataclass(frozen=True, kw_only=True)
-class WorkerOptions:
-    """Who does the work; the results are the same."""
-
-    workers: Annotated[int, _setting("N", "Processes that share the work, each with one thread.")] = 1
-    ray: Annotated[
-        bool,
-        tyro.conf.arg(help="Let Ray Data start the workers (extra: ray).", help_behavior_hint=""),
-        tyro.conf.FlagCreatePairsOff,
-    ] = False
-    ray_address: Annotated[
-        str | None,
-        option(
-            "ADDRESS", "Join a Ray cluster: auto, or ray://host:10001; all machines must see the folders."
-        ),
-    ] = None
-
-    def chosen(self) -> "Workers":
-        """Return them as the stages take them."""
-        from lexiseg.runs.shard_workers import Workers
-
-        return Workers(count=self.workers, ray=self.ray, ray_address=self.ray_address)
 
 
 @dataclass(frozen=True, kw_only=True)

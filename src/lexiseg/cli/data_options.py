@@ -115,16 +115,20 @@ class DataOptions:
 def refuse_trained_on(
     segmenter: "Segmenter", files: "Sequence[Path]", *, doing: str, fix: str, allowed: bool
 ) -> None:
-    """Refuse to score on files that the model was trained on; say so where it is allowed.
+    """Refuse to score on files that the model was trained on; say so where it is allowed, and where names alone agree.
 
     Raises:
         DatasetError: There are such files, and they are not allowed.
     """
     from lexiseg.core.errors import DatasetError
-    from lexiseg.data.trained_on import trained_on_note
+    from lexiseg.data.trained_on import alike_by_name_note, trained_on_note
 
     known = segmenter.trained_on
-    found = [] if known is None else known.among(files)
+    if known is None:
+        return
+    if alike := known.alike_by_name(files):
+        _print_notes([alike_by_name_note([files[place].stem for place in alike], len(files))])
+    found = known.among(files)
     if not found:
         return
     note = trained_on_note([files[place].stem for place in found], len(files))

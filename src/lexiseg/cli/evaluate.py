@@ -8,7 +8,7 @@ import tyro
 
 from lexiseg.cli.data_options import DataOptions
 from lexiseg.cli.inference_options import InferenceOptions
-from lexiseg.cli.options import Device, MethodChanges, ModelName, Trust, load_segmenter, option
+from lexiseg.cli.options import Device, Licence, MethodChanges, ModelName, Trust, load_segmenter, option
 from lexiseg.cli.progress import progress
 from lexiseg.core.terminal import open_console
 
@@ -43,6 +43,7 @@ class Evaluate:
     ] = False
     set_: MethodChanges = ()
     trust: Trust = False
+    licence: Licence = "any"
     device: Device = "auto"
     inference: InferenceOptions = field(default_factory=InferenceOptions)
 
@@ -57,7 +58,7 @@ class Evaluate:
         dataset = self.images.open(needs_labels=True)
         if self.json is not None:
             refuse_unwritable(self.json)
-        segmenter = load_segmenter(self.model, self.device, self.set_, trust=self.trust)
+        segmenter = load_segmenter(self.model, self.device, self.set_, trust=self.trust, licence=self.licence)
         self.images.refuse_trained_on(segmenter, dataset)
         changes = self.inference.changes()
         refine = segmenter.settings.changed(**changes).refine

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -12,6 +12,7 @@ from lexiseg.core.errors import InputError
 if TYPE_CHECKING:
     from lexiseg.core.vocabulary import Vocabulary
     from lexiseg.inference.segmenter import Segmenter
+    from lexiseg.runs.licences import LicenceLimit
 
 
 def option(metavar: str, text: str) -> Any:
@@ -45,6 +46,14 @@ Trust = Annotated[
     ),
     tyro.conf.FlagCreatePairsOff,
 ]
+Licence = Annotated[
+    Literal["any", "commercial", "permissive"],
+    option(
+        "KIND",
+        "Refuse a model with a part under another kind of licence: permissive asks for no more than a notice, commercial also "
+        "allows licences with conditions; any does not look. lexiseg licences MODEL lists the parts.",
+    ),
+]
 ValueRangeText = Annotated[
     str | None,
     option(
@@ -68,7 +77,12 @@ Device = Annotated[
 
 
 def load_segmenter(
-    name: str, device: str, changes: Sequence[str] = (), *, trust: bool = False
+    name: str,
+    device: str,
+    changes: Sequence[str] = (),
+    *,
+    trust: bool = False,
+    licence: "LicenceLimit" = "any",
 ) -> "Segmenter":
     """Load a model and print, once, what must be known before trusting it.
 
@@ -77,12 +91,17 @@ def load_segmenter(
         device: What ``--device`` takes.
         changes: What ``--set`` was given, ``NAME=VALUE`` each.
         trust: What ``--trust`` says.
+        licence: What ``--licence`` says; a model that is refused is not loaded.
     """
     import sys
 
     from lexiseg.runs.load import load
     from lexiseg.runs.method_settings import parse_changes
 
+    if licence != "any":
+        from lexiseg.runs.licences import list_parts, refuse_other_licences
+
+        refuse_other_licences(name, list_parts(name, parse_changes(changes), trust=trust), licence)
     segmenter = load(name, device=device, method_settings=parse_changes(changes), trust=trust)
     if segmenter.notice and _is_news(segmenter.notice):
         print(f"note: {segmenter.notice} (This is said once.)", file=sys.stderr)

@@ -9,8 +9,9 @@ import tyro
 
 from lexiseg.cli.data_options import DataOptions
 from lexiseg.cli.inference_options import InferenceOptions
-from lexiseg.cli.options import Device, MethodChanges, ModelName, Trust, load_segmenter, option
+from lexiseg.cli.options import Device, Licence, MethodChanges, ModelName, Trust, load_segmenter, option
 from lexiseg.cli.progress import progress
+from lexiseg.cli.worker_options import BulkOptions
 from lexiseg.core.errors import InputError
 from lexiseg.core.whole_numbers import whole_number
 
@@ -38,24 +39,32 @@ class Predict:
         str,
         tyro.conf.arg(
             metavar="I/N",
-            help="Do every N-th image from the I-th (counted from 0), beside other processes.",
+            help="Do every N-th image from the I-th (counted from 0), beside processes of other machines that share no Ray.",
         ),
     ] = "0/1"
     set_: MethodChanges = ()
     trust: Trust = False
+    licence: Licence = "any"
     device: Device = "auto"
+    bulk: BulkOptions = field(default_factory=BulkOptions)
     inference: InferenceOptions = field(default_factory=InferenceOptions)
 
     def run(self) -> int:
         """Predict and say what is there; return the exit code."""
+        from functools import partial
+
+        from lexiseg.runs.bulk.predict import predicting
+        from lexiseg.runs.load import load
+        from lexiseg.runs.method_settings import parse_changes
         from lexiseg.scoring.published import find_protocol
         from lexiseg.scoring.store.predict import predict_into
         from lexiseg.scoring.store.store import PredictionStore
 
         number, of = _shard(self.shard)
+        workers = self.bulk.chosen()
         protocol = None if self.protocol is None else find_protocol(self.protocol)
         dataset = self.images.open(needs_labels=False)
-        segmenter = load_segmenter(self.model, self.device, self.set_, trust=self.trust)
+        segmenter = load_segmenter(self.model, self.device, self.set_, trust=self.trust, licence=self.licence)
         with progress("predicting", len(range(number, len(dataset), of))) as advance:
             num_new = predict_into(
                 segmenter,
@@ -65,6 +74,14 @@ class Predict:
                 top=self.top,
                 shard=(number, of),
                 advance=advance,
+                predict_all=predicting(
+                    partial(load, self.model, method_settings=parse_changes(self.set_), trust=self.trust),
+                    self.device,
+                    workers,
+                    segmenter=segmenter,
+                    seconds=self.bulk.time_limit,
+                    states_in=self.out,
+                ),
                 **self.inference.changes(),
             )
         store = PredictionStore(self.out)
@@ -78,8 +95,8 @@ class Predict:
             print(f"{len(store.failed):,} failed; the same command tries them again:", file=sys.stderr)
             for stem, why in store.failed.items():
                 print(f"  failed: {stem}: {why}", file=sys.stderr)
-        partial = " --partial" if store.failed else ""
-        print(f"next: lexiseg score {self.out} --protocol mmseg present-only boundary{partial}")
+        left_out = " --partial" if store.failed else ""
+        print(f"next: lexiseg score {self.out} --protocol mmseg present-only boundary{left_out}")
         return 1 if store.failed else 0
 
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from lexiseg.cli.inference_options import InferenceOptions
-from lexiseg.cli.jobs import plan_jobs
 from lexiseg.cli.options import (
     Bands,
     Device,
+    Licence,
     MethodChanges,
     ModelName,
     Trust,
@@ -53,6 +53,7 @@ class SegmentRaster:
     model: ModelName = "mini"
     set_: MethodChanges = ()
     trust: Trust = False
+    licence: Licence = "any"
     out: Annotated[Path, tyro.conf.arg(metavar="FOLDER", help="Where results go.")] = Path("segmented")
     overwrite: Annotated[
         bool,
@@ -87,14 +88,15 @@ class SegmentRaster:
         from lexiseg.data.image_files import PassedOver
         from lexiseg.data.rasters import rasterio_package
         from lexiseg.inference.segment_raster import RasterRequest, raster_is_done, segment_raster
+        from lexiseg.runs.bulk.inputs import plan_images
 
         rasterio_package()
         has_words = self.words is not None or self.classes_file is not None
         words = read_vocabulary(self.words, self.classes_file) if has_words else None
         passed_over = PassedOver()
-        jobs = plan_jobs(self.paths, self.out, passed_over)
+        jobs = plan_images(self.paths, self.out, passed_over)
         request = RasterRequest.build(
-            load_segmenter(self.model, self.device, self.set_, trust=self.trust),
+            load_segmenter(self.model, self.device, self.set_, trust=self.trust, licence=self.licence),
             words,
             bands=self.bands,
             value_range=self.value_range,
@@ -105,7 +107,7 @@ class SegmentRaster:
         failed: list[tuple[Path, str]] = []
         skipped = 0
         described = request.describe()
-        with claimed(self.out, described, [stem for _, stem in jobs], overwrite=self.overwrite):
+        with claimed(self.out, described, jobs.stems, overwrite=self.overwrite):
             for path, stem in jobs:
                 if not self.overwrite and raster_is_done(path, self.out, stem, request) is not None:
                     skipped += 1

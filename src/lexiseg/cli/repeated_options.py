@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from lexiseg.core.errors import InputError
 
 #: Options that may be given several times.
-_REPEATABLE = frozenset({"--set"})
+_REPEATABLE = frozenset({"--set", "--point", "--allow-host"})
 
 
 def refuse_repeated(arguments: Sequence[str]) -> None:
@@ -22,6 +22,6 @@ def refuse_repeated(arguments: Sequence[str]) -> None:
         raise InputError(
             doing="reading the options",
             found=f"{twice[0]} {Counter(names)[twice[0]]} times",
-            expected="every option once (--set may come several times)",
+            expected="every option once (--set, --point and --allow-host may come several times)",
             fix='Give it once; several words go into one list: --words "cat, grass, sky".',
         )

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ _MOST_SHOWN = 3
 
 @contextmanager
 def claimed(
-    out: Path, request: Mapping[str, Any], stems: Sequence[str], *, overwrite: bool
+    out: Path, request: Mapping[str, Any], stems: Callable[[], Iterable[str]], *, overwrite: bool
 ) -> Iterator[None]:
     """Keep runs with other words or settings out of a folder of results while the block runs.
 
@@ -29,7 +29,7 @@ def claimed(
     Args:
         out: The folder; made if it is not there.
         request: What ``Segmenter.describe`` says of the words and settings.
-        stems: Results that the run is going to write.
+        stems: Lists the results that the run is going to write; asked only about a folder of an earlier version.
         overwrite: Take the folder over from another request.
 
     Raises:
@@ -73,7 +73,7 @@ def _has_results(out: Path) -> bool:
     return any(name.endswith((LABELS, RASTER_LABELS)) for _, _, names in os.walk(out) for name in names)
 
 
-def _differing(out: Path, request: Mapping[str, Any], stems: Sequence[str]) -> list[str]:
+def _differing(out: Path, request: Mapping[str, Any], stems: Callable[[], Iterable[str]]) -> list[str]:
     """Say how the request that a folder holds results of differs from this one; empty if it does not."""
     try:
         there = read_json_file(out / REQUEST_FILE)
@@ -81,7 +81,7 @@ def _differing(out: Path, request: Mapping[str, Any], stems: Sequence[str]) -> l
         there = None
     if isinstance(there, dict):
         return _changes(there, request)
-    for stem in stems:  # results of an earlier version
+    for stem in stems() if _has_results(out) else ():  # of an earlier version
         facts = read_facts(result_paths(out, stem)["json"])
         if facts is not None and (changes := _changes(facts, request)):
             return changes

@@ -19,6 +19,10 @@ RETIRED_OPTIONS = {
         "Write --set proposer={value}.",
     ),
     "--pictures": ("images, as everywhere", "Write --images {value}."),
+    "curate --ray": (
+        "an address: the workers of Ray are asked for by --ray-address alone",
+        "Write --ray-address local for this machine.",
+    ),
     "score --picture": ("--plot, for it draws bars and confusions", "Write --plot {value}."),
     "captions --picture": ("images, as everywhere", "Write --image {value}."),
     "--missing-words": (

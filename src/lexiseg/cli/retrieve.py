@@ -9,7 +9,7 @@ import tyro
 
 from lexiseg.cli.caption_options import CAPTION_PATHS, CaptionFileOptions
 from lexiseg.cli.data_options import refuse_trained_on
-from lexiseg.cli.options import Device, MethodChanges, ModelName, Trust, load_segmenter, option
+from lexiseg.cli.options import Device, Licence, MethodChanges, ModelName, Trust, load_segmenter, option
 from lexiseg.cli.progress import progress
 from lexiseg.core.terminal import open_console
 
@@ -34,6 +34,7 @@ class Retrieve(CaptionFileOptions):
     json: Annotated[Path | None, option("FILE", "Write the scores there as well.")] = None
     set_: MethodChanges = ()
     trust: Trust = False
+    licence: Licence = "any"
     device: Device = "auto"
 
     def run(self) -> int:
@@ -52,7 +53,7 @@ class Retrieve(CaptionFileOptions):
             print(f"note: {note}", file=sys.stderr)
         if self.json is not None:
             refuse_unwritable(self.json)
-        segmenter = load_segmenter(self.model, self.device, self.set_, trust=self.trust)
+        segmenter = load_segmenter(self.model, self.device, self.set_, trust=self.trust, licence=self.licence)
         refuse_trained_on(
             segmenter,
             source.files,

@@ -63,6 +63,9 @@ class Score:
     plot: Annotated[
         Path | None, option("FILE", "Draw IoU bars and worst confusions of the first protocol, as PNG.")
     ] = None
+    confusion: Annotated[
+        Path | None, option("FILE", "Draw the confusion matrix of the first protocol, as PNG.")
+    ] = None
     resamples: Annotated[int, tyro.conf.arg(metavar="N", help="Draws of images for the 95 % intervals.")] = (
         1000
     )
@@ -132,6 +135,11 @@ class Score:
                 found = difference(first, second, resamples=self.resamples, seed=self.seed)
                 print_difference(found, console)
                 content["differences"].append(difference_json(found))
+        if self.confusion is not None:
+            from lexiseg.scoring.confusion_plot import draw_confusion
+
+            with atomic_path(self.confusion) as temporary:
+                draw_confusion(scored[-1][0]).save(temporary, format="PNG")
         if self.plot is not None:
             with atomic_path(self.plot) as temporary:
                 draw_scores(scored[-1][0]).save(temporary, format="PNG")

@@ -1,8 +1,9 @@
 """``lexiseg segment``: images and words in, label maps out."""
 
-import errno
 import sys
-from dataclasses import dataclass, field, replace
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,10 +11,10 @@ import tyro
 
 from lexiseg.cli.export import export_results
 from lexiseg.cli.inference_options import InferenceOptions
-from lexiseg.cli.jobs import is_done, plan_jobs
 from lexiseg.cli.options import (
     Bands,
     Device,
+    Licence,
     MethodChanges,
     ModelName,
     Trust,
@@ -24,22 +25,18 @@ from lexiseg.cli.options import (
 )
 from lexiseg.cli.progress import progress
 from lexiseg.cli.result_folder import claimed, count_other_results
-from lexiseg.core.errors import ImageError, InputError, OutputError
-from lexiseg.core.result_files import image_facts
+from lexiseg.cli.worker_options import MOST_PRINTED, BulkOptions, failure_lines
 from lexiseg.core.terminal import open_console
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
-
     from rich.console import Console
 
     from lexiseg.core.segmentation import Segmentation
+    from lexiseg.runs.bulk.job import Outcome
+    from lexiseg.runs.bulk.segment import ResultSummary
 
 #: With more images than this, one table for all of them is printed instead of one each.
 MAX_TABLES = 8
-
-#: The file system takes no such name: too long with all its folders, or with letters it does not know.
-_BAD_NAME = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +53,18 @@ class Segment:
             tuple[str, ...],
             option("PATHS", "Image files, folders (searched with their subfolders) and globs."),
         ]
-    ]
+    ] = ()
+    list_: Annotated[
+        tuple[str, ...],
+        tyro.conf.UseAppendAction,
+        tyro.conf.arg(
+            name="list",
+            metavar="FILE",
+            help="Text file with the path of an image in each line, - for standard input; results keep the folders written "
+            "there. May be given several times.",
+            help_behavior_hint="",
+        ),
+    ] = ()
     words: Annotated[
         str | None,
         option(
@@ -71,6 +79,7 @@ class Segment:
     model: ModelName = "mini"
     set_: MethodChanges = ()
     trust: Trust = False
+    licence: Licence = "any"
     out: Annotated[Path, tyro.conf.arg(metavar="FOLDER", help="Where results go.")] = Path("segmented")
     overwrite: Annotated[
         bool,
@@ -84,7 +93,7 @@ class Segment:
     explain: Annotated[
         bool,
         tyro.conf.arg(
-            help="Write why each region got its label, as STEM.explain.html; for a bank of reference images and GroupViT.",
+            help="Write why the largest regions got their labels, as STEM.explain.html.",
             help_behavior_hint="",
         ),
         tyro.conf.FlagCreatePairsOff,
@@ -107,134 +116,143 @@ class Segment:
     ] = ()
     bands: Bands = None
     value_range: ValueRangeText = None
+    retry_failed: Annotated[
+        bool,
+        tyro.conf.arg(
+            help="Do only what failed before, as lexiseg jobs show lists it; look at nothing else.",
+            help_behavior_hint="",
+        ),
+        tyro.conf.FlagCreatePairsOff,
+    ] = False
+    bulk: BulkOptions = field(default_factory=BulkOptions)
     inference: InferenceOptions = field(default_factory=InferenceOptions)
 
     def run(self) -> int:
         """Segment every image; return the exit code."""
-        from concurrent.futures import ThreadPoolExecutor
+        from contextlib import closing
+        from functools import partial
 
-        from lexiseg.core.interfaces import ExplainingModel
         from lexiseg.data.formats.known_formats import known_format
         from lexiseg.data.image_files import PassedOver
-        from lexiseg.data.images import ImageSource, ValueRange, load_image
-        from lexiseg.data.rasters import parse_bands, rasterio_package, read_bands
+        from lexiseg.data.images import ValueRange
+        from lexiseg.data.rasters import parse_bands, rasterio_package
+        from lexiseg.runs.bulk.inputs import plan_images
+        from lexiseg.runs.bulk.run import do_job
+        from lexiseg.runs.bulk.segment import SegmentJob
+        from lexiseg.runs.bulk.states import noting, read_states
+        from lexiseg.runs.load import load
+        from lexiseg.runs.method_settings import parse_changes
 
         value_range = None if self.value_range is None else ValueRange.parse(self.value_range)
         bands = None if self.bands is None else parse_bands(self.bands)
         if bands is not None:
             rasterio_package()
-        how_read = {"value_range": self.value_range, "bands": self.bands}
-        how_read = {name: given for name, given in how_read.items() if given is not None}
+        asked_for = {"value_range": self.value_range, "bands": self.bands}
+        how_read = {name: given for name, given in asked_for.items() if given is not None}
         formats = {name: known_format(name) for name in self.format}
         has_words = self.words is not None or self.classes_file is not None
         asked = read_vocabulary(self.words, self.classes_file) if has_words else None
+        workers = self.bulk.chosen()
         passed_over = PassedOver()
-        jobs = plan_jobs(self.paths, self.out, passed_over)
-        segmenter = load_segmenter(self.model, self.device, self.set_, trust=self.trust)
+        plan = plan_images(self.paths, self.out, passed_over, lists=self.list_)
+        chosen: Sequence[int] = range(len(plan))
+        if self.retry_failed:
+            failed_before = {failure.name for failure in read_states(self.out).failures}
+            chosen = [number for number, stem in enumerate(plan.stems()) if stem in failed_before]
+        segmenter = load_segmenter(self.model, self.device, self.set_, trust=self.trust, licence=self.licence)
         vocabulary = segmenter.own_words() if asked is None else asked
-        if self.explain and not isinstance(segmenter, ExplainingModel):
-            raise InputError(
-                doing="reading the options",
-                found=f"--explain with the model {self.model}",
-                expected="a model that can say why: a bank of reference images, a GroupViT checkpoint or run",
-                fix="Leave --explain out, or give such a model with --model.",
-            )
-        if self.explain and how_read:
-            raise InputError(
-                doing="reading the options",
-                found="--explain with --value-range or --bands",
-                expected="one of them: the page is made from the image file as it is",
-                fix="Leave one out, or save the images with 8 bits first.",
-            )
         changes = self.inference.changes()
         if self.unknown:
             changes = {"none_of_these": "label", **changes}
         request = segmenter.describe(vocabulary, **changes)
         request["settings"].update(how_read)
+        job = SegmentJob(
+            load=partial(load, self.model, method_settings=parse_changes(self.set_), trust=self.trust),
+            device=self.device,
+            vocabulary=vocabulary,
+            changes=changes,
+            request=request,
+            out=self.out,
+            bands=bands,
+            value_range=value_range,
+            how_read=how_read,
+            explains=self.explain,
+            redoes=self.overwrite,
+            seconds=self.bulk.time_limit,
+            segmenter=segmenter,
+        )
+        job.open()  # words that cannot be used must not claim the folder
         console = open_console()
-        totals: dict[str, list[float]] = {}
-        # Texts: an error holds on to all that its frames held, words' embeddings too.
-        failed: list[tuple[Path, str]] = []
-        skipped = doubtful = 0
-        # Words that cannot be used must not claim the folder.
-        class_names = segmenter.name_classes(vocabulary, segmenter.settings.changed(**changes))
+        tally = _Tally()
+        inputs = ((number, plan[number]) for number in chosen)
         with (
-            claimed(self.out, request, [stem for _, stem in jobs], overwrite=self.overwrite),
-            ThreadPoolExecutor(max_workers=1) as writer,
-            progress("segmenting", len(jobs), console) as advance,
+            claimed(self.out, request, plan.stems, overwrite=self.overwrite),
+            noting(
+                self.out,
+                command="segment",
+                total=len(plan),
+                workers=workers.count,
+                retries=self.retry_failed,
+            ) as log,
+            progress("segmenting", len(chosen), console) as advance,
+            closing(do_job(job, inputs, workers)) as outcomes,
         ):
-            writing: tuple[Path, Future[dict[str, Path]]] | None = None
-            for path, stem in jobs:
-                photo = image_facts(path)  # before it is read: a later change makes it new
-                sheet = self.out / f"{stem}.explain.html"
-                is_explained = not self.explain or sheet.is_file()
-                if not self.overwrite and is_explained and is_done(self.out, stem, photo, request):
-                    skipped += 1
-                    advance()
-                    continue
-                try:
-                    image: ImageSource = path
-                    if bands is not None:
-                        image = read_bands(path, bands, value_range)
-                    elif value_range is not None:
-                        image = load_image(path, value_range)
-                    segmentation = segmenter.segment(image, class_names, **changes)
-                    if how_read:
-                        settings = {**segmentation.settings, **how_read}
-                        segmentation = replace(segmentation, source=path, settings=settings)
-                    if self.explain and isinstance(segmenter, ExplainingModel):
-                        segmenter.write_explanation(path, vocabulary, sheet)
-                except ImageError as error:
-                    failed.append((path, f"{error.found}. {error.fix}"))
-                    advance()
-                    continue
-                if writing is not None:  # at most one image waits
-                    _finish(*writing, failed)
-                writing = path, writer.submit(segmentation.save, self.out, stem, image=photo)
-                doubtful += segmentation.is_doubtful
-                for share in segmentation.shares():
-                    totals.setdefault(share.name, []).append(share.share)
-                if len(jobs) <= MAX_TABLES:
-                    print_shares(console, segmentation, path)
+            for outcome in outcomes:
+                path, stem = plan[outcome.number]
+                log.note(outcome, stem, str(path))
+                tally.add(outcome, path)
+                if outcome.content is not None and len(chosen) <= MAX_TABLES:
+                    print_shares(console, outcome.content, path)
                 advance()
-            if writing is not None:
-                _finish(*writing, failed)
-        finished = len(jobs) - skipped - len(failed)
-        if len(jobs) > MAX_TABLES and totals:
-            _print_totals(console, totals, finished)
+        finished, skipped = tally.counts["done"], tally.counts["there"]
+        if len(chosen) > MAX_TABLES and tally.shares:
+            _print_totals(console, tally.shares, finished)
         kept = f", {skipped} already there" if skipped else ""
         # Soft wrap: paths are copied from here, and in a pipe a line is a line.
         plain: dict[str, Any] = {"markup": False, "highlight": False, "soft_wrap": True}
-        console.print(f"{finished} segmented{kept}, {len(failed)} failed; results in {self.out}", **plain)
-        if doubtful and len(jobs) > MAX_TABLES:
+        num_failed = tally.counts["failed"]
+        how = "" if segmenter.variant is None else f" ({self.model}, {segmenter.variant})"
+        console.print(
+            f"{finished} segmented{how}{kept}, {num_failed} failed; results in {self.out}",
+            **plain,
+        )
+        if tally.doubtful and len(chosen) > MAX_TABLES:
             console.print(
-                f"note: {doubtful:,} images perhaps show none of the words (absent_chance in their JSON)",
+                f"note: {tally.doubtful:,} images perhaps show none of the words (absent_chance in their JSON)",
                 **plain,
             )
         if self.overwrite and (others := count_other_results(self.out, request)):
             console.print(f"note: {others} results of other words or settings are still there", **plain)
         if passed_over:
             print(f"note: not looked at: {passed_over.text()}", file=sys.stderr)
-        for name, chosen in formats.items() if finished or skipped else ():
-            export_results(self.out, chosen, self.out / f"{name}{chosen.suffix}")
-        for path, problem in failed:
-            console.print(f"  failed: {path}: {problem}", style="red", **plain)
-        return 1 if failed else 0
+        for name, form in formats.items() if finished or skipped else ():
+            export_results(self.out, form, self.out / f"{name}{form.suffix}")
+        for line in failure_lines(tally.failed, num_failed, self.out):
+            console.print(line, style="red", **plain)
+        return 1 if num_failed else 0
 
 
-def _finish(path: Path, writing: "Future[dict[str, Path]]", failed: list[tuple[Path, str]]) -> None:
-    """Wait until an image's results are written; a full disk stops the run, a bad name does not."""
-    try:
-        writing.result()
-    except OutputError as error:
-        cause = error.__cause__
-        if not isinstance(cause, OSError) or cause.errno not in _BAD_NAME:
-            raise
-        fix = "Rename the image, or choose another folder with --out."
-        failed.append((path, f"{error.found}. {fix}"))
+class _Tally:
+    """What a run has done so far, in memory that does not grow with the images."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.shares: dict[str, tuple[int, float]] = {}  # images that show a class, and the sum of its shares
+        self.doubtful = 0
+        self.failed: list[tuple[Path, str]] = []  # the first
+
+    def add(self, outcome: "Outcome", path: Path) -> None:
+        self.counts[outcome.state] += 1
+        if outcome.state == "failed" and len(self.failed) < MOST_PRINTED:
+            self.failed.append((path, outcome.message))
+        if outcome.content is not None:
+            self.doubtful += outcome.content.is_doubtful
+            for share in outcome.content.shares():
+                count, total = self.shares.get(share.name, (0, 0.0))
+                self.shares[share.name] = count + 1, total + share.share
 
 
-def print_shares(console: "Console", segmentation: "Segmentation", path: Path) -> None:
+def print_shares(console: "Console", segmentation: "Segmentation | ResultSummary", path: Path) -> None:
     """Print an image's classes, their share of its pixels and mean score, the largest first."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
@@ -254,7 +272,7 @@ def print_shares(console: "Console", segmentation: "Segmentation", path: Path) -
         console.print(f"note: {note}", style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
-def result_notes(segmentation: "Segmentation") -> list[str]:
+def result_notes(segmentation: "Segmentation | ResultSummary") -> list[str]:
     """Say what must be known of a result: that it may show none of the words, and how a large image was seen."""
     notes = []
     if segmentation.is_doubtful:
@@ -273,7 +291,7 @@ def result_notes(segmentation: "Segmentation") -> list[str]:
     return notes
 
 
-def _print_totals(console: "Console", totals: dict[str, list[float]], num_images: int) -> None:
+def _print_totals(console: "Console", totals: dict[str, tuple[int, float]], num_images: int) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
@@ -282,6 +300,6 @@ def _print_totals(console: "Console", totals: dict[str, list[float]], num_images
     table.add_column("class")
     table.add_column("images", justify="right")
     table.add_column("pixels", justify="right")
-    for name, shares in sorted(totals.items(), key=lambda item: -sum(item[1])):
-        table.add_row(name, str(len(shares)), f"{sum(shares) / num_images:.1%}")
+    for name, (count, total) in sorted(totals.items(), key=lambda item: -item[1][1]):
+        table.add_row(name, str(count), f"{total / num_images:.1%}")
     console.print(table)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from lexiseg.cli.options import Device, MethodChanges, ModelName, Trust, load_segmenter, option
+from lexiseg.cli.options import Device, Licence, MethodChanges, ModelName, Trust, load_segmenter, option
 from lexiseg.core.errors import InputError
 from lexiseg.core.terminal import open_console
 
@@ -29,6 +29,7 @@ class Similarity:
     model: ModelName = "openai/clip-vit-large-patch14"
     set_: MethodChanges = ()
     trust: Trust = False
+    licence: Licence = "any"
     device: Device = "auto"
 
     def run(self) -> int:
@@ -38,7 +39,7 @@ class Similarity:
         from lexiseg.metrics.label_set_similarity import label_set_similarity
 
         evaluation, training = _vocabulary(self.evaluation), _vocabulary(self.training)
-        segmenter = load_segmenter(self.model, self.device, self.set_, trust=self.trust)
+        segmenter = load_segmenter(self.model, self.device, self.set_, trust=self.trust, licence=self.licence)
         table = Table(title=f"{self.evaluation} covered by {self.training}", highlight=False)
         for heading in (
             "prompts",

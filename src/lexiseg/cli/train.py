@@ -93,11 +93,12 @@ class Train:
 def say_farewell(model: object, run: Path, recipe: "Recipe") -> None:
     """Print the validation score of a run, where its model is, and what to do next."""
     from lexiseg.core.terminal import plain_text
-    from lexiseg.runs.after_training import farewell, last_scores, words_of
+    from lexiseg.runs.after_training import draw_curves, farewell, last_scores, words_of
 
     source = getattr(recipe, "data", None)
     data = getattr(source, "path", None) if getattr(source, "dataset", None) == "folder" else None
     print(plain_text(farewell(run, scores=last_scores(run), words=words_of(model), data=data)))
+    print(plain_text(f"curves:     {draw_curves(run)}"))
 
 
 def _whence(run: Path) -> str:

@@ -13,6 +13,7 @@ import tyro
 from lexiseg.cli.inference_options import InferenceOptions
 from lexiseg.cli.options import (
     Device,
+    Licence,
     MethodChanges,
     ModelName,
     Trust,
@@ -58,6 +59,7 @@ class SegmentVideo:
     model: ModelName = "mini"
     set_: MethodChanges = ()
     trust: Trust = False
+    licence: Licence = "any"
     out: Annotated[Path, tyro.conf.arg(metavar="FOLDER", help="Where results go.")] = Path("segmented")
     overwrite: Annotated[
         bool,
@@ -107,7 +109,7 @@ class SegmentVideo:
                 doing=f"reading {source}", found="no video file there", expected="a video file, or the number of a camera",
                 fix="Check the path.",
             )  # fmt: skip
-        segmenter = load_segmenter(self.model, self.device, self.set_, trust=self.trust)
+        segmenter = load_segmenter(self.model, self.device, self.set_, trust=self.trust, licence=self.licence)
         vocabulary = segmenter.own_words() if asked is None else asked
         changes = self.inference.changes()
         request = segmenter.describe(vocabulary, **changes)
@@ -117,7 +119,7 @@ class SegmentVideo:
         frames: list[dict[str, Any]] = []
         problem = ""
         with ExitStack() as stack:
-            stack.enter_context(claimed(self.out, request, [], overwrite=self.overwrite))
+            stack.enter_context(claimed(self.out, request, list, overwrite=self.overwrite))
             (self.out / f"{stem}.frames.json").unlink(
                 missing_ok=True
             )  # facts of other frames must not outlive them

@@ -8,8 +8,7 @@ to people (``segment``), is in ``inference.segmenter`` because it runs the one i
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -17,10 +16,10 @@ from torch import Tensor, nn
 
 from lexiseg.core.batch import Batch
 from lexiseg.core.block_states import BlockStates, LastBlock
+from lexiseg.core.explanation import Explanation
 from lexiseg.core.features import PatchFeatures
 from lexiseg.core.loss_terms import LossTerms
 from lexiseg.core.masks import Masks
-from lexiseg.core.vocabulary import Vocabulary
 
 
 class ImageEncoder(nn.Module, ABC):
@@ -167,13 +166,16 @@ class ImageTextModel(Protocol):
 
 @runtime_checkable
 class ExplainingModel(Protocol):
-    """A segmenter that can say why each region of an image got its label."""
+    """A model that can say why a pixel gets its label. Every ``Segmenter`` is one."""
 
-    def write_explanation(self, image: Path, vocabulary: Vocabulary, path: Path) -> None:
-        """Write an HTML page about one image.
+    def explain(self, image: Any, words: Any, point: tuple[int, int]) -> Explanation:
+        """Tell what decided at a pixel, the runner-up and the margin.
 
         Args:
-            image: The image's file.
-            vocabulary: The words it was labelled with.
-            path: The page's file.
+            image: What ``Segmenter.segment`` takes, one of it.
+            words: Likewise.
+            point: ``(x, y)`` from the upper left corner.
+
+        Raises:
+            InputError: The point is no pixel of the image.
         """

@@ -1,5 +1,7 @@
 """Segmentation: a label per pixel and the vocabulary it indexes. Draws and saves itself."""
 
+import base64
+import html
 import io
 import json
 from collections.abc import Mapping
@@ -15,7 +17,7 @@ from PIL import Image, ImageOps
 from lexiseg.core.atomic_write import atomic_path
 from lexiseg.core.coco_rle import annotate
 from lexiseg.core.constants import IGNORE_INDEX
-from lexiseg.core.drawing import UNKNOWN, draw_overlay
+from lexiseg.core.drawing import UNKNOWN, class_colours, draw_overlay
 from lexiseg.core.errors import InputError, MissingPackageError
 from lexiseg.core.image_decoders import DamagedImageError, decode
 from lexiseg.core.label_maps import label_counts
@@ -176,6 +178,22 @@ class Segmentation:
         held = io.BytesIO()
         self.overlay().save(held, format="PNG")
         return held.getvalue()
+
+    def _repr_html_(self) -> str:
+        """Return the overlay and a table of the classes with their shares, as HTML that needs nothing else."""
+        encoded = base64.b64encode(self._repr_png_()).decode()
+        colours = class_colours(len(self.vocabulary))
+        rows = "".join(
+            f'<tr><td style="background:rgb({",".join(map(str, colours[share.label]))});width:1.5em"></td>'
+            f'<td style="text-align:left">{html.escape(share.name)}</td><td>{share.share:.1%}</td></tr>'
+            for share in self.shares()
+        )
+        height, width = self.shape
+        said = html.escape(f"{self.source.name if self.source else 'an image'}, {width} × {height}")
+        return (
+            f'<figure style="margin:0"><img src="data:image/png;base64,{encoded}" alt="{said}" style="max-width:100%">'
+            f"<figcaption>{said}</figcaption></figure><table>{rows}</table>"
+        )
 
     def plot(self, path: str | Path | None = None) -> Image.Image:
         """Return image and overlay side by side; also write them to a file where one is named.

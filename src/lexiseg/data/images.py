@@ -65,6 +65,9 @@ class ImageWarning(UserWarning):
         super().__init__(message)
         self.kind = kind
 
+    def __reduce__(self) -> tuple[object, ...]:  # crosses process borders
+        return type(self), (str(self), self.kind)
+
 
 @dataclass(frozen=True)
 class ValueRange:

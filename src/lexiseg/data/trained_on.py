@@ -40,9 +40,11 @@ class TrainedOn:
 
     Attributes:
         contents: Fingerprints of their content.
+        stems: Their names, without folder and ending.
     """
 
     contents: frozenset[str] = field(repr=False)
+    stems: frozenset[str] = field(default=frozenset(), repr=False)
 
     @classmethod
     def read(cls, path: Path) -> "TrainedOn | None":
@@ -51,7 +53,11 @@ class TrainedOn:
             lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
         except OSError:
             return None
-        return cls(contents=frozenset(line.partition("\t")[0] for line in lines))
+        rows = [line.split("\t") for line in lines if not line.startswith("#")]
+        return cls(
+            contents=frozenset(row[0] for row in rows),
+            stems=frozenset(Path(row[1]).stem for row in rows if len(row) > 1),
+        )
 
     def among(self, files: Iterable[Path | None]) -> list[int]:
         """Return the places of the files that training has seen, whatever they are called."""
@@ -62,6 +68,14 @@ class TrainedOn:
             for place, file in enumerate(files)
             if file is not None and content_fingerprint(file) in self.contents
         ]
+
+    def alike_by_name(self, files: Sequence[Path]) -> list[int]:
+        """Return the places of files that are called like one that training has seen and have other content.
+
+        They can be the same images, saved again, or others of the same number.
+        """
+        seen = set(self.among(files))
+        return [place for place, file in enumerate(files) if file.stem in self.stems and place not in seen]
 
 
 def write_trained_on(path: Path, files: Sequence[Path]) -> None:
@@ -82,6 +96,15 @@ def trained_on_note(stems: Sequence[str], total: int) -> str:
     return (
         f"{len(stems):,} of {total:,} images are ones that this model was trained on ({shown}): "
         "the score says little about new images"
+    )
+
+
+def alike_by_name_note(stems: Sequence[str], total: int) -> str:
+    """Say that images are called like ones that were trained on: if they are the same, a score says little."""
+    shown = ", ".join(stems[:_MOST_NAMED]) + (", …" if len(stems) > _MOST_NAMED else "")
+    return (
+        f"{len(stems):,} of {total:,} images are called like ones that this model was trained on ({shown}), with other "
+        "content: if they are the same images, saved again, the score says little about new ones"
     )
 
 

@@ -5,7 +5,7 @@ import json
 import math
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
@@ -13,6 +13,7 @@ from typing import Any, TextIO
 from lexiseg.core.atomic_write import atomic_path
 from lexiseg.core.errors import CheckpointError, OutputError
 from lexiseg.core.json_text import decode_json
+from lexiseg.engine.trackers import open_trackers
 from lexiseg.engine.watch import StepValues
 
 LOG, TIMING, TENSORBOARD = "log.jsonl", "timing.jsonl", "tensorboard"
@@ -24,13 +25,16 @@ class RunLog:
     Args:
         folder: The run's.
         after_step: Step that the run goes on from; later lines of an earlier attempt are cut off.
+        trackers: Services that get every line too; a run that goes on is a new one there.
 
     Raises:
+        MissingPackageError: accelerate or the package of a service is not installed.
         OutputError: The folder cannot be written, or is full; also by the methods.
     """
 
-    def __init__(self, folder: Path, after_step: int) -> None:
+    def __init__(self, folder: Path, after_step: int, trackers: Sequence[str] = ()) -> None:
         self._folder = folder
+        self._trackers = open_trackers(trackers, folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             _cut(folder / LOG, after_step)
@@ -77,6 +81,8 @@ class RunLog:
         if self._board is not None:
             with suppress(OSError):
                 self._board.close()
+        for tracker in self._trackers:
+            tracker.finish()
 
     def _append(self, file: TextIO, line: Mapping[str, Any]) -> None:
         try:
@@ -86,6 +92,8 @@ class RunLog:
             raise _full(self._folder, error) from error
 
     def _show(self, step: int, values: Mapping[str, float]) -> None:
+        for tracker in self._trackers:
+            tracker.log(dict(values), step=step)
         if self._board is None:
             return
         try:

@@ -88,7 +88,7 @@ def train(
     state = TrainingState(model, optim, run, devices)
     if last := number_from_main(devices, steps[-1] if steps else 0):  # other nodes may not see the folder
         state.load(out, last)
-    log = RunLog(out, state.step) if devices.is_main else None
+    log = RunLog(out, state.step, run.trackers) if devices.is_main else None
     pace = Pace(state.step, run.num_steps, most_hours=most_hours, quiet=quiet or not devices.is_main)
     try:
         evaluation = _Evaluation(evaluate, scored, state, log)

@@ -1,7 +1,7 @@
 """How a model is optimised and how a run goes."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from lexiseg.core.errors import InputError
 from lexiseg.core.setting_ranges import COUNT, FACTOR, SHARE, Range, check_ranges
@@ -67,6 +67,10 @@ class OptimSettings:
         _check(self, "ema_decay", decay is None or 0 < decay < 1, "a number between 0 and 1, or none")
 
 
+#: Services that accelerate knows a tracker for; TensorBoard's files are written without.
+Tracker: TypeAlias = Literal["wandb", "mlflow", "trackio", "comet_ml", "clearml", "swanlab", "aim", "dvclive"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunSettings:
     """How long a run goes, on what, and what it leaves.
@@ -90,6 +94,8 @@ class RunSettings:
         final: Weights that the run ends with: ``last``; ``best``, those of the evaluation whose first score is best; or the
             name of the score that decides. Of scores that end in ``loss`` the lowest is best, of others the highest.
         device: Device: cpu, cuda, cuda:1, …; auto takes a GPU where there is one.
+        trackers: Services that also get every line of the log, through accelerate: wandb, mlflow, trackio, comet_ml,
+            clearml, swanlab, aim or dvclive, each with its own package and account; tensorboard is written without being asked.
         parallel: Strategy for several devices: ddp replicates the weights, fsdp shards them.
     """
 
@@ -107,6 +113,7 @@ class RunSettings:
     evaluate_every: int | None = None
     final: str = "last"
     device: str = "auto"
+    trackers: tuple[Tracker, ...] = ()
     parallel: Literal["ddp", "fsdp"] = "ddp"
 
     def __post_init__(self) -> None:
@@ -120,7 +127,7 @@ class RunSettings:
 RESUMABLE = frozenset(
     {
         "num_workers", "save_every", "save_minutes", "keep_checkpoints", "log_every", "evaluate_every",
-        "sub_batch_size", "device", "gradient_checkpointing", "final",
+        "sub_batch_size", "device", "gradient_checkpointing", "final", "trackers",
     }
 )  # fmt: skip
 #: Fields that may grow: a run goes on for longer, by the learning rates of its new length.

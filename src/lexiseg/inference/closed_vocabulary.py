@@ -19,6 +19,7 @@ from lexiseg.core.vocabulary import Vocabulary, Words
 from lexiseg.inference.class_names import ClassNames
 from lexiseg.inference.decision import Decision
 from lexiseg.inference.encode import EncodedImage
+from lexiseg.inference.grounds import AskedPixel, Grounds
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.ops.similarity import similarity_map
@@ -40,7 +41,7 @@ class ClosedVocabularySegmenter(Segmenter, ABC):
         for row, column in enumerate(columns):
             if column is not None:
                 embeddings[row, column] = 1
-        return embeddings.to(next(self.parameters()).device)
+        return embeddings.to(next(iter(self.parameters()), embeddings).device)
 
     def class_scores(
         self, features: PatchFeatures, embeddings: Float[Tensor, "S D"]
@@ -136,6 +137,10 @@ class ClosedVocabularySegmenter(Segmenter, ABC):
     def decide(self, encoded: EncodedImage, class_names: ClassNames, settings: InferenceSettings) -> Decision:
         """Decide as every model does; of several names of a class the best counts: they are columns, not texts."""
         return super().decide(encoded, class_names, replace(settings, synonyms="max"))
+
+    def grounds(self, asked: AskedPixel) -> Grounds:
+        """Tell what the columns of the classes say; of several names of a class the best counts."""
+        return super().grounds(replace(asked, settings=replace(asked.settings, synonyms="max")))
 
     def _left(self, asked: Vocabulary) -> list[str]:
         """List the classes that were not asked for, those a person calls background among them."""

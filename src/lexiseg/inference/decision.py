@@ -48,3 +48,20 @@ class Decision:
         assert least is not None
         background = np.uint16(class_names.vocabulary.background)
         return np.where(values < np.float32(least), background, self.labels)
+
+
+def redecisions_of_scores(settings: InferenceSettings, *, independent_classes: bool) -> frozenset[Redecision]:
+    """Return what may be decided again from class scores.
+
+    Those on the encoder's grid decide as they are; what windows blended, and borders that were moved to edges, are kept as
+    they came out, which says nothing of a background that competed. Where scores depend on what else is asked for, nothing is
+    known of a run without the background.
+    """
+    if settings.is_by_probability or settings.min_area_share is not None:
+        return frozenset()  # kept scores are of the best few names, and of classes that were left out
+    on_grid = settings.window is None and settings.tiles == "off"
+    if settings.background in ("name", "words") and not (independent_classes and on_grid):
+        return frozenset()
+    if settings.refine == "none" or settings.background == "threshold":
+        return frozenset({"threshold", "drop_background"})
+    return frozenset()

@@ -18,7 +18,7 @@ from lexiseg.core.errors import InputError
 from lexiseg.core.features import PatchFeatures, Proposals, Segments
 from lexiseg.data.transforms import fitted_size, resize_image
 from lexiseg.inference.settings import InferenceSettings
-from lexiseg.inference.tiles import View, describe_tiles, placed_in, tiled_view
+from lexiseg.inference.tiles import View, describe_tiles, placed_in, tiled_views
 from lexiseg.ops.sliding_window import Window, WindowWeights, even_weights, windows
 
 #: Images encoded in one call; more gains nothing on a CPU and costs memory.
@@ -42,7 +42,7 @@ class EncodedImage:
             method needs none.
         weights: Of each window, for a tiled image; empty where ``settings.blend`` decides.
         tiling: What a record says of a tiled image; None for one that is not.
-        num_whole: How many of the first windows are the view of a tiled image as a whole.
+        view_counts: How many windows each size of a tiled image has, the whole view first; empty for one that is not.
     """
 
     image: UInt8[np.ndarray, "H W 3"] = field(repr=False)
@@ -55,7 +55,7 @@ class EncodedImage:
     regions: Int32[np.ndarray, "H W"] | None = field(default=None, repr=False)
     weights: tuple[WindowWeights, ...] = field(default=(), repr=False)
     tiling: Mapping[str, Any] | None = None
-    num_whole: int = 0
+    view_counts: tuple[int, ...] = ()
 
 
 @torch.inference_mode()
@@ -115,7 +115,7 @@ def encode_images(
     for number, (image, source, views, of_image) in enumerate(
         zip(images, sources, plans, features, strict=True)
     ):
-        whole, size = views[0], views[-1].size
+        size = views[-1].size
         placed = [placed_in(view, size) for view in views]
         is_tiled = len(views) > 1
         results.append(
@@ -127,11 +127,15 @@ def encode_images(
                 settings=settings,
                 model=model,
                 source=source,
-                weights=tuple(each for view in placed for each in even_weights(view, size))
+                weights=tuple(
+                    each.scaled(view.size[0] / size[0])
+                    for view, windows in zip(views, placed, strict=True)
+                    for each in even_weights(windows, size)
+                )
                 if is_tiled
                 else (),
-                tiling=describe_tiles(image.shape[:2], whole.size, views[-1]) if is_tiled else None,
-                num_whole=len(whole.windows) if is_tiled else 0,
+                tiling=describe_tiles(image.shape[:2], views) if is_tiled else None,
+                view_counts=tuple(len(view.windows) for view in views) if is_tiled else (),
                 regions=None if regions is None else regions[number],
             )
         )
@@ -148,8 +152,7 @@ def _views(image_size: tuple[int, int], stride: int, settings: InferenceSettings
         multiple_of=stride,
     )
     whole = View(size=size, windows=_layout(size, stride, settings))
-    tiles = tiled_view(image_size, size, stride, settings)
-    return [whole] if tiles is None else [whole, tiles]
+    return [whole, *tiled_views(image_size, size, stride, settings)]
 
 
 def _layout(size: tuple[int, int], stride: int, settings: InferenceSettings) -> tuple[Window, ...]:

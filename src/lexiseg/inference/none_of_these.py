@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
 from lexiseg.core.atomic_write import atomic_path
-from lexiseg.core.errors import InputError
+from lexiseg.core.errors import InputError, VocabularyError
 from lexiseg.core.json_text import decode_json, read_json_file
 from lexiseg.core.segmentation import DOUBTFUL_FROM
 from lexiseg.data.images import ImageSource
@@ -181,7 +181,8 @@ def fit_absent_scores(
 ) -> AbsentScores:
     """Measure what words score that are not there.
 
-    Every image is encoded once and labelled with ``draws`` random lists of ``COMPETING`` of the words.
+    Every image is encoded once and labelled with ``draws`` random lists of ``COMPETING`` of the words. Words that the model
+    has nothing for, as a bank of references has for most, are left out.
 
     Args:
         model: The segmenter, with its own settings.
@@ -198,20 +199,21 @@ def fit_absent_scores(
     of_images: list[float] = []
     of_pixels: list[Float32[np.ndarray, " n"]] = []
     num_images = 0
-    if model.vocabulary is not None or len(words) < COMPETING:
+    known = [word for word in words if model.vocabulary is None and _can_label(model, word)]
+    if len(known) < COMPETING:
         raise InputError(
             doing=f"measuring what absent words score with {model.name}",
-            found=f"{len(words)} words"
+            found=f"{len(known)} of {len(words)} words that it can label with"
             if model.vocabulary is None
             else "a model with a fixed list of classes",
             expected=f"at least {COMPETING} words, and a model that takes any",
-            fix="Give more words, or another model.",
+            fix='Give words that the model knows and the photographs do not show: --words "a, b, c, d"; or another model.',
         )
     for image in images:
         encoded = model.encode(image, tiles="off")
         num_images += 1
         for _ in range(draws):
-            chosen = [words[place] for place in rng.choice(len(words), COMPETING, replace=False)]
+            chosen = [known[place] for place in rng.choice(len(known), COMPETING, replace=False)]
             scores = model.segment(encoded, chosen, none_of_these="off").score_map
             of_images.append(best_part(scores))
             of_pixels.append(rng.choice(scores.ravel(), 256))
@@ -229,6 +231,14 @@ def fit_absent_scores(
         num_images=num_images,
         made_with=scale_of(model, model.settings),
     )
+
+
+def _can_label(model: "Segmenter", word: str) -> bool:
+    try:
+        model.name_classes([word], model.settings)
+    except VocabularyError:
+        return False
+    return True
 
 
 def _quantiles(values: np.ndarray) -> tuple[float, ...]:

@@ -7,17 +7,23 @@ training judges them. Summed on the grid and upsampled afterwards, borders betwe
 """
 
 from abc import ABC
+from dataclasses import replace
 
 from einops import einsum, rearrange
 from jaxtyping import Float
 from torch import Tensor
 
+from lexiseg.core.explanation import Evidence
 from lexiseg.core.features import PatchFeatures
 from lexiseg.inference.closed_vocabulary import ClosedVocabularySegmenter
 from lexiseg.inference.decision import Redecision
+from lexiseg.inference.grounds import AskedPixel, Grounds, tokens_at, window_at
 from lexiseg.inference.predict import Upsample
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.ops.resize import resize_rows, source_rows
+
+#: Masks that are told for a class.
+_NUM_PROPOSALS = 3
 
 
 class ProposalSegmenter(ClosedVocabularySegmenter, ABC):
@@ -25,6 +31,8 @@ class ProposalSegmenter(ClosedVocabularySegmenter, ABC):
 
     Scores lie in [0, Q] for Q proposals; they are no probabilities.
     """
+
+    measure = "class probability in masks"
 
     def class_scores(
         self, features: PatchFeatures, embeddings: Float[Tensor, "S D"]
@@ -37,6 +45,30 @@ class ProposalSegmenter(ClosedVocabularySegmenter, ABC):
     def upsample(self) -> Upsample:
         """Upsample mask logits, then squash and sum them."""
         return summed_masks
+
+    def grounds(self, asked: AskedPixel) -> Grounds:
+        """Tell which proposals hold the pixel, and how much each adds to the scores of the winner and the runner-up."""
+        grounds = super().grounds(asked)
+        proposals = asked.encoded.features[window_at(asked.encoded, asked.point)[0]].proposals
+        assert proposals is not None, "tokens that are no mask logits"
+        masks = tokens_at(asked.encoded, asked.point).sigmoid()
+        evidence = []
+        for place in grounds.two_best(asked.place):
+            rows = asked.class_names.embeddings[list(asked.rows_of(place))].float().cpu()
+            of_class = (proposals.classes[0].float().cpu() @ rows.T).amax(1)
+            parts = of_class * masks
+            evidence += [
+                Evidence(
+                    kind="proposal",
+                    name=f"mask {query + 1} of {len(parts)}: {float(of_class[query]):.2f} {asked.class_name(place)}, "
+                    f"{float(masks[query]):.2f} here",
+                    supports=asked.class_name(place),
+                    value=float(parts[query]),
+                    measure=self.measure,
+                )
+                for query in parts.topk(min(_NUM_PROPOSALS, len(parts))).indices.tolist()
+            ]
+        return replace(grounds, evidence=(*grounds.evidence, *evidence))
 
     def redecisions(self, settings: InferenceSettings) -> frozenset[Redecision]:
         """Return both for a run by a threshold, whose store keeps the scores of the pixels themselves.

@@ -24,6 +24,7 @@ from lexiseg.data.rasters import Raster
 from lexiseg.inference.class_names import ClassNames
 from lexiseg.inference.encode import ENCODE_BATCH, EncodedImage
 from lexiseg.inference.none_of_these import judge, refuse_unmeasured
+from lexiseg.inference.results import encode_sources
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.ops.sliding_window import Window, anchored_starts
@@ -204,7 +205,7 @@ class RasterBlocks:
             batch = wanted[start : start + size]
             cut = [windows[place] for place in batch]
             crops = [image[w.top : w.top + w.height, w.left : w.left + w.width] for w in cut]
-            for place, found in zip(batch, self.model._encode(crops, alone), strict=True):
+            for place, found in zip(batch, encode_sources(self.model, crops, alone), strict=True):
                 self._features[place] = _with_own_memory(found.features[0])
             self.num_encoded += len(batch)
 

@@ -1,15 +1,19 @@
 """From a few images to their results: encoded together, then decided one by one."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from lexiseg.core.constants import IGNORE_INDEX
+from lexiseg.core.errors import InputError
 from lexiseg.core.segmentation import Segmentation
+from lexiseg.data.images import ImageSource, load_image
 from lexiseg.inference.class_names import ClassNames
-from lexiseg.inference.encode import EncodedImage
+from lexiseg.inference.encode import EncodedImage, encode_images
 from lexiseg.inference.none_of_these import judge
 from lexiseg.inference.reuse import as_encoded, refuse_encoded_otherwise
 from lexiseg.inference.settings import InferenceSettings
@@ -19,11 +23,50 @@ if TYPE_CHECKING:
     from lexiseg.inference.segmenter import Segmenter
 
 
+def check_batch_size(batch_size: int) -> None:
+    """Refuse a number of images that cannot be worked on at a time.
+
+    Raises:
+        InputError: It is below 1.
+    """
+    if batch_size < 1:
+        raise InputError(
+            doing="segmenting images",
+            found=f"batch_size = {batch_size}",
+            expected="1 or more",
+            fix="Leave it out for 8.",
+        )
+
+
 def blocks_of(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
     """Cut items into lists of at most ``size``; the next is taken when it is asked for."""
     waiting = iter(items)
     while block := list(islice(waiting, size)):
         yield block
+
+
+def encode_sources(
+    model: "Segmenter", images: Sequence[ImageSource], settings: InferenceSettings
+) -> list[EncodedImage]:
+    """Read images, cut them into regions where the method wants that, and encode them.
+
+    Raises:
+        ImageError: An image cannot be read.
+    """
+    loaded = [load_image(image) for image in images]
+    regions = [found for image in loaded if (found := model.propose_regions(image)) is not None]
+    encoded = encode_images(
+        model.encode_images,
+        loaded,
+        [Path(image) if isinstance(image, str | Path) else None for image in images],
+        model=model.name,
+        stride=model.stride,
+        settings=settings,
+        device=next(iter(model.parameters()), torch.empty(0)).device,
+        dtype=model.dtype,
+        regions=regions or None,
+    )
+    return [model.finish_encoding(each) for each in encoded]
 
 
 def segment_block(
@@ -51,7 +94,9 @@ def segment_block(
     """
     for item in block:
         refuse_encoded_otherwise(item, model.name, changes)
-    fresh = iter(model._encode([item for item in block if not isinstance(item, EncodedImage)], settings))
+    fresh = iter(
+        encode_sources(model, [item for item in block if not isinstance(item, EncodedImage)], settings)
+    )
     for item in block:
         encoded = item if isinstance(item, EncodedImage) else next(fresh)
         used = as_encoded(settings, encoded)

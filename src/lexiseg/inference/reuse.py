@@ -1,8 +1,10 @@
-"""An encoded image is asked again: which settings apply to it, and which changes come too late."""
+"""What is asked of a model that cannot be had any more: other sizes of an encoded image, other numbers."""
 
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
+
+import torch
 
 from lexiseg.core.errors import InputError
 from lexiseg.inference.encode import EncodedImage
@@ -34,6 +36,21 @@ def refuse_encoded_otherwise(item: Any, model: str, changes: Mapping[str, Any]) 
         if name in changes and changes[name] != there:
             found = f"{name} = {changes[name]!r} for an image encoded with {there!r}"
             raise _encoded_otherwise(found, "the same, because size and windows are fixed by then")
+
+
+def refuse_half_precision(dtype: torch.dtype, model: str) -> None:
+    """Refuse to change the numbers of a model to half precision.
+
+    Raises:
+        InputError: ``dtype`` is of half precision.
+    """
+    if dtype in (torch.float16, torch.bfloat16):
+        raise InputError(
+            doing=f"changing the numbers of the model {model}",
+            found=f"{dtype}, as by .half(), .bfloat16() or .to({dtype})",
+            expected="float32, in which normalisation, comparison and upsampling are computed",
+            fix=f'Load it with lexiseg.load(…, dtype="{str(dtype).removeprefix("torch.")}"), which encodes images so.',
+        )
 
 
 def _encoded_otherwise(found: str, expected: str) -> InputError:

@@ -4,7 +4,6 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, cast, overload
 
@@ -15,12 +14,13 @@ from torch import Tensor, nn
 
 from lexiseg.core.batch import Batch
 from lexiseg.core.errors import InputError
+from lexiseg.core.explanation import Explanation
 from lexiseg.core.features import PatchFeatures
 from lexiseg.core.json_text import decode_json
 from lexiseg.core.label_maps import label_counts, relabel
 from lexiseg.core.segmentation import Segmentation
 from lexiseg.core.vocabulary import Vocabulary, Words
-from lexiseg.data.images import ImageSource, load_image
+from lexiseg.data.images import ImageSource
 from lexiseg.data.trained_on import TrainedOn
 from lexiseg.inference.class_names import (
     ClassNames,
@@ -29,15 +29,17 @@ from lexiseg.inference.class_names import (
     refuse_alike,
     with_background,
 )
-from lexiseg.inference.decision import Decision, Redecision
-from lexiseg.inference.encode import ENCODE_BATCH, EncodedImage, encode_images
+from lexiseg.inference.decision import Decision, Redecision, redecisions_of_scores
+from lexiseg.inference.encode import ENCODE_BATCH, EncodedImage
+from lexiseg.inference.explain import explain
+from lexiseg.inference.grounds import AskedPixel, Grounds, score_grounds
 from lexiseg.inference.none_of_these import AbsentScores, refuse_unmeasured
 from lexiseg.inference.predict import Upsample, best_classes, grid_scores
 from lexiseg.inference.probability import decide_by_probability, refuse_probabilities
 from lexiseg.inference.refine import refine_labels
 from lexiseg.inference.refine_crf import refine_labels_crf
-from lexiseg.inference.results import blocks_of, segment_block
-from lexiseg.inference.reuse import refuse_encoded_otherwise
+from lexiseg.inference.results import blocks_of, check_batch_size, encode_sources, segment_block
+from lexiseg.inference.reuse import refuse_encoded_otherwise, refuse_half_precision
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.inference.streaming import Streaming
 from lexiseg.inference.views import choose_views
@@ -56,6 +58,7 @@ class Segmenter(Streaming, nn.Module, ABC):
         settings: Defaults of this model; ``segment`` takes any of their fields as keywords.
         independent_classes: A class's score does not depend on the other classes, so scores may
             be computed for a part of the vocabulary at a time.
+        scores_are_products: ``class_scores`` are tokens times class embeddings, and labels follow from them alone.
         has_probabilities: Labels come from the scores of all names at every pixel, which a softmax makes probabilities
             of; a method that decides otherwise says no.
         applies: Steps beyond the common path that the method takes itself, by their keys in the protocols
@@ -65,14 +68,17 @@ class Segmenter(Streaming, nn.Module, ABC):
         absent_scores: What words score that are not there; None where that was not measured.
         tells_unknown: The method itself points out pixels that resemble nothing it knows.
         notice: A sentence a person must know before trusting results, or None.
+        variant: What of the model depends on what is on this machine, in a few words, or None; said beside results.
         method_settings: Settings of the method itself and fingerprints of its weights, for the
             record that goes with every result.
         dtype: Precision in which images are encoded; everything else is computed in float32.
+        measure: What the scores are, for those who read an explanation.
     """
 
     name: str
     settings: InferenceSettings
     independent_classes: bool = True
+    scores_are_products: bool = False
     has_probabilities: bool = True
     applies: tuple[str, ...] = ()
     vocabulary: Vocabulary | None = None
@@ -80,8 +86,10 @@ class Segmenter(Streaming, nn.Module, ABC):
     absent_scores: AbsentScores | None = None
     tells_unknown: bool = False
     notice: str | None = None
+    variant: str | None = None
     method_settings: Mapping[str, Any] = MappingProxyType({})
     dtype: torch.dtype = torch.float32
+    measure: str = "score"
 
     @property
     def scale_settings(self) -> Mapping[str, Any]:
@@ -153,7 +161,7 @@ class Segmenter(Streaming, nn.Module, ABC):
             ImageError: The image cannot be read.
             InputError: A change cannot be used or would have no effect.
         """
-        return self._encode([image], self._settings(changes))[0]
+        return encode_sources(self, [image], self._settings(changes))[0]
 
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
         """Segment, as ``segment`` does; a batch of training goes to the method's loss."""
@@ -213,13 +221,7 @@ class Segmenter(Streaming, nn.Module, ABC):
         """
         settings = self._settings(changes)
         refuse_unmeasured(self, settings)
-        if batch_size < 1:
-            raise InputError(
-                doing="segmenting images",
-                found=f"batch_size = {batch_size}",
-                expected="1 or more",
-                fix="Leave it out for 8.",
-            )
+        check_batch_size(batch_size)
         is_sequence = isinstance(image, Sequence) and not isinstance(image, str | bytes)
         # An open file is an iterator too, of lines: it is one image.
         is_stream = isinstance(image, Iterator) and not hasattr(image, "read")
@@ -337,19 +339,9 @@ class Segmenter(Streaming, nn.Module, ABC):
     def redecisions(self, settings: InferenceSettings) -> frozenset[Redecision]:
         """Return what may be decided again from the scores that a run with these settings keeps.
 
-        A method that overrides ``decide`` states here where its kept scores decide alike. Scores on the
-        encoder's grid do so as they are; what windows blended, and borders that were moved to edges, are kept as they came
-        out, which says nothing of a background that competed. Where scores depend on what else is asked for,
-        nothing is known of a run without the background.
+        A method that overrides ``decide`` states here where its kept scores decide alike.
         """
-        if settings.is_by_probability or settings.min_area_share is not None:
-            return frozenset()  # kept scores are of the best few names, and of classes that were left out
-        on_grid = settings.window is None and settings.tiles == "off"
-        if settings.background in ("name", "words") and not (self.independent_classes and on_grid):
-            return frozenset()
-        if settings.refine == "none" or settings.background == "threshold":
-            return frozenset({"threshold", "drop_background"})
-        return frozenset()
+        return redecisions_of_scores(settings, independent_classes=self.independent_classes)
 
     def describe(self, words: Words, **changes: Any) -> dict[str, Any]:
         """Return the vocabulary and settings that ``segment`` would record for the same arguments."""
@@ -357,16 +349,37 @@ class Segmenter(Streaming, nn.Module, ABC):
         vocabulary = self.full_vocabulary(words, settings)
         return {**vocabulary.to_json(), "settings": self._describe(settings)}
 
+    def remembered_bytes(self, encoded: EncodedImage) -> int:
+        """Return the memory that the model itself holds for an encoded image, beside what is in it."""
+        return 0
+
+    def explain(
+        self,
+        image: ImageSource | EncodedImage,
+        words: Words | ClassNames | None,
+        point: tuple[int, int],
+        **changes: Any,
+    ) -> Explanation:
+        """Tell why a pixel gets its label: what decided, the runner-up and the margin.
+
+        Args:
+            image: What ``segment`` takes, one of it; an encoded image is asked again in little time.
+            words: Likewise.
+            point: The pixel, ``(x, y)`` from the upper left corner.
+            changes: Likewise.
+
+        Raises:
+            InputError: The point is no pixel of the image; and all that ``segment`` raises.
+        """
+        return explain(self, image, words, point, changes)
+
+    def grounds(self, asked: AskedPixel) -> Grounds:
+        """Tell what decides at a pixel: class scores there, unless a method decides otherwise."""
+        return score_grounds(self, asked)
+
     def _apply(self, fn: Callable[[Tensor], Tensor], *arguments: Any, **keywords: Any) -> "Segmenter":
         """Do what ``to`` and its kind do, but refuse half precision, before a number is changed."""
-        dtype = fn(torch.zeros(1)).dtype
-        if dtype in (torch.float16, torch.bfloat16):
-            raise InputError(
-                doing=f"changing the numbers of the model {self.name}",
-                found=f"{dtype}, as by .half(), .bfloat16() or .to({dtype})",
-                expected="float32, in which normalisation, comparison and upsampling are computed",
-                fix=f'Load it with lexiseg.load(…, dtype="{str(dtype).removeprefix("torch.")}"), which encodes images so.',
-            )
+        refuse_half_precision(fn(torch.zeros(1)).dtype, self.name)
         return super()._apply(fn, *arguments, **keywords)  # type: ignore[no-untyped-call]
 
     def _settings(self, changes: Mapping[str, Any]) -> InferenceSettings:
@@ -376,24 +389,10 @@ class Segmenter(Streaming, nn.Module, ABC):
 
     def _describe(self, settings: InferenceSettings) -> dict[str, Any]:
         facts = {"model": self.name, **asdict(settings), "method": dict(self.method_settings)}
+        if self.variant is not None:
+            facts["variant"] = self.variant
         if self.dtype is not torch.float32:
             facts["dtype"] = str(self.dtype).removeprefix("torch.")
         if self.applies:
             facts["applies"] = self.applies
         return decode_json(json.dumps(facts))  # plain values, equal to what is read back from a file
-
-    def _encode(self, images: Sequence[ImageSource], settings: InferenceSettings) -> list[EncodedImage]:
-        loaded = [load_image(image) for image in images]
-        regions = [found for image in loaded if (found := self.propose_regions(image)) is not None]
-        encoded = encode_images(
-            self.encode_images,
-            loaded,
-            [Path(image) if isinstance(image, str | Path) else None for image in images],
-            model=self.name,
-            stride=self.stride,
-            settings=settings,
-            device=next(iter(self.parameters()), torch.empty(0)).device,
-            dtype=self.dtype,
-            regions=regions or None,
-        )
-        return [self.finish_encoding(each) for each in encoded]

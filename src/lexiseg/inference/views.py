@@ -1,4 +1,4 @@
-"""What an encoded image says as a whole: which views of a tiled one decide, and the scores of all classes."""
+"""What an encoded image says as a whole: which sizes of a tiled one decide, and the scores of all classes."""
 
 from dataclasses import replace
 from functools import reduce
@@ -28,7 +28,7 @@ def choose_views(
     settings: InferenceSettings,
     independent_classes: bool = True,
 ) -> EncodedImage:
-    """Leave the whole view of a tiled image out where windows find the words much better; see ``inference.tiles``.
+    """Leave out the sizes of a tiled image at which the words are found much worse; see ``inference.tiles``.
 
     Args:
         encoded: The image's features; returned as they are where it is not tiled.
@@ -46,19 +46,30 @@ def choose_views(
             score(features, embeddings[at : at + step])[0].amax(0) for at in range(0, len(embeddings), step)
         )
         best.append(float(reduce(torch.maximum, chunks).float().mean()))
-    whole, windows = (float(np.mean(part)) for part in (best[: encoded.num_whole], best[encoded.num_whole :]))
-    windows_alone = whole < 0.0 < windows or windows > MUCH_HIGHER * max(whole, 0.0) > 0.0
-    facts = {**encoded.tiling, "mean_best_score": {"whole": whole, "windows": windows}}
-    if not windows_alone:
-        return replace(encoded, tiling={**facts, "views": "whole and windows"})
+    ends = np.cumsum(encoded.view_counts).tolist()
+    parts = [slice(end - count, end) for end, count in zip(ends, encoded.view_counts, strict=True)]
+    found = [float(np.mean(best[part])) for part in parts]
+    decide = [
+        not any(_is_much_higher(finer, each) for finer in found[at + 1 :]) for at, each in enumerate(found)
+    ]
+    chosen = [part for part, does in zip(parts, decide, strict=True) if does]
+    facts = [
+        {**size, "mean_best_score": score, "decides": does}
+        for size, score, does in zip(encoded.tiling["sizes"], found, decide, strict=True)
+    ]
+    views = "whole and windows" if decide[0] else "windows"
     return replace(
         encoded,
-        windows=encoded.windows[encoded.num_whole :],
-        features=encoded.features[encoded.num_whole :],
-        weights=encoded.weights[encoded.num_whole :],
-        tiling={**facts, "views": "windows"},
-        num_whole=0,
+        windows=tuple(window for part in chosen for window in encoded.windows[part]),
+        features=tuple(features for part in chosen for features in encoded.features[part]),
+        weights=tuple(weights for part in chosen for weights in encoded.weights[part]),
+        tiling={**encoded.tiling, "views": views, "sizes": facts},
+        view_counts=tuple(part.stop - part.start for part in chosen),
     )
+
+
+def _is_much_higher(score: float, than: float) -> bool:
+    return than < 0.0 < score or score > MUCH_HIGHER * max(than, 0.0) > 0.0
 
 
 def scores_of_all(

@@ -38,6 +38,7 @@ class ClipSegSegmenter(Segmenter):
     """
 
     stride = 1
+    measure = "logit"
 
     def __init__(
         self,

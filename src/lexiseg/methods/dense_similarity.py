@@ -18,6 +18,7 @@ from torch.nn.functional import normalize
 
 from lexiseg.core.features import PatchFeatures
 from lexiseg.core.interfaces import ImageEncoder, TextEncoder
+from lexiseg.inference.grounds import AskedPixel, Grounds, score_grounds, with_templates
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.inference.text_embeddings import embed_names, say_unreadable
@@ -37,6 +38,9 @@ class DenseSimilarity(Segmenter):
         image_side: Side in pixels of the square images that the image encoder was trained with.
         head: The image encoder's head, for the record; None where it has no choice of them.
     """
+
+    scores_are_products = True
+    measure = "cosine"
 
     def __init__(
         self,
@@ -96,6 +100,10 @@ class DenseSimilarity(Segmenter):
         """
         say_unreadable(self.text_encoder, sentences)
         return normalize(self.text_encoder(sentences), dim=-1)
+
+    def grounds(self, asked: AskedPixel) -> Grounds:
+        """Tell which words, and which sentences of the winner, a pixel is near to."""
+        return with_templates(score_grounds(self, asked), self, self.text_encoder, asked)
 
     def class_scores(
         self, features: PatchFeatures, embeddings: Float[Tensor, "S D"]

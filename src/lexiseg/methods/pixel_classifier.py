@@ -25,6 +25,9 @@ class PixelClassifierSegmenter(ClosedVocabularySegmenter):
         name: What the model is called.
     """
 
+    scores_are_products = True
+    measure = "logit"
+
     def __init__(
         self, network: PixelClassifier, vocabulary: Vocabulary, *, settings: InferenceSettings, name: str
     ) -> None:

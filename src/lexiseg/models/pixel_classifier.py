@@ -8,7 +8,8 @@ Differences from transformers' classes: UperNet's scores are handed on at a quar
 takes images of any shape, where transformers' class takes squares.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,22 @@ class PixelClassifier(nn.Module):
             images: Sides are multiples of ``size_divisor``.
         """
         return self._logits(self.network, self.normalisation(images))
+
+    @contextmanager
+    def written_out_attention(self) -> Iterator[None]:
+        """Compute attention step by step for a while: torch's fused one asks for facts that a graph of free sizes has not."""
+        configs: dict[int, Any] = {
+            id(each.config): each.config for each in self.modules() if hasattr(each, "config")
+        }
+        before = {key: getattr(config, "_attn_implementation", None) for key, config in configs.items()}
+        fused = [key for key, name in before.items() if name == "sdpa"]
+        for key in fused:
+            configs[key]._attn_implementation = "eager"
+        try:
+            yield
+        finally:
+            for key in fused:
+                configs[key]._attn_implementation = before[key]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

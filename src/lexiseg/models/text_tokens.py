@@ -44,6 +44,14 @@ class CaptionTokenizer(ABC):
     def ids(self, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
         """Return the token ids of each sentence, special tokens included, cut to ``max_tokens``."""
 
+    @abstractmethod
+    def piece(self, index: int) -> str:
+        """Return how a token is written."""
+
+    def pieces(self, text: str, max_tokens: int) -> list[str]:
+        """Return the tokens of a sentence as they are written, in the order of its ids."""
+        return [self.piece(index) for index in self.ids([text], max_tokens)[0]]
+
     def unknown_share(self, texts: Sequence[str]) -> list[float]:
         """Return the share of each sentence's tokens that are the unknown token; 1 where none is left."""
         rows = [row[1:-1] for row in self.ids(texts, sys.maxsize)]
@@ -110,6 +118,10 @@ class BytePairTokenizer(CaptionTokenizer):
         """Return the token ids of each sentence, special tokens included, cut to ``max_tokens``."""
         rows = (encoding.ids for encoding in encode_texts(self._tokenizer, texts))
         return [row if len(row) <= max_tokens else [*row[: max_tokens - 1], self._end] for row in rows]
+
+    def piece(self, index: int) -> str:
+        """Return how a token is written."""
+        return self._tokenizer.id_to_token(index) or str(index)
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:

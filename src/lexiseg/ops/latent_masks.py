@@ -126,7 +126,9 @@ def merge_seeds(
         none (``literal`` has single seeds as groups).
     """
     units = normalize(seeds.float(), dim=1)
-    groups = group_similar((units @ units.T).cpu().numpy(), threshold, reading)
+    with torch.autocast(seeds.device.type, enabled=False):  # of a training in half precision
+        similarity = units @ units.T
+    groups = group_similar(similarity.cpu().numpy(), threshold, reading)
     return torch.from_numpy(groups).to(seeds.device)
 
 

@@ -85,6 +85,10 @@ class WindowWeights:
     rows: Float[Tensor, " H"]
     columns: Float[Tensor, " W"]
 
+    def scaled(self, factor: float) -> "WindowWeights":
+        """Return the weights times a factor."""
+        return WindowWeights(rows=self.rows * factor, columns=self.columns)
+
 
 def even_weights(placed: Sequence[Window], size: tuple[int, int]) -> tuple[WindowWeights, ...]:
     """Weigh windows less towards their edges, such that the weights of every pixel add up to one.

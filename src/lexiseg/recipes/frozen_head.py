@@ -16,7 +16,7 @@ from lexiseg.core.vocabulary import Vocabulary
 from lexiseg.inference.feature_cache import CachedEncoder
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.layers.feature_pyramid import PyramidBackbone
-from lexiseg.methods.conse import ConSESettings
+from lexiseg.methods.conse.settings import ConSESettings
 from lexiseg.methods.frozen_head.settings import FrozenHeadSettings
 from lexiseg.models import dinov2_small
 from lexiseg.models.backbones import Dinov2Pyramid, TinyPyramid
@@ -84,7 +84,7 @@ class PatchDescriber(ImageEncoder):
         ):  # what it adds on the right and below is no patch of the image
             maps = [level[:, :, : grid[0], : grid[1]] for level in maps]
         parts = [_LENGTH * _tokens(maps[level], grid) for level in self._levels]
-        parts.append(_place(grid).to(images).expand(len(images), -1, -1))
+        parts.append(_place(grid).to(images).expand(images.shape[0], -1, -1))  # len would fix a graph's batch
         if self.prior is not None:
             parts.append(self._probabilities(images, grid))
         return PatchFeatures(tokens=torch.cat(parts, dim=-1), grid=grid, stride=self.stride)
@@ -116,7 +116,7 @@ def open_describer(settings: FrozenHeadSettings, vocabulary: Vocabulary) -> Cach
         torch.manual_seed(0)  # the tiny backbone is of random numbers, the same ones every time
         backbone = load_backbone(settings.backbone, build_tiny=_tiny)
     # Without the names that mini learnt from masks: whoever fits has labels of their own, perhaps of the same photographs.
-    prior = None if settings.prior == "none" else build_mini(ConSESettings(head="none"))
+    prior = None if settings.prior == "none" else build_mini(ConSESettings(head="none", smooth="none"))
     describer = PatchDescriber(backbone, prior, vocabulary).requires_grad_(False).eval()
     said: Sequence[object] = ()
     if prior is not None:

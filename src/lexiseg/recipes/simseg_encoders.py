@@ -8,11 +8,11 @@ holds no weights: these are in the run.
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
-from torch import nn
+from torch import Tensor, nn
 
 from lexiseg.core.errors import CheckpointError, InputError, LexisegError
 from lexiseg.core.interfaces import ImageEncoder
@@ -94,7 +94,7 @@ def token_width(encoder: ImageEncoder) -> int:
         case PyramidTokens() | VisionTransformer():
             return encoder.width
         case ClipImageEncoder():
-            return int(encoder.projection.weight.shape[0])
+            return len(cast(Tensor, encoder.projection.weight))
         case SiglipImageEncoder() | DinoImageEncoder():
             return int(encoder.vision.config.hidden_size)
     raise TypeError(f"{type(encoder).__name__} is none of the image encoders here")

@@ -205,9 +205,10 @@ class FinetuneRecipe(CaptionFilesRecipe, RebuildableRecipe):
         texts = pairs.texts[torch.from_numpy(first)]
         device = model.temperature.value.device
         total = 0.0
-        for rows in torch.arange(len(texts)).split(self.run.batch_size):
+        for start in range(0, len(texts), self.run.batch_size):
+            rows = slice(start, start + self.run.batch_size)
             loss = model.contrast(pairs.images[rows].to(device), texts[rows].to(device)).total()
-            total += float(loss) * len(rows)
+            total += float(loss) * len(texts[rows])
         return total / len(texts)
 
 

@@ -17,7 +17,7 @@ from lexiseg.data.scenes.teacher import SceneTeacher, SceneTeacherSettings, embe
 from lexiseg.data.teacher_features import TeacherFeatures
 from lexiseg.inference.text_embeddings import embed_names
 from lexiseg.methods.clip_to_seg.teacher import SegmenterTeacher, Teacher, TextSpace, shorten
-from lexiseg.methods.conse import ConSESettings
+from lexiseg.methods.conse.settings import ConSESettings
 from lexiseg.methods.dense_similarity import DenseSimilarity
 from lexiseg.models.checkpoint import fingerprint
 from lexiseg.recipes.dense_similarity import VALUE_HEAD, build_dense_similarity
@@ -28,7 +28,7 @@ SCENE_TEACHER, LEARNT_TEACHER, MINI = "scenes", "scenes-learnt", "mini"
 #: Those that know whole synthetic scenes and nothing else.
 SCENE_TEACHERS = (SCENE_TEACHER, LEARNT_TEACHER)
 #: As a teacher mini goes without the names it learnt from masks: a student has masks of its own.
-MINI_OF_NAMES = ConSESettings(head="none")
+MINI_OF_NAMES = ConSESettings(head="none", smooth="none")
 
 
 _RANGES = {

@@ -4,10 +4,13 @@ import math
 import shlex
 from pathlib import Path
 
+from lexiseg.core.atomic_write import atomic_path
 from lexiseg.core.json_text import decode_json
-from lexiseg.engine.log import LOG
+from lexiseg.engine.log import LOG, read_log
 from lexiseg.engine.loop import final_step
+from lexiseg.scoring.training_plot import draw_training, series_of_log
 
+CURVES = "curves.png"
 #: Of the measures that recipes report, those that are shares, in the order of use.
 _SHOWN = ("mean_iou", "seen_mean_iou", "unseen_mean_iou", "harmonic_iou")
 
@@ -29,6 +32,19 @@ def last_scores(run: Path) -> dict[str, float]:
         if is_evaluation and wanted in (None, found.get("step")):
             return {name: float(value) for name, value in found["evaluation"].items()}
     return {}
+
+
+def draw_curves(run: Path) -> Path:
+    """Draw the losses and evaluations of a run's log into ``curves.png`` in its folder; return where that is.
+
+    Raises:
+        CheckpointError: The log is damaged.
+        OutputError: The picture cannot be written.
+    """
+    path = run / CURVES
+    with atomic_path(path) as temporary:
+        draw_training(run.name, *series_of_log(read_log(run))).save(temporary, format="PNG")
+    return path
 
 
 def words_of(model: object) -> str:

@@ -11,12 +11,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
+from lexiseg.models.weight_facts import facts_of, strictness
+
 _CLIP_B16 = "openai/clip-vit-base-patch16"
 _README = "README of the method's repository"
 _TABLE = "table 1 of a later paper that ran all under one protocol"
-
-#: From the one with fewest conditions to the one with most.
-LICENCES = ("MIT", "Apache-2.0", "SAM Licence (gated; no military use)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +25,6 @@ class Network:
     Attributes:
         name: Hub id.
         megabytes: Size of its weights in float32, text encoder included.
-        licence: One of ``LICENCES``.
         depth: Blocks.
         width: Of a token.
         num_global: Blocks whose attention is over all tokens; None for all.
@@ -35,11 +33,15 @@ class Network:
 
     name: str
     megabytes: int
-    licence: str
     depth: int
     width: int
     num_global: int | None = None
     window_tokens: int = 0
+
+    @property
+    def licence(self) -> str:
+        """Return the licence of its weights."""
+        return facts_of(self.name).licence
 
     def work(self, images: int, tokens: int) -> float:
         """Return floating-point operations of encoding images of so many tokens each, two a multiplication."""
@@ -48,12 +50,11 @@ class Network:
         return float(images * tokens * self.width * (24 * self.depth * self.width + 4 * seen))
 
 
-CLIP = Network(name=_CLIP_B16, megabytes=598, licence="MIT", depth=12, width=768)
-DINO = Network(name="facebook/dino-vitb16", megabytes=343, licence="Apache-2.0", depth=12, width=768)
+CLIP = Network(name=_CLIP_B16, megabytes=598, depth=12, width=768)
+DINO = Network(name="facebook/dino-vitb16", megabytes=343, depth=12, width=768)
 SAM = Network(
     name="facebook/sam-vit-base",
     megabytes=375,
-    licence="Apache-2.0",
     depth=12,
     width=768,
     num_global=4,
@@ -62,7 +63,6 @@ SAM = Network(
 SAM3 = Network(
     name="facebook/sam3",
     megabytes=3440,
-    licence=LICENCES[2],
     depth=32,
     width=1024,
     num_global=4,
@@ -99,7 +99,7 @@ class Combination:
     @property
     def licence(self) -> str:
         """Return the licence of the part that has most conditions."""
-        return max((part.licence for part in self.parts), key=LICENCES.index)
+        return max((part.licence for part in self.parts), key=strictness)
 
     @property
     def megabytes(self) -> int:
@@ -116,7 +116,7 @@ _WHOLE = ((CLIP, 1, 28 * 37 + 1),)
 #: Windows of 224 pixels every 112 in 336×448, and of 336 every 112.
 _WINDOWS, _LARGE_WINDOWS = ((CLIP, 6, 197),), ((CLIP, 2, 442), (DINO, 2, 442))
 #: SAM 3's detector for one name: six layers of an encoder and of a decoder, 256 wide, on 72×72 tokens.
-_SAM3_NAME = Network(name="", megabytes=0, licence="MIT", depth=12, width=256).work(1, 72 * 72)
+_SAM3_NAME = Network(name="", megabytes=0, depth=12, width=256).work(1, 72 * 72)
 
 COMBINATIONS = (
     *(

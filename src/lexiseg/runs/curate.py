@@ -20,9 +20,10 @@ from lexiseg.data.curation.shard_stage import ShardStage
 from lexiseg.data.curation.sheet import visible_classes, write_sheet
 from lexiseg.ops.concept_ranking import Ranking
 from lexiseg.ops.small_kmeans import Distance
+from lexiseg.runs.bulk.job import Workers
+from lexiseg.runs.bulk.stage import do_shards
 from lexiseg.runs.own_model import is_own_model
 from lexiseg.runs.pair_encoder import LoadedPairEncoder
-from lexiseg.runs.shard_workers import Workers, do_shards
 
 #: Shows progress: from a text and a number of steps to what is called after each.
 Bars = Callable[[str, int], AbstractContextManager[Callable[[], None]]]

@@ -38,6 +38,7 @@ from lexiseg.engine.settings import EXTENDABLE, RESUMABLE
 from lexiseg.engine.weights import load_tensors
 from lexiseg.recipes.base import TRAINING_RECIPES, RebuildableRecipe, Recipe, find_recipe
 from lexiseg.runs.git_commit import commit_of
+from lexiseg.runs.packed_folder import CONFIG, packed_kind, packed_part
 from lexiseg.runs.renamed_settings import with_new_names_like
 from lexiseg.runs.settings_json import changed_fields, settings_from_json, settings_to_json
 
@@ -46,10 +47,10 @@ _MARKS = ("recipe.json", "log.jsonl", "checkpoints")
 
 
 def is_run_folder(name: str) -> bool:
-    """Return whether a name is that of a folder which ``lexiseg train`` wrote, perhaps in part."""
+    """Return whether a name is that of a folder which ``lexiseg train`` wrote, perhaps in part, or one packed from it."""
     folder = Path(os.path.expanduser(name))  # unlike Path.expanduser, leaves an unknown ~user alone
-    if not os.path.isdir(folder) or (folder / "config.json").exists():
-        return False
+    if not os.path.isdir(folder) or (folder / CONFIG).exists():
+        return packed_kind(folder) == "run"
     return any((folder / mark).exists() for mark in _MARKS)
 
 
@@ -156,7 +157,7 @@ def read_recipe(folder: Path, *, trust: bool = False) -> tuple[str, Recipe]:
         InputError: It does not fit the recipe of that name.
     """
     path = folder / RECIPE
-    content = _read_json(path)
+    content = read_part(folder, RECIPE)
     if content.get("format") != FORMAT or not isinstance(content.get("name"), str):
         raise CheckpointError(
             doing=f"reading {path}",
@@ -219,9 +220,10 @@ def load_run(
 
 
 def _rebuilt(folder: Path, recipe: Recipe) -> Trainable:
-    if not isinstance(recipe, RebuildableRecipe) or not (folder / MODEL).exists():
+    is_described = (folder / MODEL).exists() or packed_part(folder, MODEL) is not None
+    if not isinstance(recipe, RebuildableRecipe) or not is_described:
         return _guarded(recipe.build_model, folder / RECIPE)
-    described = _read_json(folder / MODEL)
+    described = read_part(folder, MODEL)
     return _guarded(lambda: recipe.rebuild_model(described), folder / MODEL)
 
 
@@ -324,6 +326,16 @@ def _hash_of_sources() -> str:
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def read_part(folder: Path, name: str) -> dict[str, Any]:
+    """Read one of a run's JSON files, by its name; out of ``config.json`` where the run is packed for the hub.
+
+    Raises:
+        CheckpointError: It is not there, or damaged.
+    """
+    packed = packed_part(folder, name)
+    return _read_json(folder / name) if packed is None else packed
 
 
 def _read_json(path: Path) -> dict[str, Any]:

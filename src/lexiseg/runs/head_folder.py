@@ -17,10 +17,12 @@ from lexiseg.core.tensor_digest import tensor_digest
 from lexiseg.core.vocabulary import Vocabulary
 from lexiseg.data.trained_on import TrainedOn
 from lexiseg.engine.checkpoint import read_tensors, write_tensors
+from lexiseg.engine.loop import WEIGHTS
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.methods.frozen_head.head import FrozenHead, head_inference
 from lexiseg.methods.frozen_head.settings import FrozenHeadSettings
 from lexiseg.recipes.frozen_head import open_describer
+from lexiseg.runs.packed_folder import packed_kind, packed_part
 from lexiseg.runs.settings_json import settings_from_json, settings_to_json
 
 HEAD, WEIGHT, TRAINED_ON = "head.json", "head.safetensors", "trained_on.tsv"
@@ -28,10 +30,9 @@ FORMAT = 1
 
 
 def is_head_folder(name: str) -> bool:
-    """Return whether a name is that of a folder which ``lexiseg fit`` wrote."""
-    return os.path.isfile(
-        os.path.join(os.path.expanduser(name), HEAD)
-    )  # no error for names that no file can have
+    """Return whether a name is that of a folder which ``lexiseg fit`` wrote, or one packed from it."""
+    folder = os.path.expanduser(name)  # no error for names that no file can have
+    return os.path.isfile(os.path.join(folder, HEAD)) or packed_kind(folder) == "head"
 
 
 def is_unfinished(name: str) -> bool:
@@ -74,7 +75,7 @@ def read_head(folder: Path) -> tuple[Vocabulary, FrozenHeadSettings, dict[str, A
     """
     path = folder / HEAD
     try:
-        content = read_json_file(path)
+        content = packed_part(folder, HEAD) or read_json_file(path)
         if content["format"] != FORMAT:
             raise ValueError(f"format {content['format']!r}")
         seen = content["seen"]
@@ -95,6 +96,11 @@ def read_head(folder: Path) -> tuple[Vocabulary, FrozenHeadSettings, dict[str, A
     return vocabulary, settings, dict(content.get("facts") or {})
 
 
+def weight_file(folder: Path) -> Path:
+    """Return the file of a head's matrix, which has the hub's name where the head is packed for it."""
+    return folder / (WEIGHTS if packed_kind(folder) == "head" else WEIGHT)
+
+
 def build_head(name: str, *, remembers: bool = False) -> Segmenter:
     """Build the model of a head's folder.
 
@@ -108,11 +114,12 @@ def build_head(name: str, *, remembers: bool = False) -> Segmenter:
     """
     folder = Path(name).expanduser()
     vocabulary, settings, facts = read_head(folder)
-    tensors = read_tensors(folder / WEIGHT)
+    weights = weight_file(folder)
+    tensors = read_tensors(weights)
     weight = tensors.get("weight")
     if weight is None or weight.dim() != 2 or weight.shape[1] != len(vocabulary):
         raise CheckpointError(
-            doing=f"reading {folder / WEIGHT}",
+            doing=f"reading {weights}",
             found="no matrix" if weight is None else f"a tensor of {tuple(weight.shape)}",
             expected=f"one column for each of {len(vocabulary)} classes",
             fix="Fit it again: lexiseg fit FOLDER --out HEAD.",

@@ -8,6 +8,7 @@ from lexiseg.models import dinov2_small
 from lexiseg.models.hub import KNOWN_WEIGHTS, is_cached
 from lexiseg.models.hub_files import how_to_get
 from lexiseg.models.pip_weights import PipWeights
+from lexiseg.models.weight_facts import facts_of
 from lexiseg.runs.load import CHECKPOINTS, MODELS
 
 
@@ -71,7 +72,7 @@ def known_models() -> list[KnownModel]:
             name=name,
             summary=CHECKPOINTS[weights.model_type].summary,
             megabytes=weights.megabytes,
-            licence=weights.licence,
+            licence=facts_of(name).licence,
             how_to_get=how_to_get(name),
             is_of_hub=True,
         )

@@ -6,6 +6,7 @@
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, is_dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from lexiseg.core.errors import InputError, UnknownNameError
 from lexiseg.data.trained_on import TrainedOn
 from lexiseg.engine.devices import choose_device as choose_device
 from lexiseg.inference.segmenter import Segmenter
-from lexiseg.methods.conse import ConSESettings
+from lexiseg.methods.conse.settings import ConSESettings
 from lexiseg.methods.groupvit.settings import SegmentSettings
 from lexiseg.methods.rim.references.bank import is_bank
 from lexiseg.methods.rim.settings import RIMSettings
@@ -34,6 +35,7 @@ from lexiseg.recipes.rim import build_rim
 from lexiseg.recipes.sam3 import build_sam3
 from lexiseg.runs.absent_scores import find_absent_scores
 from lexiseg.runs.folder import TRAINED_ON, is_run_folder, load_run, read_recipe
+from lexiseg.runs.graph_model import build_graph, is_graph_file
 from lexiseg.runs.head_folder import build_head, is_head_folder
 from lexiseg.runs.method_settings import NoSettings, change_settings
 from lexiseg.runs.own_model import build_own_model, is_own_model
@@ -219,6 +221,14 @@ MODEL_KINDS: tuple[ModelKind, ...] = (
         build=lambda name, method, _: build_rim(name, method),
     ),
     ModelKind(
+        name="graph",
+        metavar="GRAPH",
+        summary="the file that lexiseg export-model wrote: .onnx, or .xml for OpenVINO",
+        recognises=is_graph_file,
+        settings=lambda *_: NoSettings(),
+        build=lambda name, *_: build_graph(name, partial(load, device="cpu")),
+    ),
+    ModelKind(
         name="own model",
         metavar="MODULE:FUNCTION",
         summary="a function of yours that builds a Segmenter",
@@ -281,7 +291,7 @@ def load(
         kind.settings(name, trust), method_settings or {}, model=name, trained=kind.is_trained
     )
     model = kind.build(name, settings, trust).to(place).eval().requires_grad_(False)
-    model.absent_scores = find_absent_scores(name, is_registered=name in MODELS)
+    model.absent_scores = find_absent_scores(name, model, is_registered=name in MODELS)
     model.dtype = _dtype(dtype, place)
     return model
 

@@ -28,7 +28,12 @@ RENAMED = {
 #: Class of settings, by its name, to fields that were added later, with the value that does what was done before.
 ADDED: dict[str, dict[str, Any]] = {
     "OptimSettings": {"warmup_multiplies": False},
-    "RunSettings": {"save_minutes": None},
+    "RunSettings": {
+        "save_minutes": None,
+        "gradient_checkpointing": False,
+        "final": "last",
+        "trackers": [],
+    },
     "SimFormerRecipe": {
         "backbone_weights": "trained",
         "classifier": "masks",
@@ -42,6 +47,7 @@ ADDED: dict[str, dict[str, Any]] = {
     "StudentSettings": {"remembers": False},
     "GroupViTShape": {"content_start": False},
     "MaskSettings": {"map": "similarity"},
+    "FinetuneRecipe": {"text_encoder": "all-minilm-l6-v2", "max_tokens": 25},
     "CaptionFilesRecipe": {"image_column": None, "caption_column": None, "key_column": None},
 }
 

@@ -114,7 +114,7 @@ def print_whole(table: "Table", console: "Console") -> None:
 def _made_with(store: Predictions) -> str:
     """Say in a line what the predictions were made with."""
     settings = store.manifest.settings
-    wanted = ("model", *(field.name for field in fields(InferenceSettings)))
+    wanted = ("model", "variant", *(field.name for field in fields(InferenceSettings)))
     facts = [f"{key} {settings[key]}" for key in wanted if settings.get(key) is not None]
     return ", ".join([*facts, f"split {store.manifest.split or 'none'}", f"names {names_checksum(store)}"])
 

@@ -1,10 +1,14 @@
 import io
+import json
+import re
 import sys
+from contextlib import redirect_stdout
+from pathlib import Path
 
 import pytest
 
 from lexiseg.cli import COMMANDS, GROUPS, main
-from lexiseg.cli.arguments import prepare, take_flag
+from lexiseg.cli.arguments import OWN_JSON, prepare, take_flag, take_json
 from lexiseg.cli.completion import completion
 from lexiseg.cli.progress import progress
 from lexiseg.cli.quietly import quietly
@@ -51,6 +55,63 @@ def test_options_of_a_file_come_after_those_of_the_line(tmp_path):
             prepare("segment", ["--config", str(path)])
     with pytest.raises(InputError, match="--config without a file"):
         prepare("segment", ["--config"])
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "read"),
+    [
+        ("export", ["store", "-o", "out.json"], ["store", "out.json"]),
+        (
+            "export",
+            ["-o", "out.json", "store", "--format", "coco"],
+            ["store", "out.json", "--format", "coco"],
+        ),
+        ("export", ["--truth", "store", "--out=out.json"], ["--truth", "store", "out.json"]),
+        ("scenes", ["make", "--num", "3", "-o", "out"], ["make", "out", "--num", "3"]),
+        ("sheet", ["results", "-o", "page.html"], ["results", "--out", "page.html"]),
+    ],
+)
+def test_where_results_go_is_said_alike_everywhere(name, given, read):
+    assert prepare(name, given) == read
+
+
+def help_of(command: str) -> str:
+    """Return a command's help, from the page that another test holds true; of an action, which has none there, itself."""
+    if " " in command:
+        with redirect_stdout(io.StringIO()) as printed, pytest.raises(SystemExit):
+            main([*command.split(), "--help"])
+        return printed.getvalue()
+    return re.split(r"^### lexiseg ", PAGE.read_text(), flags=re.M)[1:][HEADINGS.index(command)]
+
+
+PAGE = Path(__file__).parents[3] / "docs" / "commands.md"
+HEADINGS = re.findall(r"^### lexiseg (\S+)$", PAGE.read_text(), re.M)
+
+
+@pytest.mark.parametrize("command", sorted(OWN_JSON | COMMANDS.keys()))
+def test_every_command_reads_json_itself_or_has_what_it_prints_written(command):
+    assert ("--json" in help_of(command)) == (command in OWN_JSON)
+    name, *action = command.split()
+    for written in (["--json", "a.json"], ["--json=a.json"]):
+        words = [*action, "x", *written, "y"]
+        file = take_json(name, words)
+        assert file == (None if command in OWN_JSON else Path("a.json"))
+        assert words == ([*action, "x", *written, "y"] if command in OWN_JSON else [*action, "x", "y"])
+
+
+def test_what_a_command_prints_is_written_as_rows_and_lines(tmp_path, capsys):
+    path = tmp_path / "printed.json"
+    with pytest.raises(SystemExit):
+        main(["datasets", "list", "--json", str(path), "-q"])
+    found = json.loads(path.read_text())
+    (table,) = found["tables"]
+    assert table["columns"][:2] == ["name", "classes"]
+    assert ["voc20", "20", "1,449", "val", "void"] in table["rows"]
+    assert any("PASCAL VOC 2012" in line for line in found["lines"])
+    assert (found["command"], found["exit_code"], capsys.readouterr().out) == ("datasets", 0, "")
+    for wrong in (["--json"], ["--json", "--help"]):
+        with pytest.raises(InputError, match="--json without a file"):
+            take_json("datasets", ["list", *wrong])
 
 
 def test_flags_of_every_command_are_taken_out():

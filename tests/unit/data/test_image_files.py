@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lexiseg.cli.jobs import plan_jobs
 from lexiseg.data.captions.opening import open_caption_source
 from lexiseg.data.folder import FolderDataset
 from lexiseg.data.folder_lists import read_class_folders
@@ -18,6 +17,7 @@ from lexiseg.data.images import IMAGE_SUFFIXES, load_image
 from lexiseg.data.unlabelled_images import UnlabelledImages
 from lexiseg.methods.rim.references.cutouts import CutoutSource
 from lexiseg.methods.rim.references.own_folder import FolderSource
+from lexiseg.runs.bulk.inputs import plan_images
 
 #: A format that Pillow writes for a suffix that it does not write under that name.
 FORMATS = {".mpo": "JPEG", ".pnm": "PPM", ".pgm": "PPM", ".pbm": "PPM", ".apng": "PNG", ".avifs": "AVIF"}
@@ -34,7 +34,7 @@ def write(path: Path, colour: int = 90) -> Path:
 
 
 def stems_of_segment(root: Path) -> set[str]:
-    return {stem for _, stem in plan_jobs((str(root),), root / "out")}
+    return {stem for _, stem in plan_images((str(root),), root / "out")}
 
 
 def stems_of_folder(root: Path) -> set[str]:
@@ -160,7 +160,7 @@ def test_segment_and_data_sets_say_what_they_pass_over(root, tmp_path):
     write(root / "a.png")
     (root / "b.heic").write_bytes(b"x")
     passed_over = PassedOver()
-    plan_jobs((str(root), str(root / "*")), tmp_path / "out", passed_over)
+    plan_images((str(root), str(root / "*")), tmp_path / "out", passed_over)
     assert set(passed_over.names) == {".heic"}
     stems_of_folder(root)
     assert FolderDataset(tmp_path / "data").notes == ["not looked at in images/: 1 .heic (b.heic)"]

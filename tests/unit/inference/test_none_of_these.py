@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lexiseg.core.constants import IGNORE_INDEX
-from lexiseg.core.errors import InputError
+from lexiseg.core.errors import InputError, VocabularyError
 from lexiseg.inference.none_of_these import ABSENT_WORDS, COMPETING, AbsentScores, fit_absent_scores
 from toy_segmenter import ColourSegmenter
 
@@ -86,10 +86,27 @@ def test_the_measure_is_kept_and_a_damaged_file_judges_nothing(model, tmp_path):
     assert AbsentScores.load(tmp_path / "none.json") is None
 
 
+class Bank(ColourSegmenter):
+    """The toy as a bank of references, which has nothing for most words."""
+
+    HAS = ("anvil", "cello", "harp", "yak", "red")
+
+    def check_vocabulary(self, vocabulary):
+        if missing := set(vocabulary.names) - set(self.HAS):
+            raise VocabularyError(doing="a", found=f"{missing}", expected="c", fix="d")
+
+
+def test_a_model_that_knows_few_words_is_measured_with_those(model):
+    found = fit_absent_scores(Bank(), photographs(), draws=4)
+    assert found.num_images == 12
+    with pytest.raises(InputError, match="found 3 of 4 words that it can label with"):
+        fit_absent_scores(Bank(), photographs(), words=("anvil", "cello", "harp", "loom"))
+
+
 def test_too_little_to_measure_is_refused(model):
     with pytest.raises(InputError, match="found 1 photographs"):
         fit_absent_scores(model, photographs(1))
-    with pytest.raises(InputError, match="found 2 words"):
+    with pytest.raises(InputError, match="found 2 of 2 words"):
         fit_absent_scores(model, photographs(), words=("a", "b"))
     closed = ColourSegmenter()
     closed.vocabulary = model.full_vocabulary("red", model.settings)

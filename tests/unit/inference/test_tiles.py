@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -5,7 +7,7 @@ import torch
 from lexiseg.core.errors import InputError
 from lexiseg.data.transforms import fitted_size
 from lexiseg.inference.settings import InferenceSettings, current_names
-from lexiseg.inference.tiles import MAX_SCALE, MAX_WINDOWS, placed_in, tiled_view
+from lexiseg.inference.tiles import MAX_SCALE, MAX_WINDOWS, TILED_FROM, placed_in, tiled_views
 from lexiseg.ops.sliding_window import even_weights
 from lexiseg.scoring.published import PROTOCOLS
 from toy_segmenter import ColourSegmenter
@@ -42,8 +44,8 @@ def test_what_is_small_in_a_large_image_is_found_by_default_and_was_not_before()
     assert (tiled.label_map == right).mean() > 0.95
     assert (shrunk.label_map == right).mean() < 0.8
     assert tiled.tiling["windows_size"] == [192, 192]
-    view = tiled_view((192, 192), (32, 32), 4, InferenceSettings(short_side=32))
-    assert tiled.to_json()["tiling"]["num_windows"] == len(view.windows)
+    views = tiled_views((192, 192), (32, 32), 4, InferenceSettings(short_side=32))
+    assert tiled.to_json()["tiling"]["num_windows"] == sum(len(view.windows) for view in views)
     assert shrunk.tiling is None
     assert "tiling" not in shrunk.to_json()
 
@@ -68,21 +70,27 @@ def test_where_windows_begin_does_not_show():
 def test_windows_cover_the_image_evenly_and_are_bounded(size):
     settings = InferenceSettings(short_side=32)
     whole = fitted_size(size, short_side=32, max_long_side=settings.max_long_side, multiple_of=4)
-    view = tiled_view(size, whole, 4, settings)
-    assert len(view.windows) <= MAX_WINDOWS
-    assert max(view.size[0] / whole[0], view.size[1] / whole[1]) <= MAX_SCALE * 1.2
-    total = torch.zeros(view.size)
-    for window, weights in zip(view.windows, even_weights(view.windows, view.size), strict=True):
-        part = total[window.top : window.top + window.height, window.left : window.left + window.width]
-        part += weights.rows[:, None] * weights.columns
-    torch.testing.assert_close(total, torch.ones_like(total))
-    assert placed_in(view, view.size) == view.windows
+    views = tiled_views(size, whole, 4, settings)
+    assert sum(len(view.windows) for view in views) <= MAX_WINDOWS
+    assert max(views[-1].size[0] / whole[0], views[-1].size[1] / whole[1]) <= MAX_SCALE * 1.2
+    for view in views:
+        total = torch.zeros(view.size)
+        for window, weights in zip(view.windows, even_weights(view.windows, view.size), strict=True):
+            rows = slice(window.top, window.top + window.height)
+            total[rows, window.left : window.left + window.width] += weights.rows[:, None] * weights.columns
+        torch.testing.assert_close(total, torch.ones_like(total))
+        assert placed_in(view, view.size) == view.windows
+    # Each size is half of the next, as long as it is much larger than the whole view.
+    for finer, coarser in itertools.pairwise(reversed(views)):
+        assert finer.size[0] == pytest.approx(2 * coarser.size[0], abs=12)
+    smallest = views[0].size[0] * views[0].size[1] / (whole[0] * whole[1])
+    assert TILED_FROM * 0.9 < smallest**0.5 <= 2 * TILED_FROM * 1.1
 
 
 def test_an_image_too_long_for_windows_is_seen_whole():
     settings = InferenceSettings(short_side=32)
     whole = fitted_size((20_000, 60), short_side=32, max_long_side=settings.max_long_side, multiple_of=4)
-    assert tiled_view((20_000, 60), whole, 4, settings) is None
+    assert tiled_views((20_000, 60), whole, 4, settings) == ()
 
 
 def test_who_states_windows_states_how_large_images_are_seen():
@@ -98,8 +106,11 @@ def test_who_states_windows_states_how_large_images_are_seen():
 
 def test_the_model_chooses_by_its_own_scores_which_views_decide():
     model = Positive(tiles="auto")
-    assert model.segment(mosaic(24, 8), WORDS).tiling["views"] == "windows"
-    assert model.segment(mosaic(2, 96), WORDS).tiling["views"] == "whole and windows"
+    small, large = (model.segment(image, WORDS).tiling for image in (mosaic(24, 8), mosaic(2, 96)))
+    assert (small["views"], large["views"]) == ("windows", "whole and windows")
+    assert [size["decides"] for size in large["sizes"]] == [True] * 3
+    assert not small["sizes"][0]["decides"]
+    assert small["sizes"][-1]["decides"]
 
 
 def test_named_protocols_see_images_as_their_sources_do():

@@ -116,7 +116,7 @@ def test_no_weights_at_all(folder):
         ),
         ("{", r"text that cannot be read \(Expecting property name"),
         ("[]", "a JSON list"),
-        ('{"model_type": "bert"}', "model_type 'bert'; expected one of: clip"),
+        ('{"model_type": "gpt2"}', "model_type 'gpt2'; expected one of: clip"),
         ("{}", "model_type None; expected one of: clip"),
     ],
 )

@@ -212,8 +212,8 @@ def test_a_tokenizer_with_more_tokens_than_embeddings_is_refused(folder, tmp_pat
 
 def test_another_kind_of_model_is_refused(folder, tmp_path):
     copy = shutil.copytree(folder, tmp_path / "other")
-    change_json(copy / "config.json", model_type="bert")
-    with pytest.raises(CheckpointError, match="found model_type 'bert'; expected one of: clip"):
+    change_json(copy / "config.json", model_type="gpt2")
+    with pytest.raises(CheckpointError, match="found model_type 'gpt2'; expected one of: clip"):
         load_clip(copy)
 
 

@@ -100,7 +100,7 @@ def test_a_run_of_the_tiny_recipe_trains_evaluates_and_loads_again(tmp_path):
     assert result.vocabulary.names[-1] == "background"
     assert isinstance(
         lexiseg.load(str(tmp_path / "run"), trust=True), ExplainingModel
-    )  # lexiseg segment --explain takes the run
+    )  # lexiseg explain takes the run
 
     # Stopped after its first checkpoint, the run goes on to the same weights, bit for bit.
     shutil.copytree(tmp_path / "run", tmp_path / "stopped")

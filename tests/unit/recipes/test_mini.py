@@ -1,9 +1,19 @@
 import numpy as np
 import pytest
+from einops import rearrange
+from torch.nn.functional import avg_pool2d
 
 from lexiseg.core.errors import CheckpointError, MissingWeightsError
+from lexiseg.core.features import PatchFeatures
+from lexiseg.core.interfaces import ImageEncoder
+from lexiseg.methods.conse.settings import ConSESettings
+from lexiseg.recipes import mini as module
 from lexiseg.recipes.mini import HEAD, MINI_WEIGHTS, build_mini
+from lexiseg.runs.absent_scores import find_absent_scores
 from lexiseg.runs.load import load
+
+#: Of the nine blocks of dinov2-small, which tests do not have.
+DINOV2_SMALL = "d347b19260a46adbbd8611624f15a4b7cf2ce6af63db0d9b59ca75e5da4b62eb"
 
 images = pytest.importorskip("skimage.data", reason='needs pip install "lexiseg[demo]"')
 pytestmark = pytest.mark.skipif(
@@ -14,6 +24,17 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def mini():
     return build_mini().eval()
+
+
+class Colours(ImageEncoder):
+    """In place of dinov2-small, which tests do not have: patches are alike by colour."""
+
+    stride, fingerprint = 14, DINOV2_SMALL
+
+    def forward(self, images):
+        tokens = rearrange(avg_pool2d(images, 14), "b d h w -> b (h w) d")
+        grid = (images.shape[2] // 14, images.shape[3] // 14)
+        return PatchFeatures(tokens=tokens, grid=grid, stride=14, global_token=tokens.mean(1))
 
 
 def shares(model, image, words: list[str]) -> dict[str, float]:
@@ -91,6 +112,25 @@ def test_smoothing_without_dinov2_small_says_how_to_get_it(monkeypatch, tmp_path
     monkeypatch.setenv("LEXISEG_CACHE", str(tmp_path))
     with pytest.raises(MissingWeightsError, match="lexiseg models --get dinov2-small"):
         load("mini", device="cpu", method_settings={"smooth": "dinov2"})
+
+
+def test_smoothing_goes_by_what_is_here_unless_it_is_said_and_the_record_says_which(mini, monkeypatch):
+    assert mini.method_settings["smooth"] == "none"  # no weights of dinov2-small where tests run
+    assert (mini.variant, "variant" in mini.describe(["cat"])["settings"]) == (None, False)
+    monkeypatch.setattr(module, "has_dinov2_small", lambda: True)
+    monkeypatch.setattr(module, "load_smoother", Colours)
+    assert build_mini(ConSESettings(smooth="none")).variant is None
+    smoothed = build_mini()
+    recorded = smoothed.describe(["cat"])["settings"]
+    assert (recorded["method"]["smooth"], recorded["variant"]) == ("dinov2", "smoothed by dinov2-small")
+    assert "--set smooth=none" in smoothed.notice
+    assert recorded["method"]["smooth_weights"] == Colours.fingerprint
+    assert shares(smoothed, images.chelsea(), ["cat", "dog"])["cat"] > 0.6
+    # What absent words score comes with the package, without and with smoothing; for other settings it is not known.
+    one_size = build_mini(ConSESettings(smooth="none", sizes=(1.0,)))
+    measured = [find_absent_scores("mini", each, is_registered=True) for each in (mini, smoothed, one_size)]
+    assert [found is not None for found in measured] == [True, True, False]
+    assert measured[0].image != measured[1].image
 
 
 def test_an_altered_head_is_refused(tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import pytest
 
 from lexiseg.core.errors import InputError, LexisegError
-from lexiseg.methods.conse import ConSESettings
+from lexiseg.methods.conse.settings import ConSESettings
 from lexiseg.methods.groupvit.settings import SegmentSettings
 from lexiseg.methods.rim.settings import RIMSettings
 from lexiseg.recipes.base import TRAINING_RECIPES, find_recipe

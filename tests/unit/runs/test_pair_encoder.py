@@ -27,7 +27,7 @@ def test_no_image_gives_no_row_of_the_same_length(mini):
 
 def test_the_fingerprint_is_of_weights_and_settings(mini, monkeypatch):
     assert LoadedPairEncoder("mini").fingerprint == mini.fingerprint
-    monkeypatch.setattr("lexiseg.methods.conse._WHOLE_SIDE", 256)
+    monkeypatch.setattr("lexiseg.methods.conse.segmenter._WHOLE_SIDE", 256)
     assert LoadedPairEncoder("mini").fingerprint != mini.fingerprint
 
 

@@ -1,4 +1,4 @@
-"""A stage as work on shards: what the runners of ``runs.shard_workers`` know of it."""
+"""A stage as work on shards: what ``runs.bulk.stage`` knows of it."""
 
 from abc import ABC, abstractmethod
 from pathlib import Path

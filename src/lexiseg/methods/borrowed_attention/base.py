@@ -13,6 +13,7 @@ from torch.nn.functional import interpolate, normalize
 
 from lexiseg.core.features import PatchFeatures
 from lexiseg.core.interfaces import ImageEncoder, OpenImageEncoder, TextEncoder
+from lexiseg.inference.grounds import AskedPixel, Grounds, score_grounds, with_templates
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.inference.text_embeddings import embed_names
@@ -38,6 +39,8 @@ class BorrowedAttention(Segmenter, ABC):
         settings: Inference defaults.
         method: The method's settings.
     """
+
+    measure = "cosine"
 
     def __init__(
         self,
@@ -74,6 +77,10 @@ class BorrowedAttention(Segmenter, ABC):
     def embed_texts(self, names: Sequence[str], prompts: str) -> Float[Tensor, "S D"]:
         """Embed class names as unit vectors, remembered on disk."""
         return embed_names(self.text_encoder, names, prompts)
+
+    def grounds(self, asked: AskedPixel) -> Grounds:
+        """Tell which words, and which sentences of the winner, a pixel is near to."""
+        return with_templates(score_grounds(self, asked), self, self.text_encoder, asked)
 
     def class_scores(
         self, features: PatchFeatures, embeddings: Float[Tensor, "S D"]

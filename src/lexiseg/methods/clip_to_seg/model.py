@@ -5,7 +5,7 @@ In training it is taught by ``Distillation``; afterwards nothing of that is left
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import torch
 import torch.nn.functional as F
@@ -15,11 +15,13 @@ from torch import Tensor, nn
 
 from lexiseg.core.batch import Batch
 from lexiseg.core.errors import InputError
+from lexiseg.core.explanation import Evidence
 from lexiseg.core.features import PatchFeatures
 from lexiseg.core.file_names import class_key
 from lexiseg.core.interfaces import ParameterGroup, Trainable
 from lexiseg.core.loss_terms import LossTerms
 from lexiseg.data.partial_labels.distillation_batches import DistillationBatch
+from lexiseg.inference.grounds import AskedPixel, Grounds, score_grounds
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.methods.clip_to_seg.distillation import Distillation
@@ -51,6 +53,9 @@ class ClipToSeg(Segmenter, Trainable):
         distillation: What it is trained with; None for a model that is only used.
         name: What the model is called.
     """
+
+    scores_are_products = True
+    measure = "scaled cosine"
 
     def __init__(
         self,
@@ -126,6 +131,22 @@ class ClipToSeg(Segmenter, Trainable):
     ) -> Float[Tensor, "B S h w"]:
         """Score names: α times the cosine, less γ for those that had masks."""
         return similarity_map(features.tokens, embeddings, features.grid)
+
+    def grounds(self, asked: AskedPixel) -> Grounds:
+        """Add to what class embeddings say the γ that was taken from classes with masks."""
+        grounds = score_grounds(self, asked)
+        offsets = tuple(
+            Evidence(
+                kind="offset",
+                name="had masks in training",
+                supports=asked.class_name(place),
+                value=float(asked.class_names.embeddings[asked.rows_of(place)[0], -1]),
+                measure=self.measure,
+            )
+            for place in grounds.two_best(asked.place)
+            if asked.class_names.embeddings[asked.rows_of(place)[0], -1] != 0
+        )
+        return replace(grounds, evidence=(*grounds.evidence, *offsets))
 
     def loss(self, batch: Batch) -> LossTerms:
         """Compute the losses of what the teacher says and what the masks say."""

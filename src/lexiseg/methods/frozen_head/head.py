@@ -32,6 +32,7 @@ class FrozenHead(ClosedVocabularySegmenter):
     """
 
     weight: Tensor
+    measure = "fitted score"
 
     def __init__(
         self,
@@ -48,6 +49,8 @@ class FrozenHead(ClosedVocabularySegmenter):
         self.describer, self.vocabulary = describer, vocabulary
         self.settings, self.name = settings, name
         self.method_settings = dict(facts)
+        # What mini says of names is looked up at a size of its own, which no graph of free sizes can say.
+        self.scores_are_products = facts.get("prior") == "none"
         self.register_buffer("weight", weight)
 
     @property

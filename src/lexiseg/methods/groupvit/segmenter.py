@@ -10,7 +10,6 @@ Differences from the paper and from the released code: docs/methods/groupvit.md.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,10 +25,10 @@ from lexiseg.core.features import PatchFeatures
 from lexiseg.core.interfaces import ContrastiveTrainable, ParameterGroup
 from lexiseg.core.label_maps import label_counts, relabel
 from lexiseg.core.loss_terms import LossTerms
-from lexiseg.core.vocabulary import Vocabulary
 from lexiseg.inference.class_names import ClassNames
 from lexiseg.inference.decision import Decision, Redecision
 from lexiseg.inference.encode import EncodedImage
+from lexiseg.inference.grounds import AskedPixel, Grounds
 from lexiseg.inference.refine import refine_labels
 from lexiseg.inference.refine_crf import refine_labels_crf
 from lexiseg.inference.segmenter import Segmenter
@@ -38,6 +37,7 @@ from lexiseg.inference.text_embeddings import embed_names
 from lexiseg.losses.contrastive import contrastive_loss
 from lexiseg.losses.multi_label import LogitScale, capped_scale, multi_label_loss
 from lexiseg.methods.groupvit.affinity import class_affinity, kept_up_to, name_similarities
+from lexiseg.methods.groupvit.evidence import segment_grounds
 from lexiseg.methods.groupvit.settings import GroupViTSettings
 from lexiseg.methods.groupvit.stitching import (
     NamedSegments,
@@ -238,11 +238,9 @@ class GroupViT(Segmenter, ContrastiveTrainable):
         found = (self._compare(features, *how) for features in encoded.features)
         return [WindowSimilarities(*(part[0].cpu() for part in each)) for each in found]
 
-    def write_explanation(self, image: Path, vocabulary: Vocabulary, path: Path) -> None:
-        """Write a page that shows the segments of every window, and what each was called."""
-        from lexiseg.methods.groupvit.explanation import explain, save_explanation  # which knows GroupViT
-
-        save_explanation(explain(self, image, vocabulary), path, image.name)
+    def grounds(self, asked: AskedPixel) -> Grounds:
+        """Tell which segment a pixel is in, and what that segment and the whole window are similar to."""
+        return segment_grounds(self, asked)
 
     def _compare(
         self, features: PatchFeatures, names: Tensor, counts: Sequence[int], synonyms: str

@@ -16,7 +16,6 @@ background word, a threshold and pixels outside all regions have rules of ours (
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -36,9 +35,11 @@ from lexiseg.core.vocabulary import Vocabulary
 from lexiseg.inference.class_names import ClassNames
 from lexiseg.inference.decision import Decision, Redecision
 from lexiseg.inference.encode import EncodedImage
+from lexiseg.inference.grounds import AskedPixel, Grounds
 from lexiseg.inference.predict import best_classes
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.inference.settings import InferenceSettings
+from lexiseg.methods.rim.evidence import region_grounds
 from lexiseg.methods.rim.references.bank import ReferenceBank, describe_encoder
 from lexiseg.methods.rim.settings import RIMSettings
 from lexiseg.methods.rim.vocabulary_references import (
@@ -228,6 +229,10 @@ class RIM(Segmenter):
             self._regions[encoded] = found
         return self._regions[encoded]
 
+    def remembered_bytes(self, encoded: EncodedImage) -> int:
+        """Return the memory of the regions that are remembered."""
+        return self._regions[encoded].nbytes if encoded in self._regions else 0
+
     @torch.inference_mode()
     def region_features(self, encoded: EncodedImage) -> Float[Tensor, "Q D"]:
         """Return the unit feature of each region; over windows, their mean by area."""
@@ -259,11 +264,14 @@ class RIM(Segmenter):
         rows = self.embed_texts([name for names in names_of_classes for name in names], "")
         return self._competitors(rows, [k for k, names in enumerate(names_of_classes) for _ in names])
 
-    def write_explanation(self, image: Path, vocabulary: Vocabulary, path: Path) -> None:
-        """Write a page that shows, for every region, its ranking and the reference images nearest to it."""
-        from lexiseg.methods.rim.explanation import explain, save_explanation  # which knows RIM
+    def chosen_for(self, class_names: ClassNames) -> VocabularyReferences:
+        """Take the references of competing names out of the bank; their labels are places in ``class_names.labels``."""
+        places = [class_names.labels.index(label) for label in class_names.owner]
+        return self._competitors(class_names.embeddings, places)
 
-        save_explanation(explain(self, image, vocabulary), path, image.name)
+    def grounds(self, asked: AskedPixel) -> Grounds:
+        """Tell how the region of a pixel ranks the classes, and which reference images are nearest to it."""
+        return region_grounds(self, asked)
 
     def _competitors(self, embeddings: Float[Tensor, "S 1"], labels: Sequence[int]) -> VocabularyReferences:
         rows = tuple(int(row) for row in embeddings[:, 0].tolist())
@@ -287,7 +295,7 @@ class RIM(Segmenter):
         """
         embeddings, counts = class_names.embeddings, class_names.counts
         owner = [class_names.labels.index(label) for label in class_names.owner]
-        chosen = self._competitors(embeddings, owner)
+        chosen = self.chosen_for(class_names)
         size = (encoded.image.shape[0], encoded.image.shape[1])
         regions = self.regions(encoded)
         painted = np.full(size, -1, np.int32)

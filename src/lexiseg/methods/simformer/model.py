@@ -4,7 +4,7 @@ After training it is a plain MaskFormer: nothing of the pair losses takes part i
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import torch
 import torch.nn.functional as F
@@ -13,10 +13,12 @@ from torch import Tensor
 
 from lexiseg.core.batch import Batch
 from lexiseg.core.errors import InputError
+from lexiseg.core.explanation import Evidence
 from lexiseg.core.features import PatchFeatures
 from lexiseg.core.interfaces import ParameterGroup, Trainable
 from lexiseg.core.loss_terms import LossTerms
 from lexiseg.core.vocabulary import Vocabulary
+from lexiseg.inference.grounds import AskedPixel, Grounds
 from lexiseg.inference.proposal_segmenter import ProposalSegmenter
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.losses.complementary import ComplementaryLoss
@@ -31,6 +33,9 @@ from lexiseg.methods.simformer.pair_losses import PairLosses
 from lexiseg.methods.simformer.settings import SimFormerSettings
 from lexiseg.models.maskformer import MaskFormer, MaskFormerOutput, proposal_features
 from lexiseg.ops.matching import Assignment
+
+#: Seen classes that are told for an unseen one.
+_NUM_NEIGHBOURS = 3
 
 
 def set_targets(batch: Batch, num_queries: int | None = None) -> list[SetTargets]:
@@ -123,6 +128,32 @@ class SimFormer(ProposalSegmenter, Trainable):
         Images are filled up at the bottom and the right to what the backbone divides by.
         """
         return proposal_features(self.network, images)
+
+    def grounds(self, asked: AskedPixel) -> Grounds:
+        """Add to what proposals say the seen classes that an unseen winner is most like, by the rows of the class head."""
+        grounds = super().grounds(asked)
+        best = grounds.two_best(asked.place)[:1]
+        own = self.vocabulary
+        columns = (
+            asked.class_names.embeddings[list(asked.rows_of(best[0]))].argmax(1).tolist() if best else []
+        )
+        if own.seen is None or not columns or columns[0] in own.seen:
+            return grounds
+        rows = F.normalize(self.network.class_head.weight[: len(own)].float().cpu(), dim=1)
+        seen = sorted(own.seen)
+        alike = rows[seen] @ rows[columns[0]]
+        neighbours = tuple(
+            Evidence(
+                kind="seen class",
+                name=own.names[seen[index]],
+                supports=asked.class_name(best[0]),
+                value=float(alike[index]),
+                measure="cosine of class rows",
+            )
+            for index in alike.topk(min(_NUM_NEIGHBOURS, len(seen))).indices.tolist()
+        )
+        note = "The winner had no masks in training: what it is like is learnt from the seen classes nearest to it."
+        return replace(grounds, evidence=(*grounds.evidence, *neighbours), notes=(*grounds.notes, note))
 
     def loss(self, batch: Batch) -> LossTerms:
         """Compute the losses of classes, masks, tags and pairs; rows ``2p`` and ``2p + 1`` are a pair."""

@@ -33,6 +33,8 @@ class PerPixelSegmenter(ClosedVocabularySegmenter, Trainable):
         name: What the model is called.
     """
 
+    measure = "log probability"
+
     def __init__(
         self,
         network: PerPixelClassifier,

@@ -28,6 +28,7 @@ from lexiseg.data.transforms import resize_image
 from lexiseg.inference.class_names import ClassNames
 from lexiseg.inference.decision import Decision, Redecision
 from lexiseg.inference.encode import EncodedImage
+from lexiseg.inference.grounds import AskedPixel, Grounds
 from lexiseg.inference.predict import best_classes, grid_scores
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.inference.settings import InferenceSettings
@@ -41,6 +42,7 @@ from lexiseg.methods.simseg.class_masks import (
     scale_map,
     upsample_nearest,
 )
+from lexiseg.methods.simseg.evidence import FoundClasses, class_grounds
 from lexiseg.methods.simseg.settings import SimSegSettings
 from lexiseg.methods.simseg.text_encoder import SimSegTextEncoder, pool_image, unit
 from lexiseg.models.text_tokens import TokenEncoder
@@ -233,11 +235,8 @@ class SimSeg(Segmenter, ContrastiveTrainable):
         0: where there is one, a class without a score above 0 has no pixel.
         """
         embeddings, counts = class_names.embeddings, class_names.counts
-        background = (
-            None if class_names.background is None else class_names.labels.index(class_names.background)
-        )
-        scores = self.image_scores(encoded, class_names, settings)
-        present = present_classes(scores, background, self.method.masks)
+        found = self.find_classes(encoded, class_names, settings)
+        scores, background = found.scores, found.background
         size = (encoded.image.shape[0], encoded.image.shape[1])
         if background is None and settings.background != "threshold":
             best = best_classes(encoded, self.class_scores, embeddings, counts, settings=settings)
@@ -246,12 +245,30 @@ class SimSeg(Segmenter, ContrastiveTrainable):
             best = RunningBest.empty(size)
             best.labels[:] = background or 0
             best.best[:] = _NEVER if background is None else scores[background]
-            present = [label for label in present if scores[label] > 0]
-        if present:
-            masks = self._masks(encoded, self.word_maps(encoded, class_names, present, settings), settings)
-            paste_masks(masks, present, scores[present].tolist(), best)
+        if found.present:
+            paste_masks(found.masks, found.present, scores[list(found.present)].tolist(), best)
         labels = relabel(best.labels, np.asarray(class_names.labels, np.uint16))
         return Decision(labels=labels, scores=best.best)
+
+    def find_classes(
+        self, encoded: EncodedImage, class_names: ClassNames, settings: InferenceSettings
+    ) -> FoundClasses:
+        """Choose the classes of the image by its scores, and cut the mask of each."""
+        background = (
+            None if class_names.background is None else class_names.labels.index(class_names.background)
+        )
+        scores = self.image_scores(encoded, class_names, settings)
+        present = present_classes(scores, background, self.method.masks)
+        if background is not None or settings.background == "threshold":
+            present = [label for label in present if scores[label] > 0]
+        masks = np.zeros((0, *encoded.image.shape[:2]), bool)
+        if present:
+            masks = self._masks(encoded, self.word_maps(encoded, class_names, present, settings), settings)
+        return FoundClasses(scores=scores, background=background, present=tuple(present), masks=masks)
+
+    def grounds(self, asked: AskedPixel) -> Grounds:
+        """Tell which classes the whole image has, whose masks hold the pixel, and which word pieces carry the winner."""
+        return class_grounds(self, asked)
 
     def word_maps(
         self,

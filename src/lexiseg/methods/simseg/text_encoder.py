@@ -1,6 +1,6 @@
 """LoDA pooling (local responses, CVPR 2023) of images and sentences, and SimSeg's text encoder with class names in prompts."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import torch
@@ -99,6 +99,39 @@ class SimSegTextEncoder(TextEncoder):
         pool_padding = pooling.pooling == "topk" and pooling.padding == "plain"
         tokens, attention_mask = self.network(texts, pad_to_max_length=pool_padding)
         return pool_text(self.projection(tokens), attention_mask, pooling, self.network.whole)
+
+    def piece_parts(
+        self, texts: Sequence[str], image: Float[Tensor, " D"]
+    ) -> Iterator[tuple[list[str], Float[Tensor, " L"]]]:
+        """Yield the word pieces of each sentence and how much each adds to its cosine with an image's unit vector.
+
+        They add up to that cosine; padding tokens, where they are pooled, are left out of what is returned.
+        """
+        pooling = self._method.testing
+        for text in texts:
+            pool_padding = pooling.pooling == "topk" and pooling.padding == "plain"
+            states, mask = self.network([text], pad_to_max_length=pool_padding)
+            tokens = self.projection(states)[0].float()
+            pooled = pool_text(tokens[None], mask, pooling, self.network.whole)[0]
+            keep = (
+                mask[0]
+                if pooling.padding == "masked" or pooling.pooling != "topk"
+                else torch.ones_like(mask[0])
+            )
+            if pooling.pooling == "topk":
+                count = min(pooling.text_topk, int(keep.sum()))
+                taken = tokens.masked_fill(~keep[:, None], -torch.inf).topk(count, dim=0).indices
+                weights = torch.zeros_like(tokens).scatter(0, taken, 1 / count)
+            elif pooling.pooling == "mean":
+                weights = (keep[:, None] / keep.sum()).expand_as(tokens)
+            else:
+                weights = torch.zeros_like(tokens)
+                weights[int(mask[0].sum()) - 1 if self.network.whole == "last" else 0] = 1
+            mean = (weights * tokens).sum(0)
+            length = (mean * pooled).sum() / (pooled * pooled).sum()
+            parts = (weights * tokens) @ (image.to(tokens) / length)
+            pieces = self.network.tokenizer.pieces(text, int(mask[0].sum()))
+            yield pieces, parts[: len(pieces)].cpu()
 
     def unknown_share(self, texts: Sequence[str]) -> list[float]:
         """Return the share of each text's words that are unknown, in [0, 1]."""

@@ -7,10 +7,9 @@ where it was stopped.
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,8 @@ from lexiseg.engine.log import read_log
 from lexiseg.engine.loop import WEIGHTS
 from lexiseg.recipes.base import Recipe, find_recipe
 from lexiseg.recipes.simformer import SimFormerRecipe
+from lexiseg.runs.bulk.job import Job, Numbered, Outcome, Workers
+from lexiseg.runs.bulk.run import do_job
 from lexiseg.runs.folder import is_run_folder, load_run, read_recipe
 from lexiseg.runs.retrain import retrain
 from lexiseg.runs.retraining_folder import FIRST, SECOND
@@ -69,7 +70,7 @@ def run_ablation(
         out: Folder for runs and measurements; what is finished there is not done again.
         seeds: Seeds of the cells that name none themselves.
         changes: Changes to the recipe of all cells, by dotted name.
-        jobs: Trainings at a time, each in a process of its own with one thread; 1 trains here.
+        jobs: Trainings at a time, each in a process of its own; they share the cores; 1 trains here.
         advance: Called with a sentence after each training.
         only_finished: Train nothing; what ``out`` does not hold is left out.
 
@@ -79,17 +80,25 @@ def run_ablation(
     trainings = _trainings(ablation, out, seeds, changes)
     if only_finished:
         return list(_read(ablation, trainings, only_finished=True))
-    if jobs == 1:
-        for training in trainings:
-            _train_and_measure(training)
-            advance(_sentence(training))
-    else:
-        with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
-            waiting = {pool.submit(_train_and_measure, training): training for training in trainings}
-            for done in as_completed(waiting):
-                done.result()
-                advance(_sentence(waiting[done]))
+    with closing(do_job(_TrainingJob(), enumerate(trainings), Workers(count=jobs))) as outcomes:
+        for outcome in outcomes:
+            advance(_sentence(trainings[outcome.number]))
     return list(_read(ablation, trainings))
+
+
+class _TrainingJob(Job):
+    """Train and measure; a training that dies goes on from its last checkpoint."""
+
+    name = "training"
+    ahead = 0
+    shard = 1
+    lists_failures = False
+
+    def work(self, inputs: Iterable[Numbered]) -> Generator[Outcome, None, None]:
+        """Train one after the other."""
+        for number, training in inputs:
+            _train_and_measure(training)
+            yield Outcome(number=number, state="done")
 
 
 def count_trainings(ablation: Ablation, seeds: tuple[int, ...]) -> int:
@@ -192,7 +201,3 @@ def _digest(recipe: Recipe) -> str:
 def _sentence(training: _Training) -> str:
     places = ", ".join(f"{cell.row} {cell.column}".strip() for cell in training.cells)
     return f"{places}, seed {training.seed}"
-
-
-def _one_thread() -> None:
-    torch.set_num_threads(1)

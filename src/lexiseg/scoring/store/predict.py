@@ -1,10 +1,11 @@
 """Segment a data set into a predictions store."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from lexiseg.core.batch import Sample
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.errors import DatasetError, ImageError, LexisegError, OutputError, WeightsError
 from lexiseg.core.row_rle import encode_runs
+from lexiseg.core.vocabulary import Vocabulary
 from lexiseg.data.labelled_dataset import LabelledDataset
 from lexiseg.inference.class_names import ClassNames
 from lexiseg.inference.decision import Decision
@@ -25,6 +27,62 @@ from lexiseg.scoring.store.store import StoreWriter
 TOP = 5
 
 
+@dataclass(frozen=True, kw_only=True)
+class PredictionTask:
+    """What is asked for of each image of a data set; can be sent to other processes.
+
+    Attributes:
+        dataset: The images.
+        vocabulary: Names to find in them.
+        changes: Fields of ``InferenceSettings`` to change.
+        top: Classes whose scores are kept; None for no scores, which say nothing.
+        needs_truth: Refuse images without a label map.
+    """
+
+    dataset: LabelledDataset
+    vocabulary: Vocabulary
+    changes: Mapping[str, Any]
+    top: int | None
+    needs_truth: bool
+
+    def name_classes(self, segmenter: Segmenter) -> ClassNames:
+        """Build what is decided between."""
+        return segmenter.name_classes(self.vocabulary, segmenter.settings.changed(**self.changes))
+
+    def predict(self, segmenter: Segmenter, class_names: ClassNames, index: int) -> StoredImage | str:
+        """Segment one image; return why where it or its label file cannot be read.
+
+        Raises:
+            DatasetError: It has no label map, and needs one.
+        """
+        try:
+            sample = self.dataset[index]
+            is_wanted = sample.label_map is not None or not self.needs_truth
+            encoded = segmenter.encode(sample.image, **self.changes) if is_wanted else None
+        except (ImageError, DatasetError, OSError) as error:
+            if isinstance(error, WeightsError | OutputError):
+                raise  # not of this image
+            return _reason(error)
+        if encoded is None:
+            raise _without_truth(sample)
+        settings = segmenter.settings.changed(**self.changes)
+        encoded = segmenter.choose_views(encoded, class_names, settings)
+        decision = segmenter.decide(encoded, class_names, settings)
+        label_map = decision.label_map(class_names, settings)
+        return StoredImage(
+            stem=self.dataset.stems[index],
+            size=(label_map.shape[0], label_map.shape[1]),
+            predicted=encode_runs(label_map),
+            true=None if sample.label_map is None else encode_runs(sample.label_map),
+            top=None if self.top is None else _top_scores(decision, class_names, self.top),
+        )
+
+
+#: Predicts images of a data set, given by their indices, in this order wherever that is possible: a prediction, or why
+#: there is none.
+PredictAll: TypeAlias = Callable[[PredictionTask, Sequence[int]], Iterator[tuple[int, StoredImage | str]]]
+
+
 def predict_into(
     segmenter: Segmenter,
     dataset: LabelledDataset,
@@ -34,6 +92,7 @@ def predict_into(
     top: int = TOP,
     shard: tuple[int, int] = (0, 1),
     advance: Callable[[], None] = lambda: None,
+    predict_all: PredictAll | None = None,
     **changes: Any,
 ) -> int:
     """Segment every image that is not in the store yet, and write it with its true label map.
@@ -50,6 +109,7 @@ def predict_into(
             that was decided where something else than the grid's scores decided; 0 for none.
         shard: Number of this process and number of all.
         advance: Called after each image of this shard.
+        predict_all: Predicts them, by several workers for example; None for one after the other, here.
         changes: Fields of ``InferenceSettings`` to change.
 
     Returns:
@@ -60,7 +120,13 @@ def predict_into(
         OutputError: The store cannot be written.
     """
     open_store = partial(StoreWriter, folder, shard=shard[0])
-    how: dict[str, Any] = {"protocol": protocol, "top": top, "shard": shard, "advance": advance}
+    how: dict[str, Any] = {
+        "protocol": protocol,
+        "top": top,
+        "shard": shard,
+        "advance": advance,
+        "predict_all": predict_all,
+    }
     return _predict(segmenter, dataset, open_store, **how, changes=changes)[1]
 
 
@@ -69,6 +135,7 @@ def predict_in_memory(
     dataset: LabelledDataset,
     *,
     advance: Callable[[], None] = lambda: None,
+    predict_all: PredictAll | None = None,
     **changes: Any,
 ) -> MemoryStore:
     """Segment every image of a labelled data set and keep the predictions in memory, without scores.
@@ -79,12 +146,19 @@ def predict_in_memory(
         segmenter: What ``lexiseg.load`` gives.
         dataset: Images with label maps.
         advance: Called after each image.
+        predict_all: As for ``predict_into``.
         changes: Fields of ``InferenceSettings`` to change.
 
     Raises:
         DatasetError: An image has no label map.
     """
-    how: dict[str, Any] = {"protocol": None, "top": 0, "shard": (0, 1), "advance": advance}
+    how: dict[str, Any] = {
+        "protocol": None,
+        "top": 0,
+        "shard": (0, 1),
+        "advance": advance,
+        "predict_all": predict_all,
+    }
     store, _ = _predict(segmenter, dataset, MemoryStore, **how, changes=changes, needs_truth=True)
     assert isinstance(store, MemoryStore)
     return store
@@ -99,6 +173,7 @@ def _predict(
     top: int,
     shard: tuple[int, int],
     advance: Callable[[], None],
+    predict_all: PredictAll | None,
     changes: dict[str, Any],
     needs_truth: bool = False,
 ) -> tuple[StoreWriter | MemoryStore, int]:
@@ -142,35 +217,29 @@ def _predict(
         redecisions=tuple(sorted(redecisions)),
         trained_on=trained_on_stems(segmenter, dataset),
     )
+    task = PredictionTask(
+        dataset=dataset,
+        vocabulary=names.vocabulary,
+        changes=changes,
+        top=top if redecisions else None,
+        needs_truth=needs_truth,
+    )
     num_new = 0
     with open_store(manifest) as writer:
-        for index in range(number, len(dataset), of):
-            stem = dataset.stems[index]
-            if stem not in writer.done:
-                try:
-                    sample = dataset[index]
-                    is_wanted = sample.label_map is not None or not needs_truth
-                    encoded = segmenter.encode(sample.image, **changes) if is_wanted else None
-                except (ImageError, DatasetError, OSError) as error:
-                    if isinstance(error, WeightsError | OutputError):
-                        raise  # not of this image
-                    writer.fail(stem, _reason(error))
-                    advance()
-                    continue
-                if encoded is None:
-                    raise _without_truth(sample)
-                encoded = segmenter.choose_views(encoded, class_names, settings)
-                decision = segmenter.decide(encoded, class_names, settings)
-                label_map = decision.label_map(class_names, settings)
-                writer.append(
-                    StoredImage(
-                        stem=stem,
-                        size=(label_map.shape[0], label_map.shape[1]),
-                        predicted=encode_runs(label_map),
-                        true=None if sample.label_map is None else encode_runs(sample.label_map),
-                        top=_top_scores(decision, class_names, top) if redecisions else None,
-                    )
-                )
+        indices = range(number, len(dataset), of)
+        pending = [index for index in indices if dataset.stems[index] not in writer.done]
+        for _ in range(len(indices) - len(pending)):
+            advance()
+        predictions = (
+            ((index, task.predict(segmenter, class_names, index)) for index in pending)
+            if predict_all is None
+            else predict_all(task, pending)
+        )
+        for index, found in predictions:
+            if isinstance(found, str):
+                writer.fail(dataset.stems[index], found)
+            else:
+                writer.append(found)
                 num_new += 1
             advance()
     return writer, num_new

@@ -11,13 +11,6 @@ from torch.nn.functional import normalize
 
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.errors import DatasetError, VocabularyError
-from lexiseg.methods.rim.explanation import (
-    RankedClass,
-    RegionExplanation,
-    explain,
-    save_explanation,
-    verdict,
-)
 from lexiseg.methods.rim.references.bank import ClassReferences, ReferenceBank, save_bank
 from lexiseg.methods.rim.references.build import build_bank
 from lexiseg.methods.rim.settings import RIMSettings
@@ -95,7 +88,10 @@ def test_a_image_without_any_mask_is_labelled_patch_by_patch(bank):
     model = colour_rim(bank, None)
     result = model.segment(image, WORDS)
     assert (result.label_map[2:6, 2:6] == 0).all()
-    assert explain(model, image, WORDS).regions == ()
+    explanation = model.explain(image, WORDS, (3, 3))
+    assert explanation.region is None
+    assert "in no region" in explanation.notes[0]
+    assert (explanation.label, explanation.ranking[0].name) == ("red", "red")
 
 
 def test_the_smaller_of_two_regions_is_on_top(bank):
@@ -144,31 +140,30 @@ def test_one_class_takes_everything(bank):
     assert (colour_rim(bank, masks).segment(image, "red").label_map == 0).all()
 
 
-def test_a_region_is_explained_by_its_ranking_and_the_nearest_references(bank, tmp_path):
+def inside(mask: np.ndarray) -> tuple[int, int]:
+    """Return a pixel ``(x, y)`` of a mask."""
+    y, x = (int(each[0]) for each in mask.nonzero())
+    return x, y
+
+
+def test_a_region_is_explained_by_its_ranking_and_the_nearest_references(bank):
     image, masks = quadrants()
     model = colour_rim(bank, masks)
-    explanation = explain(model, image, ["red", "green", "blue", "grey"])
-    assert {region.label for region in explanation.regions} == {"red", "green", "blue", "grey"}
-    first = explanation.regions[0]
-    assert first.label == "red"
-    assert first.runner_up != "red"
-    assert [each.class_name for each in first.nearest][:3] == ["red"] * 3
-    assert "red" not in [each.class_name for each in first.nearest][3:]
-    assert first.nearest[0].cosine >= first.nearest[1].cosine
-    divergences = [each.divergence for each in first.ranking]
-    assert divergences == sorted(divergences)
-    save_explanation(explanation, tmp_path / "a.html", "<a> & b")
-    text = (tmp_path / "a.html").read_text()
-    assert "&lt;a&gt; &amp; b" in text
-    assert text.count('<section id="region-') == 4
-    assert text.count("<figure>") == 4 * 5
-    assert "http" not in text
-    # From a region to its reference image, and back.
-    for number, region in enumerate(explanation.regions, start=1):
-        for each in region.nearest:
-            assert f'href="#reference-{each.number}"' in text
-            assert f'id="reference-{each.number}"' in text
-        assert f'href="#region-{number}"' in text
+    words = ["red", "green", "blue", "grey"]
+    for word, mask in zip(words, masks, strict=True):
+        found = model.explain(image, words, inside(mask))
+        assert (found.label, found.ranking[0].name) == (word, word)
+        assert found.runner_up == found.ranking[1].name != word
+        assert found.lower_wins
+        assert found.margin == pytest.approx(found.ranking[1].value - found.ranking[0].value)
+        assert [each.value for each in found.ranking] == sorted(each.value for each in found.ranking)
+        assert (found.region == mask).all()
+        references = [each for each in found.evidence if each.kind == "reference"]
+        assert [each.supports for each in references][:3] == [word] * 3
+        assert word not in [each.supports for each in references][3:]
+        assert references[0].value >= references[1].value
+        assert all(each.image.startswith(b"\xff\xd8") for each in references)
+        assert "Cosine alone says the same." in found.notes
 
 
 def test_a_reference_may_count_as_full_for_its_own_class(bank):
@@ -180,38 +175,6 @@ def test_a_reference_may_count_as_full_for_its_own_class(bank):
     assert [result.label_map[mask][0] for mask in masks[:3]] == [0, 1, 2]
     matched, _ = model.match(chosen.references[1, :1], chosen)
     assert int(matched.labels[0]) == 1
-
-
-@pytest.mark.parametrize(
-    ("best_by_cosine", "divergences", "nearness", "starts", "holds"),
-    [
-        ("cat", (0.1, 0.35), 0.9, "cat. Cosine alone says the same.", "Margin to dog: 0.250 of divergence."),
-        ("dog", (0.1, 0.35), 0.9, "cat. Cosine alone would have said dog.", "Margin to dog: 0.250"),
-        ("cat", (0.1,), 0.9, "cat. Cosine alone says the same.", "No other class was compared."),
-        (
-            "cat",
-            (0.1, 0.2),
-            0.3,
-            "Unknown: no reference is near (cosine 0.30, known things have 0.50 or more). The nearest class is cat.",
-            "Cosine alone says the same.",
-        ),
-    ],
-)
-def test_the_verdict_stands_first(best_by_cosine, divergences, nearness, starts, holds):
-    ranking = tuple(
-        RankedClass(name=name, cosine=0.5, divergence=apart)
-        for name, apart in zip(("cat", "dog"), divergences, strict=False)
-    )
-    region = RegionExplanation(
-        mask=np.ones((2, 2), bool),
-        ranking=ranking,
-        best_by_cosine=best_by_cosine,
-        nearest=(),
-        nearness=nearness,
-        near_from=0.5,
-    )
-    assert verdict(region).startswith(starts)
-    assert holds in verdict(region)
 
 
 @pytest.mark.parametrize("unknown", ["off", "note", "label"])
@@ -233,10 +196,15 @@ def test_a_region_near_no_reference_is_unknown_in_every_place(bank_without_grey,
     changed = (np.asarray(plain)[:16] != np.asarray(result.overlay())[:16]).any(-1)
     assert changed[masks[3]].any()
     assert not changed[~masks[3]].any()
-    (region,) = [each for each in explain(model, image, WORDS).regions if each.is_unknown]
-    assert (region.mask == masks[3]).all()
-    save_explanation(explain(model, image, WORDS), tmp_path / "a.html", "a")
-    assert "<h2>unknown</h2>" in (tmp_path / "a.html").read_text()
+    found = model.explain(image, WORDS, inside(masks[3]))
+    assert found.label == (
+        "void" if unknown == "label" else result.vocabulary.names[found_label(result, masks[3])]
+    )
+    assert any(note.startswith("No reference is near") for note in found.notes)
+
+
+def found_label(result, mask) -> int:
+    return int(result.label_map[mask][0])
 
 
 def test_a_bank_of_single_images_calls_nothing_unknown(tmp_path):
@@ -332,15 +300,6 @@ def random_bank(tmp_path_factory):
 @pytest.fixture(scope="module")
 def bank_without_grey(tmp_path_factory):
     return colour_bank(tmp_path_factory.mktemp("banks") / "b.bank", ["red", "green", "blue", "yellow"])
-
-
-def test_explaining_agrees_with_segmenting(bank):
-    image, masks = quadrants()
-    model = colour_rim(bank, masks)
-    names = model.segment(image, WORDS).vocabulary.names
-    result = model.segment(image, WORDS)
-    for region in explain(model, image, WORDS).regions:
-        assert names[result.label_map[region.mask][0]] == region.label
 
 
 def test_unknown_choices_are_refused_where_no_checker_runs():

@@ -317,3 +317,33 @@ def test_padding_is_a_switch_of_training_and_of_testing():
 def test_windows_share_one_list_of_classes():
     result = make().eval().segment(photo(60, 60), VOCABULARY, short_side=64, window=32)
     assert result.label_map.shape == (60, 60)
+
+
+@pytest.mark.parametrize("pooling", MODES)
+@pytest.mark.parametrize("padding", ["masked", "plain"])
+def test_word_pieces_add_up_to_the_cosine_that_they_are_parts_of(pooling, padding):
+    model = make(pooling).eval()
+    model.texts._method = replace(
+        model.method, testing=PoolingSettings(pooling=pooling, text_topk=2, padding=padding)
+    )
+    image = unit(torch.randn(16, generator=torch.Generator().manual_seed(1)))
+    sentences = ["a photo of the cat", "dog"]
+    with torch.inference_mode():
+        cosines = model.texts(sentences) @ image
+        for sentence, cosine, (pieces, parts) in zip(
+            sentences, cosines, model.texts.piece_parts(sentences, image), strict=True
+        ):
+            assert pieces[1:-1] == sentence.split()
+            if padding == "masked" or pooling != "topk":  # padding tokens have parts of their own
+                assert float(parts.sum()) == pytest.approx(float(cosine), abs=1e-5)
+
+
+def test_a_pixel_is_explained_by_the_image_its_masks_and_word_pieces():
+    model, image = make_generous(), photo()
+    result = model.segment(image, WORDS[:6])
+    for point in ((0, 0), (40, 20)):
+        found = model.explain(image, WORDS[:6], point)
+        assert found.label == result.vocabulary.names[result.label_map[point[1], point[0]]]
+        assert found.ranking[0].name == found.label
+        assert {"image", "word", "token"} <= {each.kind for each in found.evidence}
+        assert found.region is None or found.region[point[1], point[0]]

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from lexiseg.cli.jobs import is_done, plan_jobs
 from lexiseg.core.errors import InputError
 from lexiseg.core.json_text import read_json_file
 from lexiseg.core.result_files import file_digest, image_facts, result_paths
+from lexiseg.runs.bulk.inputs import is_done, plan_images
 
 FACTS = {"source": None, "size": {}, "classes": [], "vocabulary": [], "settings": {}}
 
@@ -32,7 +32,7 @@ def results(base: str) -> None:
 
 
 def stems(*patterns: str, out: str = "out") -> dict[str, str]:
-    return {path.as_posix(): stem for path, stem in plan_jobs(patterns, Path(out))}
+    return {path.as_posix(): stem for path, stem in plan_images(patterns, Path(out))}
 
 
 def taken(*patterns: str, out: str = "out") -> list[str]:
@@ -94,7 +94,7 @@ def test_nothing_found_says_what_would_be():
         InputError,
         match=r"looking for images in p: found none; 1 .txt \(notes.txt\); expected files ending in",
     ):
-        plan_jobs(("p",), Path("out"))
+        plan_images(("p",), Path("out"))
 
 
 # Results are no images

@@ -16,7 +16,8 @@ from lexiseg.core.errors import InputError, OutputError
 from lexiseg.data.curation.cluster import ClusterShards
 from lexiseg.data.curation.rank import FindConcepts, RankShards
 from lexiseg.data.curation.search import SearchSettings, SearchShards
-from lexiseg.runs.shard_workers import Workers, do_shards
+from lexiseg.runs.bulk.job import Workers
+from lexiseg.runs.bulk.stage import do_shards
 
 
 def done(folder):
@@ -103,7 +104,8 @@ import ray
 from ray.cluster_utils import Cluster
 from curation_toys import CountingStage
 from lexiseg.core.errors import InputError
-from lexiseg.runs.shard_workers import Workers, do_shards
+from lexiseg.runs.bulk.job import Workers
+from lexiseg.runs.bulk.stage import do_shards
 
 folder = Path(sys.argv[1])
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})

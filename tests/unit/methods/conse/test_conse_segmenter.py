@@ -12,7 +12,8 @@ from lexiseg.core.interfaces import ImageEncoder, TextEncoder
 from lexiseg.data.class_lists import imagenet_classes
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.inference.text_embeddings import embed_names
-from lexiseg.methods.conse import PLAIN, ConSE, ConSESettings
+from lexiseg.methods.conse.segmenter import ConSE
+from lexiseg.methods.conse.settings import PLAIN, ConSESettings
 from lexiseg.models.efficientnet_lite import EfficientNetLite0
 from lexiseg.models.name_head import NameHead
 from lexiseg.ops.scene_prior import SCENE_NAMES
@@ -216,7 +217,7 @@ def test_doubt_between_names_of_one_kind_is_no_doubt():
 def test_words_compared_in_blocks_equal_words_compared_at_once(monkeypatch):
     model, words = build(ConSESettings()), ["cat", "sky", "background", "road", "T-shirt"]
     at_once = model.embed_texts(words, "single")
-    monkeypatch.setattr("lexiseg.methods.conse.WORDS_PER_BLOCK", 2)
+    monkeypatch.setattr("lexiseg.methods.conse.segmenter.WORDS_PER_BLOCK", 2)
     torch.testing.assert_close(model.embed_texts(words, "single"), at_once)
 
 

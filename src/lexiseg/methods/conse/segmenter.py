@@ -21,14 +21,14 @@ Differences from the paper:
   photographs usually show a person wearing or using the thing also count for "person".
 * Names that were seen with masks, if there is a head for them (``models.name_head``), decide between the words that mean
   them, and a word means a name of the head from ``min_head_similarity`` on: see ``class_scores``.
-* If asked for, a patch's evidence is averaged over those that a vision model finds alike (``soft_affinity``).
+* Where there is a vision model beside it, a patch's evidence is averaged over those that it finds alike (``soft_affinity``).
 
-The plain recipe (top ten names, every similarity, no kinds, no priors, one size) is ``PLAIN``.
+The plain recipe (top ten names, every similarity, no kinds, no priors, one size) is ``settings.PLAIN``.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import asdict, replace
+from typing import Any
 
 import torch
 from einops import rearrange
@@ -36,14 +36,15 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import interpolate, normalize, pad
 
-from lexiseg.core.errors import InputError
 from lexiseg.core.features import PatchFeatures
 from lexiseg.core.interfaces import ImageEncoder, TextEncoder
-from lexiseg.core.setting_ranges import Range, check_ranges
 from lexiseg.data.class_lists import imagenet_classes
+from lexiseg.inference.grounds import AskedPixel, Grounds
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.inference.text_embeddings import embed_names
+from lexiseg.methods.conse.evidence import evidence_at
+from lexiseg.methods.conse.settings import ConSESettings
 from lexiseg.models.efficientnet_lite import EfficientNetLite0
 from lexiseg.models.name_head import NameHead, NetworkMaps
 from lexiseg.ops.evidence_sharing import defer_to_scores, keep_best_match, share_anew
@@ -54,97 +55,11 @@ from lexiseg.ops.similarity import similarity_map
 #: Words compared at a time: memory beside the result does not grow with the vocabulary.
 WORDS_PER_BLOCK = 1024
 
-_RANGES = {
-    "sizes": Range(least=0, above=True),
-    "image_weight": Range(least=0),
-    "temperature": Range(least=0, above=True),
-    "num_names": Range(least=1),
-    "min_similarity": Range(least=-1, most=0.99),
-    "min_scene_similarity": Range(least=-1, most=0.99),
-    "scene_weight": Range(least=0, most=1),
-    "person_weight": Range(least=0),
-    "head_weight": Range(least=0),
-    "min_head_similarity": Range(least=-1, most=0.99),
-    "head_thing_share": Range(least=0, most=1),
-    "head_background": Range(least=0, most=1),
-    "smooth_temperature": Range(least=0, above=True),
-    "stride": Range(least=1),
-}
-
 #: Side of images that are embedded whole: what the published classifiers were trained with.
 _WHOLE_SIDE = 224
 
 _PERSON = "person"
 _BACKGROUND = "background"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ConSESettings:
-    """How images are read and words are matched.
-
-    Attributes:
-        sizes: The image is read at these multiples of its given size; logits are averaged.
-        image_weight: Weight of the image's mean logits beside a patch's own (1).
-        temperature: Divides the summed logits before the softmax.
-        num_names: The most probable names a patch keeps, renormalised; 1000 keeps all.
-        use_kinds: Compare words with the kinds of names too ("cat" for "Egyptian Mau").
-        min_similarity: A name matches a word from this cosine on; 1 is a full match.
-        min_scene_similarity: Smallest cosine at which the names of stuff and "person" match a word.
-        scene_weight: Share of the classifier's doubt that colour, texture and height may fill, 0..1.
-        person_weight: Weight of names that are shown with people, for words like "person".
-        stride: Pixels per patch of the grid; the network's own grid is interpolated to it.
-        head: Whether names that were seen with masks take part, or none: ImageNet's names and the priors alone.
-        head_weight: Weight of the head's posterior beside the scores that the words had without it.
-        min_head_similarity: Smallest cosine at which a word means a name of the head.
-        head_thing_share: Share of what the head sees of things that it shares among them itself; the rest goes to the
-            words for things by the scores that they had.
-        head_background: How well "background" matches the head's names of stuff, where no other word matches better.
-        smooth: Average each patch's evidence over the patches that dinov2-small finds alike, or do not.
-        smooth_temperature: Divides the cosines of its tokens before the softmax.
-    """
-
-    sizes: tuple[float, ...] = (1.0, 9 / 14)
-    image_weight: float = 1.5
-    temperature: float = 1.5
-    num_names: int = 1000
-    use_kinds: bool = True
-    min_similarity: float = 0.4
-    min_scene_similarity: float = 0.6
-    scene_weight: float = 1.0
-    person_weight: float = 1.0
-    stride: int = 16
-    head: Literal["masks", "none"] = "masks"
-    head_weight: float = 2.0
-    min_head_similarity: float = 0.75
-    head_thing_share: float = 0.5
-    head_background: float = 0.15
-    smooth: Literal["none", "dinov2"] = "none"
-    smooth_temperature: float = 0.1
-
-    def __post_init__(self) -> None:
-        check_ranges(self, _RANGES, method="ConSE")
-        if not self.sizes:
-            raise InputError(
-                doing="reading the settings of ConSE",
-                found="no sizes",
-                expected="one multiple of the image's size, or more",
-                fix="Give sizes=1.0, or leave it out.",
-            )
-
-
-#: The recipe without any of our additions, as the measure of what they bring.
-PLAIN = ConSESettings(
-    sizes=(1.0,),
-    image_weight=1.0,
-    temperature=1.0,
-    num_names=10,
-    use_kinds=False,
-    min_similarity=-1.0,
-    scene_weight=0.0,
-    person_weight=0.0,
-    stride=32,
-    head="none",
-)
 
 
 class ConSE(Segmenter):
@@ -161,9 +76,11 @@ class ConSE(Segmenter):
         fingerprints: Content hashes of the weights, for the record.
         notice: What a person must know before trusting results.
         head: Knows more names; wants an ``EfficientNetLite0``. Given if ``method.head`` is not none.
-        smoother: Says which patches are alike. Given if ``method.smooth`` is not none.
+        smoother: Says which patches are alike. Given if ``method.smooth`` is dinov2, not given if it is none; auto goes by
+            whether it is given.
     """
 
+    measure = "match"
     shown_with_people: Tensor
     kind_of_name: Tensor
 
@@ -181,8 +98,11 @@ class ConSE(Segmenter):
         smoother: ImageEncoder | None = None,
     ) -> None:
         super().__init__()
+        if method.smooth == "auto":
+            method = replace(method, smooth="none" if smoother is None else "dinov2")
         given, asked = (head is None, smoother is None), (method.head == "none", method.smooth == "none")
         assert given == asked, "a head and a smoother where the settings ask for one"
+        self.variant = None if smoother is None else "smoothed by dinov2-small"
         self.head = head
         self.smoother = smoother
         self.independent_classes = head is None
@@ -300,6 +220,13 @@ class ConSE(Segmenter):
             seen = self._seen_by_head(self.head.num_things, features, matches[known], scores[:, known])
             scores[:, known] = share_anew(scores[:, known], seen)
         return scores
+
+    def grounds(self, asked: AskedPixel) -> Grounds:
+        """Tell which of ImageNet's names, of the head's and of the priors a pixel resembles, and by how much each counts."""
+        grounds = super().grounds(asked)
+        learnt = () if self.head is None else self.head.names
+        evidence = evidence_at(asked, grounds.two_best(asked.place), learnt)
+        return replace(grounds, evidence=(*grounds.evidence, *evidence))
 
     def _seen_by_head(
         self,

@@ -1,0 +1,204 @@
+"""SegmentJob: image files in, the three files of each result out."""
+
+import errno
+from collections.abc import Callable, Generator, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lexiseg.core.errors import ImageError, OutputError
+from lexiseg.core.result_files import image_facts
+from lexiseg.core.segmentation import DOUBTFUL_FROM, ClassShare, Segmentation
+from lexiseg.core.vocabulary import Vocabulary
+from lexiseg.data.images import ImageSource, ValueRange, load_image
+from lexiseg.data.rasters import read_bands
+from lexiseg.inference.class_names import ClassNames
+from lexiseg.inference.explain import explain_regions
+from lexiseg.inference.explanation_sheet import write_explanations
+from lexiseg.inference.segmenter import Segmenter
+from lexiseg.runs.bulk.inputs import is_done
+from lexiseg.runs.bulk.job import Job, Numbered, Outcome
+from lexiseg.runs.bulk.places import own_gpu
+
+#: The file system takes no such name: too long with all its folders, or with letters it does not know.
+_BAD_NAME = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultSummary:
+    """What a person is told of a result, without its pixels.
+
+    Attributes:
+        class_shares: Classes that occur, the largest first.
+        unknown_share: As of ``Segmentation``.
+        absent_chance: As there.
+        tiling: As there.
+    """
+
+    class_shares: tuple[ClassShare, ...]
+    unknown_share: float
+    absent_chance: float | None
+    tiling: Mapping[str, Any] | None
+
+    @classmethod
+    def of(cls, segmentation: Segmentation) -> "ResultSummary":
+        """Summarise a result."""
+        return cls(
+            class_shares=tuple(segmentation.shares()),
+            unknown_share=segmentation.unknown_share,
+            absent_chance=segmentation.absent_chance,
+            tiling=segmentation.tiling,
+        )
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Return whether the image may show none of the words; False where nothing tells."""
+        return self.absent_chance is not None and self.absent_chance > DOUBTFUL_FROM
+
+    def shares(self) -> list[ClassShare]:
+        """List the classes that occur, the largest first."""
+        return list(self.class_shares)
+
+
+class SegmentJob(Job):
+    """Segment image files; what is asked for of each is its path and the stem of its results.
+
+    The content of an outcome is a ``ResultSummary``. While an image's files are written the next one is segmented.
+
+    Args:
+        load: Loads the model on the ``device`` that it is given; called once a worker.
+        device: Where the model computes; of several GPUs each worker takes its own, unless one is named.
+        vocabulary: The words.
+        changes: Fields of ``InferenceSettings`` to change.
+        request: What ``Segmenter.describe`` says of them: results of the same request that are whole are kept.
+        out: Folder of the results.
+        bands: Bands of TIFFs that are looked at; None for those that the file calls red, green and blue.
+        value_range: Values that are black and white; None for those of the file's type.
+        how_read: How these were asked for, for the record.
+        explains: Write why the largest regions got their labels, too.
+        redoes: Segment also what is there.
+        seconds: How long one image may take where workers can be ended; None for ever.
+        segmenter: The model, where this process has loaded it already; not sent to others.
+    """
+
+    name = "segmenting"
+
+    def __init__(
+        self,
+        *,
+        load: Callable[..., Segmenter],
+        device: str,
+        vocabulary: Vocabulary,
+        changes: Mapping[str, Any],
+        request: Mapping[str, Any],
+        out: Path,
+        bands: tuple[int, ...] | None = None,
+        value_range: ValueRange | None = None,
+        how_read: Mapping[str, str] | None = None,
+        explains: bool = False,
+        redoes: bool = False,
+        seconds: float | None = None,
+        segmenter: Segmenter | None = None,
+    ) -> None:
+        self._load, self._device = load, device
+        self._vocabulary, self._changes, self._request = vocabulary, dict(changes), dict(request)
+        self._out = out
+        self._bands, self._value_range, self._how_read = bands, value_range, dict(how_read or {})
+        self._explains, self._redoes = explains, redoes
+        self.seconds = seconds
+        self.uses_gpu = device != "cpu"
+        self._segmenter = segmenter
+        self._class_names: ClassNames | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_segmenter": None, "_class_names": None}
+
+    def begin(self, worker: int) -> None:
+        """Take a GPU of one's own."""
+        self._device = own_gpu(self._device, worker)
+
+    def open(self) -> Segmenter:
+        """Load the model and embed the words, once.
+
+        Raises:
+            VocabularyError: The words cannot be used.
+        """
+        if self._segmenter is None:
+            self._segmenter = self._load(device=self._device)
+        if self._class_names is None:
+            settings = self._segmenter.settings.changed(**self._changes)
+            self._class_names = self._segmenter.name_classes(self._vocabulary, settings)
+        return self._segmenter
+
+    def work(self, inputs: Iterable[Numbered]) -> Generator[Outcome, None, None]:
+        """Segment images, each a path and the stem of its results.
+
+        Raises:
+            OutputError: Results cannot be written; a name that the folder cannot hold is a failure of its image only.
+        """
+        self.open()
+        with ThreadPoolExecutor(max_workers=1) as writer:
+            writing: tuple[Future[dict[str, Path]], Outcome] | None = None
+            for number, (path, stem) in inputs:
+                found = self._segment(number, path, stem)
+                if isinstance(found, Outcome):
+                    yield found
+                    continue
+                segmentation, photo = found
+                if writing is not None:  # at most one image waits
+                    yield _finished(*writing)
+                written = writer.submit(segmentation.save, self._out, stem, image=photo)
+                summary = ResultSummary.of(segmentation)
+                writing = written, Outcome(number=number, state="done", content=summary)
+            if writing is not None:
+                yield _finished(*writing)
+
+    def _segment(
+        self, number: int, path: Path, stem: str
+    ) -> Outcome | tuple[Segmentation, dict[str, Any] | None]:
+        """Segment one image, or say why not; with what tells its file from every other."""
+        photo = image_facts(path)  # before it is read: a later change makes it new
+        sheet = self._out / f"{stem}.explain.html"
+        is_explained = not self._explains or sheet.is_file()
+        if not self._redoes and is_explained and is_done(self._out, stem, photo, self._request):
+            return Outcome(number=number, state="there")
+        segmenter = self.open()
+        class_names = self._class_names
+        assert class_names is not None, "open embeds the words"
+        try:
+            image: ImageSource = path
+            if self._bands is not None:
+                image = read_bands(path, self._bands, self._value_range)
+            elif self._value_range is not None:
+                image = load_image(path, self._value_range)
+            encoded = segmenter.encode(image, **self._changes)
+            segmentation = segmenter.segment(encoded, class_names, **self._changes)
+            if self._how_read:
+                settings = {**segmentation.settings, **self._how_read}
+                segmentation = replace(segmentation, source=path, settings=settings)
+            if self._explains:
+                used = segmenter.settings.changed(**self._changes)
+                why = explain_regions(segmenter, encoded, class_names, segmentation, used)
+                write_explanations(encoded.image, why, sheet, path.name)
+        except ImageError as error:
+            return Outcome(number=number, state="failed", message=f"{error.found}. {error.fix}")
+        except (MemoryError, torch.OutOfMemoryError):
+            message = "more memory than there is. Shrink the image, or use fewer --workers."
+            return Outcome(number=number, state="failed", message=message)
+        return segmentation, photo
+
+
+def _finished(writing: "Future[dict[str, Path]]", outcome: Outcome) -> Outcome:
+    """Wait until an image's results are written; a full disk stops the job, a bad name does not."""
+    try:
+        writing.result()
+    except OutputError as error:
+        cause = error.__cause__
+        if not isinstance(cause, OSError) or cause.errno not in _BAD_NAME:
+            raise
+        fix = "Rename the image, or choose another folder with --out."
+        return Outcome(number=outcome.number, state="failed", message=f"{error.found}. {fix}")
+    return outcome
