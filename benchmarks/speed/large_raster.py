@@ -27,7 +27,7 @@ WORDS = {"colours": "red, green, blue, black, white", "mini": "house, road, tree
 #: Model, height, width, step of the windows of 448 pixels, refinement of borders.
 ROWS = (
     ("colours", 20_000, 20_000, 448, "none"),
-    ("mini", 450, 20_000, 224, "guided"),
+    ("mini", 450, 5_000, 224, "guided"),
     ("colours", 2_500, 2_500, 224, "none"),
 )
 

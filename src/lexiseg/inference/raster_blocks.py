@@ -30,10 +30,10 @@ from lexiseg.inference.settings import InferenceSettings
 from lexiseg.ops.sliding_window import Window, anchored_starts
 
 #: Features of windows are kept as long as they take at most so much.
-FEATURE_BYTES = 192 << 20
+FEATURE_BYTES = 24 << 20
 
 #: Windows encoded in one call on a CPU, where more take memory and gain nothing.
-_CPU_BATCH = 2
+_CPU_BATCH = 1
 
 #: Settings that mean nothing where a raster is seen in windows at its own resolution, and why.
 _WITHOUT_MEANING = {

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch.nn.functional import cosine_similarity
@@ -16,9 +16,6 @@ from lexiseg.data.images import load_image
 from lexiseg.inference.class_names import ClassNames
 from lexiseg.inference.encode import ENCODE_BATCH, EncodedImage
 
-if TYPE_CHECKING:
-    from lexiseg.inference.segmenter import Segmenter
-
 Item = TypeVar("Item")
 
 
@@ -26,7 +23,7 @@ class Streaming:
     """What a ``Segmenter`` does with images without end."""
 
     def stream(
-        self: "Segmenter",
+        self: Any,  # the Segmenter that this is a part of
         images: Iterable[Any],
         words: Any = None,
         *,
