@@ -447,7 +447,7 @@ def test_words_are_embedded_once_and_images_that_cannot_be_read_hold_on_to_nothi
         alive.append(sum(each() is not None for each in held))
         return real(out)
 
-    monkeypatch.setattr("lexiseg.inference.segmenter.load_image", failing)
+    monkeypatch.setattr("lexiseg.inference.results.load_image", failing)
     import lexiseg.runs.bulk.segment as command
 
     real = command.image_facts

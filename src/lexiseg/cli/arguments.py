@@ -23,6 +23,7 @@ QUIET, VERBOSE = ("-q", "--quiet"), ("-v", "--verbose")
 JSON = "--json"
 OWN_JSON = frozenset(
     (
+        "jobs show",
         "explain",
         "start",
         "fit",
