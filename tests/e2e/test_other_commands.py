@@ -16,6 +16,7 @@ from lexiseg.cli import doctor, main
 from lexiseg.cli.result_folder import REQUEST_FILE
 from lexiseg.methods.conse.settings import ConSESettings
 from lexiseg.models import pip_weights
+from lexiseg.runs.bulk.states import STATES_FILE
 from lexiseg.runs.known_models import known_models
 from lexiseg.runs.load import MODELS
 from toy_segmenter import COLOURS, ColourSegmenter, registered
@@ -222,7 +223,8 @@ def test_ctrl_c_leaves_only_whole_results_and_the_same_command_goes_on(tmp_path)
         json.loads((out / f"{stem}.json").read_text())
         with Image.open(out / f"{stem}.labels.png") as labels:
             assert np.asarray(labels).shape == (300, 300)
-    assert [path.name for path in out.iterdir() if path.name.startswith(".")] == [REQUEST_FILE]
+    hidden = {path.name for path in out.iterdir() if path.name.startswith(".")}
+    assert hidden == {REQUEST_FILE, STATES_FILE}  # and nothing half written
     before = {path.name: path.stat().st_mtime_ns for path in out.glob("*.json")}
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert f"{total - len(finished)} segmented, {len(finished)} already there, 0 failed" in done.stdout
