@@ -35,8 +35,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 from fault_cases import LEFT_OUT, Case, Cases
 
-#: Written with times or machines in them, or beside what is compared.
+#: Written with times or machines in them, or beside what is compared. SIGTERM leaves a checkpoint of the step at which it
+#: came; the weights that a run ends with are compared.
 NOT_COMPARED = (
+    "checkpoints",
     "environment.json",
     "timing.jsonl",
     "tensorboard",
