@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from lexiseg.app.limits import Limits
 from lexiseg.app.refusals import RefusalError, as_json, headers_of
+from lexiseg.core.whole_numbers import whole_number
 
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
@@ -137,7 +138,8 @@ class _Body:
     def refuse_announced(self) -> None:
         """Refuse by the header alone what is too large; make room for the rest."""
         if self._announced:
-            self._count(int(self._announced) if self._announced.isdecimal() else self._limit + 1)
+            announced = whole_number(self._announced)
+            self._count(self._limit + 1 if announced is None else announced)
 
     async def receive(self) -> Message:
         """Hand over the next part."""

@@ -25,6 +25,7 @@ from lexiseg.cli.progress import progress
 from lexiseg.cli.result_folder import claimed
 from lexiseg.core.errors import ImageError, InputError
 from lexiseg.core.terminal import open_console
+from lexiseg.core.whole_numbers import whole_number
 
 if TYPE_CHECKING:
     from lexiseg.core.segmentation import Segmentation
@@ -101,9 +102,8 @@ class SegmentVideo:
         has_words = self.words is not None or self.classes_file is not None
         asked = read_vocabulary(self.words, self.classes_file) if has_words else None
         # A file may have a number for a name.
-        source = (
-            int(self.source) if self.source.isdecimal() and not os.path.exists(self.source) else self.source
-        )
+        camera = None if os.path.exists(self.source) else whole_number(self.source)
+        source = self.source if camera is None else camera
         if not isinstance(source, int) and not os.path.isfile(source):
             raise ImageError(
                 doing=f"reading {source}", found="no video file there", expected="a video file, or the number of a camera",

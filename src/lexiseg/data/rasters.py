@@ -18,6 +18,7 @@ from jaxtyping import Bool, Int, Num, UInt8
 from PIL import Image
 
 from lexiseg.core.errors import ImageError, InputError, MissingPackageError
+from lexiseg.core.whole_numbers import whole_number
 from lexiseg.data.images import ImageWarning, ValueRange
 
 #: Only this driver of GDAL is asked: others open web addresses and other files that a file names.
@@ -42,11 +43,9 @@ def parse_bands(text: str) -> tuple[int, ...]:
     Raises:
         InputError: It is not one number or three, each 1 or more.
     """
-    parts = [part.strip() for part in text.split(",")]
-    if len(parts) in (1, 3) and all(
-        part.isascii() and part.isdigit() and int(part[:9]) > 0 for part in parts
-    ):
-        return tuple(int(part[:9]) for part in parts)
+    bands = tuple(number for part in text.split(",") if (number := whole_number(part)))
+    if len(bands) in (1, 3) and len(bands) == text.count(",") + 1:
+        return bands
     raise InputError(
         doing="reading the bands",
         found=repr(text),

@@ -193,11 +193,6 @@ def test_dinov2s_tokens_can_come_from_elsewhere_without_becoming_weights(tmp_pat
     assert set(backbone.state_dict()) == names
 
 
-def test_a_patch_without_a_half_is_refused(tmp_path):
-    with pytest.raises(AssertionError, match="patches of 7 pixels have no half"):
-        load_dinov2_pyramid(save_tiny_dinov2(tmp_path))
-
-
 def test_dinov2_with_odd_patches_has_no_finest_map(tmp_path):
     with pytest.raises(CheckpointError, match="patches of 7 pixels"):
         load_dinov2_pyramid(save_tiny_dinov2(tmp_path, patch=7))
