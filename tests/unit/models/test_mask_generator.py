@@ -122,7 +122,7 @@ def test_batches_without_a_good_mask_are_an_answer_of_the_real_networks(real, wh
     image, settings = noise(40, 56), lenient(real, **NOTHING[why])
     if settings.min_expected_iou is None:  # one answer above the limit, all others below
         best = MaskGenerator(real, lenient(real)).propose(image).scores
-        limit = float(np.sort(best)[-2])
+        limit = float(np.sort(best)[-2:].mean())  # between the two: batches of other sizes round otherwise
         settings = lenient(real, **NOTHING[why] | {"min_expected_iou": limit})
     found = MaskGenerator(real, settings).propose(image)
     assert found.masks.shape == (1 if "some" in why else 0, 40, 56)
