@@ -8,6 +8,7 @@ import tyro
 
 from lexiseg.cli.inference_options import InferenceOptions
 from lexiseg.cli.options import (
+    ClassesFile,
     Device,
     Licence,
     MethodChanges,
@@ -15,7 +16,7 @@ from lexiseg.cli.options import (
     Trust,
     load_segmenter,
     option,
-    read_vocabulary,
+    read_words_if_given,
 )
 from lexiseg.core.atomic_write import atomic_path
 from lexiseg.core.errors import InputError
@@ -60,9 +61,7 @@ class Explain:
             'Class names separated by commas: "cat, grass, sky". May be left out for a model with classes of its own.',
         ),
     ] = None
-    classes_file: Annotated[
-        Path | None, option("FILE", "Class names one a line, synonyms after a tab; instead of --words.")
-    ] = None
+    classes_file: ClassesFile = None
     point: Annotated[
         tuple[str, ...],
         tyro.conf.UseAppendAction,
@@ -91,8 +90,7 @@ class Explain:
         from lexiseg.inference.explanation_sheet import pixel_region, write_explanations
 
         points = [parse_point(text) for text in self.point]
-        has_words = self.words is not None or self.classes_file is not None
-        asked = read_vocabulary(self.words, self.classes_file) if has_words else None
+        asked = read_words_if_given(self.words, self.classes_file)
         segmenter = load_segmenter(self.model, self.device, self.set_, trust=self.trust, licence=self.licence)
         changes = self.inference.changes()
         settings = segmenter.settings.changed(**changes)

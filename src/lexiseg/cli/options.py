@@ -75,6 +75,10 @@ Device = Annotated[
     tyro.conf.arg(metavar="DEVICE", help="cpu, cuda, cuda:1, …; auto takes a GPU when there is one."),
 ]
 
+ClassesFile = Annotated[
+    Path | None, option("FILE", "Class names one a line, synonyms after a tab; instead of --words.")
+]
+
 
 def load_segmenter(
     name: str,
@@ -121,6 +125,11 @@ def _is_news(notice: str) -> bool:
     except (OSError, RuntimeError):
         pass  # nowhere to remember it: it is said again
     return True
+
+
+def read_words_if_given(words: str | None, classes_file: Path | None) -> "Vocabulary | None":
+    """Read the class names as ``read_vocabulary`` does; None where there are none, for models with classes of their own."""
+    return None if words is None and classes_file is None else read_vocabulary(words, classes_file)
 
 
 def read_vocabulary(words: str | None, classes_file: Path | None) -> "Vocabulary":

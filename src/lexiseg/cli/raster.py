@@ -10,6 +10,7 @@ import tyro
 from lexiseg.cli.inference_options import InferenceOptions
 from lexiseg.cli.options import (
     Bands,
+    ClassesFile,
     Device,
     Licence,
     MethodChanges,
@@ -17,7 +18,7 @@ from lexiseg.cli.options import (
     Trust,
     load_segmenter,
     option,
-    read_vocabulary,
+    read_words_if_given,
 )
 from lexiseg.cli.progress import progress
 from lexiseg.cli.result_folder import claimed, count_other_results
@@ -47,9 +48,7 @@ class SegmentRaster:
             'Class names separated by commas: "roof, road, tree". May be left out for a model with classes of its own.',
         ),
     ] = None
-    classes_file: Annotated[
-        Path | None, option("FILE", "Class names one a line, synonyms after a tab; instead of --words.")
-    ] = None
+    classes_file: ClassesFile = None
     model: ModelName = "mini"
     set_: MethodChanges = ()
     trust: Trust = False
@@ -91,8 +90,7 @@ class SegmentRaster:
         from lexiseg.runs.bulk.inputs import plan_images
 
         rasterio_package()
-        has_words = self.words is not None or self.classes_file is not None
-        words = read_vocabulary(self.words, self.classes_file) if has_words else None
+        words = read_words_if_given(self.words, self.classes_file)
         passed_over = PassedOver()
         jobs = plan_images(self.paths, self.out, passed_over)
         request = RasterRequest.build(

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from lexiseg.cli.options import Device, MethodChanges, option, read_vocabulary
+from lexiseg.cli.options import ClassesFile, Device, MethodChanges, option, read_vocabulary
 from lexiseg.cli.progress import progress
 from lexiseg.cli.unlabelled_regions import build_unlabelled
 from lexiseg.core.errors import InputError
@@ -66,9 +66,7 @@ class Build:
     set_: MethodChanges = ()
     out: Annotated[Path, tyro.conf.arg(metavar="BANK", help="The file to write, or to add to.")]
     words: Annotated[str | None, option("WORDS", 'Class names separated by commas: "cat, dog".')] = None
-    classes_file: Annotated[
-        Path | None, option("FILE", "Class names one a line, synonyms after a tab; instead of --words.")
-    ] = None
+    classes_file: ClassesFile = None
     from_: Annotated[
         Path | None,
         tyro.conf.arg(

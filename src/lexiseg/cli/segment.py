@@ -13,6 +13,7 @@ from lexiseg.cli.export import export_results
 from lexiseg.cli.inference_options import InferenceOptions
 from lexiseg.cli.options import (
     Bands,
+    ClassesFile,
     Device,
     Licence,
     MethodChanges,
@@ -21,7 +22,7 @@ from lexiseg.cli.options import (
     ValueRangeText,
     load_segmenter,
     option,
-    read_vocabulary,
+    read_words_if_given,
 )
 from lexiseg.cli.progress import progress
 from lexiseg.cli.result_folder import claimed, count_other_results
@@ -73,9 +74,7 @@ class Segment:
             "a model with classes of its own, which then labels with all of them.",
         ),
     ] = None
-    classes_file: Annotated[
-        Path | None, option("FILE", "Class names one a line, synonyms after a tab; instead of --words.")
-    ] = None
+    classes_file: ClassesFile = None
     model: ModelName = "mini"
     set_: MethodChanges = ()
     trust: Trust = False
@@ -150,8 +149,7 @@ class Segment:
         asked_for = {"value_range": self.value_range, "bands": self.bands}
         how_read = {name: given for name, given in asked_for.items() if given is not None}
         formats = {name: known_format(name) for name in self.format}
-        has_words = self.words is not None or self.classes_file is not None
-        asked = read_vocabulary(self.words, self.classes_file) if has_words else None
+        asked = read_words_if_given(self.words, self.classes_file)
         workers = self.bulk.chosen()
         passed_over = PassedOver()
         plan = plan_images(self.paths, self.out, passed_over, lists=self.list_)

@@ -12,6 +12,7 @@ import tyro
 
 from lexiseg.cli.inference_options import InferenceOptions
 from lexiseg.cli.options import (
+    ClassesFile,
     Device,
     Licence,
     MethodChanges,
@@ -19,7 +20,7 @@ from lexiseg.cli.options import (
     Trust,
     load_segmenter,
     option,
-    read_vocabulary,
+    read_words_if_given,
 )
 from lexiseg.cli.progress import progress
 from lexiseg.cli.result_folder import claimed
@@ -54,9 +55,7 @@ class SegmentVideo:
             'Class names separated by commas: "cat, grass, sky". May be left out for a model with classes of its own.',
         ),
     ] = None
-    classes_file: Annotated[
-        Path | None, option("FILE", "Class names one a line, synonyms after a tab; instead of --words.")
-    ] = None
+    classes_file: ClassesFile = None
     model: ModelName = "mini"
     set_: MethodChanges = ()
     trust: Trust = False
@@ -99,8 +98,7 @@ class SegmentVideo:
                 fix="Leave them out for all frames.",
             )  # fmt: skip
         average = TimeAverage(self.smooth)
-        has_words = self.words is not None or self.classes_file is not None
-        asked = read_vocabulary(self.words, self.classes_file) if has_words else None
+        asked = read_words_if_given(self.words, self.classes_file)
         # A file may have a number for a name.
         camera = None if os.path.exists(self.source) else whole_number(self.source)
         source = self.source if camera is None else camera

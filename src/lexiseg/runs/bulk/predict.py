@@ -7,8 +7,8 @@ from typing import Any
 
 from lexiseg.inference.class_names import ClassNames
 from lexiseg.inference.segmenter import Segmenter
-from lexiseg.runs.bulk.job import Job, Numbered, Outcome, Workers
-from lexiseg.runs.bulk.places import own_gpu
+from lexiseg.runs.bulk.job import Numbered, Outcome, Workers
+from lexiseg.runs.bulk.model_job import ModelJob
 from lexiseg.runs.bulk.run import do_job
 from lexiseg.runs.bulk.states import noting
 from lexiseg.scoring.store.blocks import StoredImage
@@ -18,15 +18,15 @@ from lexiseg.scoring.store.predict import PredictAll, PredictionTask
 _MOST_WAITING = 512
 
 
-class PredictJob(Job):
+class PredictJob(ModelJob):
     """Predict images of a data set; the content of an outcome is the prediction.
 
     Args:
-        load: Loads the model on the ``device`` that it is given; called once a worker.
-        device: Where the model computes; of several GPUs each worker takes its own, unless one is named.
+        load: As for ``ModelJob``.
+        device: As there.
         task: What is asked for.
-        seconds: How long one image may take where workers can be ended; None for ever.
-        segmenter: The model, where this process has loaded it already; not sent to others.
+        seconds: As for ``ModelJob``.
+        segmenter: As there.
     """
 
     name = "predicting"
@@ -40,27 +40,18 @@ class PredictJob(Job):
         seconds: float | None = None,
         segmenter: Segmenter | None = None,
     ) -> None:
-        self._load, self._device, self._task = load, device, task
-        self.seconds = seconds
-        self.uses_gpu = device != "cpu"
-        self._segmenter = segmenter
-        self._class_names: ClassNames | None = None
+        super().__init__(load=load, device=device, seconds=seconds, segmenter=segmenter)
+        self._task = task
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_segmenter": None, "_class_names": None}
-
-    def begin(self, worker: int) -> None:
-        """Take a GPU of one's own."""
-        self._device = own_gpu(self._device, worker)
+    def name_classes(self, segmenter: Segmenter) -> ClassNames:
+        """Embed the words of the task."""
+        return self._task.name_classes(segmenter)
 
     def work(self, inputs: Iterable[Numbered]) -> Generator[Outcome, None, None]:
         """Predict images by their indices."""
-        if self._segmenter is None:
-            self._segmenter = self._load(device=self._device)
-        if self._class_names is None:
-            self._class_names = self._task.name_classes(self._segmenter)
+        segmenter, class_names = self.open()
         for number, _ in inputs:
-            found = self._task.predict(self._segmenter, self._class_names, number)
+            found = self._task.predict(segmenter, class_names, number)
             if isinstance(found, str):
                 yield Outcome(number=number, state="failed", message=found)
             else:

@@ -20,8 +20,8 @@ from lexiseg.inference.explain import explain_regions
 from lexiseg.inference.explanation_sheet import write_explanations
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.runs.bulk.inputs import is_done
-from lexiseg.runs.bulk.job import Job, Numbered, Outcome
-from lexiseg.runs.bulk.places import own_gpu
+from lexiseg.runs.bulk.job import Numbered, Outcome
+from lexiseg.runs.bulk.model_job import ModelJob
 
 #: The file system takes no such name: too long with all its folders, or with letters it does not know.
 _BAD_NAME = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
@@ -63,14 +63,14 @@ class ResultSummary:
         return list(self.class_shares)
 
 
-class SegmentJob(Job):
+class SegmentJob(ModelJob):
     """Segment image files; what is asked for of each is its path and the stem of its results.
 
     The content of an outcome is a ``ResultSummary``. While an image's files are written the next one is segmented.
 
     Args:
-        load: Loads the model on the ``device`` that it is given; called once a worker.
-        device: Where the model computes; of several GPUs each worker takes its own, unless one is named.
+        load: As for ``ModelJob``.
+        device: As there.
         vocabulary: The words.
         changes: Fields of ``InferenceSettings`` to change.
         request: What ``Segmenter.describe`` says of them: results of the same request that are whole are kept.
@@ -80,8 +80,8 @@ class SegmentJob(Job):
         how_read: How these were asked for, for the record.
         explains: Write why the largest regions got their labels, too.
         redoes: Segment also what is there.
-        seconds: How long one image may take where workers can be ended; None for ever.
-        segmenter: The model, where this process has loaded it already; not sent to others.
+        seconds: As for ``ModelJob``.
+        segmenter: As there.
     """
 
     name = "segmenting"
@@ -103,35 +103,15 @@ class SegmentJob(Job):
         seconds: float | None = None,
         segmenter: Segmenter | None = None,
     ) -> None:
-        self._load, self._device = load, device
+        super().__init__(load=load, device=device, seconds=seconds, segmenter=segmenter)
         self._vocabulary, self._changes, self._request = vocabulary, dict(changes), dict(request)
         self._out = out
         self._bands, self._value_range, self._how_read = bands, value_range, dict(how_read or {})
         self._explains, self._redoes = explains, redoes
-        self.seconds = seconds
-        self.uses_gpu = device != "cpu"
-        self._segmenter = segmenter
-        self._class_names: ClassNames | None = None
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_segmenter": None, "_class_names": None}
-
-    def begin(self, worker: int) -> None:
-        """Take a GPU of one's own."""
-        self._device = own_gpu(self._device, worker)
-
-    def open(self) -> Segmenter:
-        """Load the model and embed the words, once.
-
-        Raises:
-            VocabularyError: The words cannot be used.
-        """
-        if self._segmenter is None:
-            self._segmenter = self._load(device=self._device)
-        if self._class_names is None:
-            settings = self._segmenter.settings.changed(**self._changes)
-            self._class_names = self._segmenter.name_classes(self._vocabulary, settings)
-        return self._segmenter
+    def name_classes(self, segmenter: Segmenter) -> ClassNames:
+        """Embed the words."""
+        return segmenter.name_classes(self._vocabulary, segmenter.settings.changed(**self._changes))
 
     def work(self, inputs: Iterable[Numbered]) -> Generator[Outcome, None, None]:
         """Segment images, each a path and the stem of its results.
@@ -165,9 +145,7 @@ class SegmentJob(Job):
         is_explained = not self._explains or sheet.is_file()
         if not self._redoes and is_explained and is_done(self._out, stem, photo, self._request):
             return Outcome(number=number, state="there")
-        segmenter = self.open()
-        class_names = self._class_names
-        assert class_names is not None, "open embeds the words"
+        segmenter, class_names = self.open()
         try:
             image: ImageSource = path
             if self._bands is not None:
