@@ -60,7 +60,15 @@ class GraphEncoder(ImageEncoder):
             ) from error
         if RECORD not in self.record:
             raise _no_graph(path, "an ONNX graph of something else")
-        self.stride, self.width = int(self.record["stride"]), int(self.record["width"])
+        try:
+            self.stride, self.width = (int(self.record[name]) for name in ("stride", "width"))
+            self._least_patches = int(self.record.get("least_patches", "1"))
+            self._divisor = int(self.record.get("multiple_of", self.stride))
+            self._padding = float(self.record.get("padding", "0"))
+            if min(self.stride, self.width, self._divisor) < 1 or "weights" not in self.record:
+                raise ValueError("numbers below 1, or no weights")
+        except (KeyError, ValueError) as error:
+            raise _no_graph(path, f"a damaged record of what it is ({error})") from error
 
     @property
     def fingerprint(self) -> str:
@@ -81,7 +89,7 @@ class GraphEncoder(ImageEncoder):
                 fix="Leave dtype out, or take the engine torch.",
             )
         grid = (images.shape[2] // self.stride, images.shape[3] // self.stride)
-        least = int(self.record.get("least_patches", "1"))
+        least = self._least_patches
         if grid[0] * grid[1] < least:
             raise InputError(
                 doing=f"encoding with {self.engine}",
@@ -89,10 +97,9 @@ class GraphEncoder(ImageEncoder):
                 expected=f"{least} or more: the head of this graph compares a patch with so many others",
                 fix="Use a larger --short-side or --window, or the engine torch.",
             )
-        divisor = int(self.record.get("multiple_of", self.stride))
         height, width = images.shape[2:]
-        margin = (0, -width % divisor, 0, -height % divisor)
-        filled = pad(images, margin, value=float(self.record.get("padding", "0")))
+        margin = (0, -width % self._divisor, 0, -height % self._divisor)
+        filled = pad(images, margin, value=self._padding)
         given = {"images": filled.detach().cpu().contiguous().numpy()}
         if not self.is_baked:
             given["embeddings"] = np.zeros((1, self.width), np.float32)

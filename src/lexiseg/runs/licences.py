@@ -6,7 +6,7 @@ known before a download. What is known of weights stands in ``models.weight_fact
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import astuple, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -37,7 +37,7 @@ from lexiseg.recipes.mini import MINI_WEIGHTS, is_smoothed
 from lexiseg.recipes.simseg_encoders import MINILM
 from lexiseg.recipes.teachers import MINI
 from lexiseg.runs.folder import DATA, is_run_folder, read_part, read_recipe
-from lexiseg.runs.graph_model import graph_record
+from lexiseg.runs.graph_model import damaged_record, graph_record
 from lexiseg.runs.head_folder import read_head
 from lexiseg.runs.load import MODELS, find_kind, second_run
 from lexiseg.runs.method_settings import change_settings
@@ -211,7 +211,13 @@ def _of_bank(name: str, settings: Any, trust: bool) -> Iterator[Part]:
 
 def _of_graph(name: str, settings: Any, trust: bool) -> Iterator[Part]:
     path = Path(name).expanduser()
-    yield from (Part(**each) for each in graph_record(GraphEncoder(path), path)["parts"])
+    try:
+        listed = [Part(**each) for each in graph_record(GraphEncoder(path), path)["parts"]]
+        if not all(isinstance(text, str) for part in listed for text in astuple(part)):
+            raise TypeError("parts that are no texts")
+        yield from listed
+    except TypeError as error:
+        raise damaged_record(path, str(error)) from error
 
 
 def _of_own_model(name: str, settings: Any, trust: bool) -> Iterator[Part]:
