@@ -32,7 +32,7 @@ def test_settings_of_recipes(name, tmp_path):
 #: What makes one training a matter of a fraction of a second.
 SMALL = {
     "run.num_steps": 1, "run.batch_size": 4, "data.num_scenes": 8, "data.num_scored_scenes": 2, "num_scenes": 4,
-    "num_training_scenes": 8, "evaluation.num_scenes": 2, "curation.teacher.num_scenes": 40,
+    "num_training_scenes": 8, "evaluation.num_scenes": 2, "curation.teacher.num_scenes": 217,
 }  # fmt: skip
 
 
