@@ -10,11 +10,14 @@ import pytest
 from PIL import Image
 
 from lexiseg.core.constants import IGNORE_INDEX
+from lexiseg.core.result_files import FACTS
 from lexiseg.data.folder import FolderDataset
 from lexiseg.data.formats.annotations import LabelledImage
 from lexiseg.data.formats.coco import CocoCategories
 from lexiseg.data.formats.known_formats import FORMATS
+from lexiseg.data.formats.segmented import SegmentedFolder
 from mutations import fuzz, mutated_json
+from toy_segmenter import ColourSegmenter
 
 pytestmark = pytest.mark.usefixtures("without_type_checker")
 
@@ -87,3 +90,17 @@ def test_json_of_other_tools(tmp_path, name):
 
     seed = json.loads(file.read_text())
     fuzz(f"format-{name}-json", [seed], read, examples=25, mutate=mutated_json)
+
+
+def test_facts_of_results(tmp_path):
+    result = ColourSegmenter().segment(np.full((16, 16, 3), 255, np.uint8), "red, white")
+    result.save(tmp_path, "a")
+    path = tmp_path / f"a{FACTS}"
+    seed = json.loads(path.read_text())
+
+    def read(content: Any) -> None:
+        path.write_text(json.dumps(content))
+        for image in SegmentedFolder(tmp_path):
+            assert image.label_map.shape == (16, 16)
+
+    assert fuzz("result-facts", [seed], read, examples=60, mutate=mutated_json) > 5

@@ -225,7 +225,7 @@ def _objects(value: Any) -> list[dict[str, Any]]:
 def _label(region: dict[str, Any]) -> str | None:
     labels = region["value"].get(str(region.get("type")))
     named = isinstance(labels, list) and bool(labels) and isinstance(labels[0], str)
-    return labels[0] if named and str(region.get("type")) in _KINDS else None
+    return labels[0] or None if named and str(region.get("type")) in _KINDS else None
 
 
 def _add(
