@@ -24,6 +24,8 @@ Engine: TypeAlias = Literal["onnxruntime", "openvino", "openvino-bf16"]
 Run: TypeAlias = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
 #: How to run a graph, the names of its inputs, and its record.
 _Opened: TypeAlias = tuple[Run, frozenset[str], Mapping[str, str]]
+#: Larger numbers of a record are damage: of a patch's side, and of a token's.
+_MOST = 1 << 16
 #: Engines by the ending of a graph's name.
 ENGINE_OF: dict[str, Engine] = {".onnx": "onnxruntime", ".xml": "openvino"}
 
@@ -45,6 +47,7 @@ class GraphEncoder(ImageEncoder):
 
     def __init__(self, path: Path, engine: Engine | None = None) -> None:
         super().__init__()
+        self._path = path
         engine = engine or ENGINE_OF[path.suffix]
         package = engine.partition("-")[0]
         if importlib.util.find_spec(package) is None:
@@ -55,9 +58,7 @@ class GraphEncoder(ImageEncoder):
         try:
             self._run, self._inputs, self.record = _OPEN[engine](path)
         except Exception as error:  # engines raise kinds of their own
-            raise _no_graph(
-                path, f"a file that {engine} cannot read ({str(error).splitlines()[0]})"
-            ) from error
+            raise _no_graph(path, f"a file that {engine} cannot read ({_first_line(error)})") from error
         if RECORD not in self.record:
             raise _no_graph(path, "an ONNX graph of something else")
         try:
@@ -65,8 +66,9 @@ class GraphEncoder(ImageEncoder):
             self._least_patches = int(self.record.get("least_patches", "1"))
             self._divisor = int(self.record.get("multiple_of", self.stride))
             self._padding = float(self.record.get("padding", "0"))
-            if min(self.stride, self.width, self._divisor) < 1 or "weights" not in self.record:
-                raise ValueError("numbers below 1, or no weights")
+            sizes = (self.stride, self.width, self._divisor)
+            if min(sizes) < 1 or max(sizes) > _MOST or "weights" not in self.record:
+                raise ValueError("numbers that no network has, or no weights")
         except (KeyError, ValueError) as error:
             raise _no_graph(path, f"a damaged record of what it is ({error})") from error
 
@@ -105,15 +107,31 @@ class GraphEncoder(ImageEncoder):
             given["embeddings"] = np.zeros((1, self.width), np.float32)
         found = {
             name: torch.from_numpy(np.array(each)).to(images.device)
-            for name, each in self._run(given).items()
+            for name, each in self._ran(given).items()
         }
         tokens = rearrange(found["scores"], "b s h w -> b (h w) s") if self.is_baked else found["tokens"]
+        found_grid = (filled.shape[2] // self.stride, filled.shape[3] // self.stride)
+        if tokens.shape[:2] != (len(images), found_grid[0] * found_grid[1]):
+            raise _no_graph(self._path, f"a graph that gives {tuple(tokens.shape)} for {found_grid} patches")
         if any(margin):
             laid_out = rearrange(tokens, "b (h w) d -> b h w d", h=filled.shape[2] // self.stride)
             tokens = rearrange(laid_out[:, : grid[0], : grid[1]], "b h w d -> b (h w) d")
         return PatchFeatures(
             tokens=tokens, grid=grid, stride=self.stride, global_token=found.get("global_token")
         )
+
+    def _ran(self, given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        try:
+            found = self._run(given)
+        except Exception as error:  # engines raise kinds of their own
+            raise _no_graph(
+                self._path, f"a graph that {self.engine} cannot run ({_first_line(error)})"
+            ) from error
+        name, rank = ("scores", 4) if self.is_baked else ("tokens", 3)
+        if name not in found or found[name].ndim != rank or found[name].dtype != np.float32:
+            shapes = ", ".join(f"{each} {value.dtype} {value.shape}" for each, value in found.items())
+            raise _no_graph(self._path, f"a graph that gives {shapes or 'nothing that is known'}")
+        return found
 
     @property
     def is_baked(self) -> bool:
@@ -170,6 +188,10 @@ _OPEN: dict[Engine, Callable[[Path], _Opened]] = {
     "openvino": _open_openvino,
     "openvino-bf16": lambda path: _open_openvino(path, "bf16"),
 }
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _no_graph(path: Path, found: str) -> CheckpointError:
