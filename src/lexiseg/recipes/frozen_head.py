@@ -21,7 +21,6 @@ from lexiseg.methods.frozen_head.settings import FrozenHeadSettings
 from lexiseg.models import dinov2_small
 from lexiseg.models.backbones import Dinov2Pyramid, TinyPyramid
 from lexiseg.models.checkpoint import fingerprint
-from lexiseg.ops.proxy_attention import soft_affinity
 from lexiseg.recipes.backbone import EFFICIENTNET, load_backbone
 from lexiseg.recipes.mini import build_mini
 
@@ -45,16 +44,12 @@ class PatchDescriber(ImageEncoder):
         backbone: Frozen.
         prior: Gives the scores of the names; None for none.
         vocabulary: The names.
-        smoothing: Temperature at which the prior is averaged over patches that the backbone finds alike; 0 for none.
     """
 
     names: Tensor
 
-    def __init__(
-        self, backbone: PyramidBackbone, prior: Segmenter | None, vocabulary: Vocabulary, *, smoothing: float
-    ) -> None:
+    def __init__(self, backbone: PyramidBackbone, prior: Segmenter | None, vocabulary: Vocabulary) -> None:
         super().__init__()
-        self._smoothing = smoothing
         self.backbone = backbone.requires_grad_(False).eval()
         self._levels = (
             (1,)
@@ -65,6 +60,8 @@ class PatchDescriber(ImageEncoder):
         # A vision transformer sees half of what mini sees: its tokens need fewer pixels, and cost more.
         self._shrunk = 2 if isinstance(backbone, Dinov2Pyramid) else 1
         self.stride = self._shrunk * backbone.strides[self._levels[0]]
+        #: How many of the first numbers of a token say which patches are alike: a DINOv2's do, others' do not.
+        self.num_alike = backbone.channels[self._levels[0]] if isinstance(backbone, Dinov2Pyramid) else 0
         self.prior = prior
         if prior is not None:
             names = prior.name_classes(vocabulary, prior.settings.changed(background="none"))
@@ -88,16 +85,10 @@ class PatchDescriber(ImageEncoder):
             self.backbone, Dinov2Pyramid
         ):  # what it adds on the right and below is no patch of the image
             maps = [level[:, :, : grid[0], : grid[1]] for level in maps]
-        alike = [_tokens(maps[level], grid) for level in self._levels]
-        parts = [_LENGTH * level for level in alike]
+        parts = [_LENGTH * _tokens(maps[level], grid) for level in self._levels]
         parts.append(_place(grid).to(images).expand(images.shape[0], -1, -1))  # len would fix a graph's batch
         if self.prior is not None:
-            probable = self._probabilities(images, grid)
-            if self._smoothing > 0:
-                probable = (
-                    soft_affinity(normalize(torch.cat(alike, dim=-1), dim=-1), self._smoothing) @ probable
-                )
-            parts.append(probable)
+            parts.append(self._probabilities(images, grid))
         return PatchFeatures(tokens=torch.cat(parts, dim=-1), grid=grid, stride=self.stride)
 
     def _probabilities(
@@ -128,13 +119,10 @@ def open_describer(settings: FrozenHeadSettings, vocabulary: Vocabulary) -> Cach
         backbone = load_backbone(settings.backbone, build_tiny=_tiny)
     # Without the names that mini learnt from masks: whoever fits has labels of their own, perhaps of the same photographs.
     prior = None if settings.prior == "none" else build_mini(ConSESettings(head="none", smooth="none"))
-    # Only a DINOv2's patches are alike where things are.
-    smoothing = settings.smoothing if isinstance(backbone, Dinov2Pyramid) else 0.0
-    describer = PatchDescriber(backbone, prior, vocabulary, smoothing=smoothing).requires_grad_(False).eval()
+    describer = PatchDescriber(backbone, prior, vocabulary).requires_grad_(False).eval()
     said: Sequence[object] = ()
     if prior is not None:
         said = (json.dumps(vocabulary.to_json()), json.dumps(prior.method_settings, default=str))
-        said = (*said, smoothing) if smoothing > 0 else said  # heads of before are read on
     digest = hashlib.sha256(repr((fingerprint(backbone, settings.backbone), *said)).encode())
     return CachedEncoder(describer, fingerprint=digest.hexdigest())
 

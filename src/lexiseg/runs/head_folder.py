@@ -21,13 +21,13 @@ from lexiseg.engine.loop import WEIGHTS
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.methods.frozen_head.head import FrozenHead, head_inference
 from lexiseg.methods.frozen_head.settings import FrozenHeadSettings
-from lexiseg.recipes.frozen_head import open_describer
+from lexiseg.recipes.frozen_head import PatchDescriber, open_describer
 from lexiseg.runs.packed_folder import packed_kind, packed_part
 from lexiseg.runs.settings_json import settings_from_json, settings_to_json
 
 HEAD, WEIGHT, TRAINED_ON = "head.json", "head.safetensors", "trained_on.tsv"
 FORMAT = 2
-#: Written before what mini says was smoothed.
+#: Written before heads smoothed.
 _UNSMOOTHED_FORMAT = 1
 
 
@@ -138,6 +138,7 @@ def build_head(name: str, *, remembers: bool = False) -> Segmenter:
             expected="the same frozen networks: the head reads their numbers",
             fix="Fit it again: lexiseg fit FOLDER --out HEAD.",
         )
+    assert isinstance(describer.encoder, PatchDescriber)
     model = FrozenHead(
         describer if remembers else describer.encoder,
         weight,
@@ -147,6 +148,8 @@ def build_head(name: str, *, remembers: bool = False) -> Segmenter:
         ),
         facts={**asdict(settings), "labels": facts.get("labels"), "weights": tensor_digest(tensors)},
         name=name,
+        num_alike=describer.encoder.num_alike,
+        smoothing=settings.smoothing,
     )
     model.trained_on = TrainedOn.read(folder / TRAINED_ON)
     return model
