@@ -27,6 +27,7 @@ from lexiseg.cli.options import (
 from lexiseg.cli.progress import progress
 from lexiseg.cli.result_folder import claimed, count_other_results
 from lexiseg.cli.worker_options import MOST_PRINTED, BulkOptions, failure_lines
+from lexiseg.core.errors import InputError
 from lexiseg.core.terminal import open_console
 
 if TYPE_CHECKING:
@@ -52,7 +53,11 @@ class Segment:
     paths: tyro.conf.Positional[
         Annotated[
             tuple[str, ...],
-            option("PATHS", "Image files, folders (searched with their subfolders) and globs."),
+            option(
+                "PATHS",
+                "Image files, folders (searched with their subfolders) and globs; tar shards of webdataset and Parquet files, "
+                "also as shards/*.tar and shards-{0000..0099}.tar.",
+            ),
         ]
     ] = ()
     list_: Annotated[
@@ -61,8 +66,8 @@ class Segment:
         tyro.conf.arg(
             name="list",
             metavar="FILE",
-            help="Text file with the path of an image in each line, - for standard input; results keep the folders written "
-            "there. May be given several times.",
+            help="Text file with the path of an image or shard in each line, - for standard input; results keep the folders "
+            "written there. May be given several times.",
             help_behavior_hint="",
         ),
     ] = ()
@@ -115,6 +120,14 @@ class Segment:
     ] = ()
     bands: Bands = None
     value_range: ValueRangeText = None
+    image_column: Annotated[
+        str | None,
+        option("NAME", "Column of images, or of their paths, in Parquet; usual ones are found."),
+    ] = None
+    key_column: Annotated[
+        str | None,
+        option("NAME", "Column of their names there; key, id or paths, else rows are numbered, if left out."),
+    ] = None
     retry_failed: Annotated[
         bool,
         tyro.conf.arg(
@@ -135,7 +148,7 @@ class Segment:
         from lexiseg.data.image_files import PassedOver
         from lexiseg.data.images import ValueRange
         from lexiseg.data.rasters import parse_bands, rasterio_package
-        from lexiseg.runs.bulk.inputs import plan_images
+        from lexiseg.runs.bulk.inputs import ShardColumns, plan_images
         from lexiseg.runs.bulk.run import do_job
         from lexiseg.runs.bulk.segment import SegmentJob
         from lexiseg.runs.bulk.states import noting, read_states
@@ -152,7 +165,15 @@ class Segment:
         asked = read_words_if_given(self.words, self.classes_file)
         workers = self.bulk.chosen()
         passed_over = PassedOver()
-        plan = plan_images(self.paths, self.out, passed_over, lists=self.list_)
+        columns = ShardColumns(image=self.image_column, key=self.key_column)
+        plan = plan_images(self.paths, self.out, passed_over, lists=self.list_, columns=columns)
+        if plan.has_shards and bands is not None:
+            raise InputError(
+                doing="reading the arguments",
+                found="--bands with images in shards",
+                expected="TIFF files, of which bands can be chosen",
+                fix="Unpack the shards, or leave --bands out.",
+            )
         chosen: Sequence[int] = range(len(plan))
         if self.retry_failed:
             failed_before = {failure.name for failure in read_states(self.out).failures}
@@ -196,11 +217,11 @@ class Segment:
             closing(do_job(job, inputs, workers)) as outcomes,
         ):
             for outcome in outcomes:
-                path, stem = plan[outcome.number]
-                log.note(outcome, stem, str(path))
-                tally.add(outcome, path)
+                image, stem = plan[outcome.number]
+                log.note(outcome, stem, str(image))
+                tally.add(outcome, str(image))
                 if outcome.content is not None and len(chosen) <= MAX_TABLES:
-                    print_shares(console, outcome.content, path)
+                    print_shares(console, outcome.content, str(image))
                 advance()
         finished, skipped = tally.counts["done"], tally.counts["there"]
         if len(chosen) > MAX_TABLES and tally.shares:
@@ -237,9 +258,9 @@ class _Tally:
         self.counts: Counter[str] = Counter()
         self.shares: dict[str, tuple[int, float]] = {}  # images that show a class, and the sum of its shares
         self.doubtful = 0
-        self.failed: list[tuple[Path, str]] = []  # the first
+        self.failed: list[tuple[str | Path, str]] = []  # the first
 
-    def add(self, outcome: "Outcome", path: Path) -> None:
+    def add(self, outcome: "Outcome", path: str) -> None:
         self.counts[outcome.state] += 1
         if outcome.state == "failed" and len(self.failed) < MOST_PRINTED:
             self.failed.append((path, outcome.message))
@@ -250,7 +271,7 @@ class _Tally:
                 self.shares[share.name] = count + 1, total + share.share
 
 
-def print_shares(console: "Console", segmentation: "Segmentation | ResultSummary", path: Path) -> None:
+def print_shares(console: "Console", segmentation: "Segmentation | ResultSummary", path: str | Path) -> None:
     """Print an image's classes, their share of its pixels and mean score, the largest first."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table

@@ -1,4 +1,4 @@
-"""SegmentJob: image files in, the three files of each result out."""
+"""SegmentJob: images of files and shards in, the three files of each result out."""
 
 import errno
 from collections.abc import Callable, Generator, Iterable, Mapping
@@ -10,16 +10,17 @@ from typing import Any
 import torch
 
 from lexiseg.core.errors import ImageError, OutputError
-from lexiseg.core.result_files import image_facts
 from lexiseg.core.segmentation import DOUBTFUL_FROM, ClassShare, Segmentation
 from lexiseg.core.vocabulary import Vocabulary
+from lexiseg.data.image_shards import ShardReader
 from lexiseg.data.images import ImageSource, ValueRange, load_image
 from lexiseg.data.rasters import read_bands
 from lexiseg.inference.class_names import ClassNames
 from lexiseg.inference.explain import explain_regions
 from lexiseg.inference.explanation_sheet import write_explanations
 from lexiseg.inference.segmenter import Segmenter
-from lexiseg.runs.bulk.inputs import is_done
+from lexiseg.runs.bulk.image_plan import PlannedImage
+from lexiseg.runs.bulk.inputs import facts_of, is_done
 from lexiseg.runs.bulk.job import Numbered, Outcome
 from lexiseg.runs.bulk.model_job import ModelJob
 
@@ -64,7 +65,7 @@ class ResultSummary:
 
 
 class SegmentJob(ModelJob):
-    """Segment image files; what is asked for of each is its path and the stem of its results.
+    """Segment images; what is asked for of each is where it is and the stem of its results.
 
     The content of an outcome is a ``ResultSummary``. While an image's files are written the next one is segmented.
 
@@ -108,13 +109,14 @@ class SegmentJob(ModelJob):
         self._out = out
         self._bands, self._value_range, self._how_read = bands, value_range, dict(how_read or {})
         self._explains, self._redoes = explains, redoes
+        self._shards = ShardReader()
 
     def name_classes(self, segmenter: Segmenter) -> ClassNames:
         """Embed the words."""
         return segmenter.name_classes(self._vocabulary, segmenter.settings.changed(**self._changes))
 
     def work(self, inputs: Iterable[Numbered]) -> Generator[Outcome, None, None]:
-        """Segment images, each a path and the stem of its results.
+        """Segment images, each a place and the stem of its results.
 
         Raises:
             OutputError: Results cannot be written; a name that the folder cannot hold is a failure of its image only.
@@ -122,8 +124,8 @@ class SegmentJob(ModelJob):
         self.open()
         with ThreadPoolExecutor(max_workers=1) as writer:
             writing: tuple[Future[dict[str, Path]], Outcome] | None = None
-            for number, (path, stem) in inputs:
-                found = self._segment(number, path, stem)
+            for number, (planned, stem) in inputs:
+                found = self._segment(number, planned, stem)
                 if isinstance(found, Outcome):
                     yield found
                     continue
@@ -137,26 +139,26 @@ class SegmentJob(ModelJob):
                 yield _finished(*writing)
 
     def _segment(
-        self, number: int, path: Path, stem: str
+        self, number: int, planned: PlannedImage, stem: str
     ) -> Outcome | tuple[Segmentation, dict[str, Any] | None]:
         """Segment one image, or say why not; with what tells its file from every other."""
-        photo = image_facts(path)  # before it is read: a later change makes it new
+        photo = facts_of(planned)  # before it is read: a later change makes it new
         sheet = self._out / f"{stem}.explain.html"
         is_explained = not self._explains or sheet.is_file()
         if not self._redoes and is_explained and is_done(self._out, stem, photo, self._request):
             return Outcome(number=number, state="there")
         segmenter, class_names = self.open()
         try:
-            image: ImageSource = path
+            path = planned if isinstance(planned, Path) else planned.path
+            image: ImageSource = planned if isinstance(planned, Path) else self._shards.read(planned)
             if self._bands is not None:
                 image = read_bands(path, self._bands, self._value_range)
             elif self._value_range is not None:
-                image = load_image(path, self._value_range)
+                image = load_image(image, self._value_range)
             encoded = segmenter.encode(image, **self._changes)
             segmentation = segmenter.segment(encoded, class_names, **self._changes)
-            if self._how_read:
-                settings = {**segmentation.settings, **self._how_read}
-                segmentation = replace(segmentation, source=path, settings=settings)
+            settings = {**segmentation.settings, **self._how_read}
+            segmentation = replace(segmentation, source=path, settings=settings)
             if self._explains:
                 used = segmenter.settings.changed(**self._changes)
                 why = explain_regions(segmenter, encoded, class_names, segmentation, used)
