@@ -108,10 +108,13 @@ def test_shards_give_what_files_give_whoever_reads_them(photos, shards, tmp_path
         Path(name).name: content for name, content in maps.items()
     }.items()
     capsys.readouterr()
-    monkeypatch.setattr(ShardReader, "_of_tar", None)  # what is done is not read again
-    monkeypatch.setattr(tar_index, "read_tar_index", None)  # nor are headers
+    read = []
+    real = ShardReader.read
+    monkeypatch.setattr(ShardReader, "read", lambda self, image: read.append(image.name) or real(self, image))
+    monkeypatch.setattr(tar_index, "read_tar_index", None)  # headers are not read again
     assert segment(paths[0], out=tmp_path / "one") == 1
-    assert "3 already there" in capsys.readouterr().out
+    assert "3 already there, 1 failed" in capsys.readouterr().out
+    assert read == ["tbad.png"]
 
 
 @pytest.mark.parametrize(

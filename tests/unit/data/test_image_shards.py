@@ -107,7 +107,7 @@ def test_what_cannot_be_read_says_why(tmp_path):
     (tmp_path / "cut.tar").write_bytes(whole.read_bytes()[:3000])
     found = listed(tmp_path / "cut.tar")
     assert "rest of the shard" in found
-    with pytest.raises(ImageError, match="file cut off: .*images before that place are listed"):
+    with pytest.raises(ImageError, match=r"file cut off: .*images before that place are listed"):
         ShardReader().read(found["rest of the shard"])
     (tmp_path / "none.tar").write_bytes(b"x" * 2000)
     with pytest.raises(ImageError, match="not a tar file"):
