@@ -42,7 +42,7 @@ from lexiseg.ops.region_pooling import pool_regions
 from lexiseg.ops.spherical_kmeans import Clusters, spherical_kmeans
 
 #: Opens a source of images, the encoder, and what else belongs to them, in another process.
-Opener: TypeAlias = Callable[[], tuple[ReferenceSource, ImageEncoder, *tuple[Any, ...]]]
+Opener: TypeAlias = Callable[[], tuple[Any, ...]]
 
 THUMBNAIL_SIDE = 56
 _THUMBNAIL_QUALITY = 70
