@@ -2,10 +2,10 @@
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -34,8 +34,12 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from lexiseg.core.segmentation import Segmentation
+    from lexiseg.data.formats.result_shards import RowKind
     from lexiseg.runs.bulk.job import Outcome
     from lexiseg.runs.bulk.segment import ResultSummary
+
+#: How rows of Parquet hold labels, by what --results is; None for files.
+ROW_KINDS: "Mapping[str, RowKind | None]" = {"files": None, "parquet-png": "png", "parquet-rle": "rle"}
 
 #: With more images than this, one table for all of them is printed instead of one each.
 MAX_TABLES = 8
@@ -118,6 +122,15 @@ class Segment:
             "labelme, cvat, cvat-masks, label-studio, label-studio-brush, png, table (Parquet).",
         ),
     ] = ()
+    results: Annotated[
+        Literal["files", "parquet-png", "parquet-rle"],
+        tyro.conf.arg(
+            metavar="files|parquet-png|parquet-rle",
+            help="Three files an image, or Parquet parts: images/ with label maps as 16-bit PNG or as COCO run lengths, "
+            "classes/ with the share and score of every class.",
+        ),
+    ] = "files"
+    part_size: Annotated[int, tyro.conf.arg(metavar="N", help="Images of a Parquet part.")] = 1000
     bands: Bands = None
     value_range: ValueRangeText = None
     image_column: Annotated[
@@ -149,6 +162,7 @@ class Segment:
         from lexiseg.data.images import ValueRange
         from lexiseg.data.rasters import parse_bands, rasterio_package
         from lexiseg.runs.bulk.inputs import ShardColumns, plan_images
+        from lexiseg.runs.bulk.parts import ResultParts
         from lexiseg.runs.bulk.run import do_job
         from lexiseg.runs.bulk.segment import SegmentJob
         from lexiseg.runs.bulk.states import noting, read_states
@@ -178,6 +192,14 @@ class Segment:
         if self.retry_failed:
             failed_before = {failure.name for failure in read_states(self.out).failures}
             chosen = [number for number, stem in enumerate(plan.stems()) if stem in failed_before]
+        kind = ROW_KINDS[self.results]
+        if kind is not None and self.explain:
+            raise InputError(
+                doing="reading the arguments",
+                found=f"--explain with --results {self.results}",
+                expected="explanations beside results in files",
+                fix="Leave one of them out.",
+            )
         segmenter = load_segmenter(self.model, self.device, self.set_, trust=self.trust, licence=self.licence)
         vocabulary = segmenter.own_words() if asked is None else asked
         changes = self.inference.changes()
@@ -185,6 +207,8 @@ class Segment:
             changes = {"none_of_these": "label", **changes}
         request = segmenter.describe(vocabulary, **changes)
         request["settings"].update(how_read)
+        if kind is not None:
+            request["settings"]["results"] = f"{self.results}, {self.part_size} a part"
         job = SegmentJob(
             load=partial(load, self.model, method_settings=parse_changes(self.set_), trust=self.trust),
             device=self.device,
@@ -197,13 +221,13 @@ class Segment:
             how_read=how_read,
             explains=self.explain,
             redoes=self.overwrite,
+            rows=kind,
             seconds=self.bulk.time_limit,
             segmenter=segmenter,
         )
         job.open()  # words that cannot be used must not claim the folder
         console = open_console()
         tally = _Tally()
-        inputs = ((number, plan[number]) for number in chosen)
         with (
             claimed(self.out, request, plan.stems, overwrite=self.overwrite),
             noting(
@@ -214,15 +238,26 @@ class Segment:
                 retries=self.retry_failed,
             ) as log,
             progress("segmenting", len(chosen), console) as advance,
-            closing(do_job(job, inputs, workers)) as outcomes,
         ):
-            for outcome in outcomes:
+
+            def tell(outcome: "Outcome") -> None:
                 image, stem = plan[outcome.number]
                 log.note(outcome, stem, str(image))
                 tally.add(outcome, str(image))
                 if outcome.content is not None and len(chosen) <= MAX_TABLES:
                     print_shares(console, outcome.content, str(image))
                 advance()
+
+            if kind is None:
+                inputs: Iterator[tuple[int, Any]] = ((number, plan[number]) for number in chosen)
+                with closing(do_job(job, inputs, workers)) as outcomes:
+                    for outcome in outcomes:
+                        tell(outcome)
+            else:
+                of: dict[str, Any] = {"size": self.part_size, "request": request, "redoes": self.overwrite}
+                parts = ResultParts(plan, self.out, kind=kind, tell=tell, **of)
+                with closing(do_job(job, parts.inputs(chosen), workers)) as outcomes:
+                    parts.take(outcomes)
         finished, skipped = tally.counts["done"], tally.counts["there"]
         if len(chosen) > MAX_TABLES and tally.shares:
             _print_totals(console, tally.shares, finished)

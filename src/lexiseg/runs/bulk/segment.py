@@ -12,6 +12,7 @@ import torch
 from lexiseg.core.errors import ImageError, OutputError
 from lexiseg.core.segmentation import DOUBTFUL_FROM, ClassShare, Segmentation
 from lexiseg.core.vocabulary import Vocabulary
+from lexiseg.data.formats.result_shards import ResultRow, RowKind, done_row
 from lexiseg.data.image_shards import ShardReader
 from lexiseg.data.images import ImageSource, ValueRange, load_image
 from lexiseg.data.rasters import read_bands
@@ -64,10 +65,24 @@ class ResultSummary:
         return list(self.class_shares)
 
 
+@dataclass(frozen=True, kw_only=True)
+class KeptRow:
+    """A result that whoever started the job writes.
+
+    Attributes:
+        summary: What a person is told.
+        row: What is written.
+    """
+
+    summary: ResultSummary
+    row: ResultRow
+
+
 class SegmentJob(ModelJob):
     """Segment images; what is asked for of each is where it is and the stem of its results.
 
-    The content of an outcome is a ``ResultSummary``. While an image's files are written the next one is segmented.
+    The content of an outcome is a ``ResultSummary``, or a ``KeptRow`` where nothing is written. While an image's
+    files are written the next one is segmented.
 
     Args:
         load: As for ``ModelJob``.
@@ -81,6 +96,7 @@ class SegmentJob(ModelJob):
         how_read: How these were asked for, for the record.
         explains: Write why the largest regions got their labels, too.
         redoes: Segment also what is there.
+        rows: Give rows that hold labels so, instead of writing files; what is there is not looked for.
         seconds: As for ``ModelJob``.
         segmenter: As there.
     """
@@ -101,6 +117,7 @@ class SegmentJob(ModelJob):
         how_read: Mapping[str, str] | None = None,
         explains: bool = False,
         redoes: bool = False,
+        rows: RowKind | None = None,
         seconds: float | None = None,
         segmenter: Segmenter | None = None,
     ) -> None:
@@ -109,6 +126,7 @@ class SegmentJob(ModelJob):
         self._out = out
         self._bands, self._value_range, self._how_read = bands, value_range, dict(how_read or {})
         self._explains, self._redoes = explains, redoes
+        self._rows = rows
         self._shards = ShardReader()
 
     def name_classes(self, segmenter: Segmenter) -> ClassNames:
@@ -123,7 +141,7 @@ class SegmentJob(ModelJob):
         """
         self.open()
         with ThreadPoolExecutor(max_workers=1) as writer:
-            writing: tuple[Future[dict[str, Path]], Outcome] | None = None
+            writing: tuple[int, Future[ResultSummary | KeptRow]] | None = None
             for number, (planned, stem) in inputs:
                 found = self._segment(number, planned, stem)
                 if isinstance(found, Outcome):
@@ -132,11 +150,19 @@ class SegmentJob(ModelJob):
                 segmentation, photo = found
                 if writing is not None:  # at most one image waits
                     yield _finished(*writing)
-                written = writer.submit(segmentation.save, self._out, stem, image=photo)
-                summary = ResultSummary.of(segmentation)
-                writing = written, Outcome(number=number, state="done", content=summary)
+                writing = number, writer.submit(self._keep, segmentation, stem, photo)
             if writing is not None:
                 yield _finished(*writing)
+
+    def _keep(
+        self, segmentation: Segmentation, stem: str, photo: dict[str, Any] | None
+    ) -> ResultSummary | KeptRow:
+        """Write a result, or make its row."""
+        summary = ResultSummary.of(segmentation)
+        if self._rows is not None:
+            return KeptRow(summary=summary, row=done_row(segmentation, stem, photo, self._rows))
+        segmentation.save(self._out, stem, image=photo)
+        return summary
 
     def _segment(
         self, number: int, planned: PlannedImage, stem: str
@@ -145,7 +171,8 @@ class SegmentJob(ModelJob):
         photo = facts_of(planned)  # before it is read: a later change makes it new
         sheet = self._out / f"{stem}.explain.html"
         is_explained = not self._explains or sheet.is_file()
-        if not self._redoes and is_explained and is_done(self._out, stem, photo, self._request):
+        looks = self._rows is None and not self._redoes
+        if looks and is_explained and is_done(self._out, stem, photo, self._request):
             return Outcome(number=number, state="there")
         segmenter, class_names = self.open()
         try:
@@ -171,14 +198,13 @@ class SegmentJob(ModelJob):
         return segmentation, photo
 
 
-def _finished(writing: "Future[dict[str, Path]]", outcome: Outcome) -> Outcome:
+def _finished(number: int, writing: "Future[ResultSummary | KeptRow]") -> Outcome:
     """Wait until an image's results are written; a full disk stops the job, a bad name does not."""
     try:
-        writing.result()
+        return Outcome(number=number, state="done", content=writing.result())
     except OutputError as error:
         cause = error.__cause__
         if not isinstance(cause, OSError) or cause.errno not in _BAD_NAME:
             raise
         fix = "Rename the image, or choose another folder with --out."
-        return Outcome(number=outcome.number, state="failed", message=f"{error.found}. {fix}")
-    return outcome
+        return Outcome(number=number, state="failed", message=f"{error.found}. {fix}")
