@@ -20,7 +20,6 @@ Run = Callable[[list[object]], None]
 #: Commands without a case, and why.
 LEFT_OUT = {
     "protocols": "writes nothing",
-    "jobs show": "writes one file where that is asked, as export does",
     "jobs failed": "writes nothing",
     "references show": "writes nothing",
     "references cost": "writes nothing",
@@ -29,16 +28,9 @@ LEFT_OUT = {
     "datasets check": "writes nothing",
     "datasets splits": "writes nothing",
     "datasets similarity": "writes nothing but the cache of words",
-    "explain": "writes one page, as sheet does",
     "serve": "writes nothing, and runs until it is stopped",
     "models": "writes with --get only, which asks a package registry",
-    "export-model": "needs an extra (export); writes one file, as export does",
-    "raster": "needs an extra (geo); stopped, damaged and refused in tests/unit/inference/test_segment_raster.py",
-    "video": "needs an extra (video); begins again, and writes frames as segment does: tests/e2e/test_video_command.py",
     "doctor": "writes nothing",
-    "licences": "writes nothing",
-    "pack": "copies a finished run into a folder, whole or not at all; tests/unit/runs/test_pack.py",
-    "captions maps": "writes one image, as captions pack writes its shards: whole or not at all",
 }
 
 
@@ -176,6 +168,28 @@ class Cases:
             "next": Case(
                 arguments=lambda out: ["next", folder / "part", "--backbone", "efficientnet-lite0", "--json", out / "n.json"]
             ),
+            "raster": Case(
+                arguments=lambda out: ["raster", folder / "scene.tif", "--words", self._words(), "--model", self.clip,
+                                       "--out", out]
+            ),
+            "video": Case(
+                arguments=lambda out: ["video", folder / "moving.mp4", "--words", self._words(), "--model", self.clip,
+                                       "--out", out]
+            ),
+            "explain": Case(
+                arguments=lambda out: ["explain", self._image(), "--words", self._words(), "--model", self.clip,
+                                       "--out", out / "why.html", "--json", out / "why.json"]
+            ),
+            "jobs show": Case(arguments=lambda out: ["jobs", "show", folder / "results", "--json", out / "j.json"]),
+            "captions maps": Case(
+                arguments=lambda out: ["captions", "maps", self._image(), "--model", self.run, "--sentence", "a red circle",
+                                       "--out", out / "maps.png"]
+            ),
+            "licences": Case(arguments=lambda out: ["licences", self.student, "--json", out / "l.json"]),
+            "pack": Case(arguments=lambda out: ["pack", self.run, "--out", out], refuses=True),
+            "export-model": Case(
+                arguments=lambda out: ["export-model", self.student, "--out", out / "m.onnx", "--names", "cat, dog"]
+            ),
             "train": Case(arguments=self._train, resumes="recipe.json"),
             "distil": Case(arguments=self._distil, resumes="recipe.json"),
             "retrain": Case(
@@ -189,9 +203,14 @@ class Cases:
         lines = (self.data / "classes.txt").read_text(encoding="utf-8").split("\n")
         return [line.partition("\t")[0] for line in lines if line]
 
+    def _words(self) -> str:
+        return ", ".join(self._names()[:4])
+
+    def _image(self) -> Path:
+        return min((self.data / "images").iterdir())
+
     def _segment(self, out: Path) -> list[object]:
-        words = ", ".join(self._names()[:4])
-        return ["segment", self.data / "images", "--words", words, "--model", self.clip, "--out", out]
+        return ["segment", self.data / "images", "--words", self._words(), "--model", self.clip, "--out", out]
 
     def _build(self, bank: Path, *cutouts: str) -> list[object]:
         source = ["--source", "cutouts", "--from", self.folder / "cutouts", "--words", ", ".join(cutouts)]
@@ -241,6 +260,8 @@ def _write_foreign(folder: Path) -> None:
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests/fixtures"))
     import dataset_trees
     from tiny_checkpoints import save_tiny_clip
+    from written_rasters import COLOURS, truth, write_raster
+    from written_videos import picture, write_video
 
     random = np.random.default_rng(0)
     torch.manual_seed(0)
@@ -268,3 +289,5 @@ def _write_foreign(folder: Path) -> None:
     torch.save(tensors, folder / "pickled/pytorch_model.bin")
     (folder / "pickled/config.json").write_text(json.dumps({"model_type": "clip"}))
     dataset_trees.voc(folder / "voc", background=False)
+    write_raster(folder / "scene.tif", COLOURS[truth(150, 190)], tiled=True, blockxsize=16, blockysize=16)
+    write_video(folder / "moving.mp4", [picture(4 * step) for step in range(6)])

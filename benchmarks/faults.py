@@ -392,6 +392,7 @@ def main() -> int:
         shutil.copytree(kernels, folder / "cache/numba")
     os.environ["NUMBA_CACHE_DIR"] = str(folder / "cache/numba")
     os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ["OGR_CURRENT_DATE"] = "2026-01-01T00:00:00.000Z"  # which GDAL writes into a GeoPackage
     import torch
 
     import lexiseg

@@ -4,8 +4,8 @@
 
 Makes the environment if it is not there (pip install), writes label maps for the photographs in examples/photographs in the
 tool's formats, lets the tool's own reader make label maps of them, and compares: the share of pixels that are equal, and the
-least IoU of a class. Exit code 1 where a reader fails or an IoU is below 0.99 (LabelMe:
-0.95). The tools conflict with one another or with Lexiseg's constraints, so none of them is a dependency.
+least IoU of a class. Exit code 1 where a reader fails or an IoU is below 0.99. The tools conflict with one another or with
+Lexiseg's constraints, so none of them is a dependency.
 """
 
 import argparse
@@ -22,8 +22,6 @@ from PIL import Image, ImageFilter
 ROOT = Path(__file__).parents[1]
 NAMES = ("dark", "grey", "light", "round")
 LEAST_IOU = 0.99
-#: LabelMe's painter also takes the pixels on the right and lower edges of an outline.
-LEAST_IOU_OF = {"labelme": 0.95}
 #: What a reader script leaves: label maps by stem, 65535 where nothing was read.
 READ = "read.npz"
 
@@ -254,7 +252,7 @@ def main() -> int:
         print(f"{given.tool} {version}, {name}: {100 * equal:.3f} % of pixels, least IoU {iou:.4f}")
     print(json.dumps({"tool": given.tool, "version": version, "formats": results}))
     worst = [float(each.get("least_iou", 0)) for each in results.values()]  # type: ignore[arg-type]
-    return int(min(worst) < LEAST_IOU_OF.get(given.tool, LEAST_IOU))
+    return int(min(worst) < LEAST_IOU)
 
 
 if __name__ == "__main__":

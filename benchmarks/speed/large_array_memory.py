@@ -1,13 +1,14 @@
 """Memory that segmenting a large array takes on top of it, for mini: what it grows by a pixel.
 
 Two sizes; what does not grow (the network, features of windows) falls out of the difference. The array is of
-coloured blocks, seen whole.
+coloured blocks, seen whole; then the larger one once more as it is seen by default, tiled.
 
     python benchmarks/speed/large_array_memory.py --json benchmarks/speed/large_array_memory.json
 """
 
 import argparse
 import json
+import resource
 import sys
 import threading
 import time
@@ -81,8 +82,22 @@ def main() -> None:
         growth = (peaks[1] - peaks[0]) / (SIDES[1] ** 2 - SIDES[0] ** 2)
         rows.append({"refine": refine, "sides": SIDES, "peaks": peaks, "bytes_a_pixel": round(growth, 1)})
         print(f"{refine}: {growth:.1f} bytes a pixel, {growth * 0.4:.1f} GB for 20,000²", flush=True)
+    image = blocks(SIDES[1])
+    begin = time.perf_counter()
+    with highest_memory() as peak:
+        result = model.segment(image, WORDS)
+    tiled = {
+        "side": SIDES[1],
+        "peak": peak[0],
+        "peak_of_process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "seconds": round(time.perf_counter() - begin, 1),
+        "tiles": result.settings["tiled"]["num_windows"],
+    }
+    print(json.dumps(tiled), flush=True)
     if given.json is not None:
-        given.json.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
+        given.json.write_text(
+            json.dumps({"machine": machine(), "rows": rows, "tiled": tiled}, indent=1) + "\n"
+        )
 
 
 if __name__ == "__main__":

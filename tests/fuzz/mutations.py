@@ -154,6 +154,7 @@ def fuzz(
     *,
     examples: int,
     mutate: Callable[[Any, Random], Any] = mutated,
+    seconds: float = LIMIT_SECONDS,
 ) -> int:
     """Feed a reader the kept findings of ``name``, then damaged seeds.
 
@@ -163,6 +164,7 @@ def fuzz(
         read: Reads one; what it returns does not matter, and it raises ``AssertionError`` where a result is wrong.
         examples: Inputs without ``LEXISEG_FUZZ_EXAMPLES``.
         mutate: Damages a seed.
+        seconds: That reading one may take.
 
     Returns:
         Number of inputs that were refused.
@@ -174,13 +176,13 @@ def fuzz(
     refused = 0
     for path in sorted((CORPUS / name).glob("*")):
         content = json.loads(path.read_text(encoding="utf-8")) if is_json else path.read_bytes()
-        refused += _tried(read, content, f"the kept input {path.name} of {name}")
+        refused += _tried(read, content, f"the kept input {path.name} of {name}", seconds)
     random = Random(f"{name}{os.environ.get('LEXISEG_FUZZ_SEED', '0')}")
     for _ in range(num_examples(examples)):
         seed = random.choice(list(seeds))
         content = mutate(seed, random)
         try:
-            refused += _tried(read, content, f"a damaged input of {name}")
+            refused += _tried(read, content, f"a damaged input of {name}", seconds)
         except BadOutcomeError as error:
             if not is_json:
                 content = _smallest(seed, content, read, _kind_of(error))
@@ -188,9 +190,9 @@ def fuzz(
     return refused
 
 
-def _tried(read: Callable[[Any], object], content: Any, what: str) -> bool:
+def _tried(read: Callable[[Any], object], content: Any, what: str, seconds: float = LIMIT_SECONDS) -> bool:
     try:
-        with limited(), warnings.catch_warnings():
+        with limited(seconds), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             read(content)
     except LexisegError as error:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from lexiseg.cli.caption_options import PATHS, CaptionFileOptions
-from lexiseg.cli.options import Device, option
+from lexiseg.cli.options import Device, Licence, option, refuse_networks
 from lexiseg.cli.progress import progress
 from lexiseg.cli.worker_options import WorkerOptions
 
@@ -44,15 +44,17 @@ class SourceOptions(CaptionFileOptions):
             help="Any model with one space for images and sentences: CLIP, SigLIP, a run trained on captions, or mini.",
         ),
     ] = "mini"
+    licence: Licence = "any"
     shard_records: Annotated[
         int, _setting("N", "Records of a shard: what a killed worker loses at most.")
     ] = 16_384
 
     def place(self) -> "CaptionPlace":
-        """Return where the captions lie."""
+        """Return where the captions lie; refuse an encoder that --licence does."""
         from lexiseg.core.errors import InputError
         from lexiseg.runs.curate import CaptionPlace
 
+        refuse_networks(self.encoder, self.licence, self.encoder)
         if not self.paths:
             raise InputError(
                 doing="opening captions",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from lexiseg.cli.options import Device, option
+from lexiseg.cli.options import Device, Licence, option, refuse_networks
 from lexiseg.cli.progress import progress
 from lexiseg.cli.train import LONG, MOST_HOURS, say_farewell
 from lexiseg.core.terminal import open_console
@@ -51,6 +51,7 @@ class Distil:
     resume: Annotated[bool, option("", "Go on with the run in that folder.")] = False
     quiet: Annotated[bool, option("", "Show no progress.")] = False
     long: Annotated[bool, option("", LONG)] = False
+    licence: Licence = "any"
     device: Device = "auto"
 
     def run(self) -> int:
@@ -61,6 +62,7 @@ class Distil:
         recipe = distil_recipe(
             self.teacher, self.data, labels=self.labels, out=self.out, changes=self._change
         )
+        refuse_networks(self.teacher, self.licence, recipe)
         count = len(recipe.data.training_images(recipe.run.seed)) if self.labels == "teacher" else 0
         with progress("teacher's labels", count) as advance:
             student = distil(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from lexiseg.cli.fit import Backbone, FolderPath, count_images
-from lexiseg.cli.options import option
+from lexiseg.cli.options import Licence, option, refuse_networks
 from lexiseg.cli.progress import progress
 from lexiseg.core.terminal import open_console
 from lexiseg.core.whole_numbers import whole_number
@@ -30,6 +30,7 @@ class Exchange:
     backbone: Backbone = "auto"
     plot: Annotated[Path | None, option("FILE", "Draw the learning curve into a PNG.")] = None
     json: Annotated[Path | None, option("FILE", "Write all numbers as JSON.")] = None
+    licence: Licence = "any"
 
     def run(self) -> int:
         """Measure, print and draw; return the exit code."""
@@ -43,6 +44,7 @@ class Exchange:
         masks = self._masks()
         backbone = default_backbone() if self.backbone == "auto" else self.backbone
         settings = FrozenHeadSettings(backbone=backbone)
+        refuse_networks(backbone, self.licence, settings)
         dataset = FolderDataset(self.folder)
         describer = open_describer(settings, dataset.vocabulary)
         with progress("images", count_images(self.folder)) as advance:

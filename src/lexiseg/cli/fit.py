@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from lexiseg.cli.options import option
+from lexiseg.cli.options import Licence, option, refuse_networks
 from lexiseg.cli.progress import progress
 
 FolderPath = Annotated[
@@ -47,6 +47,7 @@ class Fit:
     penalty: Annotated[float, option("NUMBER", "Of the regression: more keeps closer to the prior.")] = 1000.0
     json: Annotated[Path | None, option("FILE", "Write score, times and settings as JSON.")] = None
     overwrite: Annotated[bool, option("", "Replace a model that is there.")] = False
+    licence: Licence = "any"
 
     def run(self) -> int:
         """Fit, score and say what comes next; return the exit code."""
@@ -61,6 +62,7 @@ class Fit:
 
         backbone = default_backbone() if self.backbone == "auto" else self.backbone
         settings = FrozenHeadSettings(backbone=backbone, prior=self.prior, penalty=self.penalty)
+        refuse_networks(backbone, self.licence, settings)
         kinds = tuple(kind.strip() for kind in self.use.split(",") if kind.strip())
         with progress("images", count_images(self.folder)) as advance:
             found = fit(self.folder, self.out, settings, use=kinds, overwrite=self.overwrite, advance=advance)

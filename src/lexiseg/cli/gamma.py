@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from lexiseg.cli.data_options import refuse_trained_on
-from lexiseg.cli.options import Device, Trust, option
+from lexiseg.cli.options import Device, Licence, Trust, option
 from lexiseg.cli.progress import progress
 from lexiseg.core.terminal import open_console
 
@@ -35,6 +35,7 @@ class Gamma:
     )
     json: Annotated[Path | None, option("FILE", "Write the table there as well.")] = None
     trust: Trust = False
+    licence: Licence = "any"
     device: Device = "auto"
 
     def run(self) -> int:
@@ -49,7 +50,11 @@ class Gamma:
         from lexiseg.data.folder import FolderDataset, split_to_score, split_to_use
         from lexiseg.engine.devices import choose_device
         from lexiseg.runs.gamma import open_run, sweep_gamma
+        from lexiseg.runs.licences import list_parts, refuse_other_licences
 
+        if self.licence != "any":
+            name = str(self.run_folder)
+            refuse_other_licences(name, list_parts(name, trust=self.trust), self.licence)
         model, recipe = open_run(self.run_folder, trust=self.trust)
         if self.data is None:
             images = recipe.data.scored_images()

@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from lexiseg.cli.fit import Backbone, FolderPath, count_images
-from lexiseg.cli.options import option
+from lexiseg.cli.options import Licence, option, refuse_networks
 from lexiseg.cli.progress import progress
 
 
@@ -23,6 +23,7 @@ class NextImages:
     num: Annotated[int, option("N", "How many images.")] = 20
     backbone: Backbone = "auto"
     json: Annotated[Path | None, option("FILE", "Write the choice as JSON.")] = None
+    licence: Licence = "any"
 
     def run(self) -> int:
         """Choose and print; return the exit code."""
@@ -37,6 +38,7 @@ class NextImages:
 
         backbone = default_backbone() if self.backbone == "auto" else self.backbone
         settings = FrozenHeadSettings(backbone=backbone)
+        refuse_networks(backbone, self.licence, settings)
         dataset = FolderDataset(self.folder)
         if self.num < 1 or not dataset.num_unlabelled:
             raise InputError(

@@ -112,6 +112,23 @@ def load_segmenter(
     return segmenter
 
 
+def refuse_networks(name: str, licence: "LicenceLimit", *named: Any) -> None:
+    """Refuse, before anything is loaded, what reads networks of which one is under another kind of licence.
+
+    Args:
+        name: What reads them, for the message.
+        licence: What ``--licence`` says.
+        named: Settings that name networks, or names of networks.
+
+    Raises:
+        InputError: There is one.
+    """
+    if licence != "any":
+        from lexiseg.runs.licences import list_networks, refuse_other_licences
+
+        refuse_other_licences(name, list_networks(*named), licence)
+
+
 def _is_news(notice: str) -> bool:
     """Return whether a notice was not printed here before, and remember that it is now."""
     from lexiseg.core.cache_folder import default_cache

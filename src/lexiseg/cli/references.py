@@ -8,7 +8,15 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from lexiseg.cli.options import ClassesFile, Device, MethodChanges, option, read_vocabulary
+from lexiseg.cli.options import (
+    ClassesFile,
+    Device,
+    Licence,
+    MethodChanges,
+    option,
+    read_vocabulary,
+    refuse_networks,
+)
 from lexiseg.cli.progress import progress
 from lexiseg.cli.unlabelled_regions import build_unlabelled
 from lexiseg.cli.worker_options import WorkerOptions
@@ -92,6 +100,7 @@ class Build:
         option("ID|FOLDER", "SAM or SAM 2: for generate, and for images of folder that have no mask."),
     ] = None
     steps: Annotated[int, tyro.conf.arg(metavar="STEPS", help="For generate: denoising steps.")] = 50
+    licence: Licence = "any"
     device: Device = "auto"
     bulk: WorkerOptions = field(default_factory=WorkerOptions)
 
@@ -107,7 +116,9 @@ class Build:
                 fix="Give --source cutouts|folder|generate with --words, or --unlabelled PHOTOS with --model.",
             )
         if self.unlabelled is not None:
-            return build_unlabelled(self.unlabelled, self.model, self.set_, self.out, self.device)
+            return build_unlabelled(
+                self.unlabelled, self.model, self.set_, self.out, self.device, self.licence
+            )
         assert self.source is not None
         from functools import partial
 
@@ -117,6 +128,7 @@ class Build:
         from lexiseg.runs.bulk.each import mapper
         from lexiseg.runs.references import open_references
 
+        refuse_networks(self.encoder, self.licence, self.encoder, self.generator, self.sam)
         vocabulary = read_vocabulary(self.words, self.classes_file)
         workers = self.bulk.chosen()
         opened_by = partial(

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lexiseg.cli.options import refuse_networks
 from lexiseg.cli.train import MOST_HOURS, Train, say_farewell
 
 _USAGE = """usage: lexiseg retrain RECIPE --out RUN [--resume] [--quiet] [--long] [SETTINGS]
@@ -39,6 +40,7 @@ class Retrain:
         from lexiseg.runs.retraining_folder import SECOND
 
         given = self.options
+        refuse_networks(self.name, given.licence, given.settings)
         model = retrain(
             self.name,
             recipe=given.settings,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from lexiseg.cli.fit import Backbone
-from lexiseg.cli.options import option
+from lexiseg.cli.options import Licence, option, refuse_networks
 
 if TYPE_CHECKING:
     from lexiseg.data.inventory import Inventory
@@ -34,6 +34,7 @@ class Start:
     backbone: Backbone = "auto"
     again: Annotated[bool, option("", "Measure this machine again.")] = False
     json: Annotated[Path | None, option("FILE", "Write all of it as JSON.")] = None
+    licence: Licence = "any"
 
     def run(self) -> int:
         """Look, measure and print; return the exit code."""
@@ -107,6 +108,7 @@ class Start:
 
         backbone = default_backbone() if self.backbone == "auto" else self.backbone
         settings = FrozenHeadSettings(backbone=backbone)
+        refuse_networks(backbone, self.licence, settings)
         times, is_new = calibrate(settings, len(found.vocabulary), again=self.again)
         num_scored = found.splits.get("val", 0)
         num_images = found.splits.get("train", len(found.images) - num_scored)

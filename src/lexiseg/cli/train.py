@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from lexiseg.cli.options import option
+from lexiseg.cli.options import Licence, option, refuse_networks
 
 if TYPE_CHECKING:
     from lexiseg.recipes.base import Recipe
@@ -68,6 +68,7 @@ class Train:
         from lexiseg.runs.train import train_recipe
 
         given = self.options
+        refuse_networks(self.name, given.licence, given.settings)
         try:
             model = train_recipe(
                 self.name,
@@ -118,6 +119,7 @@ def _options_of(recipe: "Recipe") -> type:
         ("resume", Annotated[bool, option("", "Go on with the run in that folder.")], False),
         ("quiet", Annotated[bool, option("", "Show no progress.")], False),
         ("long", Annotated[bool, option("", LONG)], False),
+        ("licence", Licence, "any"),
         # A part that may be None has flags like any other where the recipe has it.
         ("settings", Annotated[kind, tyro.conf.arg(name=""), tyro.conf.AvoidSubcommands], recipe),
     ]

@@ -2,14 +2,23 @@
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lexiseg.cli.options import load_segmenter
 from lexiseg.cli.progress import progress
 from lexiseg.core.errors import InputError
 
+if TYPE_CHECKING:
+    from lexiseg.runs.licences import LicenceLimit
+
 
 def build_unlabelled(
-    photos: Path, model: str | None, changes: tuple[str, ...], out: Path, device: str
+    photos: Path,
+    model: str | None,
+    changes: tuple[str, ...],
+    out: Path,
+    device: str,
+    licence: "LicenceLimit",
 ) -> int:
     """Describe the regions of photographs; return the exit code, 1 where a photograph could not be read."""
     from lexiseg.data.unlabelled_images import UnlabelledImages
@@ -18,7 +27,7 @@ def build_unlabelled(
 
     if model is None:
         raise _no_corrclip("no --model")
-    segmenter = load_segmenter(model, device, ("head=corrclip", *changes), trust=False)
+    segmenter = load_segmenter(model, device, ("head=corrclip", *changes), trust=False, licence=licence)
     if not isinstance(segmenter, CorrClip):
         raise _no_corrclip(f"{model} with another head")
     if segmenter.vision is None or segmenter.proposer is None or segmenter.support is not None:

@@ -5,11 +5,32 @@ bit gives other labels and nobody is told. PNG specification, third edition, sec
 type, data, and a CRC-32 of type and data.
 """
 
+import io
 import struct
 import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+from PIL import Image
+
+from lexiseg.core.image_decoders import DamagedImageError, decode
+from lexiseg.core.time_limit import Result
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _HEADER_BYTES = 13
+
+
+def decode_whole_png(path: Path, use: Callable[[Image.Image], Result]) -> Result:
+    """Open a PNG of which every checksum is right, and do something with it, as ``core.image_decoders.decode`` does.
+
+    Raises:
+        OSError: The file cannot be read.
+        DamagedImageError: A checksum is wrong, or the decoder has met damaged data.
+    """
+    data = path.read_bytes()
+    if damage := damage_of_png(data):
+        raise DamagedImageError(damage)
+    return decode(io.BytesIO(data), use, ("PNG",))
 
 
 def damage_of_png(data: bytes) -> str:

@@ -20,8 +20,9 @@ from lexiseg.core.atomic_write import atomic_path, output_error
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.drawing import class_colours
 from lexiseg.core.errors import MissingPackageError
-from lexiseg.core.image_decoders import DamagedImageError, decode
+from lexiseg.core.image_decoders import DamagedImageError
 from lexiseg.core.result_files import RASTER_LABELS
+from lexiseg.data.png_chunks import decode_whole_png
 from lexiseg.data.rasters import Raster, rasterio_package
 
 #: End of the name of the file that GDAL reads class names from, beside the label map.
@@ -51,7 +52,7 @@ def write_strip(path: Path, labels: UInt16[np.ndarray, "h W"]) -> None:
 def read_strip(path: Path, size: tuple[int, int]) -> UInt16[np.ndarray, "h W"] | None:
     """Read what ``write_strip`` kept; None where there is nothing, or it is damaged or of another size."""
     try:
-        labels = decode(path, lambda image: np.asarray(image).astype(np.uint16), ("PNG",))
+        labels = decode_whole_png(path, lambda image: np.asarray(image).astype(np.uint16))
     except (OSError, DamagedImageError):
         return None
     return labels if labels.shape == size else None

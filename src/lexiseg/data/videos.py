@@ -66,6 +66,11 @@ def read_video(source: str | Path | int, every: int = 1) -> Iterator[Frame]:
                 doing=doing, found="no pictures in it", expected="a video", fix="Check that it is not sound only.",
             )  # fmt: skip
         stream = container.streams.video[0]
+        if stream.codec_context is None:
+            raise ImageError(
+                doing=doing, found="pictures in a coding that is not known", expected="a video such as H.264 or VP9",
+                fix="Save it again as mp4; or copy it again from its source, where it was one.",
+            )  # fmt: skip
         stream.thread_type = "AUTO"
         last, first_time, num_frames = -1.0, None, 0
         try:

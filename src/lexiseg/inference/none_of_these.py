@@ -100,11 +100,16 @@ class AbsentScores:
         """Read what ``save`` wrote; None where there is no such file, or it is damaged: nothing is judged then."""
         try:
             content = read_json_file(path)
-            if content.pop("format") != _FORMAT or len(content["image"]) != len(_LEVELS):
+            if content.pop("format") != _FORMAT:
                 return None
-            content |= {name: tuple(content[name]) for name in ("image", "pixels")}
-            return cls(**content)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            for name in ("image", "pixels"):
+                quantiles = np.asarray(content[name], np.float64)
+                if quantiles.shape != _LEVELS.shape or not (np.diff(quantiles) >= 0).all():  # NaN is never
+                    return None
+                content[name] = tuple(quantiles.tolist())
+            found = cls(**content)
+            return found if isinstance(found.made_with, dict) and np.isfinite(quantiles).all() else None
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError):
             return None
 
 

@@ -114,6 +114,7 @@ class BakedGraphModel(ClosedVocabularySegmenter):
         super().__init__()
         self.graph, self.name, self.settings, self.vocabulary = graph, name, settings, vocabulary
         self.method_settings = {**method, "engine": graph.engine}
+        self._num_names = len(names)
         self._columns = {spelling_key(each): column for column, each in enumerate(names)}
 
     @property
@@ -122,12 +123,24 @@ class BakedGraphModel(ClosedVocabularySegmenter):
         return self.graph.stride
 
     def encode_images(self, images: Float[Tensor, "B 3 H W"]) -> PatchFeatures:
-        """Return the scores of all names at every position, ``B N S``."""
-        return self.graph(images)
+        """Return the scores of all names at every position, ``B N S``.
+
+        Raises:
+            CheckpointError: The graph scores another number of names.
+        """
+        features = self.graph(images)
+        if features.tokens.shape[2] != self._num_names:
+            raise CheckpointError(
+                doing=f"segmenting with {self.name}",
+                found=f"scores of {features.tokens.shape[2]} names",
+                expected=f"as many as the file says that it has: {self._num_names}",
+                fix="Write it again with lexiseg export-model.",
+            )
+        return features
 
     def embed_texts(self, names: Sequence[str], prompts: str) -> Float[Tensor, "S K"]:
         """Assign each name its own score: a row with a single 1; zeros for a synonym that the graph does not have."""
-        embeddings = torch.zeros(len(names), len(self._columns))
+        embeddings = torch.zeros(len(names), self._num_names)
         for row, name in enumerate(names):
             if (column := self._columns.get(spelling_key(name))) is not None:
                 embeddings[row, column] = 1

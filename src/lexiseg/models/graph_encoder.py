@@ -24,6 +24,8 @@ Engine: TypeAlias = Literal["onnxruntime", "openvino", "openvino-bf16"]
 Run: TypeAlias = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
 #: How to run a graph, the names of its inputs, and its record.
 _Opened: TypeAlias = tuple[Run, frozenset[str], Mapping[str, str]]
+#: Larger numbers of a record are damage: of a patch's side, and of a token's.
+_MOST = 1 << 16
 #: Engines by the ending of a graph's name.
 ENGINE_OF: dict[str, Engine] = {".onnx": "onnxruntime", ".xml": "openvino"}
 
@@ -45,6 +47,7 @@ class GraphEncoder(ImageEncoder):
 
     def __init__(self, path: Path, engine: Engine | None = None) -> None:
         super().__init__()
+        self._path = path
         engine = engine or ENGINE_OF[path.suffix]
         package = engine.partition("-")[0]
         if importlib.util.find_spec(package) is None:
@@ -55,12 +58,19 @@ class GraphEncoder(ImageEncoder):
         try:
             self._run, self._inputs, self.record = _OPEN[engine](path)
         except Exception as error:  # engines raise kinds of their own
-            raise _no_graph(
-                path, f"a file that {engine} cannot read ({str(error).splitlines()[0]})"
-            ) from error
+            raise _no_graph(path, f"a file that {engine} cannot read ({_first_line(error)})") from error
         if RECORD not in self.record:
             raise _no_graph(path, "an ONNX graph of something else")
-        self.stride, self.width = int(self.record["stride"]), int(self.record["width"])
+        try:
+            self.stride, self.width = (int(self.record[name]) for name in ("stride", "width"))
+            self._least_patches = int(self.record.get("least_patches", "1"))
+            self._divisor = int(self.record.get("multiple_of", self.stride))
+            self._padding = float(self.record.get("padding", "0"))
+            sizes = (self.stride, self.width, self._divisor)
+            if min(sizes) < 1 or max(sizes) > _MOST or "weights" not in self.record:
+                raise ValueError("numbers that no network has, or no weights")
+        except (KeyError, ValueError) as error:
+            raise _no_graph(path, f"a damaged record of what it is ({error})") from error
 
     @property
     def fingerprint(self) -> str:
@@ -81,7 +91,7 @@ class GraphEncoder(ImageEncoder):
                 fix="Leave dtype out, or take the engine torch.",
             )
         grid = (images.shape[2] // self.stride, images.shape[3] // self.stride)
-        least = int(self.record.get("least_patches", "1"))
+        least = self._least_patches
         if grid[0] * grid[1] < least:
             raise InputError(
                 doing=f"encoding with {self.engine}",
@@ -89,24 +99,39 @@ class GraphEncoder(ImageEncoder):
                 expected=f"{least} or more: the head of this graph compares a patch with so many others",
                 fix="Use a larger --short-side or --window, or the engine torch.",
             )
-        divisor = int(self.record.get("multiple_of", self.stride))
         height, width = images.shape[2:]
-        margin = (0, -width % divisor, 0, -height % divisor)
-        filled = pad(images, margin, value=float(self.record.get("padding", "0")))
+        margin = (0, -width % self._divisor, 0, -height % self._divisor)
+        filled = pad(images, margin, value=self._padding)
         given = {"images": filled.detach().cpu().contiguous().numpy()}
         if not self.is_baked:
             given["embeddings"] = np.zeros((1, self.width), np.float32)
         found = {
             name: torch.from_numpy(np.array(each)).to(images.device)
-            for name, each in self._run(given).items()
+            for name, each in self._ran(given).items()
         }
         tokens = rearrange(found["scores"], "b s h w -> b (h w) s") if self.is_baked else found["tokens"]
+        found_grid = (filled.shape[2] // self.stride, filled.shape[3] // self.stride)
+        if tokens.shape[:2] != (len(images), found_grid[0] * found_grid[1]):
+            raise _no_graph(self._path, f"a graph that gives {tuple(tokens.shape)} for {found_grid} patches")
         if any(margin):
             laid_out = rearrange(tokens, "b (h w) d -> b h w d", h=filled.shape[2] // self.stride)
             tokens = rearrange(laid_out[:, : grid[0], : grid[1]], "b h w d -> b (h w) d")
         return PatchFeatures(
             tokens=tokens, grid=grid, stride=self.stride, global_token=found.get("global_token")
         )
+
+    def _ran(self, given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        try:
+            found = self._run(given)
+        except Exception as error:  # engines raise kinds of their own
+            raise _no_graph(
+                self._path, f"a graph that {self.engine} cannot run ({_first_line(error)})"
+            ) from error
+        name, rank = ("scores", 4) if self.is_baked else ("tokens", 3)
+        if name not in found or found[name].ndim != rank or found[name].dtype != np.float32:
+            shapes = ", ".join(f"{each} {value.dtype} {value.shape}" for each, value in found.items())
+            raise _no_graph(self._path, f"a graph that gives {shapes or 'nothing that is known'}")
+        return found
 
     @property
     def is_baked(self) -> bool:
@@ -163,6 +188,10 @@ _OPEN: dict[Engine, Callable[[Path], _Opened]] = {
     "openvino": _open_openvino,
     "openvino-bf16": lambda path: _open_openvino(path, "bf16"),
 }
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _no_graph(path: Path, found: str) -> CheckpointError:

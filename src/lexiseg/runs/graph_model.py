@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lexiseg.core.atomic_write import atomic_path
-from lexiseg.core.errors import CheckpointError, InputError
+from lexiseg.core.errors import CheckpointError, InputError, LexisegError
 from lexiseg.core.features import PatchFeatures
 from lexiseg.core.interfaces import ImageEncoder
 from lexiseg.core.json_text import decode_json
@@ -157,20 +157,25 @@ def build_graph(name: str, open_model: Callable[[str], Segmenter]) -> Segmenter:
     path = Path(name).expanduser()
     graph = GraphEncoder(path)
     record = graph_record(graph, path)
-    settings = InferenceSettings(**record["settings"])
-    how: dict[str, Any] = {"name": name, "settings": settings, "method": record["method"]}
-    if not graph.is_baked:
-        written_from, changes = graph.record["model"], record["changes"]
-        return GraphModel(
-            graph, written_from=written_from, open_words=lambda each: open_model(each, **changes), **how
+    try:
+        settings = InferenceSettings(**record["settings"])
+        how: dict[str, Any] = {"name": name, "settings": settings, "method": dict(record["method"])}
+        if not graph.is_baked:
+            written_from, changes = graph.record["model"], dict(record["changes"])
+            return GraphModel(
+                graph, written_from=written_from, open_words=lambda each: open_model(each, **changes), **how
+            )
+        listed = record["classes"]
+        vocabulary = Vocabulary(
+            names=tuple(listed["names"]),
+            synonyms=tuple(tuple(each) for each in listed["synonyms"]),
+            background=listed["background"],
         )
-    listed = record["classes"]
-    vocabulary = Vocabulary(
-        names=tuple(listed["names"]),
-        synonyms=tuple(tuple(each) for each in listed["synonyms"]),
-        background=listed["background"],
-    )
-    return BakedGraphModel(graph, vocabulary=vocabulary, names=record["names"], **how)
+        return BakedGraphModel(graph, vocabulary=vocabulary, names=tuple(record["names"]), **how)
+    except LexisegError:
+        raise
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise damaged_record(path, f"{type(error).__name__}: {error}") from error
 
 
 def graph_record(graph: GraphEncoder, path: Path) -> dict[str, Any]:
@@ -184,13 +189,18 @@ def graph_record(graph: GraphEncoder, path: Path) -> dict[str, Any]:
         if not isinstance(record, dict) or not {"settings", "method", "parts", "changes"} <= record.keys():
             raise ValueError("parts of it are missing")
     except (KeyError, ValueError) as error:
-        raise CheckpointError(
-            doing=f"loading the graph {path}",
-            found=f"no record of the model that it is ({error})",
-            expected="a file that lexiseg export-model of this version wrote",
-            fix="Write it again with lexiseg export-model.",
-        ) from error
+        raise damaged_record(path, str(error)) from error
     return record
+
+
+def damaged_record(path: Path, found: str) -> CheckpointError:
+    """Build the error of a graph whose record cannot be used."""
+    return CheckpointError(
+        doing=f"loading the graph {path}",
+        found=f"no record of the model that it is ({found})",
+        expected="a file that lexiseg export-model of this version wrote",
+        fix="Write it again with lexiseg export-model.",
+    )
 
 
 #: What models fill images up with, to sides that their networks divide by.

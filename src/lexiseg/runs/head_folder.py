@@ -86,6 +86,7 @@ def read_head(folder: Path) -> tuple[Vocabulary, FrozenHeadSettings, dict[str, A
             seen=None if seen is None else frozenset(seen),
         )
         settings = settings_from_json(FrozenHeadSettings, content["settings"], source=str(path))
+        facts = dict(content.get("facts") or {})
     except (OSError, ValueError, TypeError, KeyError, IndexError, RecursionError) as error:
         raise CheckpointError(
             doing=f"reading {path}",
@@ -93,7 +94,7 @@ def read_head(folder: Path) -> tuple[Vocabulary, FrozenHeadSettings, dict[str, A
             expected="what lexiseg fit wrote",
             fix="Fit it again: lexiseg fit FOLDER --out HEAD; features that are kept are not computed again.",
         ) from error
-    return vocabulary, settings, dict(content.get("facts") or {})
+    return vocabulary, settings, facts
 
 
 def weight_file(folder: Path) -> Path:

@@ -6,7 +6,7 @@ known before a download. What is known of weights stands in ``models.weight_fact
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import astuple, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -15,7 +15,7 @@ from lexiseg.core.json_text import read_json_file
 from lexiseg.methods.conse.settings import ConSESettings
 from lexiseg.methods.rim.references.bank import ReferenceBank
 from lexiseg.methods.rim.settings import RIMSettings
-from lexiseg.models import dinov2_small, efficientnet_lite
+from lexiseg.models import dinov2_small, efficientnet_lite, minilm
 from lexiseg.models.graph_encoder import GraphEncoder
 from lexiseg.models.hub import CONVERSION_RECORD, is_hub_id
 from lexiseg.models.pip_weights import PipWeights
@@ -34,9 +34,10 @@ from lexiseg.ops.dense_heads import BORROWING_HEADS
 from lexiseg.recipes.backbone import EFFICIENTNET
 from lexiseg.recipes.dense_similarity import DenseSettings
 from lexiseg.recipes.mini import MINI_WEIGHTS, is_smoothed
+from lexiseg.recipes.simseg_encoders import MINILM
 from lexiseg.recipes.teachers import MINI
-from lexiseg.runs.folder import DATA, read_part, read_recipe
-from lexiseg.runs.graph_model import graph_record
+from lexiseg.runs.folder import DATA, is_run_folder, read_part, read_recipe
+from lexiseg.runs.graph_model import damaged_record, graph_record
 from lexiseg.runs.head_folder import read_head
 from lexiseg.runs.load import MODELS, find_kind, second_run
 from lexiseg.runs.method_settings import change_settings
@@ -56,6 +57,7 @@ _NETWORK_FIELDS = frozenset(
 #: What such a setting says where no weights are read.
 _NO_WEIGHTS = frozenset(
     {"", "none", "tiny", "classical", "recorded", "scenes", "scenes-learnt", "own", "cutouts", "folder"}
+    | {"simnet", "cosine", "shuffled", "oracle"}  # SimFormer's teachers, which are trained with it
 )
 
 
@@ -73,6 +75,7 @@ _PACKAGED: dict[str, tuple[PipWeights, ...]] = {
     MINI: MINI_WEIGHTS,
     EFFICIENTNET: (efficientnet_lite.WEIGHTS,),
     dinov2_small.NAME: (dinov2_small.WEIGHTS,),
+    MINILM: (minilm.WEIGHTS, minilm.TOKENIZER),
 }
 
 
@@ -118,6 +121,19 @@ def list_parts(
         kind.settings(model, trust), changes or {}, model=model, trained=kind.is_trained
     )
     return tuple(dict.fromkeys(_PARTS[kind.name](model, settings, trust)))
+
+
+def list_networks(*named: Any) -> tuple[Part, ...]:
+    """List what a training or a stage of work reads before there is a model of it, each part once.
+
+    Args:
+        named: Settings whose fields name networks, at any depth, or names of networks themselves; None names none.
+
+    Raises:
+        CheckpointError: A run among them is damaged, or names code of its own.
+    """
+    found = (_in_settings(each) if is_dataclass(each) else _named(each) for each in named)
+    return tuple(dict.fromkeys(part for parts in found for part in parts))
 
 
 def strictest(parts: Sequence[Part]) -> Part:
@@ -195,7 +211,13 @@ def _of_bank(name: str, settings: Any, trust: bool) -> Iterator[Part]:
 
 def _of_graph(name: str, settings: Any, trust: bool) -> Iterator[Part]:
     path = Path(name).expanduser()
-    yield from (Part(**each) for each in graph_record(GraphEncoder(path), path)["parts"])
+    try:
+        listed = [Part(**each) for each in graph_record(GraphEncoder(path), path)["parts"]]
+        if not all(isinstance(text, str) for part in listed for text in astuple(part)):
+            raise TypeError("parts that are no texts")
+        yield from listed
+    except TypeError as error:
+        raise damaged_record(path, str(error)) from error
 
 
 def _of_own_model(name: str, settings: Any, trust: bool) -> Iterator[Part]:
@@ -230,6 +252,8 @@ def _named(name: object) -> Iterator[Part]:
         return
     if name in _PACKAGED:
         yield from map(_of_pip, _PACKAGED[name])
+    elif is_run_folder(name):
+        yield from _of_run(name, None, False)
     else:
         yield _of_hub(name)
 

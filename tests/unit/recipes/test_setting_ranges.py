@@ -12,6 +12,7 @@ from lexiseg.methods.conse.settings import ConSESettings
 from lexiseg.methods.groupvit.settings import SegmentSettings
 from lexiseg.methods.rim.settings import RIMSettings
 from lexiseg.recipes.base import TRAINING_RECIPES, find_recipe
+from recipe_flags import absurd_values, flags, with_flag
 
 #: What no float and no whole number of any setting can be.
 IMPOSSIBLE = {float: float("nan"), int: -(10**9)}
@@ -87,3 +88,16 @@ def test_a_number_that_cannot_be_is_refused_by_the_name_of_its_setting(settings,
     # by its own name, or by what people call several that belong together
     words = str(caught.value).replace("-", "_")
     assert any(part in words for part in name.split("_")), words
+
+
+@pytest.mark.parametrize("name", TRAINING_RECIPES)
+def test_an_absurd_value_of_any_flag_is_taken_or_refused_in_our_own_words(name):
+    recipe = find_recipe(name)
+    for flag, hint, _ in flags(recipe):
+        for value in absurd_values(hint):
+            try:
+                with_flag(recipe, flag, value)
+            except LexisegError:
+                continue
+            except Exception as error:
+                raise AssertionError(f"--{flag} {value!r}") from error

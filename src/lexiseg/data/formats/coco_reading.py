@@ -14,7 +14,8 @@ from jaxtyping import UInt16
 from lexiseg.core.coco_rle import RunLengths, encode
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.errors import DatasetError
-from lexiseg.core.image_decoders import DamagedImageError, decode
+from lexiseg.core.file_names import why_unsafe
+from lexiseg.core.image_decoders import DamagedImageError
 from lexiseg.core.json_text import read_json_file
 from lexiseg.data.formats.annotations import (
     AnnotationSet,
@@ -27,6 +28,7 @@ from lexiseg.data.formats.annotations import (
     size_of,
 )
 from lexiseg.data.image_files import PassedOver
+from lexiseg.data.png_chunks import decode_whole_png
 
 #: Of a JSON file: instances_train2017.json has 470 MB.
 _MAX_BYTES = 2 << 30
@@ -111,7 +113,7 @@ def _reader(
     regions = Regions(name, size, skipped)
     for annotation in annotations:
         category = annotation.get("category_id")
-        if category not in labels:
+        if not isinstance(category, int) or category not in labels:
             regions.skip("region of an unknown category")
             continue
         _add(regions, labels[category], annotation.get("segmentation"))
@@ -147,11 +149,14 @@ def _compressed(segmentation: dict[str, Any]) -> RunLengths | None:
 
 
 def _panoptic_reader(path: Path, annotation: dict[str, Any], labels: dict[Any, int]) -> Reader:
-    file = path.with_suffix("") / str(annotation.get("file_name"))
+    name = str(annotation.get("file_name"))
+    file = path.with_suffix("") / name
 
     def read(image_size: tuple[int, int] | None) -> UInt16[np.ndarray, "H W"]:
         try:
-            colours = decode(file, lambda image: np.asarray(image.convert("RGB"), np.uint32), ("PNG",))
+            if why := why_unsafe(name):
+                raise DamagedImageError(why)
+            colours = decode_whole_png(file, lambda image: np.asarray(image.convert("RGB"), np.uint32))
         except (OSError, DamagedImageError) as error:
             raise DatasetError(
                 doing=f"reading the panoptic PNG {file}",
@@ -163,8 +168,11 @@ def _panoptic_reader(path: Path, annotation: dict[str, Any], labels: dict[Any, i
         segments, place = np.unique(numbers, return_inverse=True)
         table = np.full(len(segments), IGNORE_INDEX, np.uint16)
         for segment in annotation["segments_info"]:
-            if isinstance(segment, dict) and segment.get("category_id") in labels:
-                table[segments == segment.get("id")] = labels[segment["category_id"]]
+            number, category = (
+                (segment.get("id"), segment.get("category_id")) if isinstance(segment, dict) else (None, None)
+            )
+            if isinstance(number, int) and isinstance(category, int) and category in labels:
+                table[segments == number] = labels[category]
         return table[place.reshape(numbers.shape)]
 
     return read

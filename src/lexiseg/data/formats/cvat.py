@@ -42,7 +42,7 @@ def read_cvat(path: Path) -> AnnotationSet:
         raise MissingPackageError.of("defusedxml", doing=f"reading {path}", extra="formats") from error
     try:
         root = SafeTree.parse(path).getroot()
-    except (OSError, ElementTree.ParseError, ValueError) as error:
+    except (OSError, ElementTree.ParseError, ValueError, LookupError) as error:  # an encoding that is none
         raise annotation_error(
             path, f"no usable XML ({error})", "an XML of CVAT", "Export it again."
         ) from error

@@ -218,7 +218,7 @@ def locate_images(annotations: AnnotationSet, path: Path) -> tuple[Path, dict[st
 
 def _locate(name: str, root: Path, by_name: dict[str, list[Path]]) -> Path | None:
     for folder in (root, root / "images"):
-        if (folder / name).is_file():
+        if os.path.isfile(folder / name):  # False for names that no file can have
             return folder / name
     alike = by_name.get(name_key(os.path.basename(name)), [])
     return alike[0] if len(alike) == 1 else None

@@ -213,21 +213,19 @@ def _file_name(task: dict[str, Any]) -> str:
 
 
 def _results(task: dict[str, Any]) -> list[dict[str, Any]]:
-    annotations = [one for one in task.get("annotations") or () if isinstance(one, dict)]
-    good = [one for one in annotations if not one.get("was_cancelled")]
-    predictions = [one for one in task.get("predictions") or () if isinstance(one, dict)]
-    chosen = next(iter([*good, *predictions]), {}).get("result")
-    return [
-        region
-        for region in chosen or ()
-        if isinstance(region, dict) and isinstance(region.get("value"), dict)
-    ]
+    good = [one for one in _objects(task.get("annotations")) if not one.get("was_cancelled")]
+    chosen = next(iter([*good, *_objects(task.get("predictions"))]), {}).get("result")
+    return [region for region in _objects(chosen) if isinstance(region.get("value"), dict)]
+
+
+def _objects(value: Any) -> list[dict[str, Any]]:
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
 def _label(region: dict[str, Any]) -> str | None:
-    labels = region["value"].get(region.get("type"))
+    labels = region["value"].get(str(region.get("type")))
     named = isinstance(labels, list) and bool(labels) and isinstance(labels[0], str)
-    return labels[0] if named and region.get("type") in _KINDS else None
+    return labels[0] or None if named and str(region.get("type")) in _KINDS else None
 
 
 def _add(
@@ -252,7 +250,8 @@ def _add(
         regions.skip("outline that is no list of numbers")
         return
     if kind == "brush":
-        mask = unpack_brush(value.get("rle") or (), size)
+        packed = value.get("rle")
+        mask = unpack_brush(packed, size) if isinstance(packed, list) else None
         if mask is None:
             regions.skip("brush mask that is damaged or of another size")
         else:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float64
 
 from lexiseg.core.atomic_write import atomic_path
 from lexiseg.core.image_decoders import DamagedImageError, decode
@@ -31,6 +32,9 @@ from lexiseg.data.formats.polygons import ellipse, trace
 from lexiseg.data.image_files import PassedOver, walk_files
 
 _IGNORED = "__ignore__"
+#: LabelMe rounds points down, and paints the pixels that they and the lines between them fall on. Where it fills a narrow hole
+#: with them, the smaller region that lies there is painted after it.
+_INSET = 0.01
 
 
 def read_labelme(folder: Path) -> AnnotationSet:
@@ -108,14 +112,14 @@ def write_labelme(images: Iterable[LabelledImage], names: Sequence[str], out: Pa
         shapes = [
             {
                 "label": names[label],
-                "points": outline.tolist(),
+                "points": outline.round(2).tolist(),
                 "group_id": None,
                 "description": "",
                 "shape_type": "polygon",
                 "flags": {},
                 "mask": None,
             }
-            for label, outline in trace(image.label_map)
+            for label, outline in sorted(trace(image.label_map, _INSET), key=lambda each: -_area(each[1]))
         ]
         count += len(shapes)
         height, width = image.label_map.shape
@@ -131,6 +135,11 @@ def write_labelme(images: Iterable[LabelledImage], names: Sequence[str], out: Pa
         with atomic_path(out / f"{image.stem}.json") as temporary:
             temporary.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
     return count
+
+
+def _area(outline: Float64[np.ndarray, "_ 2"]) -> float:
+    x, y = outline.T
+    return abs(float((x * np.roll(y, -1) - np.roll(x, -1) * y).sum())) / 2
 
 
 def _add(regions: Regions, shape: Any, labels: dict[str, int | None]) -> None:

@@ -1,7 +1,7 @@
 """Polygons of label maps, and masks of polygons.
 
-Outlines run along the edges of pixels: filled again they give the same pixels. A hole is joined to its outline by a
-line there and back, because most formats know no holes.
+Outlines run along the edges of pixels: filled again they give the same pixels. A hole is joined to what lies left of it by
+a level line there and back, because most formats know no holes; the line stays within the region.
 """
 
 import math
@@ -20,11 +20,15 @@ _MOST_POINTS = 2_000_000
 _ELLIPSE_POINTS = 64
 
 
-def trace(label_map: UInt16[np.ndarray, "H W"]) -> Iterator[tuple[int, Float64[np.ndarray, "N 2"]]]:
+def trace(
+    label_map: UInt16[np.ndarray, "H W"], inset: float = 0.0
+) -> Iterator[tuple[int, Float64[np.ndarray, "N 2"]]]:
     """Return label and outline of every connected region; void has none.
 
     Args:
         label_map: Class index per pixel; 65535 = void. Pixels are connected by their sides.
+        inset: How far outlines lie within their region, below half a pixel. Rounded down, points of an outline that lies a
+            little within are the region's own outermost pixels, which is how tools paint that know whole numbers only.
 
     Returns:
         Points ``x, y`` in pixels from the upper left corner, without the first again at the end; holes are joined to it.
@@ -35,8 +39,10 @@ def trace(label_map: UInt16[np.ndarray, "H W"]) -> Iterator[tuple[int, Float64[n
     features = _rasterio_features()
     inside = label_map != IGNORE_INDEX
     for geometry, label in features.shapes(label_map, mask=inside, connectivity=4):
-        outline, *holes = (np.asarray(ring[:-1], np.float64) for ring in geometry["coordinates"])
-        yield int(label), _join(outline, holes)
+        rings = [np.asarray(ring[:-1], np.float64) for ring in geometry["coordinates"]]
+        if inset:
+            rings = [_inset(ring, inset, is_hole=number > 0) for number, ring in enumerate(rings)]
+        yield int(label), _join(rings[0], rings[1:])
 
 
 def fill(
@@ -90,16 +96,30 @@ def why_no_polygon(outline: Any, size: tuple[int, int] | None) -> tuple[Float64[
 
 
 def _join(outline: Float64[np.ndarray, "_ 2"], holes: Sequence[Float64[np.ndarray, "_ 2"]]) -> np.ndarray:
-    """Join holes to an outline where they are nearest to it."""
-    for hole in holes:
-        # The hole's upper left point looks left: some point of what is joined already is near.
-        start = int(np.lexsort((hole[:, 1], hole[:, 0]))[0])
-        near = int(((outline - hole[start]) ** 2).sum(1).argmin())
+    """Join holes to an outline, each where its upper left point sees it when it looks left."""
+    starts = [int(np.lexsort((hole[:, 1], hole[:, 0]))[0]) for hole in holes]
+    # From left to right: what a hole sees is joined already.
+    for hole, start in sorted(zip(holes, starts, strict=True), key=lambda each: tuple(each[0][each[1]])):
+        x, y = hole[start]
+        ends = np.roll(outline, -1, axis=0)
+        low, high = np.minimum(outline, ends), np.maximum(outline, ends)
+        sees = (low[:, 0] == high[:, 0]) & (low[:, 0] <= x) & (low[:, 1] <= y) & (y <= high[:, 1])
+        edge = int(np.where(sees, low[:, 0], -np.inf).argmax())
+        joint = np.array([[outline[edge, 0], y]])
         around = np.roll(hole, -start, axis=0)
-        outline = np.concatenate(
-            [outline[: near + 1], around, around[:1], outline[near : near + 1], outline[near + 1 :]]
-        )
+        outline = np.concatenate([outline[: edge + 1], joint, around, around[:1], joint, outline[edge + 1 :]])
     return outline
+
+
+def _inset(ring: Float64[np.ndarray, "N 2"], by: float, *, is_hole: bool) -> Float64[np.ndarray, "N 2"]:
+    """Move a ring of level and upright edges into the region that it bounds."""
+    along = np.roll(ring, -1, axis=0) - ring
+    x, y = ring.T
+    is_clockwise = (x * np.roll(y, -1) - np.roll(x, -1) * y).sum() > 0  # as seen: y grows downwards
+    turned = np.stack([-along[:, 1], along[:, 0]], 1)  # to the right of each edge, as seen
+    inwards = np.sign(turned) * (1 if is_clockwise != is_hole else -1)
+    moved: Float64[np.ndarray, "N 2"] = ring + by * np.clip(inwards + np.roll(inwards, 1, axis=0), -1, 1)
+    return moved
 
 
 def _rasterio_features() -> Any:

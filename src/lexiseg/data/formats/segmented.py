@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -38,11 +39,11 @@ class SegmentedFolder:
             if not relative.endswith(LABELS):
                 continue
             stem = relative.removesuffix(LABELS)
-            facts = read_facts(folder / f"{stem}{FACTS}")
-            if facts is None or facts.get("labels_sha256") != file_digest(folder / relative):
+            facts = _read(folder / f"{stem}{FACTS}")
+            if facts is None or facts.digest != file_digest(folder / relative):
                 self.passed_over.add("label map without whole facts", relative)
                 continue
-            vocabularies.setdefault(tuple(facts["vocabulary"]), stem)
+            vocabularies.setdefault(facts.names, stem)
             self.stems.append(stem)
         if len(vocabularies) != 1:
             shown = "; ".join(
@@ -63,10 +64,11 @@ class SegmentedFolder:
     def __iter__(self) -> Iterator[LabelledImage]:
         numbers = number_images(self.stems)
         for stem in self.stems:
-            facts = read_facts(self.folder / f"{stem}{FACTS}")
-            assert facts is not None
+            facts = _read(self.folder / f"{stem}{FACTS}")
             path = self.folder / f"{stem}{LABELS}"
             try:
+                if facts is None:
+                    raise DamagedImageError("its facts are damaged since they were listed")
                 label_map = decode(path, lambda image: np.asarray(image).astype(np.uint16), ("PNG",))
             except (OSError, DamagedImageError) as error:
                 raise DatasetError(
@@ -75,12 +77,39 @@ class SegmentedFolder:
                     expected="what lexiseg segment wrote",
                     fix="Segment the image again.",
                 ) from error
-            source = Path(facts["source"]) if facts["source"] else None
+            source = facts.source
             yield LabelledImage(
                 stem=stem.replace(os.sep, "/"),
                 id=numbers[stem],
                 file_name=f"{stem.replace(os.sep, '/')}{source.suffix if source else '.jpg'}",
                 label_map=label_map,
-                scores={share["label"]: share["mean_score"] for share in facts["classes"]},
-                source=source if source is not None and source.is_file() else None,
+                scores=facts.scores,
+                source=source if source is not None and os.path.isfile(source) else None,
             )
+
+
+class _Facts(NamedTuple):
+    names: tuple[str, ...]
+    digest: object
+    source: Path | None
+    scores: dict[int, float]
+
+
+def _read(path: Path) -> _Facts | None:
+    """Read what a result says of itself; None where it is damaged or not ours."""
+    facts = read_facts(path)
+    if facts is None:
+        return None
+    try:
+        names, source = facts["vocabulary"], facts["source"]
+        if not all(isinstance(text, str) for text in (*names, source or "")) or not names:
+            return None
+        scores = {int(share["label"]): float(share["mean_score"]) for share in facts["classes"]}
+    except (KeyError, OverflowError, TypeError, ValueError):
+        return None
+    return _Facts(
+        names=tuple(names),
+        digest=facts.get("labels_sha256"),
+        source=Path(source) if source else None,
+        scores=scores,
+    )

@@ -15,7 +15,7 @@ from lexiseg.core.atomic_write import atomic_path
 from lexiseg.core.class_list_files import class_list_entries
 from lexiseg.core.constants import IGNORE_INDEX, IGNORE_INDEX_8BIT
 from lexiseg.core.errors import DatasetError, InputError
-from lexiseg.core.image_decoders import DamagedImageError, decode
+from lexiseg.core.image_decoders import DamagedImageError
 from lexiseg.data.formats.annotations import (
     AnnotationSet,
     LabelledImage,
@@ -26,6 +26,7 @@ from lexiseg.data.formats.annotations import (
 )
 from lexiseg.data.image_files import PassedOver, is_image_name, walk_files
 from lexiseg.data.label_files import read_label_map, voc_colours
+from lexiseg.data.png_chunks import decode_whole_png
 
 LABEL_FOLDER, IMAGE_FOLDER = "SegmentationClass", "JPEGImages"
 _LISTS = ("labelmap.txt", "class_names.txt", "classes.txt")
@@ -141,7 +142,7 @@ def _reader(path: Path, names: Sequence[str], colours: UInt8[np.ndarray, "K 3"] 
         if colours is None:
             return read_label_map(path, len(names))
         try:
-            pixels = decode(path, lambda image: np.asarray(image.convert("RGB")), ("PNG",))
+            pixels = decode_whole_png(path, lambda image: np.asarray(image.convert("RGB")))
         except (OSError, DamagedImageError) as error:
             raise DatasetError(
                 doing=f"reading the label file {path}",

@@ -3,6 +3,7 @@
 The format is that of Ultralytics' segmentation data sets (https://docs.ultralytics.com/datasets/segment/).
 """
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -119,7 +120,7 @@ def _names(path: Path, names: Any) -> tuple[str, ...]:
 
 def _root(path: Path, given: Any) -> Path:
     """Return the folder that other paths are below: never one outside the file's own, which a moved data set would name."""
-    inside = isinstance(given, str) and not why_unsafe(given) and (path.parent / given).is_dir()
+    inside = isinstance(given, str) and not why_unsafe(given) and os.path.isdir(path.parent / given)
     return path.parent / given if inside else path.parent
 
 
@@ -136,14 +137,14 @@ def _images(path: Path, root: Path, place: str) -> Iterator[Path]:
             path, f"{problem}: {place}", "paths below the data set", "Change them in the file."
         )
     target = root / relative
-    if target.is_dir():
+    if os.path.isdir(target):
         for name in walk_files(target, PassedOver()):
             if is_image_name(name):
                 yield target / name
-    elif target.suffix == ".txt" and target.is_file():
-        for line in target.read_text(encoding="utf-8").split("\n"):
+    elif target.suffix == ".txt" and os.path.isfile(target):
+        for line in target.read_text(encoding="utf-8", errors="surrogateescape").split("\n"):
             name = line.strip().removeprefix("./")
-            if name and not why_unsafe(name) and (root / name).is_file():
+            if name and not why_unsafe(name) and os.path.isfile(root / name):
                 yield root / name
 
 
@@ -179,7 +180,7 @@ def _reader(
 
 
 def _lines(path: Path, regions: Regions) -> list[str]:
-    if not path.is_file():
+    if not os.path.isfile(path):
         return []
     try:
         return [line for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]

@@ -13,6 +13,7 @@ file: what is done is known by the results themselves, and without the file only
 """
 
 import json
+import math
 import os
 import time
 from array import array
@@ -205,19 +206,25 @@ def read_states(folder: Path) -> States:
     last = lines.last_of_each()
     kinds = lines.kinds[last]
     run = lines.kinds[lines.run_start :]
-    begun = float(lines.run.get("begun", 0.0))
+    begun = max(0.0, _number(lines.run, "begun"))
     return States(
         command=str(lines.full_run.get("command", "")),
-        total=int(lines.full_run.get("total", 0)),
+        total=int(_number(lines.full_run, "total")),
         done=int(((kinds == _DONE) | (kinds == _THERE)).sum()),
         failures=tuple(lines.failures(last[kinds == _FAILED])),
-        workers=int(lines.run.get("workers", 1)),
+        workers=int(_number(lines.run, "workers")) or 1,
         begun=begun,
         last=max(begun, path.stat().st_mtime),
         counts={state: int((run == ord(letter)).sum()) for state, letter in _LETTERS.items()},
         has_ended=lines.has_ended,
         is_running=_is_locked(path),
     )
+
+
+def _number(head: Mapping[str, Any], name: str) -> float:
+    """Return a number of a line that begins a run; 0 where the line is damaged."""
+    value = head.get(name)
+    return value if isinstance(value, int | float) and math.isfinite(value) else 0
 
 
 def _is_locked(path: Path) -> bool:
@@ -279,8 +286,8 @@ class _Lines:
         with open(self._path, "rb") as file:
             for index in indices:
                 file.seek(int(self.offsets[index]))
-                _, name, rest = file.readline().split(b"\t", 2)
-                with suppress(JsonError, ValueError, TypeError):
+                with suppress(JsonError, ValueError, TypeError):  # a line that was damaged
+                    _, name, rest = file.readline().split(b"\t", 2)
                     path, reason = decode_json(rest)
                     yield Failure(str(decode_json(name)), str(path), str(reason))
 

@@ -1,10 +1,11 @@
 """What is written in a format and read again where it lies is the same label map, whatever the format."""
 
+import json
 import shutil
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.errors import UnknownNameError
@@ -146,3 +147,28 @@ def test_the_table_counts_every_pixel(tmp_path):
     assert by_image["nested"][0]["class"] == "cat"
     assert by_image["nested"][0]["score"] == 0.5
     assert by_image["empty"][0]["class"] is None
+
+
+def painted_by_labelme(file, size):
+    """Paint polygons as LabelMe 6 does: Pillow rounds points down, and draws the outline too."""
+    content = json.loads(file.read_text())
+    labels = np.full(size, IGNORE_INDEX, np.uint16)
+    for shape in content["shapes"]:
+        mask = Image.new("L", size[::-1])
+        ImageDraw.Draw(mask).polygon([tuple(point) for point in shape["points"]], outline=1, fill=1)
+        labels[np.asarray(mask) > 0] = NAMES.index(shape["label"])
+    return labels
+
+
+def test_polygons_of_labelme_are_exact_as_labelme_paints_them(tmp_path):
+    rng = np.random.default_rng(0)
+    noise = rng.choice(np.array([0, 1, 2, IGNORE_INDEX], np.uint16), (23, 31), p=(0.7, 0.1, 0.1, 0.1))
+    rows, columns = np.indices((60, 80))
+    rings = (np.hypot(rows - 31, columns - 37) // 7 % 5).astype(np.uint16)
+    rings[rings == 4] = IGNORE_INDEX
+    out = written(tmp_path, "labelme", {**label_maps(), "noise": noise, "rings": rings})
+    for stem, labels in {**label_maps(), "noise": noise, "rings": rings}.items():
+        found = painted_by_labelme(next(out.rglob(f"{stem}.json")), labels.shape)
+        is_known = labels != IGNORE_INDEX
+        assert np.array_equal(found[is_known], labels[is_known]), stem
+        assert stem == "noise" or (found == labels).mean() > 0.99, "void within a region"
