@@ -7,7 +7,7 @@ Run from the repository root (``lexiseg models --get dinov2-small`` first)::
     python benchmarks/accuracy/simformer_frozen.py photographs --from CLOTHING [TABLE ...]
 
 ``many`` and ``few`` are scenes of 112×112 pixels pasted from a folder of emoji (names.tsv), 60 things and 4 stuffs or 8
-and 4; ``photographs`` are those of Clothing Co-Parsing with masks, their middle, at 168×112 pixels. All are made once
+and 4; ``photographs`` are those of Clothing Co-Parsing with masks, their middle, at 336×224 pixels. All are made once
 below --out. TABLE is the name of an ablation, simformer/frozen (photographs: simformer/frozen-clothing) if left out.
 Every image is encoded once; what is finished in --out is not done again, and the table shows what is finished, beside ridge
 regression. Writes simformer_frozen_WORLD.json beside this file.
@@ -26,7 +26,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
 from machine import machine  # noqa: E402
-from simformer_worlds import WORLDS, photograph_folder, ridge, scene_folder  # noqa: E402
+from simformer_worlds import PHOTOGRAPH, SCENE, WORLDS, photograph_folder, ridge, scene_folder  # noqa: E402
 
 from lexiseg.core.atomic_write import atomic_path  # noqa: E402
 from lexiseg.core.json_text import read_json_file  # noqa: E402
@@ -74,9 +74,10 @@ def main() -> None:
     parser.add_argument("--num-steps", type=int, default=NUM_STEPS)
     parser.add_argument("--rows", nargs="*", help="rows to train now; all if left out")
     given = parser.parse_args()
-    changes: dict[str, Any] = {"run.num_steps": given.num_steps, "data.crop": None, "short_side": 112}
+    changes: dict[str, Any] = {"run.num_steps": given.num_steps, "data.crop": None, "short_side": SCENE}
     if given.world == "photographs":
         usual, folder = "simformer/frozen-clothing", photograph_folder(given.source, given.out)
+        changes["short_side"] = PHOTOGRAPH[1]
     else:
         usual, folder = "simformer/frozen", scene_folder(given.world, given.source, given.out)
     found = {}

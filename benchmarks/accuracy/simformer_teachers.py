@@ -4,11 +4,12 @@ Run from the repository root (``lexiseg models --get dinov2-small`` first)::
 
     python benchmarks/accuracy/simformer_teachers.py --from CUTOUTS
 
-In the world ``many`` of simformer_frozen.py (60 things and 4 stuffs), SimNet learns by the paper's rule on frozen DINOv2
-patches, their first 64 principal components, from the masks of 48 and of 6 classes; nothing else is trained. The
-things without masks at 48 are without masks at 6 too, and on patches of these alone, in different held-out
-scenes, the teachers are compared: area under the curve of "same class" (0.5 is chance). The cosine of the same patches
-learns nothing. Writes simformer_teachers.json beside this file.
+In the world ``many`` of simformer_frozen.py (60 things and 4 stuffs) at 224×224 pixels, SimNet learns by the paper's rule
+on frozen DINOv2 patches, their first 128 principal components at unit variance each (whitened), from the masks of 48 and of
+6 classes; nothing else is trained. The things without masks at 48 are without masks at 6 too, and on patches of these
+alone, in different held-out scenes, the teachers are compared: area under the curve of "same class" (0.5 is chance). Two
+cosines learn nothing from masks: of the patches as they come, and of the whitened ones, which SimNet sees. Writes
+simformer_teachers.json beside this file.
 """
 
 import argparse
@@ -45,7 +46,9 @@ from lexiseg.recipes.partial_labels import FOLDER, WeakShotSource  # noqa: E402
 
 #: Of the 64 classes, those without masks: 48 and 6 are left.
 SHARES = (0.25, 0.906)
-NUM_STEPS, BATCH_SIZE, WIDTH = 200, 8, 64
+NUM_STEPS, BATCH_SIZE, WIDTH = 1_000, 8, 128
+#: Side of the scenes in pixels: 16 patches.
+SIZE = 224
 SEEDS = (0, 1, 2)
 #: Patches of the held-out scenes that are compared.
 MOST = 600
@@ -73,11 +76,11 @@ def patches_of(data: LabelledDataset, encoder: CachedEncoder) -> Patches:
 
 
 def components(maps: Float[Tensor, "N D h w"]) -> tuple[Tensor, Tensor]:
-    """Return the mean and the first ``WIDTH`` principal components of all patches, scaled to unit variance together."""
+    """Return the mean and the first ``WIDTH`` principal components of all patches, each scaled to unit variance."""
     flat = maps.transpose(0, 1).flatten(1).T
     mean = flat.mean(dim=0)
     _, sizes, axes = torch.linalg.svd(torch.cov((flat - mean).T))
-    return mean, axes[:WIDTH].T / sizes[:WIDTH].mean().sqrt()
+    return mean, axes[:WIDTH].T / sizes[:WIDTH].sqrt()
 
 
 def project(maps: Float[Tensor, "N D h w"], by: tuple[Tensor, Tensor]) -> Float[Tensor, "N C h w"]:
@@ -130,19 +133,26 @@ def train_simnet(source: WeakShotSource, patches: Patches, seed: int) -> PairLos
 
 
 @torch.inference_mode()
-def areas(losses: PairLosses, patches: Patches, classes: Tensor) -> dict[str, float]:
+def areas(
+    losses: PairLosses, patches: Patches, raw: Float[Tensor, "N D h w"], classes: Tensor
+) -> dict[str, float]:
     """Compare the teachers on pairs of patches of some classes in different scenes, of ``MOST`` patches at most."""
     chosen = torch.isin(patches.labels, classes)
     places = chosen.flatten().nonzero()[:, 0]
     drawn = torch.randperm(len(places), generator=torch.Generator().manual_seed(0))[:MOST]
     chosen = torch.zeros_like(chosen).flatten().index_fill(0, places[drawn], True).view_as(chosen)
     scene = torch.arange(len(chosen))[:, None, None].expand_as(chosen)[chosen]
-    labels, each = patches.labels[chosen], patches.maps.permute(0, 2, 3, 1)[chosen][None]
+    labels = patches.labels[chosen]
+    each, as_they_come = (maps.permute(0, 2, 3, 1)[chosen][None] for maps in (patches.maps, raw))
     apart = scene[:, None] != scene
     same = (labels[:, None] == labels)[apart].numpy()
     with as_teacher(losses.simnet) as simnet:
         by_simnet = torch.cat([simnet(part, each)[0] for part in each.split(256, dim=1)])
-    found = {"SimNet": by_simnet, "cosine": centred_cosine(each, each)[0]}
+    found = {
+        "SimNet": by_simnet,
+        "cosine, whitened": centred_cosine(each, each)[0],
+        "cosine": centred_cosine(as_they_come, as_they_come)[0],
+    }
     return {
         name: round(float(roc_auc_score(same, similarity[apart].numpy())), 4)
         for name, similarity in found.items()
@@ -157,7 +167,7 @@ def main() -> None:
     parser.add_argument("--from", dest="cutouts", type=Path, required=True, help="folder of cut-outs")
     parser.add_argument("--out", type=Path, default=Path("build/frozen"))
     given = parser.parse_args()
-    folder = scene_folder("many", given.cutouts, given.out)
+    folder = scene_folder("many", given.cutouts, given.out, size=SIZE)
     sources = {
         share: WeakShotSource(dataset=FOLDER, path=folder, unseen_share=share, unseen_masks="hide")
         for share in SHARES
@@ -174,7 +184,7 @@ def main() -> None:
     )
     trained = patches_of(sources[SHARES[0]].masked_labels(0).dataset, encoder)
     held_out = patches_of(scored, encoder)
-    by = components(trained.maps)
+    by, raw = components(trained.maps), held_out.maps
     trained, held_out = (part._replace(maps=project(part.maps, by)) for part in (trained, held_out))
     rows = []
     for seed in SEEDS:
@@ -182,12 +192,14 @@ def main() -> None:
             losses = train_simnet(source, trained, seed)
             labels_seen = source.vocabulary().seen or frozenset()
             seen = torch.tensor([label for label in sorted(labels_seen) if names[label] in things])
-            of_seen = {f"{name}, seen things": area for name, area in areas(losses, held_out, seen).items()}
+            of_seen = {
+                f"{name}, seen things": area for name, area in areas(losses, held_out, raw, seen).items()
+            }
             rows.append(
                 {
                     "seen classes": len(labels_seen),
                     "seed": seed,
-                    **areas(losses, held_out, compared),
+                    **areas(losses, held_out, raw, compared),
                     **of_seen,
                 }
             )

@@ -38,18 +38,20 @@ WORLDS = {
     "few": (250, "cactus pineapple guitar cow tropical_fish house balloon motorcycle"),
 }
 NUM_SCORED = 100
-#: Height and width of the photographs: three by two of the coarsest places of the feature pyramid.
-PHOTOGRAPH = (168, 112)
+#: Side of the scenes in pixels.
+SCENE = 112
+#: Height and width of the photographs: six by four of the coarsest places of the feature pyramid.
+PHOTOGRAPH = (336, 224)
 
 
-def scene_folder(world: str, cutouts: Path, out: Path) -> Path:
+def scene_folder(world: str, cutouts: Path, out: Path, *, size: int = SCENE) -> Path:
     """Write the scenes of a world, where they are not there yet."""
     num, names = WORLDS[world]
-    folder = out / world
+    folder = out / (world if size == SCENE else f"{world}-{size}")
     settings = PasteSettings(
         folder=cutouts,
         names=tuple(name.replace("_", " ") for name in names.split()),
-        size=112,
+        size=size,
         num_stuffs=4,
         things_per_scene=(2, 3),
     )

@@ -15,7 +15,7 @@ import torch
 from einops import rearrange
 from jaxtyping import Bool, Float, Float32, Int64
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, normalize, one_hot
+from torch.nn.functional import avg_pool2d, normalize, one_hot
 
 from lexiseg.core.compiled import njit
 
@@ -176,15 +176,14 @@ def fuse_labels(
         cell_centres(there, size, free.device)
         for there, size in zip(votes.shape[-2:], free.shape[-2:], strict=True)
     ]
-    known = free.float()
-    share = adaptive_avg_pool2d(known[:, None], (votes.shape[2], votes.shape[3]))[:, 0]
+    share = _mean_over_cells(free.float(), cells, votes.shape[-2:])
     claimed = (votes > 0).to(share)
     area, free_area = claimed.sum(dim=(1, 2, 3)), (claimed * share).sum(dim=(1, 2, 3))
     kept = ((free_area >= min_area) & (free_area >= min_free * area) & (free_area > 0)).nonzero().flatten()
     if not len(kept):
         return label_maps.clone(), kept
     best = votes[kept].max(dim=0)
-    owned = (best.values > 0) & (_sum_over_cells(known, cells, votes.shape[-2:]) > 0)
+    owned = (best.values > 0) & (share > 0)
     present = best.indices[owned].bincount(minlength=len(kept)) > 0
     labels = torch.where(owned, first_label + (present.cumsum(0) - 1)[best.indices], -1)
     at_pixels = labels.index_select(2, cells[1]).index_select(1, cells[0])
@@ -212,12 +211,13 @@ def _nearest(tokens: Float[Tensor, "P D"], seeds: Float[Tensor, "S D"]) -> Int64
     return (tokens @ normalize(seeds, dim=1).T).max(dim=1).indices
 
 
-def _sum_over_cells(
+def _mean_over_cells(
     maps: Float[Tensor, "B H W"], cells: Sequence[Int64[Tensor, " N"]], grid: torch.Size
 ) -> Float[Tensor, "B h w"]:
-    """Sum the pixels whose centres lie in each token."""
+    """Average the pixels whose centres lie in each token; 0 in a token without one."""
     rows, columns = (one_hot(each, side).float() for each, side in zip(cells, grid, strict=True))
-    return rows.T @ (maps @ columns)
+    counts = rows.sum(dim=0)[:, None] * columns.sum(dim=0)
+    return rows.T @ (maps @ columns) / counts.clamp_(min=1)
 
 
 @njit(cache=True, nogil=True)
