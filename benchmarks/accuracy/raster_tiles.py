@@ -42,7 +42,7 @@ def main() -> None:
     """Measure, print and write."""
     torch.set_num_threads(1)
     model = lexiseg.load("mini", device="cpu")
-    pixels, right = (part[:SIDE, :SIDE] for part in mosaic())
+    pixels, right = (part[:SIDE, :SIDE] for part in mosaic()[:2])
     first = labels_of(model, pixels, AT)
     top, left = CUT
     part, corner = pixels[top:, left:], AT @ Affine.translation(left, top)
