@@ -1,5 +1,6 @@
 """Results in Parquet parts: the same labels as files, the same bytes whoever made them, resumed part by part."""
 
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -122,7 +123,8 @@ def test_a_run_goes_on_with_the_parts_that_are_not_whole(photos, tmp_path, capsy
         case "lost":
             part_path(out, first).unlink()
         case "damaged":
-            column = parquet.read_metadata(part_path(out, first)).row_group(0).column(-1)
+            group = parquet.read_metadata(part_path(out, first)).row_group(0)
+            column = group.column(group.num_columns - 1)
             content = bytearray(part_path(out, first).read_bytes())
             content[column.data_page_offset + column.total_compressed_size // 2] ^= 255
             part_path(out, first).write_bytes(content)
@@ -180,6 +182,28 @@ def test_a_stop_loses_the_part_it_was_at_only(photos, tmp_path, monkeypatch, seg
     assert there
     assert not (set(segmented) - {"bad"}) & there
     assert whole.items() <= parts(out).items()
+
+
+def test_a_folder_that_vanishes_ends_the_run(photos, tmp_path, monkeypatch, capsys, segmented):
+    out = tmp_path / "out"
+    real = SegmentJob._keep
+
+    def vanishing(self, segmentation: Segmentation, stem, photo):
+        if stem == "deep/3":
+            out.rename(tmp_path / "away")
+        return real(self, segmentation, stem, photo)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SegmentJob, "_keep", vanishing)
+        assert segment(photos, out) == 2
+    assert "removed, or replaced by another" in capsys.readouterr().err
+    shutil.rmtree(out, ignore_errors=True)
+    (tmp_path / "away").rename(out)
+    there = {row["image"] for name in parts(out) if "images" in name for row in rows_of(out / name)}
+    segmented.clear()
+    assert segment(photos, out) == 1
+    assert there
+    assert not (set(segmented) - {"bad"}) & there
 
 
 def test_other_words_need_another_folder(photos, tmp_path, capsys):

@@ -26,6 +26,10 @@ PlannedImage: TypeAlias = Path | ShardImage
 _SURELY_SHORT = 60
 
 
+#: Stands for what a shard was named: one is taken once, whatever it was called.
+_SHARD = "\0"
+
+
 class ImagePlan(Sequence[tuple[PlannedImage, str]]):
     """Images, each with the stem of its results, in the order in which they were found, no image twice.
 
@@ -57,7 +61,7 @@ class ImagePlan(Sequence[tuple[PlannedImage, str]]):
     def add_shard(self, named: str, listing: ShardListing) -> None:
         """Take the images of a shard in, once."""
         root = os.path.abspath(named)
-        if any(known == root for _, known in self._roots):
+        if self._root_numbers.setdefault((_SHARD, root), len(self._roots)) < len(self._roots):
             return
         number = len(self._roots)
         self._roots.append((named, root))

@@ -8,7 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from caption_files import image_bytes, write_folder, write_parquet, write_shards
 from dataset_trees import LAYOUTS
+from lexiseg.data.captions.opening import open_caption_source
+from lexiseg.data.captions.pack import pack_captions
 from lexiseg.data.datasets import DATASETS
 from lexiseg.data.published.convert import convert_dataset
 from lexiseg.data.published.reader import PublishedDataset
@@ -64,6 +67,32 @@ def test_counts_are_the_same_numbers(tmp_path, apply):
     assert here.num_images == 40
     for part in ("image", "true", "predicted", "pixels"):
         assert np.array_equal(getattr(here, part), getattr(there, part))
+
+
+def write_tar_pairs(folder):
+    write_shards(folder / "pairs", (5, 4))
+
+
+def write_parquet_pairs(folder):
+    columns = {"image": [image_bytes(number) for number in range(9)], "caption": ["a cat"] * 8 + [""]}
+    (folder / "pairs").mkdir()
+    write_parquet(folder / "pairs/0.parquet", columns)
+
+
+def write_folder_pairs(folder):
+    write_folder(folder / "pairs", 9)
+
+
+@pytest.mark.parametrize("apply", HOW)
+@pytest.mark.parametrize("write", [write_tar_pairs, write_parquet_pairs, write_folder_pairs])
+def test_packed_captions_are_the_same_shards(tmp_path, apply, write):
+    write(tmp_path)
+    source = open_caption_source(tmp_path / "pairs", cache=None)
+    here = pack_captions(source, tmp_path / "one", shard_bytes=3000)
+    there = pack_captions(source, tmp_path / "two", shard_bytes=3000, apply=apply)
+    assert there == here
+    assert here.num_shards > 1
+    assert files_of(tmp_path / "two") == files_of(tmp_path / "one")
 
 
 def opened():
