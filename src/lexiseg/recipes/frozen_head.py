@@ -60,6 +60,8 @@ class PatchDescriber(ImageEncoder):
         # A vision transformer sees half of what mini sees: its tokens need fewer pixels, and cost more.
         self._shrunk = 2 if isinstance(backbone, Dinov2Pyramid) else 1
         self.stride = self._shrunk * backbone.strides[self._levels[0]]
+        #: How many of the first numbers of a token say which patches are alike: a DINOv2's do, others' do not.
+        self.num_alike = backbone.channels[self._levels[0]] if isinstance(backbone, Dinov2Pyramid) else 0
         self.prior = prior
         if prior is not None:
             names = prior.name_classes(vocabulary, prior.settings.changed(background="none"))

@@ -13,7 +13,7 @@ from lexiseg.data.labelled_dataset import LabelledDataset
 from lexiseg.data.subset import Subset
 from lexiseg.data.trained_on import write_trained_on
 from lexiseg.inference.segmenter import Segmenter
-from lexiseg.methods.frozen_head.fitting import fit_weight
+from lexiseg.methods.frozen_head.fitting import fit_weight, with_kept_prior
 from lexiseg.methods.frozen_head.settings import FrozenHeadSettings
 from lexiseg.recipes.frozen_head import open_describer
 from lexiseg.runs.head_folder import HEAD, TRAINED_ON, build_head, is_unfinished, write_head
@@ -96,6 +96,8 @@ def fit(
     labels = chosen_labels(described, dataset, use)
     evidence = [evidence_of(image, dataset.vocabulary, labels) for image in described]
     weight = fit_weight(evidence, len(dataset.vocabulary), settings)
+    if "masks" not in labels:
+        weight = with_kept_prior(weight, settings)
     fitted = time.perf_counter()
     facts = {"labels": list(labels), "images": len(images), "describer": describer.fingerprint}
     with writing_alone(out):

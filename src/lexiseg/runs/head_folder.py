@@ -21,12 +21,14 @@ from lexiseg.engine.loop import WEIGHTS
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.methods.frozen_head.head import FrozenHead, head_inference
 from lexiseg.methods.frozen_head.settings import FrozenHeadSettings
-from lexiseg.recipes.frozen_head import open_describer
+from lexiseg.recipes.frozen_head import PatchDescriber, open_describer
 from lexiseg.runs.packed_folder import packed_kind, packed_part
 from lexiseg.runs.settings_json import settings_from_json, settings_to_json
 
 HEAD, WEIGHT, TRAINED_ON = "head.json", "head.safetensors", "trained_on.tsv"
-FORMAT = 1
+FORMAT = 2
+#: Written before heads smoothed.
+_UNSMOOTHED_FORMAT = 1
 
 
 def is_head_folder(name: str) -> bool:
@@ -76,7 +78,7 @@ def read_head(folder: Path) -> tuple[Vocabulary, FrozenHeadSettings, dict[str, A
     path = folder / HEAD
     try:
         content = packed_part(folder, HEAD) or read_json_file(path)
-        if content["format"] != FORMAT:
+        if content["format"] not in (FORMAT, _UNSMOOTHED_FORMAT):
             raise ValueError(f"format {content['format']!r}")
         seen = content["seen"]
         vocabulary = Vocabulary(
@@ -85,7 +87,10 @@ def read_head(folder: Path) -> tuple[Vocabulary, FrozenHeadSettings, dict[str, A
             background=content["background"],
             seen=None if seen is None else frozenset(seen),
         )
-        settings = settings_from_json(FrozenHeadSettings, content["settings"], source=str(path))
+        written = content["settings"]
+        if content["format"] == _UNSMOOTHED_FORMAT:
+            written = {**written, "smoothing": 0.0}
+        settings = settings_from_json(FrozenHeadSettings, written, source=str(path))
         facts = dict(content.get("facts") or {})
     except (OSError, ValueError, TypeError, KeyError, IndexError, RecursionError) as error:
         raise CheckpointError(
@@ -133,6 +138,7 @@ def build_head(name: str, *, remembers: bool = False) -> Segmenter:
             expected="the same frozen networks: the head reads their numbers",
             fix="Fit it again: lexiseg fit FOLDER --out HEAD.",
         )
+    assert isinstance(describer.encoder, PatchDescriber)
     model = FrozenHead(
         describer if remembers else describer.encoder,
         weight,
@@ -142,6 +148,8 @@ def build_head(name: str, *, remembers: bool = False) -> Segmenter:
         ),
         facts={**asdict(settings), "labels": facts.get("labels"), "weights": tensor_digest(tensors)},
         name=name,
+        num_alike=describer.encoder.num_alike,
+        smoothing=settings.smoothing,
     )
     model.trained_on = TrainedOn.read(folder / TRAINED_ON)
     return model

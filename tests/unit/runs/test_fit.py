@@ -8,11 +8,16 @@ import torch
 
 import lexiseg
 from lexiseg.core.errors import CheckpointError, InputError
+from lexiseg.core.features import PatchFeatures
+from lexiseg.core.interfaces import ImageEncoder
+from lexiseg.core.vocabulary import Vocabulary
 from lexiseg.data.folder import FolderDataset
+from lexiseg.methods.frozen_head.fitting import with_kept_prior
+from lexiseg.methods.frozen_head.head import FrozenHead, head_inference
 from lexiseg.methods.frozen_head.settings import FrozenHeadSettings
 from lexiseg.recipes.frozen_head import open_describer
 from lexiseg.runs.fit import fit, load_head, score, scores_of
-from lexiseg.runs.head_folder import HEAD, WEIGHT
+from lexiseg.runs.head_folder import HEAD, WEIGHT, read_head
 from lexiseg.runs.next_images import choose_next
 from lexiseg.runs.own_labels import describe, evidence_of, words_in_captions
 from sky_and_grass import NAMES, write_folder
@@ -131,3 +136,52 @@ def test_images_that_are_unlike_the_masked_ones_are_asked_for_first(tmp_path):
     assert len({choice.place for choice in chosen}) == 3
     assert np.isclose(chosen[0].uncertainty, 1.0)
     assert len(choose_next(described[1:], [], weight, 99)) == 7
+
+
+class TwoThings(ImageEncoder):
+    """Describes four patches: two kinds by their first two numbers, and a prior of two classes."""
+
+    stride = 8
+
+    def forward(self, images):
+        tokens = torch.tensor([[1.0, 0, 1, 0], [1, 0, 0.4, 0.6], [0, 1, 0, 1], [0, 1, 0, 1]])
+        return PatchFeatures(tokens=tokens[None], grid=(2, 2), stride=8)
+
+
+@pytest.mark.parametrize(
+    ("num_alike", "smoothing", "labels"),
+    [(2, 0.05, [0, 0, 1, 1]), (2, 0.0, [0, 1, 1, 1]), (0, 0.05, [0, 1, 1, 1])],
+    ids=["smoothed", "smoothing 0", "a backbone that does not say what is alike"],
+)
+def test_scores_are_averaged_over_patches_that_are_alike(num_alike, smoothing, labels):
+    head = FrozenHead(
+        TwoThings(),
+        torch.eye(4)[:, 2:],
+        Vocabulary(names=("sky", "grass")),
+        settings=head_inference(16, 16, has_background=False),
+        facts={},
+        name="head",
+        num_alike=num_alike,
+        smoothing=smoothing,
+    )
+    scores = head.encode_images(torch.zeros(1, 3, 16, 16)).tokens[0]
+    assert scores.argmax(-1).tolist() == labels
+
+
+def test_a_head_of_before_is_not_smoothed(tmp_path):
+    data = write_folder(tmp_path / "data", num_masks=12)
+    fit(data, tmp_path / "head", TINY)
+    assert read_head(tmp_path / "head")[1].smoothing == TINY.smoothing
+    written = json.loads((tmp_path / "head" / HEAD).read_text())
+    written["format"] = 1
+    del written["settings"]["smoothing"], written["settings"]["kept_prior"]
+    (tmp_path / "head" / HEAD).write_text(json.dumps(written))
+    assert read_head(tmp_path / "head")[1].smoothing == 0
+
+
+def test_what_mini_says_is_added_only_where_there_is_a_prior():
+    weight = torch.zeros(5, 2)
+    assert torch.equal(with_kept_prior(weight, TINY), weight)
+    kept = with_kept_prior(weight, FrozenHeadSettings(kept_prior=2.0))
+    assert kept.tolist() == [[0, 0], [0, 0], [0, 0], [2, 0], [0, 2]]
+    assert not weight.any()

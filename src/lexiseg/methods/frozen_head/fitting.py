@@ -75,6 +75,16 @@ def fit_weight(
     return weight
 
 
+def with_kept_prior(weight: Float[Tensor, "F K"], settings: FrozenHeadSettings) -> Float[Tensor, "F K"]:
+    """Add mini's opinion to what was fitted without masks, which shares patches out by that opinion and blurs it."""
+    if settings.prior == "none":
+        return weight
+    kept = weight.clone()
+    num_classes = weight.shape[1]
+    kept[-num_classes:] += settings.kept_prior * torch.eye(num_classes)
+    return kept
+
+
 def _used(image: Evidence) -> Bool[Tensor, " N"]:
     known = torch.zeros(len(image.rows), dtype=torch.bool) if image.known is None else image.known
     return torch.ones_like(known) if image.candidates else known

@@ -1,7 +1,8 @@
 """FrozenHead: the classes of a person's folder as linear functions of what a frozen network says of a patch.
 
 No paper of its own: linear probing (Alain and Bengio, 2016) with ridge regression, in the place of a network
-that would have to be trained. What it learns from, and how, is ``fitting``'s.
+that would have to be trained. What it learns from, and how, is ``fitting``'s. Where a DINOv2 describes the patches, scores
+are averaged over those that it finds alike, as ProxyCLIP (Lan et al., ECCV 2024) does with values.
 """
 
 from collections.abc import Mapping
@@ -11,12 +12,14 @@ import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from lexiseg.core.features import PatchFeatures
 from lexiseg.core.interfaces import ImageEncoder
 from lexiseg.core.vocabulary import Vocabulary
 from lexiseg.inference.closed_vocabulary import ClosedVocabularySegmenter
 from lexiseg.inference.settings import InferenceSettings
+from lexiseg.ops.proxy_attention import soft_affinity
 
 
 class FrozenHead(ClosedVocabularySegmenter):
@@ -29,6 +32,8 @@ class FrozenHead(ClosedVocabularySegmenter):
         settings: Inference defaults.
         facts: What the record of every result says of the method.
         name: What the model is called.
+        num_alike: How many of a token's first numbers say which patches are alike; 0 where none do.
+        smoothing: Temperature at which scores are averaged over patches that are alike; 0 for none.
     """
 
     weight: Tensor
@@ -43,8 +48,11 @@ class FrozenHead(ClosedVocabularySegmenter):
         settings: InferenceSettings,
         facts: Mapping[str, Any],
         name: str,
+        num_alike: int = 0,
+        smoothing: float = 0.0,
     ) -> None:
         super().__init__()
+        self._num_alike, self._smoothing = num_alike, smoothing
         assert weight.shape[1] == len(vocabulary), "one column a class"
         self.describer, self.vocabulary = describer, vocabulary
         self.settings, self.name = settings, name
@@ -61,9 +69,11 @@ class FrozenHead(ClosedVocabularySegmenter):
     def encode_images(self, images: Float[Tensor, "B 3 H W"]) -> PatchFeatures:
         """Return the scores of all classes for each patch, ``B N K``."""
         described = self.describer(images)
-        return PatchFeatures(
-            tokens=described.tokens @ self.weight, grid=described.grid, stride=described.stride
-        )
+        scores = described.tokens @ self.weight
+        if self._num_alike and self._smoothing > 0:
+            alike = normalize(described.tokens[..., : self._num_alike], dim=-1)
+            scores = soft_affinity(alike, self._smoothing) @ scores
+        return PatchFeatures(tokens=scores, grid=described.grid, stride=described.stride)
 
 
 def head_inference(short_side: int, max_long_side: int, *, has_background: bool) -> InferenceSettings:

@@ -15,6 +15,8 @@ _RANGES = {
     "rounds": Range(least=0, most=20),
     "least_share": Range(least=0, most=0.5),
     "prior_weight": Range(least=0, most=100),
+    "kept_prior": Range(least=0, most=100),
+    "smoothing": Range(least=0, most=10),
 }
 
 
@@ -27,6 +29,9 @@ class FrozenHeadSettings:
             trials), or the hub id or folder of a DINOv2.
         prior: What the head knows before it is fitted: what ``mini`` says of the names, or ``none``.
         prior_weight: Factor of mini's probabilities in the scores that the head begins with.
+        kept_prior: Factor of mini's probabilities that are added to what was fitted where no masks were learnt from.
+        smoothing: Temperature at which scores are averaged over the patches that a DINOv2 finds alike; 0 for none. Other
+            backbones do not smooth.
         short_side: Short side that an image is resized to, in pixels.
         max_long_side: Largest long side, in pixels.
         penalty: Of the ridge regression: how many patches it takes to say something new.
@@ -39,6 +44,8 @@ class FrozenHeadSettings:
     backbone: str = "efficientnet-lite0"
     prior: Literal["mini", "none"] = "mini"
     prior_weight: float = 0.35
+    kept_prior: float = 1.0
+    smoothing: float = 0.05
     short_side: int = 448
     max_long_side: int = 1344
     penalty: float = 1000.0
