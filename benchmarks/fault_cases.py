@@ -188,7 +188,7 @@ class Cases:
             "licences": Case(arguments=lambda out: ["licences", self.student, "--json", out / "l.json"]),
             "pack": Case(arguments=lambda out: ["pack", self.run, "--out", out], refuses=True),
             "export-model": Case(
-                arguments=lambda out: ["export-model", self.student, "--out", out / "m.onnx", "--names", "cat, dog"]
+                arguments=lambda out: ["export-model", self.student, "--out", out / "m.onnx", "--names", "lamp, tree"]
             ),
             "train": Case(arguments=self._train, resumes="recipe.json"),
             "distil": Case(arguments=self._distil, resumes="recipe.json"),

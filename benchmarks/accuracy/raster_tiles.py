@@ -42,7 +42,7 @@ def main() -> None:
     """Measure, print and write."""
     torch.set_num_threads(1)
     model = lexiseg.load("mini", device="cpu")
-    pixels, right = (part[:SIDE, :SIDE] for part in mosaic())
+    pixels, right = (part[:SIDE, :SIDE] for part in mosaic()[:2])
     first = labels_of(model, pixels, AT)
     top, left = CUT
     part, corner = pixels[top:, left:], AT @ Affine.translation(left, top)
@@ -52,11 +52,14 @@ def main() -> None:
         return round(float((there != here).mean()), 5)
 
     cut, plain = labels_of(model, part, corner), labels_of(model, part, None)
+    without = lexiseg.load("mini", device="cpu", method_settings={"scene_weight": 0.0, "smooth": "none"})
+    plainest = differ(labels_of(without, part, None), labels_of(without, pixels, AT)[top:, left:])
     found = {
         "pixels right": round(float((first == right).mean()), 4),
         "cut elsewhere, with a reference system": differ(cut, first[top:, left:]),
         "the same, two windows from the new border": differ(cut[inner], first[top:, left:][inner]),
         "cut elsewhere, without a reference system": differ(plain, first[top:, left:]),
+        "the same without priors of scenes and smoothing": plainest,
         "windows of 896": differ(labels_of(model, pixels, AT, window=896), first),
     }
     (HERE / "raster_tiles.json").write_text(json.dumps(found, indent=1) + "\n")

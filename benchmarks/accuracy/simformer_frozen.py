@@ -7,8 +7,9 @@ Run from the repository root (``lexiseg models --get dinov2-small`` first)::
     python benchmarks/accuracy/simformer_frozen.py photographs --from CLOTHING [TABLE ...]
 
 ``many`` and ``few`` are scenes of 112×112 pixels pasted from a folder of emoji (names.tsv), 60 things and 4 stuffs or 8
-and 4; ``photographs`` are those of Clothing Co-Parsing with masks, their middle, at 336×224 pixels. All are made once
-below --out. TABLE is the name of an ablation, simformer/frozen (photographs: simformer/frozen-clothing) if left out.
+and 4; ``photographs`` are those of Clothing Co-Parsing with masks, their middle, at 224×168 pixels, with the 12 names that
+cover most of them. All are made once below --out. TABLE is the name of an ablation, simformer/frozen (photographs:
+simformer/frozen-divided) if left out.
 Every image is encoded once; what is finished in --out is not done again, and the table shows what is finished, beside ridge
 regression. Writes simformer_frozen_WORLD.json beside this file.
 """
@@ -76,8 +77,8 @@ def main() -> None:
     given = parser.parse_args()
     changes: dict[str, Any] = {"run.num_steps": given.num_steps, "data.crop": None, "short_side": SCENE}
     if given.world == "photographs":
-        usual, folder = "simformer/frozen-clothing", photograph_folder(given.source, given.out)
-        changes["short_side"] = PHOTOGRAPH[1]
+        usual, folder = "simformer/frozen-divided", photograph_folder(given.source, given.out)
+        changes["short_side"] = min(PHOTOGRAPH)
     else:
         usual, folder = "simformer/frozen", scene_folder(given.world, given.source, given.out)
     found = {}

@@ -9,7 +9,7 @@ on frozen DINOv2 patches, their first 128 principal components at unit variance 
 6 classes; nothing else is trained. The things without masks at 48 are without masks at 6 too, and on patches of these
 alone, in different held-out scenes, the teachers are compared: area under the curve of "same class" (0.5 is chance). Two
 cosines learn nothing from masks: of the patches as they come, and of the whitened ones, which SimNet sees. Writes
-simformer_teachers.json beside this file.
+simformer_teachers.json beside this file; rows of other seeds and steps stay.
 """
 
 import argparse
@@ -31,6 +31,7 @@ from machine import machine  # noqa: E402
 from simformer_worlds import WORLDS, scene_folder  # noqa: E402
 
 from lexiseg.core.batch import Batch  # noqa: E402
+from lexiseg.core.json_text import read_json_file  # noqa: E402
 from lexiseg.data.labelled_dataset import LabelledDataset  # noqa: E402
 from lexiseg.data.partial_labels.batches import PairingTable  # noqa: E402
 from lexiseg.data.transforms import resize_image  # noqa: E402
@@ -46,10 +47,9 @@ from lexiseg.recipes.partial_labels import FOLDER, WeakShotSource  # noqa: E402
 
 #: Of the 64 classes, those without masks: 48 and 6 are left.
 SHARES = (0.25, 0.906)
-NUM_STEPS, BATCH_SIZE, WIDTH = 1_000, 8, 128
+BATCH_SIZE, WIDTH = 8, 128
 #: Side of the scenes in pixels: 16 patches.
 SIZE = 224
-SEEDS = (0, 1, 2)
 #: Patches of the held-out scenes that are compared.
 MOST = 600
 
@@ -88,7 +88,7 @@ def project(maps: Float[Tensor, "N D h w"], by: tuple[Tensor, Tensor]) -> Float[
     return torch.einsum("ndhw,dc->nchw", maps - by[0][:, None, None], by[1])
 
 
-def train_simnet(source: WeakShotSource, patches: Patches, seed: int) -> PairLosses:
+def train_simnet(source: WeakShotSource, patches: Patches, seed: int, num_steps: int) -> PairLosses:
     """Train SimNet as a SimFormer would, on patches that do not change."""
     masked = source.masked_labels(seed)
     num_classes = len(masked.vocabulary)
@@ -105,9 +105,9 @@ def train_simnet(source: WeakShotSource, patches: Patches, seed: int) -> PairLos
     torch.manual_seed(seed)
     losses = PairLosses(WIDTH, frozenset(masked.unseen), SimFormerSettings(num_points=32)).train()
     optimizer = torch.optim.AdamW(losses.parameters(), lr=1e-3, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.PolynomialLR(optimizer, NUM_STEPS, power=0.9)
+    schedule = torch.optim.lr_scheduler.PolynomialLR(optimizer, num_steps, power=0.9)
     rng = np.random.default_rng(seed)
-    for _ in range(NUM_STEPS):
+    for _ in range(num_steps):
         first = rng.permutation(len(labels))[: BATCH_SIZE // 2].tolist()
         rows = torch.tensor([index for one in first for index in (one, pairs.draw(one, rng))])
         batch = Batch(
@@ -166,6 +166,8 @@ def main() -> None:
     )
     parser.add_argument("--from", dest="cutouts", type=Path, required=True, help="folder of cut-outs")
     parser.add_argument("--out", type=Path, default=Path("build/frozen"))
+    parser.add_argument("--steps", type=int, default=1_000)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     given = parser.parse_args()
     folder = scene_folder("many", given.cutouts, given.out, size=SIZE)
     sources = {
@@ -186,10 +188,12 @@ def main() -> None:
     held_out = patches_of(scored, encoder)
     by, raw = components(trained.maps), held_out.maps
     trained, held_out = (part._replace(maps=project(part.maps, by)) for part in (trained, held_out))
-    rows = []
-    for seed in SEEDS:
+    file = HERE / "simformer_teachers.json"
+    kept = read_json_file(file)["rows"] if file.is_file() else []
+    rows = [row for row in kept if row["steps"] != given.steps or row["seed"] not in given.seeds]
+    for seed in given.seeds:
         for source in sources.values():
-            losses = train_simnet(source, trained, seed)
+            losses = train_simnet(source, trained, seed, given.steps)
             labels_seen = source.vocabulary().seen or frozenset()
             seen = torch.tensor([label for label in sorted(labels_seen) if names[label] in things])
             of_seen = {
@@ -199,6 +203,7 @@ def main() -> None:
                 {
                     "seen classes": len(labels_seen),
                     "seed": seed,
+                    "steps": given.steps,
                     **areas(losses, held_out, raw, compared),
                     **of_seen,
                 }
@@ -208,8 +213,8 @@ def main() -> None:
                 "command": "python benchmarks/accuracy/simformer_teachers.py --from CUTOUTS",
                 **machine(),
             }
-            content = {**facts, "compared classes": len(compared), "steps": NUM_STEPS, "rows": rows}
-            (HERE / "simformer_teachers.json").write_text(json.dumps(content, indent=1) + "\n")
+            content = {**facts, "compared classes": len(compared), "rows": rows}
+            file.write_text(json.dumps(content, indent=1) + "\n")
 
 
 if __name__ == "__main__":

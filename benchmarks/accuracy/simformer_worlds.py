@@ -17,13 +17,12 @@ from lexiseg.data.labelled_dataset import LabelledDataset
 from lexiseg.data.published.clothing import held_out
 from lexiseg.data.scenes import PasteSettings
 from lexiseg.data.scenes.write_folder import write_scene_folder
-from lexiseg.data.subset import Subset
 from lexiseg.data.transforms import resize_image
 from lexiseg.inference.feature_cache import CachedEncoder
 from lexiseg.metrics.iou import iou_of_pixels
 from lexiseg.models.dinov2 import load_dinov2
 from lexiseg.models.hub import resolve_checkpoint
-from lexiseg.recipes.partial_labels import CLOTHING, WeakShotSource
+from lexiseg.recipes.partial_labels import WeakShotSource
 
 #: Scenes to train with, and things.
 WORLDS = {
@@ -38,10 +37,28 @@ WORLDS = {
     "few": (250, "cactus pineapple guitar cow tropical_fish house balloon motorcycle"),
 }
 NUM_SCORED = 100
+VOID = 255
 #: Side of the scenes in pixels.
 SCENE = 112
-#: Height and width of the photographs: six by four of the coarsest places of the feature pyramid.
-PHOTOGRAPH = (336, 224)
+#: Height and width of the photographs: four by three of the coarsest places of the feature pyramid.
+PHOTOGRAPH = (224, 168)
+#: The names that cover most pixels of the photographs, the most first; all others are void. The last three are unseen:
+#: those of the project's division of all names (``data.published.clothing``) that are among them.
+GARMENTS = (
+    "null",
+    "skin",
+    "coat",
+    "pants",
+    "hair",
+    "skirt",
+    "blouse",
+    "bag",
+    "suit",
+    "dress",
+    "jeans",
+    "shoes",
+)
+NUM_UNSEEN = 3
 
 
 def scene_folder(world: str, cutouts: Path, out: Path, *, size: int = SCENE) -> Path:
@@ -60,23 +77,38 @@ def scene_folder(world: str, cutouts: Path, out: Path, *, size: int = SCENE) -> 
 
 
 def photograph_folder(photographs: Path, out: Path) -> Path:
-    """Write the middle of the photographs with masks at ``PHOTOGRAPH``, where they are not there yet."""
+    """Write the middle of the photographs with masks at ``PHOTOGRAPH`` with ``GARMENTS``, where they are not there yet."""
     folder = out / "photographs"
     if folder.is_dir():
         return folder
     data = FolderDataset(photographs, labels="only")
+    scored = set(held_out(data.stems))
+    number = np.full(2**16, VOID, np.uint8)
+    number[[data.vocabulary.names.index(name) for name in GARMENTS]] = range(len(GARMENTS))
+    tags = []
     with atomic_folder(folder) as files:
         for name in ("images", "labels"):
             (files / name).mkdir()
-        (files / "classes.txt").write_bytes((photographs / "classes.txt").read_bytes())
         for stem, sample in zip(data.stems, data, strict=True):
             assert sample.label_map is not None
             cut = _middle(sample.label_map.shape)
             image: UInt8[np.ndarray, "H W 3"] = np.ascontiguousarray(sample.image[cut])
             small = (resize_image(image, PHOTOGRAPH) * 255).round().byte().permute(1, 2, 0).numpy()
             Image.fromarray(small).save(files / "images" / f"{stem}.png")
-            labels = Image.fromarray(sample.label_map[cut].astype(np.uint8))
-            labels.resize(PHOTOGRAPH[::-1], Image.Resampling.NEAREST).save(files / "labels" / f"{stem}.png")
+            labels = Image.fromarray(number[sample.label_map[cut]])
+            labels = labels.resize(PHOTOGRAPH[::-1], Image.Resampling.NEAREST)
+            labels.save(files / "labels" / f"{stem}.png")
+            there = [name for label, name in enumerate(GARMENTS) if label in np.asarray(labels)]
+            tags.append(f"{stem}\t{', '.join(there)}\n")
+        lists = {
+            "classes.txt": GARMENTS,
+            "seen.txt": GARMENTS[:-NUM_UNSEEN],
+            "val.txt": [stem for index, stem in enumerate(data.stems) if index in scored],
+            "train.txt": [stem for index, stem in enumerate(data.stems) if index not in scored],
+        }
+        for name, lines in lists.items():
+            (files / name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        (files / "tags.tsv").write_text("".join(tags), encoding="utf-8")
     return folder
 
 
@@ -110,16 +142,6 @@ class _Images:
         return label_map
 
 
-def _trained_images(source: WeakShotSource) -> LabelledDataset:
-    """Open the images with masks that are trained with."""
-    assert source.path is not None
-    if source.dataset != CLOTHING:
-        return FolderDataset(source.path, "train", labels="only")
-    masked = FolderDataset(source.path, labels="only")
-    left_out = set(held_out(masked.stems))
-    return Subset(masked, [index for index in range(len(masked)) if index not in left_out])
-
-
 def ridge(source: WeakShotSource) -> dict[str, float]:
     """Fit all masks of the training images by ridge regression from DINOv2's patches; score as the tables do.
 
@@ -130,7 +152,8 @@ def ridge(source: WeakShotSource) -> dict[str, float]:
     cached = CachedEncoder(encoder, fingerprint=encoder.fingerprint)
     scored = source.scored_images()
     assert scored is not None
-    trained = _Images(_trained_images(source))
+    assert source.path is not None
+    trained = _Images(FolderDataset(source.path, "train", labels="only"))
     indices = range(len(trained.data))
     judging = indices[len(indices) * 3 // 4 :]
     fitted, judged = (Moments(trained, part, cached) for part in (indices[: judging.start], judging))

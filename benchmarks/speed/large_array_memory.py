@@ -91,7 +91,7 @@ def main() -> None:
         "peak": peak[0],
         "peak_of_process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "seconds": round(time.perf_counter() - begin, 1),
-        "tiles": result.settings["tiled"]["num_windows"],
+        "num_windows": result.tiling["num_windows"],
     }
     print(json.dumps(tiled), flush=True)
     if given.json is not None:

@@ -12,9 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from caption_files import write_parquet, write_shard
 from coloured_blocks import make_data
 from lexiseg.cli import main
 from lexiseg.cli.result_folder import REQUEST_FILE
+from lexiseg.data.captions import tar_index
+from lexiseg.data.image_shards import ShardReader
 from lexiseg.runs.bulk.states import STATES_FILE
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -72,6 +75,63 @@ def test_a_list_names_images_and_keeps_their_folders(photos, tmp_path, monkeypat
     whole = photos.as_posix().lstrip("/")
     stems = {name.removesuffix(".json") for name in written(tmp_path / "out") if name.endswith(".json")}
     assert stems == {"0", "deep/1", f"{whole}/2", f"{whole}/deep/3"}
+
+
+@pytest.fixture
+def shards(photos) -> Path:
+    """The photographs in a tar and a Parquet file, one that cannot be decoded and one of a hostile name among them."""
+    folder = photos.parent / "shards"
+    files = sorted(photos.rglob("*.png"))
+    records = [{"__key__": f"t{file.stem}", "png": file.read_bytes()} for file in files[:4]]
+    write_shard(folder / "0.tar", records)
+    columns = {
+        "image": [file.read_bytes() for file in files[4:]],
+        "key": [f"p{file.stem}" for file in files[4:]],
+    }
+    columns["key"][-1] = "../../up"
+    write_parquet(folder / "1.parquet", columns, row_group_size=2)
+    return folder
+
+
+def test_shards_give_what_files_give_whoever_reads_them(photos, shards, tmp_path, capsys, monkeypatch):
+    paths = (shards / "*.tar", shards / "1.parquet")
+    assert segment(*paths, out=tmp_path / "one") == 1
+    printed = capsys.readouterr().out
+    assert "5 segmented, 2 failed" in printed
+    assert "1.parquet/record 2: the name '../../up' in its shard: a path that leaves the folder" in printed
+    assert segment(*paths, "--workers", 2, out=tmp_path / "two") == 1
+    assert written(tmp_path / "two") == written(tmp_path / "one")
+    assert segment(photos, out=tmp_path / "files") == 1
+    maps = {name: content for name, content in written(tmp_path / "files").items() if name.endswith(".png")}
+    ours = {name: content for name, content in written(tmp_path / "one").items() if name.endswith(".png")}
+    assert {Path(name).name.lstrip("tp"): content for name, content in ours.items()}.items() <= {
+        Path(name).name: content for name, content in maps.items()
+    }.items()
+    capsys.readouterr()
+    read = []
+    real = ShardReader.read
+    monkeypatch.setattr(ShardReader, "read", lambda self, image: read.append(image.name) or real(self, image))
+    monkeypatch.setattr(tar_index, "read_tar_index", None)  # headers are not read again
+    assert segment(paths[0], out=tmp_path / "one") == 1
+    assert "3 already there, 1 failed" in capsys.readouterr().out
+    assert read == ["tbad.png"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("none.tar",), "no such file"),
+        (("0.tar.gz",), "a compressed tar file"),
+        (("1.parquet", "--image-column", "photo"), "photo"),
+        (("0.tar", "--bands", "1"), "--bands with images in shards"),
+    ],
+)
+def test_shards_that_cannot_be_used_are_told(shards, tmp_path, capsys, monkeypatch, arguments, told):
+    monkeypatch.chdir(shards)
+    (shards / "0.tar.gz").write_bytes(b"x")
+    assert segment(*arguments, out=tmp_path / "out") == 2
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("content", [b"\x89PNG\r\n\0", None, b"\n"])

@@ -82,6 +82,7 @@ _WHERE = {
 _RESULTS = {
     "store": "predict mini --data mydata",
     "bulk": "segment photos --words sky,grass",
+    "parts": "segment photos --words sky,grass --results parquet-png",
     "result": "segment photos --words sky,grass",
     "other-model": "segment photos --words sky,grass --refine none",
 }

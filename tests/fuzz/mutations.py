@@ -1,7 +1,7 @@
 """Damage inputs at random, feed them to a reader, and keep what it should not have done.
 
-A reader may return a result or refuse with an error of ours; anything else, more than ``LIMIT_SECONDS`` or more
-than ``LIMIT_MEGABYTES`` of new memory is a finding. Findings are made small and, in long runs (``make fuzz``),
+A reader may return a result or refuse with an error of ours; anything else, more than ``LIMIT_SECONDS`` of the processor
+or more than ``LIMIT_MEGABYTES`` of new memory is a finding. Findings are made small and, in long runs (``make fuzz``),
 written to ``corpus/NAME/``, which is replayed by every run from then on.
 
 ``LEXISEG_FUZZ_EXAMPLES``: inputs a test; without it, as many as take a fraction of a second.
@@ -26,6 +26,8 @@ from lexiseg.core.errors import LexisegError
 
 CORPUS = Path(__file__).parent / "corpus"
 LIMIT_SECONDS = 10.0
+#: Times that by the clock: the machine may be busy, but a reader that waits for ever is found too.
+_WAITING = 12
 LIMIT_MEGABYTES = 1500
 
 #: Numbers at which formats break.
@@ -164,7 +166,7 @@ def fuzz(
         read: Reads one; what it returns does not matter, and it raises ``AssertionError`` where a result is wrong.
         examples: Inputs without ``LEXISEG_FUZZ_EXAMPLES``.
         mutate: Damages a seed.
-        seconds: That reading one may take.
+        seconds: Of the processor that reading one may take.
 
     Returns:
         Number of inputs that were refused.
@@ -242,7 +244,7 @@ def _kept(name: str, content: Any) -> str:
 
 @contextmanager
 def limited(seconds: float = LIMIT_SECONDS, megabytes: int = LIMIT_MEGABYTES) -> Iterator[None]:
-    """Raise ``TimeoutError`` after some seconds and ``MemoryError`` beyond some memory, while the block runs."""
+    """Raise ``TimeoutError`` after some seconds of the processor and ``MemoryError`` beyond some memory, in the block."""
     if sys.platform != "linux":
         yield
         return
@@ -253,12 +255,18 @@ def limited(seconds: float = LIMIT_SECONDS, megabytes: int = LIMIT_MEGABYTES) ->
 
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    previous = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    timers = (
+        (signal.SIGPROF, signal.ITIMER_PROF, seconds),
+        (signal.SIGALRM, signal.ITIMER_REAL, _WAITING * seconds),
+    )
+    previous = [signal.signal(number, stop) for number, *_ in timers]
+    for _, timer, limit in timers:
+        signal.setitimer(timer, limit)
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + megabytes * 2**20, hard))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
+        for (number, timer, _), handler in zip(timers, previous, strict=True):
+            signal.setitimer(timer, 0)
+            signal.signal(number, handler)

@@ -305,6 +305,8 @@ def test_the_index_of_a_tar_file(tmp_path):
         PackedKeys.of(("a", "b", "c")),
         invalid,
         {".txt": 2},
+        np.arange(4).reshape(2, 2),
+        PackedKeys.of(("a.jpg", "d.jpg")),
     )
     path = tmp_path / "index.npz"
     with path.open("wb") as target:
@@ -315,6 +317,8 @@ def test_the_index_of_a_tar_file(tmp_path):
         found = tar_index._load(path)
         if found is not None:
             assert np.array_equal(found.places, index.places)
+            assert np.array_equal(found.images, index.images)
+            assert found.image_names == index.image_names
             assert (found.keys, found.invalid, found.passed_over) == (index.keys, invalid, {".txt": 2})
 
     fuzz("tar-index", [path.read_bytes()], read, examples=150)

@@ -12,6 +12,7 @@ from lexiseg.cli.caption_maps import CaptionMaps
 from lexiseg.cli.caption_options import PATHS, CaptionFileOptions
 from lexiseg.cli.options import option
 from lexiseg.cli.progress import progress
+from lexiseg.cli.worker_options import WorkerOptions
 from lexiseg.core.errors import InputError
 from lexiseg.core.terminal import open_console
 
@@ -112,6 +113,7 @@ class PackCaptions(CaptionOptions):
             aliases=("--ledger",),
         ),
     ] = None
+    bulk: WorkerOptions = field(default_factory=WorkerOptions)
 
     def _refuse_bad_options(self) -> None:
         _refuse_no_paths(self.paths)
@@ -128,13 +130,20 @@ class PackCaptions(CaptionOptions):
         from lexiseg.core.atomic_write import refuse_unwritable
         from lexiseg.data.captions.invalid_records import write_invalid_records
         from lexiseg.data.captions.pack import pack_captions
+        from lexiseg.runs.bulk.each import mapper
 
         self._refuse_bad_options()
         if self.invalid_log is not None:
             refuse_unwritable(self.invalid_log)
         source = self.open(self.paths)
         with progress("packing", len(source)) as advance:
-            packed = pack_captions(source, self.out, shard_bytes=self.shard_mb * 1_000_000, advance=advance)
+            packed = pack_captions(
+                source,
+                self.out,
+                shard_bytes=self.shard_mb * 1_000_000,
+                advance=advance,
+                apply=mapper("packing", self.bulk.chosen()),
+            )
         if self.invalid_log is not None:
             write_invalid_records(packed.broken, self.invalid_log)
         print(f"{packed.num_records:,} records in {packed.num_shards:,} shards written to {self.out}")

@@ -9,6 +9,7 @@ import tyro
 
 from lexiseg.cli.progress import progress
 from lexiseg.cli.similarity import Similarity
+from lexiseg.cli.worker_options import WorkerOptions
 from lexiseg.core.terminal import open_console
 
 if TYPE_CHECKING:
@@ -137,17 +138,27 @@ class ConvertDataset:
     hide_unseen: Annotated[str | None, tyro.conf.arg(metavar="SPLIT")] = None
     """Turn the unseen classes of this split into void, for training."""
 
+    bulk: WorkerOptions = field(default_factory=WorkerOptions)
+
     def run(self) -> int:
         """Convert; return the exit code."""
         from lexiseg.data.datasets import dataset_facts
         from lexiseg.data.published.convert import convert_dataset
         from lexiseg.data.published.reader import PublishedDataset
         from lexiseg.data.splits import load_split
+        from lexiseg.runs.bulk.each import mapper
 
         hide = None if self.hide_unseen is None else load_split(self.hide_unseen)
         dataset = PublishedDataset(dataset_facts(self.name), self.path, self.split, layout=self.source)
         with progress("converting", len(dataset)) as advance:
-            written = convert_dataset(dataset, self.out, self.target, hide=hide, advance=advance)
+            written = convert_dataset(
+                dataset,
+                self.out,
+                self.target,
+                hide=hide,
+                advance=advance,
+                apply=mapper("converting", self.bulk.chosen()),
+            )
         kept = f", {len(dataset) - written:,} were there already" if written < len(dataset) else ""
         print(f"{written:,} label files written to {self.out}{kept} ({dataset.layout.name} → {self.target})")
         return 0

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -10,6 +10,7 @@ from lexiseg.cli.data_options import DataOptions
 from lexiseg.cli.inference_options import InferenceOptions
 from lexiseg.cli.options import Device, Licence, MethodChanges, ModelName, Trust, load_segmenter, option
 from lexiseg.cli.progress import progress
+from lexiseg.cli.worker_options import BulkOptions
 from lexiseg.core.terminal import open_console
 
 
@@ -45,12 +46,18 @@ class Evaluate:
     trust: Trust = False
     licence: Licence = "any"
     device: Device = "auto"
+    bulk: BulkOptions = field(default_factory=BulkOptions)
     inference: InferenceOptions = field(default_factory=InferenceOptions)
 
     def run(self) -> int:
         """Score and print; return the exit code."""
+        from functools import partial
+
         from lexiseg.core.atomic_write import refuse_unwritable
         from lexiseg.core.errors import InputError
+        from lexiseg.runs.bulk.predict import predicting
+        from lexiseg.runs.load import load
+        from lexiseg.runs.method_settings import parse_changes
         from lexiseg.scoring.evaluate import evaluate
         from lexiseg.scoring.report import write_json
         from lexiseg.scoring.tables import print_report
@@ -69,12 +76,20 @@ class Evaluate:
                 expected="a refinement to compare with, such as --refine crf",
                 fix="Give one, or leave out --unrefined.",
             )
+        predict_all = predicting(
+            partial(load, self.model, method_settings=parse_changes(self.set_), trust=self.trust),
+            self.device,
+            self.bulk.chosen(),
+            segmenter=segmenter,
+            seconds=self.bulk.time_limit,
+        )
         with progress("evaluating", len(dataset) * (1 + self.unrefined)) as advance:
-            report = evaluate(segmenter, dataset, partial=True, advance=advance, **changes)
+            how: dict[str, Any] = {"partial": True, "advance": advance, "predict_all": predict_all}
+            report = evaluate(segmenter, dataset, **how, **changes)
             plain = None
             if self.unrefined:
                 unrefined = {**changes, "refine": "none"}
-                plain = evaluate(segmenter, dataset, partial=True, advance=advance, **unrefined)
+                plain = evaluate(segmenter, dataset, **how, **unrefined)
         console = open_console(highlight=False)
         print_report(report, console)
         if plain is not None:

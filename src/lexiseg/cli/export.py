@@ -93,10 +93,12 @@ class Export:
 
 def export_results(folder: Path, chosen: "Format", out: Path) -> None:
     """Write the results of a folder of ``lexiseg segment``, and print how much."""
+    from lexiseg.core.result_files import has_parts
     from lexiseg.data.formats.coco import CocoCategories
+    from lexiseg.data.formats.result_shards import SegmentedShards
     from lexiseg.data.formats.segmented import SegmentedFolder
 
-    results = SegmentedFolder(folder)
+    results = SegmentedShards(folder) if has_parts(folder) else SegmentedFolder(folder)
     categories = CocoCategories(names=results.names, ids=tuple(range(len(results.names))))
     _write(results, categories, chosen, out, len(results))
     if results.passed_over:

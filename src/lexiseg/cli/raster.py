@@ -106,7 +106,8 @@ class SegmentRaster:
         skipped = 0
         described = request.describe()
         with claimed(self.out, described, jobs.stems, overwrite=self.overwrite):
-            for path, stem in jobs:
+            for image, stem in jobs:
+                path = image if isinstance(image, Path) else image.path
                 if not self.overwrite and raster_is_done(path, self.out, stem, request) is not None:
                     skipped += 1
                     continue

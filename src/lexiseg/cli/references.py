@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,6 +19,7 @@ from lexiseg.cli.options import (
 )
 from lexiseg.cli.progress import progress
 from lexiseg.cli.unlabelled_regions import build_unlabelled
+from lexiseg.cli.worker_options import WorkerOptions
 from lexiseg.core.errors import InputError
 from lexiseg.core.terminal import open_console
 
@@ -101,6 +102,7 @@ class Build:
     steps: Annotated[int, tyro.conf.arg(metavar="STEPS", help="For generate: denoising steps.")] = 50
     licence: Licence = "any"
     device: Device = "auto"
+    bulk: WorkerOptions = field(default_factory=WorkerOptions)
 
     def run(self) -> int:
         """Build; return the exit code, 1 where a class got no reference or an image could not be read."""
@@ -118,30 +120,33 @@ class Build:
                 self.unlabelled, self.model, self.set_, self.out, self.device, self.licence
             )
         assert self.source is not None
+        from functools import partial
+
         from lexiseg.methods.rim.references.bank import rejection_text
         from lexiseg.methods.rim.references.build import BuildSettings, build_bank
         from lexiseg.models.checkpoint import fingerprint
-        from lexiseg.recipes.rim import build_source, load_reference_encoder
-        from lexiseg.runs.load import choose_device
+        from lexiseg.runs.bulk.each import mapper
+        from lexiseg.runs.references import open_references
 
         refuse_networks(self.encoder, self.licence, self.encoder, self.generator, self.sam)
         vocabulary = read_vocabulary(self.words, self.classes_file)
-        device = choose_device(self.device)
-        source = build_source(
+        workers = self.bulk.chosen()
+        opened_by = partial(
+            open_references,
             self.source,
             self.from_,
+            encoder=self.encoder,
+            device=self.device,
             generator=self.generator,
             sam=self.sam,
             steps=self.steps,
             seed=self.seed,
-            device=device,
         )
-        encoder, short_side = load_reference_encoder(self.encoder)
+        source, encoder, short_side = opened_by()
         settings = BuildSettings(
             images=self.images, subcategories=self.subcategories, short_side=short_side, seed=self.seed
         )
         facts = {"name": self.encoder, "fingerprint": fingerprint(encoder)}
-        encoder = encoder.to(device)
         with progress("building references", len(vocabulary)) as advance:
             built = build_bank(
                 vocabulary.names,
@@ -152,8 +157,10 @@ class Build:
                 synonyms=vocabulary.synonyms,
                 settings=settings,
                 advance=advance,
+                apply=mapper("building references", workers, uses_gpu=self.device != "cpu"),
+                opened_by=opened_by,
             )
-        for note in source.notes():
+        for note in built.notes:
             print(f"note: {note}", file=sys.stderr)
         print(
             f"{len(built.made)} class{'' if len(built.made) == 1 else 'es'} built, {len(built.kept)} already there; {self.out}"

@@ -11,7 +11,7 @@ from lexiseg.core.atomic_write import atomic_path
 from lexiseg.core.errors import InputError
 from lexiseg.core.folder_lock import busy, writing_alike
 from lexiseg.core.json_text import read_json_file
-from lexiseg.core.result_files import FACTS, LABELS, RASTER_LABELS, read_facts, result_paths
+from lexiseg.core.result_files import FACTS, LABELS, RASTER_LABELS, has_parts, read_facts, result_paths
 
 #: Hidden, and no .json, so that it is taken for the result of no image.
 REQUEST_FILE = ".lexiseg-request"
@@ -70,7 +70,9 @@ def count_other_results(out: Path, request: Mapping[str, Any]) -> int:
 
 
 def _has_results(out: Path) -> bool:
-    return any(name.endswith((LABELS, RASTER_LABELS)) for _, _, names in os.walk(out) for name in names)
+    return has_parts(out) or any(
+        name.endswith((LABELS, RASTER_LABELS)) for _, _, names in os.walk(out) for name in names
+    )
 
 
 def _differing(out: Path, request: Mapping[str, Any], stems: Callable[[], Iterable[str]]) -> list[str]:

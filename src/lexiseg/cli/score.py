@@ -1,12 +1,13 @@
 """``lexiseg score``: count a predictions store under any number of protocols."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from lexiseg.cli.options import option
+from lexiseg.cli.worker_options import WorkerOptions
 from lexiseg.core.errors import InputError
 from lexiseg.core.terminal import open_console
 
@@ -70,6 +71,7 @@ class Score:
         1000
     )
     seed: Annotated[int, tyro.conf.arg(metavar="N", help="Of these draws.")] = 0
+    bulk: WorkerOptions = field(default_factory=WorkerOptions)
 
     def run(self) -> int:
         """Score, print and write; return the exit code."""
@@ -105,6 +107,7 @@ class Score:
         self, stores: "Sequence[PredictionStore]", protocols: "Sequence[Protocol]", console: "Console"
     ) -> dict[str, Any]:
         from lexiseg.core.atomic_write import atomic_path
+        from lexiseg.runs.bulk.each import mapper
         from lexiseg.scoring.compare import (
             difference,
             difference_json,
@@ -117,13 +120,15 @@ class Score:
         from lexiseg.scoring.store.counts import StoreCounter
         from lexiseg.scoring.tables import print_report
 
+        workers = self.bulk.chosen()
+        apply = None if workers.are_here else mapper("scoring", workers)
         if len(stores) == 2:
             refuse_incomparable(*stores)
         how: dict[str, Any] = {"threshold": self.threshold, "resamples": self.resamples, "seed": self.seed}
         scored, contents = [], []
         for store in stores:
             truth = self._dataset(store)
-            counter = StoreCounter(store, truth)
+            counter = StoreCounter(store, truth, apply=apply)
             scored.append(tuple(score(counter, protocol, **how) for protocol in protocols))
             report = Report(results=scored[-1], store=store, truth=truth)
             print_report(report, console)

@@ -2,10 +2,10 @@
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -27,14 +27,19 @@ from lexiseg.cli.options import (
 from lexiseg.cli.progress import progress
 from lexiseg.cli.result_folder import claimed, count_other_results
 from lexiseg.cli.worker_options import MOST_PRINTED, BulkOptions, failure_lines
+from lexiseg.core.errors import InputError
 from lexiseg.core.terminal import open_console
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from lexiseg.core.segmentation import Segmentation
+    from lexiseg.data.formats.result_shards import RowKind
     from lexiseg.runs.bulk.job import Outcome
     from lexiseg.runs.bulk.segment import ResultSummary
+
+#: How rows of Parquet hold labels, by what --results is; None for files.
+ROW_KINDS: "Mapping[str, RowKind | None]" = {"files": None, "parquet-png": "png", "parquet-rle": "rle"}
 
 #: With more images than this, one table for all of them is printed instead of one each.
 MAX_TABLES = 8
@@ -52,7 +57,11 @@ class Segment:
     paths: tyro.conf.Positional[
         Annotated[
             tuple[str, ...],
-            option("PATHS", "Image files, folders (searched with their subfolders) and globs."),
+            option(
+                "PATHS",
+                "Image files, folders (searched with their subfolders) and globs; tar shards of webdataset and Parquet files, "
+                "also as shards/*.tar and shards-{0000..0099}.tar.",
+            ),
         ]
     ] = ()
     list_: Annotated[
@@ -61,8 +70,8 @@ class Segment:
         tyro.conf.arg(
             name="list",
             metavar="FILE",
-            help="Text file with the path of an image in each line, - for standard input; results keep the folders written "
-            "there. May be given several times.",
+            help="Text file with the path of an image or shard in each line, - for standard input; results keep the folders "
+            "written there. May be given several times.",
             help_behavior_hint="",
         ),
     ] = ()
@@ -113,8 +122,25 @@ class Segment:
             "labelme, cvat, cvat-masks, label-studio, label-studio-brush, png, table (Parquet).",
         ),
     ] = ()
+    results: Annotated[
+        Literal["files", "parquet-png", "parquet-rle"],
+        tyro.conf.arg(
+            metavar="files|parquet-png|parquet-rle",
+            help="Three files an image, or Parquet parts: images/ with label maps as 16-bit PNG or as COCO run lengths, "
+            "classes/ with the share and score of every class.",
+        ),
+    ] = "files"
+    part_size: Annotated[int, tyro.conf.arg(metavar="N", help="Images of a Parquet part.")] = 1000
     bands: Bands = None
     value_range: ValueRangeText = None
+    image_column: Annotated[
+        str | None,
+        option("NAME", "Column of images, or of their paths, in Parquet; usual ones are found."),
+    ] = None
+    key_column: Annotated[
+        str | None,
+        option("NAME", "Column of their names there; key, id or paths, else rows are numbered, if left out."),
+    ] = None
     retry_failed: Annotated[
         bool,
         tyro.conf.arg(
@@ -135,7 +161,8 @@ class Segment:
         from lexiseg.data.image_files import PassedOver
         from lexiseg.data.images import ValueRange
         from lexiseg.data.rasters import parse_bands, rasterio_package
-        from lexiseg.runs.bulk.inputs import plan_images
+        from lexiseg.runs.bulk.inputs import ShardColumns, plan_images
+        from lexiseg.runs.bulk.parts import ResultParts
         from lexiseg.runs.bulk.run import do_job
         from lexiseg.runs.bulk.segment import SegmentJob
         from lexiseg.runs.bulk.states import noting, read_states
@@ -152,11 +179,27 @@ class Segment:
         asked = read_words_if_given(self.words, self.classes_file)
         workers = self.bulk.chosen()
         passed_over = PassedOver()
-        plan = plan_images(self.paths, self.out, passed_over, lists=self.list_)
+        columns = ShardColumns(image=self.image_column, key=self.key_column)
+        plan = plan_images(self.paths, self.out, passed_over, lists=self.list_, columns=columns)
+        if plan.has_shards and bands is not None:
+            raise InputError(
+                doing="reading the arguments",
+                found="--bands with images in shards",
+                expected="TIFF files, of which bands can be chosen",
+                fix="Unpack the shards, or leave --bands out.",
+            )
         chosen: Sequence[int] = range(len(plan))
         if self.retry_failed:
             failed_before = {failure.name for failure in read_states(self.out).failures}
             chosen = [number for number, stem in enumerate(plan.stems()) if stem in failed_before]
+        kind = ROW_KINDS[self.results]
+        if kind is not None and self.explain:
+            raise InputError(
+                doing="reading the arguments",
+                found=f"--explain with --results {self.results}",
+                expected="explanations beside results in files",
+                fix="Leave one of them out.",
+            )
         segmenter = load_segmenter(self.model, self.device, self.set_, trust=self.trust, licence=self.licence)
         vocabulary = segmenter.own_words() if asked is None else asked
         changes = self.inference.changes()
@@ -164,6 +207,8 @@ class Segment:
             changes = {"none_of_these": "label", **changes}
         request = segmenter.describe(vocabulary, **changes)
         request["settings"].update(how_read)
+        if kind is not None:
+            request["settings"]["results"] = f"{self.results}, {self.part_size} a part"
         job = SegmentJob(
             load=partial(load, self.model, method_settings=parse_changes(self.set_), trust=self.trust),
             device=self.device,
@@ -176,13 +221,13 @@ class Segment:
             how_read=how_read,
             explains=self.explain,
             redoes=self.overwrite,
+            rows=kind,
             seconds=self.bulk.time_limit,
             segmenter=segmenter,
         )
         job.open()  # words that cannot be used must not claim the folder
         console = open_console()
         tally = _Tally()
-        inputs = ((number, plan[number]) for number in chosen)
         with (
             claimed(self.out, request, plan.stems, overwrite=self.overwrite),
             noting(
@@ -193,15 +238,26 @@ class Segment:
                 retries=self.retry_failed,
             ) as log,
             progress("segmenting", len(chosen), console) as advance,
-            closing(do_job(job, inputs, workers)) as outcomes,
         ):
-            for outcome in outcomes:
-                path, stem = plan[outcome.number]
-                log.note(outcome, stem, str(path))
-                tally.add(outcome, path)
+
+            def tell(outcome: "Outcome") -> None:
+                image, stem = plan[outcome.number]
+                log.note(outcome, stem, str(image))
+                tally.add(outcome, str(image))
                 if outcome.content is not None and len(chosen) <= MAX_TABLES:
-                    print_shares(console, outcome.content, path)
+                    print_shares(console, outcome.content, str(image))
                 advance()
+
+            if kind is None:
+                inputs: Iterator[tuple[int, Any]] = ((number, plan[number]) for number in chosen)
+                with closing(do_job(job, inputs, workers)) as outcomes:
+                    for outcome in outcomes:
+                        tell(outcome)
+            else:
+                of: dict[str, Any] = {"size": self.part_size, "request": request, "redoes": self.overwrite}
+                parts = ResultParts(plan, self.out, kind=kind, tell=tell, **of)
+                with closing(do_job(job, parts.inputs(chosen), workers)) as outcomes:
+                    parts.take(outcomes)
         finished, skipped = tally.counts["done"], tally.counts["there"]
         if len(chosen) > MAX_TABLES and tally.shares:
             _print_totals(console, tally.shares, finished)
@@ -237,9 +293,9 @@ class _Tally:
         self.counts: Counter[str] = Counter()
         self.shares: dict[str, tuple[int, float]] = {}  # images that show a class, and the sum of its shares
         self.doubtful = 0
-        self.failed: list[tuple[Path, str]] = []  # the first
+        self.failed: list[tuple[str | Path, str]] = []  # the first
 
-    def add(self, outcome: "Outcome", path: Path) -> None:
+    def add(self, outcome: "Outcome", path: str) -> None:
         self.counts[outcome.state] += 1
         if outcome.state == "failed" and len(self.failed) < MOST_PRINTED:
             self.failed.append((path, outcome.message))
@@ -250,7 +306,7 @@ class _Tally:
                 self.shares[share.name] = count + 1, total + share.share
 
 
-def print_shares(console: "Console", segmentation: "Segmentation | ResultSummary", path: Path) -> None:
+def print_shares(console: "Console", segmentation: "Segmentation | ResultSummary", path: str | Path) -> None:
     """Print an image's classes, their share of its pixels and mean score, the largest first."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table

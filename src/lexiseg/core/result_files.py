@@ -11,6 +11,9 @@ LABELS, OVERLAY, FACTS = ".labels.png", ".overlay.png", ".json"
 #: End of a label map of a raster of a geographic information system.
 RASTER_LABELS = ".labels.tif"
 
+#: Folder of results in Parquet shards.
+IMAGE_PARTS = "images"
+
 #: Keys that the facts of every result have, and hardly any other JSON.
 _MARKS = frozenset({"source", "size", "classes", "vocabulary", "settings"})
 
@@ -39,6 +42,11 @@ def shortened(stem: str) -> str:
     while len(os.fsencode(name)) > room:  # a letter may take several bytes
         name = name[:-1]
     return f"{folders}{slash}{name}-{digest}"
+
+
+def has_parts(folder: Path) -> bool:
+    """Return whether a folder holds results in Parquet shards."""
+    return next((folder / IMAGE_PARTS).glob("part-*.parquet"), None) is not None
 
 
 def read_facts(path: str | Path) -> dict[str, Any] | None:

@@ -15,7 +15,7 @@ from lexiseg.scoring.published import find_protocol
 from lexiseg.scoring.report import Report
 from lexiseg.scoring.score import score
 from lexiseg.scoring.store.counts import StoreCounter
-from lexiseg.scoring.store.predict import predict_in_memory
+from lexiseg.scoring.store.predict import PredictAll, predict_in_memory
 from lexiseg.scoring.store.predictions import MemoryStore
 
 #: The three ways to average, each under its protocol; the first one's scores are ``Report.scores``.
@@ -31,6 +31,7 @@ def evaluate(
     *,
     partial: bool = False,
     advance: Callable[[], None] = lambda: None,
+    predict_all: PredictAll | None = None,
     **changes: Any,
 ) -> Report:
     """Segment every image with the data set's classes and score the whole set under three protocols.
@@ -45,6 +46,7 @@ def evaluate(
             are scored where there is one.
         partial: Score what there is though images or label files could not be read.
         advance: Called after each image.
+        predict_all: Predicts them, by several workers for example; None for one after the other, here.
         changes: Fields of ``InferenceSettings`` to change.
 
     Returns:
@@ -59,7 +61,7 @@ def evaluate(
         dataset = FolderDataset(dataset, split_to_score(dataset), labels="required")
         for warning in data_warnings(dataset):
             warnings.warn(warning, stacklevel=2)
-    store = predict_in_memory(segmenter, dataset, advance=advance, **changes)
+    store = predict_in_memory(segmenter, dataset, advance=advance, predict_all=predict_all, **changes)
     _refuse_failed(store, partial=partial)
     if store.manifest.trained_on:
         note = trained_on_note(store.manifest.trained_on, len(store.manifest.stems))

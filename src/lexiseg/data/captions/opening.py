@@ -1,7 +1,6 @@
 """Open images with captions, whatever they lie in."""
 
 import hashlib
-import importlib.util
 import json
 import re
 import warnings
@@ -12,7 +11,7 @@ from typing import Literal
 from lexiseg.core.atomic_write import atomic_path
 from lexiseg.core.batch import Sample
 from lexiseg.core.cache_folder import default_cache, make_private
-from lexiseg.core.errors import DatasetError, InputError, MissingPackageError, OutputError
+from lexiseg.core.errors import DatasetError, InputError, OutputError
 from lexiseg.core.folder_lock import in_turn
 from lexiseg.core.json_text import read_json_file
 from lexiseg.data.augmentation.rand_augment import RandAugment
@@ -30,12 +29,12 @@ from lexiseg.data.captions.records import CaptionColumns, CaptionSource, Invalid
 from lexiseg.data.captions.tar_source import TarSource
 from lexiseg.data.captions.word_prompts import MakeTexts
 from lexiseg.data.image_files import PassedOver, walk_files
+from lexiseg.data.image_shards import COMPRESSED_TARS, expand_braces
 
 _EXPECTED = (
     "tar shards (a file, a folder of them, or a pattern such as train-{0000..0099}.tar), "
     "Parquet files, or a folder of images with captions.tsv, metadata.csv, COCO's captions or a .txt beside each"
 )
-_COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 #: Captions whose words are gathered where no words to replace by are given.
 _CAPTIONS_FOR_WORDS = 10_000
 
@@ -248,7 +247,7 @@ def _find_files(pattern: str) -> list[Path]:
     if re.match(r"[a-z0-9]+://|pipe:", pattern):
         fix = "Download the files first; training reads them in an order of its own, again in every epoch."
         raise _error(pattern, "an address or a command", "files on this machine", fix)
-    if pattern.lower().endswith(_COMPRESSED):
+    if pattern.lower().endswith(COMPRESSED_TARS):
         fix = "Unpack it (gunzip, unzstd, …): images are compressed already, and shards are read from the middle."
         raise _error(pattern, "a compressed tar file", "tar files without compression", fix)
     path = Path(pattern)
@@ -257,13 +256,7 @@ def _find_files(pattern: str) -> list[Path]:
         if not files:
             raise _error(pattern, "a folder without any of them", _EXPECTED, "Check the path.")
         return files
-    files = [path]
-    if "{" in pattern and not path.exists():
-        if importlib.util.find_spec("braceexpand") is None:
-            raise MissingPackageError.of("webdataset", doing=f"expanding {pattern}", extra="train")
-        from braceexpand import braceexpand  # a part of webdataset's installation
-
-        files = [Path(name) for name in braceexpand(pattern)]
+    files = [Path(name) for name in expand_braces(pattern, f"expanding {pattern}")]
     missing = [file for file in files if not file.is_file()]
     if missing:
         count = f"{len(missing):,} of {len(files):,} files missing: " if len(files) > 1 else "no file "

@@ -6,12 +6,14 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lexiseg.core.atomic_write import atomic_folder
 from lexiseg.core.errors import MissingPackageError, OutputError
 from lexiseg.core.image_decoders import open_image
+from lexiseg.core.mapping import Mapper
 from lexiseg.data.captions.decoding import UnreadableImageError, probe_image
 from lexiseg.data.captions.records import CaptionSource, InvalidRecord, RawRecord
 from lexiseg.data.captions.tar_index import IMAGE_EXTENSIONS
@@ -40,6 +42,7 @@ def pack_captions(
     *,
     shard_bytes: int = 100_000_000,
     advance: Callable[[], None] = lambda: None,
+    apply: Mapper = map,
 ) -> Packed:
     """Write all usable records to ``out/00000.tar``, ``out/00001.tar``, …, in order.
 
@@ -51,6 +54,7 @@ def pack_captions(
         out: A folder that does not exist or is empty.
         shard_bytes: A shard is closed when it is that large.
         advance: Called once a record.
+        apply: Reads and looks at records, by several workers for example; they are written here.
 
     Raises:
         OutputError: The folder holds something, or cannot be written.
@@ -61,17 +65,24 @@ def pack_captions(
     broken, num_records = list(source.invalid), 0
     with _folder(out) as folder, _Shards(folder, shard_bytes) as shards:
         names = _Names()
-        for index in range(len(source)):
-            record = source.read(index)
-            member = _member(record) if isinstance(record, RawRecord) else record
-            if isinstance(member, InvalidRecord):
-                broken.append(member)
+        for found in apply(partial(_packable, source), range(len(source))):
+            if isinstance(found, InvalidRecord):
+                broken.append(found)
             else:
-                assert isinstance(record, RawRecord)
-                shards.write({"__key__": names.take(record.key), **member})
+                key, member = found
+                shards.write({"__key__": names.take(key), **member})
                 num_records += 1
             advance()
     return Packed(num_shards=shards.count, num_records=num_records, broken=broken)
+
+
+def _packable(source: CaptionSource, index: int) -> tuple[str, dict[str, bytes]] | InvalidRecord:
+    """Read a record; return its key and the members of a tar file, or why it is left out."""
+    record = source.read(index)
+    if isinstance(record, InvalidRecord):
+        return record
+    member = _member(record)
+    return member if isinstance(member, InvalidRecord) else (record.key, member)
 
 
 def _member(record: RawRecord) -> dict[str, bytes] | InvalidRecord:

@@ -107,20 +107,7 @@ class ParquetSource(CaptionSource):
             return 0
         first = 0
         for group, facts in enumerate(groups):
-            if facts.total_byte_size > _MAX_GROUP_BYTES:
-                raise DatasetError(
-                    doing=f"opening {file}",
-                    found=f"a row group of {facts.total_byte_size / 1e9:.1f} GB",
-                    expected=f"row groups of at most {_MAX_GROUP_BYTES / 1e9:.1f} GB, which are read whole",
-                    fix="Write the file again with row_group_size=1000.",
-                )
-            if facts.num_rows > _MAX_GROUP_ROWS:
-                raise DatasetError(
-                    doing=f"opening {file}",
-                    found=f"a row group of {facts.num_rows:,} rows",
-                    expected=f"row groups of at most {_MAX_GROUP_ROWS:,} rows, which are read whole",
-                    fix="Write the file again with row_group_size=1000.",
-                )
+            refuse_large_group(file, facts)
             self._groups.append((number, group, first))
             self.sizes.append(facts.num_rows)
             first += facts.num_rows
@@ -150,28 +137,10 @@ class ParquetSource(CaptionSource):
             return InvalidRecord(name, key, error.reason, error.detail)
         except UnicodeDecodeError as error:
             return InvalidRecord(name, key, InvalidReason.NOT_UTF8, f"byte {error.start}")
-        image = self._image_bytes(table[self._image][row].as_py(), self.files[number].parent)
+        image = image_content(table[self._image][row].as_py(), self.files[number].parent)
         if not isinstance(image, bytes):
             return InvalidRecord(name, key, InvalidReason.NO_IMAGE, image)
         return RawRecord(name, key, image, captions)
-
-    @staticmethod
-    def _image_bytes(value: Any, folder: Path) -> bytes | str:
-        """Return the content of an image, or say what is wrong."""
-        if isinstance(value, dict):  # as the Hugging Face hub stores images
-            value = value.get("bytes") or value.get("path")
-        if isinstance(value, bytes):
-            return value
-        if not isinstance(value, str):
-            return "an empty cell" if value is None else f"a {type(value).__name__}"
-        if why := why_unsafe(value):
-            return f"{value}: {why}; only files in the folder of the Parquet file are read"
-        try:
-            if not (folder / value).is_file():  # a pipe would wait for ever
-                return f"{value}: no file there"
-            return (folder / value).read_bytes()
-        except (OSError, ValueError) as error:
-            return f"{value}: {error}"
 
     def _table(self, shard: int) -> Any:
         """Return a row group's table, keeping the last ones."""
@@ -182,7 +151,7 @@ class ParquetSource(CaptionSource):
             if table is None:
                 number, group, _ = self._groups[shard]
                 names = [self._image, self._caption] + ([self._key] if self._key else [])
-                table = within_time(lambda: _read_group(self.files[number], group, names), _READING_SECONDS)
+                table = read_group(self.files[number], group, names)
             self._kept[shard] = table
             while len(self._kept) > 1 and sum(kept.nbytes for kept in self._kept.values()) > _KEPT_BYTES:
                 self._kept.popitem(last=False)
@@ -209,6 +178,54 @@ class ParquetSource(CaptionSource):
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self._forget()
+
+
+def refuse_large_group(file: Path, facts: Any) -> None:
+    """Refuse a row group that cannot be held: rows are never read alone.
+
+    Raises:
+        DatasetError: It is too large.
+    """
+    if facts.total_byte_size > _MAX_GROUP_BYTES:
+        found, most = f"{facts.total_byte_size / 1e9:.1f} GB", f"{_MAX_GROUP_BYTES / 1e9:.1f} GB"
+    elif facts.num_rows > _MAX_GROUP_ROWS:
+        found, most = f"{facts.num_rows:,} rows", f"{_MAX_GROUP_ROWS:,} rows"
+    else:
+        return
+    raise DatasetError(
+        doing=f"opening {file}",
+        found=f"a row group of {found}",
+        expected=f"row groups of at most {most}, which are read whole",
+        fix="Write the file again with row_group_size=1000.",
+    )
+
+
+def image_content(value: Any, folder: Path) -> bytes | str:
+    """Return the content of the image in a cell, bytes or the path of a file in ``folder``, or say what is wrong."""
+    if isinstance(value, dict):  # as the Hugging Face hub stores images
+        value = value.get("bytes") or value.get("path")
+    if isinstance(value, bytes):
+        return value
+    if not isinstance(value, str):
+        return "an empty cell" if value is None else f"a {type(value).__name__}"
+    if why := why_unsafe(value):
+        return f"{value}: {why}; only files in the folder of the Parquet file are read"
+    try:
+        if not (folder / value).is_file():  # a pipe would wait for ever
+            return f"{value}: no file there"
+        return (folder / value).read_bytes()
+    except (OSError, ValueError) as error:
+        return f"{value}: {error}"
+
+
+def read_group(file: Path, group: int, names: list[str]) -> Any:
+    """Read columns of a row group as a table.
+
+    Raises:
+        TimeoutError: It does not come to an end.
+        OSError, ValueError: It cannot be read, or unpacks to more than a group may have.
+    """
+    return within_time(lambda: _read_group(file, group, names), _READING_SECONDS)
 
 
 def _read_group(file: Path, group: int, names: list[str]) -> Any:

@@ -3,7 +3,6 @@
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -11,18 +10,13 @@ _MAX_OPEN = 64
 
 
 class ShardFiles:
-    """Files that are opened when a piece of them is asked for.
+    """Files that are opened when a piece of them is asked for; the last ones stay open."""
 
-    Args:
-        paths: The files, by number.
-    """
-
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self.paths = list(paths)
-        self._open: OrderedDict[int, IO[bytes]] = OrderedDict()
+    def __init__(self) -> None:
+        self._open: OrderedDict[Path, IO[bytes]] = OrderedDict()
         self._forget()
 
-    def read(self, number: int, start: int, length: int) -> bytes:
+    def read(self, path: Path, start: int, length: int) -> bytes:
         """Read ``length`` bytes; fewer where the file is shorter.
 
         Raises:
@@ -31,8 +25,8 @@ class ShardFiles:
         if self._process != os.getpid():  # a fork shares the place in the file with its parent
             self._forget()
         with self._lock:
-            file = self._open.pop(number, None) or open(self.paths[number], "rb", buffering=0)  # noqa: SIM115
-            self._open[number] = file
+            file = self._open.pop(path, None) or open(path, "rb", buffering=0)  # noqa: SIM115
+            self._open[path] = file
             if len(self._open) > _MAX_OPEN:
                 self._open.popitem(last=False)[1].close()
             file.seek(start)
@@ -48,10 +42,10 @@ class ShardFiles:
         self._forget()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"paths": self.paths}
+        return {}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["paths"])  # type: ignore[misc]
+        self.__init__()  # type: ignore[misc]
 
 
 def _read_fully(file: IO[bytes], length: int) -> bytes:

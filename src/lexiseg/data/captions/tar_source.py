@@ -43,7 +43,7 @@ class TarSource(CaptionSource):
         self.window = 20_000
         self.columns = columns
         self.names = _distinct_names(files)
-        self.indices = index_tars(files, cache)
+        self.indices = [index.without_images() for index in index_tars(files, cache)]
         self.sizes = [len(index.keys) for index in self.indices]
         self._ends = list(accumulate(self.sizes))
         self.invalid = [
@@ -51,7 +51,7 @@ class TarSource(CaptionSource):
             for name, index in zip(self.names, self.indices, strict=True)
             for record in with_shard(index.invalid, name)
         ]
-        self._files = ShardFiles(files)
+        self._files = ShardFiles()
         passed_over = sum((Counter(index.passed_over) for index in self.indices), Counter())
         counts = ", ".join(f"{count:,} {kind}" for kind, count in passed_over.most_common())
         self.notes = [f"members of tar files that belong to no record: {counts}"] if counts else []
@@ -60,7 +60,7 @@ class TarSource(CaptionSource):
         """Read image and caption, in one piece where they are neighbours."""
         shard = bisect_right(self._ends, index)
         row = index - (self._ends[shard - 1] if shard else 0)
-        known, name = self.indices[shard], self.names[shard]
+        known, name, file = self.indices[shard], self.names[shard], self.files[shard]
         key = known.keys[row]
         image_at, image_size, caption_at, caption_size = known.places[row].tolist()
         if caption_size > MAX_CAPTION_BYTES:
@@ -69,12 +69,12 @@ class TarSource(CaptionSource):
         stop = max(image_at + image_size, caption_at + caption_size)
         try:
             if stop - start <= image_size + caption_size + 16_384:
-                piece = self._files.read(shard, start, stop - start)
+                piece = self._files.read(file, start, stop - start)
                 image = piece[image_at - start : image_at - start + image_size]
                 text = piece[caption_at - start : caption_at - start + caption_size]
             else:
-                image = self._files.read(shard, image_at, image_size)
-                text = self._files.read(shard, caption_at, caption_size)
+                image = self._files.read(file, image_at, image_size)
+                text = self._files.read(file, caption_at, caption_size)
         except OSError as error:
             return InvalidRecord(name, key, InvalidReason.ARCHIVE, str(error))
         if len(image) + len(text) < image_size + caption_size:

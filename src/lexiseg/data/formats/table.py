@@ -31,18 +31,12 @@ def write_table(images: Iterable[LabelledImage], names: Sequence[str], out: Path
         from pyarrow import parquet
     except ImportError as error:
         raise MissingPackageError.of("pyarrow", doing=f"writing {out}", extra="formats") from error
-    schema = pa.schema(
-        [
-            ("image", pa.string()), ("path", pa.string()), ("height", pa.int32()), ("width", pa.int32()),
-            ("label", pa.int32()), ("class", pa.string()), ("pixels", pa.int64()), ("share", pa.float64()),
-            ("score", pa.float64()),
-        ]
-    )  # fmt: skip
+    schema = table_schema()
     count = 0
     rows: list[dict[str, Any]] = []
     with atomic_path(out) as temporary, parquet.ParquetWriter(temporary, schema) as writer:
         for image in images:
-            rows += _rows(image, names)
+            rows += class_rows(image, names)
             if len(rows) >= _ROWS_A_GROUP:
                 count += len(rows)
                 writer.write_table(pa.Table.from_pylist(rows, schema))
@@ -51,7 +45,21 @@ def write_table(images: Iterable[LabelledImage], names: Sequence[str], out: Path
     return count + len(rows)
 
 
-def _rows(image: LabelledImage, names: Sequence[str]) -> list[dict[str, Any]]:
+def table_schema() -> Any:
+    """Return names and types of the columns, as pyarrow has them."""
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            ("image", pa.string()), ("path", pa.string()), ("height", pa.int32()), ("width", pa.int32()),
+            ("label", pa.int32()), ("class", pa.string()), ("pixels", pa.int64()), ("share", pa.float64()),
+            ("score", pa.float64()),
+        ]
+    )  # fmt: skip
+
+
+def class_rows(image: LabelledImage, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Make the rows of one image."""
     height, width = image.label_map.shape
     facts = {
         "image": image.stem,

@@ -8,6 +8,7 @@ one of another copy, is refused there.
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.errors import InputError
 from lexiseg.core.folder_lock import writing_alone
 from lexiseg.core.json_text import read_json_file
+from lexiseg.core.mapping import Mapper
 from lexiseg.core.vocabulary import as_lines
 from lexiseg.data.published.label_encodings import TOP, LabelMapping, write_values
 from lexiseg.data.published.layouts import Layout
@@ -38,6 +40,7 @@ def convert_dataset(
     *,
     hide: Split | None = None,
     advance: Callable[[], None] = lambda: None,
+    apply: Mapper = map,
 ) -> int:
     """Write label maps in another layout.
 
@@ -47,6 +50,7 @@ def convert_dataset(
         target: A layout of the data set, or ``folder``.
         hide: Turn the unseen classes of this split into void, for training.
         advance: Called after every image.
+        apply: Converts them, by several workers for example.
 
     Returns:
         The number of label files written; those that were there are not counted.
@@ -59,29 +63,28 @@ def convert_dataset(
     _refuse_source(dataset, out)
     if hide is not None:
         hide.apply(dataset.vocabulary)
-    layout = None if target == FOLDER_LAYOUT else _writable(dataset, target)
+    if target != FOLDER_LAYOUT:
+        _refuse_unwritable(dataset, target)
     with writing_alone(out):
         _record(dataset, out, target, hide)
-        return _write(dataset, out, layout, hide, advance)
+        if target == FOLDER_LAYOUT:
+            _write_lists(dataset, out)
+        written = 0
+        for is_new in apply(partial(_convert, dataset, out, target, hide), range(len(dataset))):
+            written += is_new
+            advance()
+        return written
 
 
-def _write(
-    dataset: PublishedDataset,
-    out: Path,
-    layout: Layout | None,
-    hide: Split | None,
-    advance: Callable[[], None],
-) -> int:
-    if layout is None:
-        _write_lists(dataset, out)
-    written = 0
-    for index, pair in enumerate(dataset.pairs):
-        image_path, label_path = _places(dataset, layout, out, pair.stem, pair.image)
-        if not (label_path.is_file() and (image_path is None or image_path.is_file())):
-            _write_one(dataset, index, layout, image_path, label_path, hide)
-            written += 1
-        advance()
-    return written
+def _convert(dataset: PublishedDataset, out: Path, target: str, hide: Split | None, index: int) -> bool:
+    """Write what is not there of one image; return whether there was anything to write."""
+    layout = None if target == FOLDER_LAYOUT else dataset.facts.layout(target)
+    pair = dataset.pairs[index]
+    image_path, label_path = _places(dataset, layout, out, pair.stem, pair.image)
+    if label_path.is_file() and (image_path is None or image_path.is_file()):
+        return False
+    _write_one(dataset, index, layout, image_path, label_path, hide)
+    return True
 
 
 def _write_one(
@@ -196,7 +199,7 @@ def _other_conversion(out: Path, found: str, request: dict[str, str | None]) -> 
     )
 
 
-def _writable(dataset: PublishedDataset, target: str) -> Layout:
+def _refuse_unwritable(dataset: PublishedDataset, target: str) -> None:
     facts, layout = dataset.facts, dataset.facts.layout(target)
     fits = [other for other in facts.layouts if other.encoding == "index" and other.holds(dataset.split)]
     if layout not in fits:
@@ -207,7 +210,6 @@ def _writable(dataset: PublishedDataset, target: str) -> Layout:
             expected=f"one of: {', '.join([*(other.name for other in fits), FOLDER_LAYOUT])}",
             fix="Choose one with --to.",
         )
-    return layout
 
 
 def _refuse_source(dataset: PublishedDataset, out: Path) -> None:

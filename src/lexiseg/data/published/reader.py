@@ -76,6 +76,19 @@ class PublishedDataset(LabelledDataset):
                     f"Copy them again; lexiseg datasets check {facts.name} {self.path} lists what else is wrong.",
                 )
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what is code: facts and layout go by name."""
+        state = {name: value for name, value in vars(self).items() if name not in ("facts", "mapping")}
+        return {**state, "layout": self.layout.name, "facts_name": self.facts.name}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        from lexiseg.data.datasets import dataset_facts
+
+        self.facts = dataset_facts(state.pop("facts_name"))
+        vars(self).update(state)
+        self.layout = self.facts.layout(state["layout"])
+        self.mapping = self.layout.label_mapping(self.root)
+
     def image_path(self, index: int) -> Path:
         """Return the file of one image."""
         return self.pairs[index].image

@@ -1,21 +1,14 @@
-"""Which images a job is about, and where the results of each go: folders, globs, files and lists of names.
+"""Which images a job is about: folders, globs, files, lists of names and shards; and what is there of their results."""
 
-A million names take about 80 bytes each: they are kept as bytes, and paths are made of them when they are asked for.
-"""
-
-import hashlib
 import os
 import sys
-from array import array
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cache
+from dataclasses import dataclass
 from glob import glob, has_magic
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, overload
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-import numpy as np
-
+from lexiseg.core.cache_folder import default_cache
 from lexiseg.core.errors import InputError
 from lexiseg.core.result_files import (
     FACTS,
@@ -23,10 +16,13 @@ from lexiseg.core.result_files import (
     OVERLAY,
     RASTER_LABELS,
     file_digest,
+    image_facts,
     read_facts,
     result_paths,
-    shortened,
 )
+from lexiseg.data.image_shards import COMPRESSED_TARS, expand_braces, is_shard_name, list_shard
+from lexiseg.data.images import IMAGE_SUFFIXES
+from lexiseg.runs.bulk.image_plan import ImagePlan, PlannedImage, is_ours
 
 if TYPE_CHECKING:
     from lexiseg.data.image_files import PassedOver
@@ -35,184 +31,18 @@ if TYPE_CHECKING:
 STANDARD_INPUT = "-"
 _LONGEST_NAME = 1 << 16
 
-#: Letters of a name that no file system calls too long, whatever they are.
-_SURELY_SHORT = 60
 
+@dataclass(frozen=True, kw_only=True)
+class ShardColumns:
+    """What columns of Parquet files are called, where it is not what is usual.
 
-class ImagePlan(Sequence[tuple[Path, str]]):
-    """Images, each with the stem of its results, in the order in which they were found, no image twice.
-
-    Stems keep the subfolders of what was named. No two images share one, nothing that is not ours is overwritten, and
-    no stem of an image depends on images whose own first choice is another.
+    Attributes:
+        image: Of images, or of paths.
+        key: Of their names.
     """
 
-    def __init__(self) -> None:
-        self._names = bytearray()  # of all images, below their roots, one after the other
-        self._ends = array("Q")
-        self._roots: list[tuple[str, str]] = []  # as it was named, for messages and the record; absolute
-        self._root_numbers: dict[tuple[str, str], int] = {}
-        self._root_of = array("I")
-        self._places = array("q")  # hashes of absolute paths
-        self._firsts = array("q")  # hashes of the stems of first choice
-        self._folders: set[tuple[int, str]] = set()  # of images, below their roots
-        self._stems: dict[int, str] = {}  # of those that did not get their first choice
-
-    def add(self, named: str, root: str, relative: str) -> None:
-        """Take an image in: ``root/relative``, of a root that was named so."""
-        number = self._root_numbers.setdefault((named, root), len(self._roots))
-        if number == len(self._roots):
-            self._roots.append((named, root))
-        folder, slash, name = relative.rpartition(os.sep)
-        self._folders.add((number, folder))
-        self._names += os.fsencode(relative)
-        self._ends.append(len(self._names))
-        self._root_of.append(number)
-        self._places.append(hash(f"{root}{'' if root.endswith(os.sep) else os.sep}{relative}"))
-        self._firsts.append(hash(_first_choice(f"{folder}{slash}", name)))
-
-    def __len__(self) -> int:
-        return len(self._ends)
-
-    @overload
-    def __getitem__(self, index: int) -> tuple[Path, str]: ...
-    @overload
-    def __getitem__(self, index: slice) -> "list[tuple[Path, str]]": ...
-    def __getitem__(self, index: int | slice) -> tuple[Path, str] | list[tuple[Path, str]]:
-        if isinstance(index, slice):
-            return [self[each] for each in range(*index.indices(len(self)))]
-        index = range(len(self))[index]
-        named, _ = self._roots[self._root_of[index]]
-        return Path(named, self._relative(index)), self.stem(index)
-
-    def stem(self, index: int) -> str:
-        """Return the stem of one image's results."""
-        found = self._stems.get(index)
-        if found is not None:
-            return found
-        folder, slash, name = self._relative(index).rpartition(os.sep)
-        return _first_choice(f"{folder}{slash}", name)
-
-    def stems(self) -> Iterator[str]:
-        """List the stems of all."""
-        return map(self.stem, range(len(self)))
-
-    def _relative(self, index: int) -> str:
-        return os.fsdecode(bytes(self._names[self._ends[index - 1] if index else 0 : self._ends[index]]))
-
-    def _place(self, index: int) -> str:
-        return os.path.join(self._roots[self._root_of[index]][1], self._relative(index))
-
-    def _choices(self, index: int) -> Iterator[str]:
-        """Return stems for the results, the first for most images, each next one less likely taken.
-
-        None depends on which other images there are, so that a new image never takes over
-        the results of an old one.
-        """
-        given = self._relative(index)
-        root = self._roots[self._root_of[index]][1]
-        relative = given.replace(os.sep, "/")
-        without_suffix = os.path.splitext(relative)[0]
-        yield without_suffix
-        yield relative
-        if parent := os.path.basename(root):
-            yield f"{parent}/{without_suffix}"
-            yield f"{parent}/{relative}"
-        place = os.path.join(root, given)
-        yield f"{relative}-{hashlib.sha256(os.fsencode(place)).hexdigest()[:12]}"
-
-    def drop_repeats(self) -> None:
-        """Keep each image once, where it was found first."""
-        repeats = set()
-        for group in _groups_of_equal(np.frombuffer(self._places, np.int64)):
-            seen = set()
-            for index in group:
-                place = self._place(index)
-                if place in seen:
-                    repeats.add(index)
-                seen.add(place)
-        if not repeats:
-            return
-        kept = [index for index in range(len(self)) if index not in repeats]
-        old, names, ends = self._relative, bytearray(), array("Q")
-        for index in kept:
-            names += os.fsencode(old(index))
-            ends.append(len(names))
-        self._root_of = array("I", (self._root_of[index] for index in kept))
-        self._places = array("q", (self._places[index] for index in kept))
-        self._firsts = array("q", (self._firsts[index] for index in kept))
-        self._names, self._ends = names, ends
-
-    def choose_stems(self, out: Path) -> None:
-        """Give stems to those that cannot have their first choice."""
-        results = os.path.realpath(out)
-        near = self._folders_among(results)
-        hashes = np.frombuffer(self._firsts, np.int64).copy()
-        levels: dict[int, int] = {}
-        choices: dict[int, Iterator[str]] = {}
-        beside = [i for i in range(len(self)) if self._overwrites(results, i, near)] if near else []
-        waiting = True
-        while waiting:
-            waiting = False
-            owners: dict[str, list[int]] = defaultdict(list)
-            for group in _groups_of_equal(hashes):
-                for index in group:
-                    owners[self.stem(index)].append(index)
-            for index in beside:
-                if index not in owners[self.stem(index)]:
-                    owners[self.stem(index)].append(index)
-            is_beside = set(beside)
-            changed = []
-            for indices in owners.values():
-                if len(indices) == 1 and indices[0] not in is_beside:
-                    continue
-                lowest = min(levels.get(index, 0) for index in indices)
-                for index in indices:
-                    if levels.get(index, 0) != lowest:
-                        continue
-                    if index not in choices:
-                        choices[index] = self._choices(index)
-                        next(choices[index])
-                    if (following := next(choices[index], None)) is not None:
-                        self._stems[index] = shortened(following)
-                        levels[index] = levels.get(index, 0) + 1
-                        hashes[index] = hash(self._stems[index])
-                        changed.append(index)
-            waiting = bool(changed)
-            moved = set(changed)
-            beside = [i for i in beside if i not in moved] + [
-                i for i in changed if self._overwrites(results, i, near)
-            ]
-
-    def _folders_among(self, results: str) -> set[str]:
-        """Return the folders of images that results may lie in too: those of the results, and below."""
-        found = {
-            os.path.realpath(os.path.join(self._roots[root][1], folder)) for root, folder in self._folders
-        }
-        inside = os.path.join(results, "")
-        return {folder for folder in found if folder == results or folder.startswith(inside)}
-
-    def _overwrites(self, results: str, index: int, near: set[str]) -> bool:
-        """Return whether results beside the images would replace images or files of other programs."""
-        base = os.path.join(results, self.stem(index))
-        if os.path.dirname(base) not in near:
-            return False
-        return any(os.path.lexists(base + end) for end in (LABELS, OVERLAY, FACTS)) and not _is_ours(base)
-
-
-def _first_choice(folder: str, name: str) -> str:
-    """Return the stem that an image gets if nothing speaks against it: its name without suffix."""
-    stem = f"{folder}{os.path.splitext(name)[0]}"
-    stem = stem if os.sep == "/" else stem.replace(os.sep, "/")
-    return stem if len(name) < _SURELY_SHORT else shortened(stem)
-
-
-def _groups_of_equal(hashes: np.ndarray) -> Iterator[list[int]]:
-    """List the indices of values that occur more than once, ascending in each group."""
-    order = np.argsort(hashes, kind="stable")
-    ordered = hashes[order]
-    equal = np.flatnonzero(ordered[1:] == ordered[:-1])
-    for run in np.split(equal, np.flatnonzero(np.diff(equal) > 1) + 1) if len(equal) else ():
-        yield order[run[0] : run[-1] + 2].tolist()
+    image: str | None = None
+    key: str | None = None
 
 
 def plan_images(
@@ -221,46 +51,52 @@ def plan_images(
     passed_over: "PassedOver | None" = None,
     *,
     lists: Sequence[str] = (),
+    columns: ShardColumns = ShardColumns(),
 ) -> ImagePlan:
     """List images with the stem of their results, which keep the subfolders of what was named.
 
     In folders and globs, hidden files and results of this command are no images. A file that is
-    named itself, or in a list, is always taken; when it is missing or no image, reading it says so.
+    named itself, or in a list, is always taken; when it is missing or no image, reading it says so. Tar and Parquet files that
+    are named, in a list, by a glob that ends so or by braces, stand for the images in them; in folders they are passed over.
 
-    Cost: a few microseconds and about 80 bytes an image.
+    Cost: a few microseconds and about 80 bytes an image, 120 in shards.
 
     Args:
-        patterns: Files, folders and globs.
+        patterns: Files, folders, globs, shards and patterns of shards with braces.
         out: Folder of the results.
         passed_over: Counts what is not looked at; results of this command do not count.
         lists: Text files of names, one a line, as from the current folder; ``-`` for standard input.
+        columns: Of Parquet files.
 
     Raises:
-        InputError: There is no image at all, or a list cannot be read.
+        InputError: There is no image at all, or a list or shard cannot be used.
+        MissingPackageError: Parquet without pyarrow, a pattern with braces without webdataset.
     """
     from lexiseg.data.image_files import PassedOver
-    from lexiseg.data.images import IMAGE_SUFFIXES
 
     passed_over = PassedOver() if passed_over is None else passed_over
-    _is_ours.cache_clear()
+    is_ours.cache_clear()
     plan = ImagePlan()
     for pattern in patterns:
-        _search(pattern, out, plan, passed_over)
+        for one in expand_braces(pattern, "looking for images") if is_shard_name(pattern) else (pattern,):
+            _search(one, out, plan, passed_over, columns)
     for name in lists:
-        _read_list(name, plan)
+        _read_list(name, plan, columns)
     if not len(plan):
         raise InputError(
             doing=f"looking for images in {', '.join([*patterns, *lists]) or 'nothing'}",
             found=f"none; {passed_over.text()}" if passed_over else "none",
             expected=f"files ending in {', '.join(sorted(IMAGE_SUFFIXES))}",
-            fix="Name an image, a folder or a glob: lexiseg segment photos/ --words …",
+            fix="Name an image, a folder, a glob, or shards: lexiseg segment 'shards/*.tar' --words …",
         )
     plan.drop_repeats()
     plan.choose_stems(out)
     return plan
 
 
-def _search(pattern: str, out: Path, plan: ImagePlan, passed_over: "PassedOver") -> None:
+def _search(
+    pattern: str, out: Path, plan: ImagePlan, passed_over: "PassedOver", columns: ShardColumns
+) -> None:
     from lexiseg.data.image_files import is_image_name, walk_files
 
     # os.path answers False where Path raises: names that are too long, links in a circle
@@ -268,8 +104,15 @@ def _search(pattern: str, out: Path, plan: ImagePlan, passed_over: "PassedOver")
         root = os.path.abspath(pattern)
         relatives: Iterable[str] = walk_files(pattern, passed_over)
     elif not os.path.lexists(pattern) and (matches := sorted(glob(pattern, recursive=True))):
+        if is_shard_name(pattern):
+            for match in matches:
+                _add_shard(match, plan, columns)
+            return
         pattern = _root_of_glob(pattern)
         root, relatives = os.path.abspath(pattern), _files(matches, pattern, passed_over)
+    elif is_shard_name(pattern) or pattern.lower().endswith(COMPRESSED_TARS):
+        _add_shard(pattern, plan, columns)
+        return
     else:
         path = Path(pattern)
         plan.add(str(path.parent), os.path.abspath(path.parent), path.name)
@@ -286,7 +129,29 @@ def _search(pattern: str, out: Path, plan: ImagePlan, passed_over: "PassedOver")
             plan.add(pattern, root, relative)
 
 
-def _read_list(name: str, plan: ImagePlan) -> None:
+def _add_shard(name: str, plan: ImagePlan, columns: ShardColumns) -> None:
+    """Take the images of a shard in.
+
+    Raises:
+        InputError: There is no such file, or it is compressed.
+    """
+    if name.lower().endswith(COMPRESSED_TARS) or not os.path.isfile(name):
+        is_there = os.path.isfile(name)
+        raise InputError(
+            doing=f"looking for images in {name}",
+            found="a compressed tar file" if is_there else "no such file",
+            expected="a tar file without compression, or Parquet",
+            fix="Unpack it (gunzip, unzstd, …): it is read from the middle."
+            if is_there
+            else "Check its path.",
+        )
+    listing = list_shard(
+        Path(name), cache=default_cache(), image_column=columns.image, key_column=columns.key
+    )
+    plan.add_shard(name, listing)
+
+
+def _read_list(name: str, plan: ImagePlan, columns: ShardColumns) -> None:
     """Take in what a list names; results keep the folders that are written there."""
     doing = "reading the list on standard input" if name == STANDARD_INPUT else f"reading the list {name}"
     here = os.getcwd()
@@ -303,6 +168,9 @@ def _read_list(name: str, plan: ImagePlan) -> None:
                 line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
                 text = os.fsdecode(line.rstrip(b"\r\n"))
                 if not text.strip():
+                    continue
+                if is_shard_name(text):
+                    _add_shard(text, plan, columns)
                     continue
                 if "./" in text or "//" in text:
                     text = os.path.normpath(text)
@@ -355,17 +223,22 @@ def _inside(folder: str, out: str) -> str | None:
 
 def _is_result(path: str) -> bool:
     ends = (LABELS, OVERLAY, RASTER_LABELS)
-    return any(path.endswith(end) and _is_ours(path.removesuffix(end)) for end in ends)
+    return any(path.endswith(end) and is_ours(path.removesuffix(end)) for end in ends)
 
 
 def _is_facts(path: str) -> bool:
-    return path.endswith(FACTS) and _is_ours(path.removesuffix(FACTS))
+    return path.endswith(FACTS) and is_ours(path.removesuffix(FACTS))
 
 
-@cache
-def _is_ours(base: str) -> bool:
-    """Return whether files of this name are results of ours; remembered while the jobs are planned."""
-    return read_facts(base + FACTS) is not None
+def facts_of(image: PlannedImage) -> dict[str, Any] | None:
+    """Return what tells an image from every other, as ``image_facts`` does; of one in a shard, with its name and length."""
+    if isinstance(image, Path):
+        return image_facts(image)
+    facts = image_facts(image.file)
+    if facts is None:
+        return None
+    num_bytes = facts["bytes"] if image.column else image.place[1]
+    return {**facts, "path": os.path.join(facts["path"], image.name), "bytes": num_bytes}
 
 
 def is_done(out: Path, stem: str, image: Mapping[str, Any] | None, request: Mapping[str, Any]) -> bool:
@@ -376,7 +249,7 @@ def is_done(out: Path, stem: str, image: Mapping[str, Any] | None, request: Mapp
     Args:
         out: Folder of the results.
         stem: As ``plan_images`` gave it.
-        image: What ``image_facts`` says of the image now.
+        image: What ``facts_of`` says of the image now.
         request: What ``Segmenter.describe`` says of the words and settings.
     """
     paths = result_paths(out, stem)

@@ -224,7 +224,7 @@ def read_states(folder: Path) -> States:
 def _number(head: Mapping[str, Any], name: str) -> float:
     """Return a number of a line that begins a run; 0 where the line is damaged."""
     value = head.get(name)
-    return value if isinstance(value, int | float) and math.isfinite(value) else 0
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else 0.0
 
 
 def _is_locked(path: Path) -> bool:

@@ -17,7 +17,7 @@ ABLATIONS: dict[str, tuple[str, str]] = {
     "simformer/points": ("simformer:points", "half, all and twice of the sampled points (Table 1)"),
     "simformer/splits": ("simformer:splits", "a growing share of unseen classes, re-training, the oracle (Table 3)"),
     "simformer/frozen": ("simformer_frozen:frozen", "Table 2 above frozen features, a cosine teacher; needs --data with masks"),
-    "simformer/frozen-clothing": ("simformer_frozen:frozen_clothing", "the same on photographs of clothing; needs --data"),
+    "simformer/frozen-divided": ("simformer_frozen:frozen_divided", "the same in a folder with seen.txt; needs --data"),
     "simformer/frozen-splits": ("simformer_frozen:frozen_splits", "Table 3 above frozen features; needs --data with all masks"),
     "simformer/frozen-points": ("simformer_frozen:frozen_points", "Table 1 above frozen features; needs --data with all masks"),
     "simformer/clothing": ("simformer:clothing", "photographs of dressed people, five garments with tags only; needs --data"),

@@ -1,4 +1,4 @@
-"""Count the label pairs of a predictions store, image by image, on several threads.
+"""Count the label pairs of a predictions store, image by image, on several threads or by several processes.
 
 Label maps of a store are exact. Background that is decided again is so where the block keeps the decision of
 every pixel, to half precision; from scores on a grid, classes below the kept few count as the last of these.
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from jaxtyping import Float32, UInt16
 
 from lexiseg.core.constants import IGNORE_INDEX
 from lexiseg.core.errors import DatasetError, InputError
+from lexiseg.core.mapping import Mapper
 from lexiseg.core.row_rle import LabelRuns, decode_runs, encode_runs
 from lexiseg.data.labelled_dataset import LabelledDataset
 from lexiseg.inference.decision import Redecision
@@ -116,6 +118,9 @@ def _dense(
     return labels, scores
 
 
+#: Images counted in one go, and threads that count in one process: more wait for the interpreter's lock.
+_AT_ONCE, _MOST_THREADS = 16, 2
+
 _NO_LABEL = 65534  # no vocabulary is that long together with a background
 
 
@@ -166,7 +171,7 @@ class StoreCounter:
     Args:
         store: The predictions.
         dataset: Where true label maps come from when they are not to be taken from the store.
-        threads: Images counted at a time.
+        apply: Counts them a few at a time, by several workers for example; None for threads of this process.
         stems: Only these images; all of the store where left out.
 
     Raises:
@@ -178,13 +183,13 @@ class StoreCounter:
         store: Predictions,
         dataset: LabelledDataset | None = None,
         *,
-        threads: int = 2,
+        apply: Mapper | None = None,
         stems: Sequence[str] | None = None,
     ) -> None:
         self.store = store
         self.stems = list(store.stems if stems is None else stems)
         self.classes = store.manifest.data_vocabulary()
-        self._threads = threads
+        self._apply = apply
         self._dataset = dataset
         if dataset is not None:
             _refuse_other_data(store, dataset)
@@ -193,6 +198,9 @@ class StoreCounter:
         vocabulary = store.manifest.to_vocabulary()
         self.background = vocabulary.background
         self._num_asked = len(vocabulary)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_found": {}, "_apply": None}
 
     def counts(self, boundary: float | None = None, again: Redecided = Redecided()) -> ImageCounts:
         """Count label pairs in the data set's labels, of regions or of bands along borders.
@@ -206,10 +214,18 @@ class StoreCounter:
             refuse_redecision(self.store, "threshold")
         key = (boundary, again)
         if key not in self._found:
-            work = partial(self._count, boundary=boundary, again=again)
-            with ThreadPoolExecutor(self._threads) as pool:
-                self._found[key] = ImageCounts.join(list(pool.map(work, self.stems)))
+            work = partial(self._count_some, boundary=boundary, again=again)
+            some = [self.stems[start : start + _AT_ONCE] for start in range(0, len(self.stems), _AT_ONCE)]
+            if self._apply is not None:
+                counted = list(self._apply(work, some))
+            else:
+                with ThreadPoolExecutor(min(_MOST_THREADS, torch.get_num_threads())) as pool:
+                    counted = list(pool.map(work, some))
+            self._found[key] = ImageCounts.join([pairs for part in counted for pairs in part])
         return self._found[key]
+
+    def _count_some(self, stems: Sequence[str], **how: Any) -> list[PairCounts]:
+        return [self._count(stem, **how) for stem in stems]
 
     def _count(self, stem: str, *, boundary: float | None, again: Redecided) -> PairCounts:
         image = self.store[stem]

@@ -285,6 +285,9 @@ class PredictionStore(Predictions):
             found = _read_failed(path)
             self.failed |= {stem: why for stem, why in found.items() if stem in known and stem not in self}
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.folder,)  # opened again in other processes
+
     @property
     def title(self) -> str:
         """Return the folder."""

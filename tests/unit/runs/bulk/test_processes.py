@@ -75,6 +75,15 @@ def test_an_error_of_the_job_ends_it_as_it_is(tmp_path, text, kind, told):
         outcomes(tmp_path, ["fine", text, *["fine"] * 4])
 
 
+def test_a_full_disk_ends_the_job_with_what_to_do_and_the_next_one_goes_on(tmp_path):
+    texts = ["fine", "once full", *["fine"] * 4]
+    with pytest.raises(OutputError, match=r"No space left.*run the same command again"):
+        outcomes(tmp_path, texts)
+    outcomes(tmp_path, texts)
+    assert set(results(tmp_path)) == set(range(6))
+    assert not list(tmp_path.glob("large*"))
+
+
 def test_warnings_of_workers_are_heard_here(tmp_path):
     with pytest.warns(ImageWarning, match="2 is odd") as caught:
         outcomes(tmp_path, ["fine", "fine", "warns"])

@@ -3,12 +3,13 @@
 import hashlib
 import io
 import json
+import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from lexiseg.core.errors import DatasetError, InputError, LexisegError, OutputEr
 from lexiseg.core.file_names import class_key
 from lexiseg.core.folder_lock import writing_alone
 from lexiseg.core.interfaces import ImageEncoder
+from lexiseg.core.mapping import Mapper
 from lexiseg.data.transforms import fitted_size, resize_image
 from lexiseg.methods.rim.references.bank import (
     ClassReferences,
@@ -38,6 +40,9 @@ from lexiseg.methods.rim.references.sources import (
 )
 from lexiseg.ops.region_pooling import pool_regions
 from lexiseg.ops.spherical_kmeans import Clusters, spherical_kmeans
+
+#: Opens a source of images, the encoder, and what else belongs to them, in another process.
+Opener: TypeAlias = Callable[[], tuple[Any, ...]]
 
 THUMBNAIL_SIDE = 56
 _THUMBNAIL_QUALITY = 70
@@ -80,12 +85,14 @@ class Built:
         kept: Classes that were there already.
         rejected: Facts of the classes without a usable image, by name.
         damaged: Images of these classes that could not be read, and why.
+        notes: What the source met that a person should know of.
     """
 
     made: tuple[str, ...]
     kept: tuple[str, ...]
     rejected: Mapping[str, Mapping[str, Any]]
     damaged: Mapping[str, str]
+    notes: tuple[str, ...] = ()
 
 
 def build_bank(
@@ -98,6 +105,8 @@ def build_bank(
     synonyms: Sequence[Sequence[str]] | None = None,
     settings: BuildSettings | None = None,
     advance: Callable[[], None] = lambda: None,
+    apply: Mapper = map,
+    opened_by: Opener | None = None,
 ) -> Built:
     """Build references for some classes and write them to a bank.
 
@@ -115,6 +124,8 @@ def build_bank(
             count, in order, and the class answers to them.
         settings: Numbers of images and sub-categories.
         advance: Called after each class.
+        apply: Builds classes, by several workers for example.
+        opened_by: Opens source and encoder in other processes; None where there are none.
 
     Raises:
         DatasetError: No class has a usable image, or the bank that is there has another encoder.
@@ -124,19 +135,20 @@ def build_bank(
     """
     settings = settings or BuildSettings()
     with writing_alone(parts_folder(out)):  # what is kept there, and the bank, belong to one build at a time
-        return _build(names, source, encoder, out, encoder_facts, settings, advance, synonyms)
+        work = _Builder(source, encoder, settings, parts_folder(out), opened_by)
+        return _build(names, work, out, encoder_facts, advance, synonyms, apply)
 
 
 def _build(
     names: Sequence[str],
-    source: ReferenceSource,
-    encoder: ImageEncoder,
+    work: "_Builder",
     out: Path,
     encoder_facts: Mapping[str, Any],
-    settings: BuildSettings,
     advance: Callable[[], None],
     synonyms: Sequence[Sequence[str]] | None,
+    apply: Mapper,
 ) -> Built:
+    source, settings = work.source, work.settings
     facts = {**encoder_facts, "short_side": settings.short_side}
     old = ReferenceBank(out) if out.is_file() else None
     _refuse_spellings([*(old.names if old else ()), *names], out)
@@ -148,33 +160,39 @@ def _build(
             fix="Write to another file with --out, or delete the old bank.",
         )
     facts = old.encoder if old is not None else facts
-    parts = parts_folder(out)
-    made, kept, done = [], [], []
+    work.facts = facts
+    found: dict[str, ClassReferences] = {}
+    wanted: list[_Wanted] = []
     rejected: dict[str, Mapping[str, Any]] = dict(old.rejected) if old else {}
     for name, further in zip(names, synonyms or [()] * len(names), strict=True):
         try:
-            key = content_key(name, source, facts, settings, further)
+            one = _Wanted(name, content_key(name, source, facts, settings, further), tuple(further))
         except OSError as error:  # an image that cannot be opened
             rejected[name] = _unreadable(source, error.strerror or str(error))
             advance()
             continue
-        part = parts / f"{key}.safetensors"
         rejected.pop(name, None)
-        if old is not None and old.key(name) == key:
-            done.append(old.read_class(name))
-            kept.append(name)
-        elif (finished := _finished(part, name)) is not None:
-            done.append(finished)
-            kept.append(name)
+        if old is not None and old.key(name) == one.key:
+            found[name] = old.read_class(name)
+        elif (finished := work.finished(one)) is not None:
+            found[name] = finished
         else:
-            built = _class_or_why_not(name, key, source, encoder, settings, further)
-            if isinstance(built, ClassReferences):
-                save_bank(part, [built], encoder=facts)
-                done.append(built)
-                made.append(name)
-            else:
-                rejected[name] = built
+            wanted.append(one)
+            continue
         advance()
+    kept = list(found)
+    notes: dict[int, list[str]] = {}  # of every process, the last ones: they grow
+    for one, (reason, process, met) in zip(wanted, apply(work, wanted), strict=True):
+        notes[process] = met
+        if reason is None:
+            built = work.finished(one)
+            assert built is not None, "just written"
+            found[one.name] = built
+        else:
+            rejected[one.name] = reason
+        advance()
+    made = [one.name for one in wanted if one.name in found]
+    done = [found[name] for name in names if name in found]
     facts_of_classes = [each.facts for each in done] + [rejected[name] for name in names if name in rejected]
     damaged = {origin: why for each in facts_of_classes for origin, why in each.get("damaged", {}).items()}
     if old is not None:  # classes stay where they were, new ones come after them
@@ -188,21 +206,65 @@ def _build(
     if not done:
         raise _nothing_usable(names, source, rejected)
     save_bank(out, done, encoder=facts, rejected=rejected)
-    shutil.rmtree(parts, ignore_errors=True)
+    shutil.rmtree(work.parts, ignore_errors=True)
     return Built(
         made=tuple(made),
         kept=tuple(kept),
         rejected={name: rejected[name] for name in names if name in rejected},
         damaged=damaged,
+        notes=tuple(dict.fromkeys(note for met in (source.notes(), *notes.values()) for note in met)),
     )
 
 
-def _finished(part: Path, name: str) -> ClassReferences | None:
-    """Read a class that an earlier build finished; None where there is none, or its file is damaged."""
-    try:
-        return ReferenceBank(part).read_class(name) if part.is_file() else None
-    except (DatasetError, KeyError):  # built again
-        return None
+class _Wanted(NamedTuple):
+    """A class that is to be built: its name, content key and synonyms."""
+
+    name: str
+    key: str
+    synonyms: tuple[str, ...]
+
+
+class _Builder:
+    """Builds one class into a file of its own; in another process source and encoder are opened there, once."""
+
+    def __init__(
+        self,
+        source: ReferenceSource,
+        encoder: ImageEncoder,
+        settings: BuildSettings,
+        parts: Path,
+        opened_by: Opener | None,
+    ) -> None:
+        self.source, self._encoder = source, encoder
+        self.settings, self.parts = settings, parts
+        self._opened_by = opened_by
+        self.facts: Mapping[str, Any] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in ("source", "_encoder")}
+
+    def __call__(self, wanted: _Wanted) -> tuple[dict[str, Any] | None, int, list[str]]:
+        """Write a class; return why there is none, and of which process the source met what so far."""
+        if "source" not in vars(self):
+            assert self._opened_by is not None, "sent to another process"
+            self.source, self._encoder, *_ = self._opened_by()
+        name, key, synonyms = wanted
+        built = _class_or_why_not(name, key, self.source, self._encoder, self.settings, synonyms)
+        if not isinstance(built, ClassReferences):
+            return built, os.getpid(), self.source.notes()
+        save_bank(self._part(wanted), [built], encoder=self.facts)
+        return None, os.getpid(), self.source.notes()
+
+    def finished(self, wanted: _Wanted) -> ClassReferences | None:
+        """Read a class that is written; None where there is none, or its file is damaged."""
+        part = self._part(wanted)
+        try:
+            return ReferenceBank(part).read_class(wanted.name) if part.is_file() else None
+        except (DatasetError, KeyError):  # built again
+            return None
+
+    def _part(self, wanted: _Wanted) -> Path:
+        return self.parts / f"{wanted.key}.safetensors"
 
 
 def _class_or_why_not(
