@@ -34,7 +34,8 @@ from lexiseg.data.folder import FolderDataset
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.methods.rim.references.bank import ReferenceBank, save_bank
-from lexiseg.methods.rim.references.build import BuildSettings, build_bank
+from lexiseg.methods.rim.references.build import build_bank
+from lexiseg.methods.rim.references.build_class import BuildSettings
 from lexiseg.methods.rim.references.cutouts import CutoutSource
 from lexiseg.methods.rim.references.own_folder import FolderSource
 from lexiseg.methods.rim.references.profiles import inter_class_scores

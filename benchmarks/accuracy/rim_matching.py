@@ -35,7 +35,7 @@ from rim_features import FLOOR_SIDE, SHORT_SIDE, Encoders, OnceAnImage, Regions,
 from lexiseg.core.interfaces import ImageEncoder
 from lexiseg.data.folder import FolderDataset
 from lexiseg.methods.rim.references.bank import ClassReferences, ReferenceBank, save_bank
-from lexiseg.methods.rim.references.build import pool_image
+from lexiseg.methods.rim.references.build_class import pool_image
 from lexiseg.methods.rim.references.cutouts import CutoutSource
 from lexiseg.methods.rim.references.sources import ReferenceImage
 from lexiseg.methods.rim.settings import RIMSettings

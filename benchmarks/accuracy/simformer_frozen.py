@@ -11,7 +11,7 @@ and 4; ``photographs`` are those of Clothing Co-Parsing with masks, their middle
 cover most of them. All are made once below --out. TABLE is the name of an ablation, simformer/frozen (photographs:
 simformer/frozen-divided) if left out.
 Every image is encoded once; what is finished in --out is not done again, and the table shows what is finished, beside ridge
-regression. Writes simformer_frozen_WORLD.json beside this file.
+regression. Writes simformer_frozen_WORLD.json beside this file, where other tables stay.
 """
 
 import argparse
@@ -81,7 +81,8 @@ def main() -> None:
         changes["short_side"] = min(PHOTOGRAPH)
     else:
         usual, folder = "simformer/frozen", scene_folder(given.world, given.source, given.out)
-    found = {}
+    file = HERE / f"simformer_frozen_{given.world}.json"
+    found = read_json_file(file)["tables"] if file.is_file() else {}
     for name in given.tables or [usual]:
         ablation = find_ablation(name)
         cells = tuple(cell for cell in ablation.cells if given.rows is None or cell.row in given.rows)
@@ -106,7 +107,6 @@ def main() -> None:
         "command": f"python benchmarks/accuracy/simformer_frozen.py {given.world} --from FOLDER",
         **machine(),
     }
-    file = HERE / f"simformer_frozen_{given.world}.json"
     file.write_text(json.dumps({**facts, "tables": found}, indent=1) + "\n", encoding="utf-8")
 
 

@@ -450,8 +450,8 @@ def test_words_are_embedded_once_and_images_that_cannot_be_read_hold_on_to_nothi
     monkeypatch.setattr("lexiseg.inference.results.load_image", failing)
     import lexiseg.runs.bulk.segment as command
 
-    real = command.image_facts
-    monkeypatch.setattr(command, "image_facts", counting)
+    real = command.facts_of
+    monkeypatch.setattr(command, "facts_of", counting)
     with pytest.raises(SystemExit) as stopped:
         main(
             [

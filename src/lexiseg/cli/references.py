@@ -123,7 +123,8 @@ class Build:
         from functools import partial
 
         from lexiseg.methods.rim.references.bank import rejection_text
-        from lexiseg.methods.rim.references.build import BuildSettings, build_bank
+        from lexiseg.methods.rim.references.build import build_bank
+        from lexiseg.methods.rim.references.build_class import BuildSettings
         from lexiseg.models.checkpoint import fingerprint
         from lexiseg.runs.bulk.each import mapper
         from lexiseg.runs.references import open_references

@@ -89,7 +89,7 @@ def read_head(folder: Path) -> tuple[Vocabulary, FrozenHeadSettings, dict[str, A
         )
         written = content["settings"]
         if content["format"] == _UNSMOOTHED_FORMAT:
-            written = {"kept_prior": 0.0, "smoothing": 0.0, **written}
+            written = {**written, "smoothing": 0.0, "kept_prior": 0.0}
         settings = settings_from_json(FrozenHeadSettings, written, source=str(path))
         facts = dict(content.get("facts") or {})
     except (OSError, ValueError, TypeError, KeyError, IndexError, RecursionError) as error:

@@ -126,7 +126,8 @@ class ColourAlone(ImageEncoder):
 
 
 def test_generating_without_a_usable_image_is_an_error_that_counts(tmp_path):
-    from lexiseg.methods.rim.references.build import BuildSettings, build_bank
+    from lexiseg.methods.rim.references.build import build_bank
+    from lexiseg.methods.rim.references.build_class import BuildSettings
     from rim_toys import FACTS, ColourEncoder
 
     path = Path(tmp_path / "cat")

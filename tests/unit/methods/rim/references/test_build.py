@@ -6,7 +6,8 @@ import torch
 
 from lexiseg.core.errors import DatasetError, InputError
 from lexiseg.methods.rim.references.bank import ReferenceBank, parts_folder
-from lexiseg.methods.rim.references.build import BuildSettings, build_bank, pool_image
+from lexiseg.methods.rim.references.build import build_bank
+from lexiseg.methods.rim.references.build_class import BuildSettings, pool_image
 from lexiseg.methods.rim.references.sources import ReferenceImage
 from rim_toys import (
     COLOURS,

@@ -6,7 +6,8 @@ from PIL import Image
 
 from lexiseg.cli import main
 from lexiseg.core.errors import DatasetError
-from lexiseg.methods.rim.references.build import BuildSettings, build_bank
+from lexiseg.methods.rim.references.build import build_bank
+from lexiseg.methods.rim.references.build_class import BuildSettings
 from lexiseg.methods.rim.references.own_folder import FolderSource
 from rim_toys import ColourEncoder
 
