@@ -53,10 +53,14 @@ def there(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.parametrize("num_val", [0, 2], ids=["none scored", "some scored"])
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_start_chooses_by_what_there_is(tmp_path, folder):
+def test_start_chooses_by_what_there_is_to_learn_from(tmp_path, folder, num_val):
     has, regime = FOLDERS[folder]
-    advice = advise(take_inventory(write_folder(tmp_path / "mydata", num=14, **has)), has_val=False)
+    found = take_inventory(write_folder(tmp_path / "mydata", num=14, num_val=num_val, **has))
+    assert found.num_scored == num_val
+    assert len(found.labelled) == has.get("num_masks", 0)
+    advice = advise(found, has_val=False)
     assert advice.best.regime == regime
     for way in (advice.best, *advice.others):
         for command in way.commands:

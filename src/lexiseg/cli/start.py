@@ -141,6 +141,8 @@ def _describe(found: "Inventory") -> list[str]:
             f"  masks      {len(found.labelled):,} images, {len(found.masked_classes)} classes{part}"
             + ("" if found.vocabulary.seen is None else " (by seen.txt)")
         )
+    if found.num_scored:
+        lines.append(f"  scored     {found.num_scored:,} images with masks, never learnt from")
     if found.tagged:
         lines.append(f"  tags       {len(found.tagged):,} images")
     if found.captioned:
@@ -165,6 +167,7 @@ def _as_json(
         "classes": None if found.vocabulary is None else len(found.vocabulary),
         "classes_with_masks": len(found.masked_classes),
         "labelled": len(found.labelled),
+        "scored": found.num_scored,
         "tagged": len(found.tagged),
         "captioned": len(found.captioned),
         "lists": found.splits,

@@ -34,11 +34,12 @@ class Inventory:
         is_folder: Whether commands that take a data folder take it as it is.
         images: Stems of all images.
         vocabulary: Classes; None without classes.txt.
-        labelled: Stems of images with a label file.
+        labelled: Stems of images to learn from (of train.txt where there is one, never of val.txt) with a label file.
+        num_scored: Images of val.txt with a label file.
         shown: For each class, in how many label files it was found.
         num_read: Label files that were read for that.
-        tagged: Stems of images with a line in tags.tsv.
-        captioned: Stems of images with captions.
+        tagged: Stems of images to learn from with a line in tags.tsv.
+        captioned: Stems of images to learn from with captions.
         splits: Names of the lists of stems, with the number of images of each.
         notes: What was not looked at.
     """
@@ -49,6 +50,7 @@ class Inventory:
     images: tuple[str, ...] = ()
     vocabulary: Vocabulary | None = None
     labelled: tuple[str, ...] = ()
+    num_scored: int = 0
     shown: dict[int, int] = field(default_factory=dict)
     num_read: int = 0
     tagged: tuple[str, ...] = ()
@@ -120,12 +122,17 @@ def take_inventory(path: Path) -> Inventory:
 def _own_layout(path: Path, *, kind: str) -> Inventory:
     folder = FolderDataset(path)
     masked = FolderDataset(path, labels="only") if folder.num_unlabelled < len(folder) else None
+    lists = {name: FolderDataset(path, name).stems for name in ("train", "val") if has_split(path, name)}
+    scored = set(lists.get("val", ()))
+    learnt = [stem for stem in lists.get("train", folder.stems) if stem not in scored]
     shown: Counter[int] = Counter()
     num_read = 0
+    labelled: list[str] = []
     if masked is not None:
-        step = max(1, -(-len(masked) // _MOST_READ))
-        for index in range(0, len(masked), step):
-            label_map = masked.read_label_map(index)
+        of_stem = {stem: index for index, stem in enumerate(masked.stems)}
+        labelled = [stem for stem in learnt if stem in of_stem]
+        for stem in labelled[:: max(1, -(-len(labelled) // _MOST_READ))]:
+            label_map = masked.read_label_map(of_stem[stem])
             assert label_map is not None
             shown.update(int(label) for label in np.unique(label_map) if label != IGNORE_INDEX)
             num_read += 1
@@ -136,12 +143,13 @@ def _own_layout(path: Path, *, kind: str) -> Inventory:
         is_folder=True,
         images=tuple(folder.stems),
         vocabulary=folder.vocabulary,
-        labelled=() if masked is None else tuple(masked.stems),
+        labelled=tuple(labelled),
+        num_scored=0 if masked is None else len(scored.intersection(masked.stems)),
         shown=dict(sorted(shown.items())),
         num_read=num_read,
-        tagged=_in_order(folder.stems, tags),
-        captioned=_in_order(folder.stems, captions),
-        splits={name: len(FolderDataset(path, name)) for name in ("train", "val") if has_split(path, name)},
+        tagged=_in_order(learnt, tags),
+        captioned=_in_order(learnt, captions),
+        splits={name: len(stems) for name, stems in lists.items()},
         notes=tuple(folder.notes),
     )
 

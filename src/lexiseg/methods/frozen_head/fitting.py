@@ -136,7 +136,7 @@ def _with_known(image: Evidence, targets: Float[Tensor, "N K"]) -> Float[Tensor,
 
 def _solve(
     used: Sequence[Evidence],
-    targets: Sequence[Float[Tensor, "N K"]],
+    targets: Sequence[Float[Tensor, "_ K"]],
     first: Float[Tensor, "F K"],
     settings: FrozenHeadSettings,
 ) -> Float[Tensor, "F K"]:
