@@ -151,7 +151,8 @@ class Campaign:
 
     def said(self) -> str:
         """Return what commands printed since the log was emptied."""
-        return self.log.read_text(errors="replace") if self.log.exists() else ""
+        text = self.log.read_text(errors="replace") if self.log.exists() else ""
+        return text.replace(f"{self.folder}/", "")  # a name that no other run has
 
     # Disks
 

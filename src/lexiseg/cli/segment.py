@@ -254,8 +254,15 @@ class Segment:
                     for outcome in outcomes:
                         tell(outcome)
             else:
-                of: dict[str, Any] = {"size": self.part_size, "request": request, "redoes": self.overwrite}
-                parts = ResultParts(plan, self.out, kind=kind, tell=tell, **of)
+                parts = ResultParts(
+                    plan,
+                    self.out,
+                    size=self.part_size,
+                    kind=kind,
+                    request=request,
+                    redoes=self.overwrite,
+                    tell=tell,
+                )
                 with closing(do_job(job, parts.inputs(chosen), workers)) as outcomes:
                     parts.take(outcomes)
         finished, skipped = tally.counts["done"], tally.counts["there"]

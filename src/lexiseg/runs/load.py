@@ -14,7 +14,7 @@ import torch
 
 from lexiseg.core.errors import InputError, UnknownNameError
 from lexiseg.data.trained_on import TrainedOn
-from lexiseg.engine.devices import choose_device as choose_device
+from lexiseg.engine.devices import choose_device
 from lexiseg.inference.segmenter import Segmenter
 from lexiseg.methods.conse.settings import ConSESettings
 from lexiseg.methods.groupvit.settings import SegmentSettings

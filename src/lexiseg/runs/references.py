@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lexiseg.core.interfaces import ImageEncoder
+from lexiseg.engine.devices import choose_device
 from lexiseg.methods.rim.references.sources import ReferenceSource
 from lexiseg.recipes.rim import build_source, load_reference_encoder
-from lexiseg.runs.load import choose_device
 
 
 class ReferenceParts(NamedTuple):
