@@ -74,6 +74,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--num-steps", type=int, default=NUM_STEPS)
     parser.add_argument("--rows", nargs="*", help="rows to train now; all if left out")
+    parser.add_argument(
+        "--columns", nargs="*", help="columns to train now, such as '25%% unseen'; all if left out"
+    )
     given = parser.parse_args()
     changes: dict[str, Any] = {"run.num_steps": given.num_steps, "data.crop": None, "short_side": SCENE}
     if given.world == "photographs":
@@ -85,7 +88,12 @@ def main() -> None:
     found = read_json_file(file)["tables"] if file.is_file() else {}
     for name in given.tables or [usual]:
         ablation = find_ablation(name)
-        cells = tuple(cell for cell in ablation.cells if given.rows is None or cell.row in given.rows)
+        cells = tuple(
+            cell
+            for cell in ablation.cells
+            if (given.rows is None or cell.row in given.rows)
+            and (given.columns is None or cell.column in given.columns)
+        )
         run: dict[str, Any] = {"seeds": tuple(given.seeds), "changes": changes | {"data.path": folder}}
         out = given.out / f"runs-{given.world}"
         run_ablation(replace(ablation, cells=cells, claims=(), learns=()), out, **run, advance=say)
