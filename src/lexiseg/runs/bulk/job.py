@@ -48,6 +48,7 @@ class Job(ABC):
         lists_failures: An input that takes workers down is left out and listed; otherwise it ends the job.
         seconds: How long a worker may take over one input before it is ended; None for ever.
         uses_gpu: Each worker of a cluster gets a GPU of its own where there are any.
+        modules: What workers need beside the job's own module; those of this machine share one import.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Job(ABC):
     lists_failures: bool = True
     seconds: float | None = None
     uses_gpu: bool = False
+    modules: tuple[str, ...] = ()
 
     def begin(self, worker: int) -> None:  # noqa: B027
         """Prepare one of several workers, once, before its first ``work``.

@@ -6,8 +6,6 @@ not begun goes to the others, and what it was at is done again alone: an input t
 fault, and nothing else is.
 """
 
-import multiprocessing
-import multiprocessing.context
 import os
 import signal
 import time
@@ -24,6 +22,7 @@ import numba
 import torch
 
 from lexiseg.core.errors import LexisegError, OutputError
+from lexiseg.runs.bulk.forkserver import import_for, process_context
 from lexiseg.runs.bulk.job import Job, Numbered, Outcome, Workers
 
 #: Times an input may take its worker down: once among others, once alone; where it cannot be left out, once more.
@@ -40,7 +39,7 @@ class _Worker:
     """A process, what it has been given, and since when it is silent."""
 
     def __init__(self, job: Job, number: int, threads: int) -> None:
-        context = _context()
+        context = process_context()
         self.connection, theirs = context.Pipe()
         arguments = (theirs, job, number, threads)
         self.process = context.Process(target=_serve, args=arguments, daemon=True, name=f"lexiseg {number}")  # type: ignore[attr-defined]
@@ -134,6 +133,7 @@ def do_by_processes(job: Job, inputs: Iterable[Numbered], workers: Workers) -> G
             feed(start(worker.number))
 
     try:
+        import_for(job, workers)
         for number in range(workers.count):
             if (first := next(fresh, None)) is None:
                 break
@@ -197,15 +197,6 @@ def _dismiss(workers: list[_Worker]) -> None:
         if worker.process.is_alive():
             worker.process.kill()
             worker.process.join()
-
-
-def _context() -> multiprocessing.context.BaseContext:
-    """Choose how processes begin: forked from a server that has imported everything, where there is one."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    return context
 
 
 def _serve(connection: Connection, job: Job, number: int, threads: int) -> None:
