@@ -6,6 +6,7 @@ not begun goes to the others, and what it was at is done again alone: an input t
 fault, and nothing else is.
 """
 
+import math
 import os
 import signal
 import time
@@ -86,6 +87,11 @@ def do_by_processes(job: Job, inputs: Iterable[Numbered], workers: Workers) -> G
     deaths: Counter[int] = Counter()
     stillborn = 0
     pool: dict[Connection, _Worker] = {}
+    window = math.inf if job.window is None else job.window * workers.count
+    open_inputs: dict[
+        int, int
+    ] = {}  # begun and without an outcome, the oldest first; how many were begun before
+    num_begun = 0
 
     def start(number: int) -> _Worker:
         worker = _Worker(job, number, workers.threads)
@@ -107,7 +113,17 @@ def do_by_processes(job: Job, inputs: Iterable[Numbered], workers: Workers) -> G
                 worker.give(following)
 
     def take() -> Numbered | None:
-        return again.popleft() if again else next(fresh, None)
+        return again.popleft() if again else begin()
+
+    def begin() -> Numbered | None:
+        """Return the next input; None at their end, and where an old one must have an outcome first."""
+        nonlocal num_begun
+        if num_begun - next(iter(open_inputs.values()), num_begun) >= window:
+            return None
+        if (following := next(fresh, None)) is not None:
+            open_inputs[following[0]] = num_begun
+            num_begun += 1
+        return following
 
     def bury(worker: _Worker) -> Generator[Outcome, None, None]:
         """Share out what a dead worker had, replace it, and give up on what died of itself."""
@@ -124,10 +140,11 @@ def do_by_processes(job: Job, inputs: Iterable[Numbered], workers: Workers) -> G
             if not job.lists_failures and deaths[number] == DEATHS_FATAL:
                 raise deadly(job, worker.given[number], cause)
             if job.lists_failures and deaths[number] == DEATHS_LISTED:
+                del open_inputs[number]
                 yield Outcome(number=number, state="failed", message=death_message(cause))
             else:
                 suspects.append((number, worker.given[number]))
-        if not again and not suspects and (following := next(fresh, None)) is not None:
+        if not again and not suspects and (following := begin()) is not None:
             again.append(following)
         if again or suspects:
             feed(start(worker.number))
@@ -135,7 +152,7 @@ def do_by_processes(job: Job, inputs: Iterable[Numbered], workers: Workers) -> G
     try:
         import_for(job, workers)
         for number in range(workers.count):
-            if (first := next(fresh, None)) is None:
+            if (first := begin()) is None:
                 break
             start(number).give(first)  # each gets one before any gets more
         for worker in pool.values():
@@ -161,11 +178,14 @@ def do_by_processes(job: Job, inputs: Iterable[Numbered], workers: Workers) -> G
                     case Outcome():
                         stillborn = 0
                         worker.taken.remove(said.number)
-                        del worker.given[said.number]
+                        del worker.given[said.number], open_inputs[said.number]
                         feed(worker)
                         # what is there after a death was done before it, and not told
                         was_done = said.state == "there" and deaths[said.number]
                         yield replace(said, state="done") if was_done else said
+                        if job.window is not None:  # others may have waited for it
+                            for each in pool.values():
+                                feed(each)
             _end_hanging(job, pool.values())
     finally:
         _dismiss(list(pool.values()))

@@ -105,6 +105,7 @@ def _one_pass(
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.max_errored_blocks = -1
+    context.execution_options.preserve_order = job.window is not None
     left = iter(list(wave.items()))
     rows = [{"task": _Task(inputs=inputs)} for inputs in iter(lambda: list(islice(left, a_task)), [])]
     tasks = ray.data.from_items(rows, override_num_blocks=len(rows))

@@ -2,6 +2,7 @@
 
 import operator
 import pickle
+import time
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from lexiseg.data.datasets import DATASETS
 from lexiseg.data.published.convert import convert_dataset
 from lexiseg.data.published.reader import PublishedDataset
 from lexiseg.methods.rim.references.build import build_bank
-from lexiseg.runs.bulk.each import mapper
+from lexiseg.runs.bulk.each import EachJob, mapper
 from lexiseg.runs.bulk.job import Workers
 from lexiseg.scoring.store.counts import StoreCounter
 from rim_toys import FACTS, SETTINGS, ColourEncoder, ColourSource
@@ -118,3 +119,34 @@ def test_results_come_in_order():
     assert list(mapper("negating", Workers(count=2))(operator.neg, range(40))) == [
         -each for each in range(40)
     ]
+
+
+class Counted(list):
+    """A list that knows how far it was read."""
+
+    read = 0
+
+    def __iter__(self):
+        for self.read, one in enumerate(super().__iter__(), start=1):
+            yield one
+
+
+def wait_for_others(folder, number):
+    """Do the first input when many others are done, or nothing more happens for a while."""
+    if number == 0:
+        end = time.monotonic() + 0.5
+        while time.monotonic() < end and len(list(folder.iterdir())) < 100:
+            time.sleep(0.01)
+    (folder / str(number)).touch()
+    return number
+
+
+@pytest.mark.exhaustive
+def test_results_that_wait_for_an_earlier_one_are_bounded(tmp_path, monkeypatch):
+    monkeypatch.setattr(EachJob, "window", 8)
+    inputs = Counted(range(200))
+    found = mapper("waiting", Workers(count=2))(partial(wait_for_others, tmp_path), inputs)
+    assert next(found) == 0
+    assert inputs.read <= 2 * 8 + 1
+    assert list(found) == list(range(1, 200))
+    assert len(list(tmp_path.iterdir())) == 200
