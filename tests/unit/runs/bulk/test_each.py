@@ -16,11 +16,14 @@ from lexiseg.data.captions.pack import pack_captions
 from lexiseg.data.datasets import DATASETS
 from lexiseg.data.published.convert import convert_dataset
 from lexiseg.data.published.reader import PublishedDataset
+from lexiseg.inference.segment_raster import RasterRequest, segment_raster
 from lexiseg.methods.rim.references.build import build_bank
 from lexiseg.runs.bulk.each import EachJob, mapper
 from lexiseg.runs.bulk.job import Workers
 from lexiseg.scoring.store.counts import StoreCounter
 from rim_toys import FACTS, SETTINGS, ColourEncoder, ColourSource
+from toy_segmenter import ColourSegmenter
+from written_rasters import COLOURS, WORDS, truth, write_raster
 from written_stores import image_of, make_store
 
 
@@ -112,6 +115,27 @@ def test_banks_are_the_same_bytes(tmp_path, apply):
     assert there == here
     assert here.made == ("red", "green", "blue")
     assert set(here.rejected) == {"nothing"}
+
+
+def raster_request():
+    return RasterRequest.build(ColourSegmenter(), WORDS, polygons="geojson")
+
+
+@pytest.mark.parametrize("apply", HOW)
+def test_rasters_are_the_same_files(tmp_path, apply):
+    labels = truth(330, 40, side=13)
+    path = write_raster(tmp_path / "scene.tif", COLOURS[labels])
+    segment_raster(path, raster_request(), tmp_path / "one")
+    asked, seen = raster_request(), []
+    segment_raster(
+        path, asked, tmp_path / "two",
+        apply=apply, opened_by=raster_request, advance=lambda done, total: seen.append((done, total)),
+    )  # fmt: skip
+    assert files_of(tmp_path / "two") == files_of(tmp_path / "one")
+    assert len(files_of(tmp_path / "two")) == 4
+    assert seen == [(number, len(seen)) for number in range(1, len(seen) + 1)]
+    assert len(seen) > 4
+    assert not asked.model.encoded_batches, "all was done by others"
 
 
 @pytest.mark.exhaustive
