@@ -23,6 +23,8 @@ class Predict:
     Label maps are kept exactly, with the true ones beside them, and the best scores of every grid
     point. The same command run again goes on where it stopped, also after a kill. Images that cannot be read are
     left out and listed at the end, and the exit code is 1.
+
+    Tar and Parquet shards hold no true labels to score with: lexiseg segment reads those.
     """
 
     model: tyro.conf.Positional[ModelName]
