@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -147,30 +147,28 @@ def raster_is_done(path: Path, out: Path, stem: str, request: RasterRequest) -> 
         return None
 
 
-@dataclass(kw_only=True)
 class _LabelledRows:
     """Labels rows of blocks of a raster, in whatever process it is called; what is kept is not made again.
 
-    Attributes:
+    Args:
         path: The raster.
         kept: Folder of rows that are done.
         opened_by: Gives the request in another process.
         blocks: The open raster, in this one.
     """
 
-    path: Path
-    kept: Path
-    opened_by: Callable[[], RasterRequest] | None
-    blocks: RasterBlocks | None = None
-    _opened: ExitStack = field(
-        default_factory=ExitStack
-    )  # holds the raster open as long as the process lives
+    def __init__(
+        self,
+        path: Path,
+        kept: Path,
+        opened_by: Callable[[], RasterRequest] | None,
+        blocks: RasterBlocks | None = None,
+    ) -> None:
+        self._path, self._kept, self._opened_by, self._blocks = path, kept, opened_by, blocks
+        self._open_files = ExitStack()  # closed when the process ends
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "kept": self.kept, "opened_by": self.opened_by}
-
-    def __setstate__(self, state: Mapping[str, Any]) -> None:
-        self.__init__(**state)  # type: ignore[misc]
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _LabelledRows, (self._path, self._kept, self._opened_by)
 
     def __call__(self, group: Sequence[tuple[int, int]]) -> None:
         """Keep the labels of neighbouring rows."""
@@ -185,7 +183,7 @@ class _LabelledRows:
             OutputError: The folder cannot be written.
         """
         blocks = self._open_blocks()
-        place = self.kept / f"{rows[0]}.png"
+        place = self._kept / f"{rows[0]}.png"
         labels = read_strip(place, (rows[1] - rows[0], blocks.raster.size[1]))
         if labels is None:
             labels = np.concatenate(list(blocks.labels(rows)), axis=1)
@@ -193,13 +191,12 @@ class _LabelledRows:
         return labels
 
     def _open_blocks(self) -> RasterBlocks:
-        if self.blocks is None:
-            assert self.opened_by is not None, "only what can be opened elsewhere is sent there"
-            request = self.opened_by()
-            self.blocks = request.blocks(
-                self._opened.enter_context(open_raster(self.path, *request.how_read()))
-            )
-        return self.blocks
+        if self._blocks is None:
+            assert self._opened_by is not None, "only what can be opened elsewhere is sent there"
+            request = self._opened_by()
+            raster = self._open_files.enter_context(open_raster(self._path, *request.how_read()))
+            self._blocks = request.blocks(raster)
+        return self._blocks
 
 
 def segment_raster(
@@ -243,7 +240,7 @@ def segment_raster(
         kept = _kept_folder(files["json"], json.dumps([described, image], sort_keys=True))
         names = request.class_names.vocabulary.names
         counts = np.zeros(len(names), np.int64)
-        labelled = _LabelledRows(path=path, kept=kept, opened_by=opened_by, blocks=blocks)
+        labelled = _LabelledRows(path, kept, opened_by, blocks)
 
         rows = blocks.rows
 
