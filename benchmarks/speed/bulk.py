@@ -1,9 +1,11 @@
 """Bulk work: two workers against one, what the layer itself costs, Ray against processes, the start over a long list.
 
-    python benchmarks/speed/bulk.py [--images 64] [--repeats 3] [--names 1000000] [--many 100000]
+    python benchmarks/speed/bulk.py [--images 64] [--repeats 3] [--names 1000000 5000000] [--many 100000]
         [--parts list layer ray segment score many]
 
-*list*: a list of names is planned in a process of its own: seconds until the first image is known, and memory above
+Rows of parts that are not asked for stay in the JSON, with the day on which they were measured and what was given then.
+
+*list*: lists of names are planned, each in a process of its own: seconds until the first image is known, and memory above
 what Python and the imports take.
 
 *layer*: images of 50 ms (a sleep: nothing competes for cores) in a plain loop, and through the job layer with its
@@ -14,8 +16,10 @@ of workers is left out.
 takes its first image to the end of the last: the start of both is left out. (Ray tells of images shard by shard, so
 that the first outcome is no beginning.)
 
-*segment*: ``lexiseg segment`` with ``mini``, files to files, one thread a worker: one worker, two workers, in turns.
-``whole`` is the command with loading the model; ``rate`` is images a second between the first and the last.
+*segment*: ``lexiseg segment`` with ``mini``, files to files, one thread a process: one worker, two workers, and, as a ceiling,
+two commands of one worker that begin together and know nothing of each other, each with half of the images; in turns.
+``whole`` is the command from its start to its end, with loading the model; ``rate`` is images a second from the first
+result to the last, of the ceiling while both are at work. The ceiling is what these cores can give two processes.
 
 *score*: label pairs of a store of drawn label maps (ADE20K's size), regions and bands along borders, by this process on one
 thread and by two workers: images a second between the first and the last part of the counts, and the whole with the start.
@@ -26,6 +30,8 @@ Ratios hold where nobody else uses the cores.
 """
 
 import argparse
+import datetime
+import json
 import os
 import resource
 import statistics
@@ -260,47 +266,70 @@ def of_segment(count: int, repeats: int) -> list[Row]:
         ]
         for number in range(count):
             Image.fromarray(images[number % 4]).resize((640, 480)).save(photos / f"{number:04}.jpg")
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
-        whole: dict[int, list[float]] = {1: [], 2: []}
-        rates: dict[int, list[float]] = {1: [], 2: []}
+        ways: dict[str, tuple[tuple[int, ...], int]] = {  # images of each command that runs, and its workers
+            "one worker": ((count,), 1),
+            "two workers": ((count,), 2),
+            "ceiling: two commands of one worker": ((count // 2, count - count // 2), 1),
+        }
+        whole: dict[str, list[float]] = {way: [] for way in ways}
+        rates: dict[str, list[float]] = {way: [] for way in ways}
         for turn in range(repeats):
-            for workers in (1, 2):
-                out = Path(folder, f"out-{workers}-{turn}")
-                command = [
-                    sys.executable,
-                    "-m",
-                    "lexiseg",
-                    "segment",
-                    str(photos),
-                    "--words",
-                    "person, cat, cup, rocket",
-                ]
+            for number, (way, (shares, workers)) in enumerate(ways.items()):
+                outs = [Path(folder, f"out-{turn}-{number}-{each}") for each in range(len(shares))]
+                rest = iter(sorted(photos.iterdir()))
+                lists = [Path(f"{out}.txt") for out in outs]
+                for file, share in zip(lists, shares, strict=True):
+                    file.write_text("".join(f"{next(rest)}\n" for _ in range(share)))
                 start = time.perf_counter()
-                subprocess.run(
-                    [*command, "--out", str(out), "--workers", str(workers)],
-                    env=environment,
-                    check=True,
-                    capture_output=True,
-                )
-                whole[workers].append(time.perf_counter() - start)
-                written = sorted(path.stat().st_mtime for path in out.glob("*.json"))
-                assert read_states(out).done == count
-                rates[workers].append((count - 1) / (written[-1] - written[0]))
+                running = [segment(file, out, workers) for file, out in zip(lists, outs, strict=True)]
+                codes = [each.wait() for each in running]
+                assert not any(codes)
+                whole[way].append(time.perf_counter() - start)
+                assert sum(read_states(out).done for out in outs) == count
+                rates[way].append(rate_together(outs))
+    first = next(iter(ways))
     rows: list[Row] = []
-    for workers in (1, 2):
-        seconds, rate = statistics.median(whole[workers]), statistics.median(rates[workers])
+    for way in ways:
+        seconds, rate = statistics.median(whole[way]), statistics.median(rates[way])
         rows.append(
             {
                 "part": "segment",
-                "workers": workers,
+                "way": way,
                 "images": count,
                 "whole_seconds": round(seconds, 2),
                 "images_a_second": round(rate, 2),
-                "whole_ratio": round(statistics.median(whole[1]) / seconds, 2),
-                "rate_ratio": round(rate / statistics.median(rates[1]), 2),
+                "whole_ratio": round(statistics.median(whole[first]) / seconds, 2),
+                "rate_ratio": round(rate / statistics.median(rates[first]), 2),
             }
         )
     return rows
+
+
+def segment(images: Path, out: Path, workers: int) -> "subprocess.Popen[bytes]":
+    """Begin to segment the images of a list."""
+    command = [
+        sys.executable,
+        "-m",
+        "lexiseg",
+        "segment",
+        "--list",
+        str(images),
+        "--words",
+        "person, cat, cup, rocket",
+    ]
+    return subprocess.Popen(
+        [*command, "--out", str(out), "--workers", str(workers)],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def rate_together(outs: list[Path]) -> float:
+    """Return how many results a second were written while all of some commands were at work."""
+    times = [sorted(path.stat().st_mtime for path in out.rglob("*.json")) for out in outs]
+    begin, end = max(each[0] for each in times), min(each[-1] for each in times)
+    return sum(begin < moment <= end for each in times for moment in each) / (end - begin)
 
 
 def main() -> None:
@@ -308,25 +337,30 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--images", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--names", type=int, default=1_000_000)
+    parser.add_argument("--names", type=int, nargs="*", default=[1_000_000, 5_000_000])
     parser.add_argument("--many", type=int, default=100_000)
     parts = ["list", "layer", "ray", "segment", "score", "many"]
     parser.add_argument("--parts", nargs="*", default=parts)
     given = parser.parse_args()
     made = {
-        "list": lambda: of_list(given.names),
+        "list": lambda: [row for names in given.names for row in of_list(names)],
         "layer": lambda: of_layer(given.images, given.repeats),
         "ray": lambda: of_ray(4 * given.images, given.repeats),
         "segment": lambda: of_segment(given.images, given.repeats),
         "score": lambda: of_score(2000, given.repeats),
         "many": lambda: of_many(given.many),
     }
-    rows = [row for part in given.parts for row in made[part]()]
+    given_now = {name: value for name, value in vars(given).items() if name != "parts"}
+    json_file = Path(__file__).with_suffix(".json")
+    known = json.loads(json_file.read_text())
+    rows = {part: [row for row in known["rows"] if row["part"] == part] for part in parts}
+    measured = known["measured"]
     for part in given.parts:
-        print_rows([row for row in rows if row["part"] == part], f"bulk: {part}")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    more = {"peak_megabytes": round(peak), "given": vars(given)}
-    write_json(Path(__file__).with_suffix(".json"), rows, ["torch", "numba", "ray"], **more)
+        rows[part] = made[part]()
+        print_rows(rows[part], f"bulk: {part}")
+        measured[part] = {"date": datetime.date.today().isoformat(), **given_now}
+        everything = [row for part in parts for row in rows[part]]
+        write_json(json_file, everything, ["torch", "numba", "ray"], measured=measured)
 
 
 if __name__ == "__main__":

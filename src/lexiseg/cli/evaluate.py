@@ -55,7 +55,8 @@ class Evaluate:
 
         from lexiseg.core.atomic_write import refuse_unwritable
         from lexiseg.core.errors import InputError
-        from lexiseg.runs.bulk.predict import predicting
+        from lexiseg.runs.bulk.forkserver import import_for
+        from lexiseg.runs.bulk.predict import PredictJob, predicting
         from lexiseg.runs.load import load
         from lexiseg.runs.method_settings import parse_changes
         from lexiseg.scoring.evaluate import evaluate
@@ -65,6 +66,8 @@ class Evaluate:
         dataset = self.images.open(needs_labels=True)
         if self.json is not None:
             refuse_unwritable(self.json)
+        workers = self.bulk.chosen()
+        import_for(PredictJob, workers)
         segmenter = load_segmenter(self.model, self.device, self.set_, trust=self.trust, licence=self.licence)
         self.images.refuse_trained_on(segmenter, dataset)
         changes = self.inference.changes()
@@ -79,7 +82,7 @@ class Evaluate:
         predict_all = predicting(
             partial(load, self.model, method_settings=parse_changes(self.set_), trust=self.trust),
             self.device,
-            self.bulk.chosen(),
+            workers,
             segmenter=segmenter,
             seconds=self.bulk.time_limit,
         )

@@ -23,6 +23,8 @@ class Predict:
     Label maps are kept exactly, with the true ones beside them, and the best scores of every grid
     point. The same command run again goes on where it stopped, also after a kill. Images that cannot be read are
     left out and listed at the end, and the exit code is 1.
+
+    Tar and Parquet shards hold no true labels to score with: lexiseg segment reads those.
     """
 
     model: tyro.conf.Positional[ModelName]
@@ -53,7 +55,8 @@ class Predict:
         """Predict and say what is there; return the exit code."""
         from functools import partial
 
-        from lexiseg.runs.bulk.predict import predicting
+        from lexiseg.runs.bulk.forkserver import import_for
+        from lexiseg.runs.bulk.predict import PredictJob, predicting
         from lexiseg.runs.load import load
         from lexiseg.runs.method_settings import parse_changes
         from lexiseg.scoring.published import find_protocol
@@ -64,6 +67,7 @@ class Predict:
         workers = self.bulk.chosen()
         protocol = None if self.protocol is None else find_protocol(self.protocol)
         dataset = self.images.open(needs_labels=False)
+        import_for(PredictJob, workers)
         segmenter = load_segmenter(self.model, self.device, self.set_, trust=self.trust, licence=self.licence)
         with progress("predicting", len(range(number, len(dataset), of))) as advance:
             num_new = predict_into(

@@ -22,11 +22,15 @@ from lexiseg.cli.options import (
 )
 from lexiseg.cli.progress import progress
 from lexiseg.cli.result_folder import claimed, count_other_results
+from lexiseg.cli.worker_options import WorkerOptions
 from lexiseg.core.errors import ImageError
 from lexiseg.core.terminal import open_console
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from lexiseg.core.vocabulary import Vocabulary
+    from lexiseg.inference.segment_raster import RasterRequest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,26 +84,39 @@ class SegmentRaster:
             "longitude and latitude, or none.",
         ),
     ] = "gpkg"
+    bulk: WorkerOptions = field(default_factory=WorkerOptions)
     inference: InferenceOptions = field(default_factory=InferenceOptions)
 
     def run(self) -> int:
         """Segment every raster; return the exit code."""
+        from functools import partial
+
         from lexiseg.data.image_files import PassedOver
         from lexiseg.data.rasters import rasterio_package
         from lexiseg.inference.segment_raster import RasterRequest, raster_is_done, segment_raster
+        from lexiseg.runs.bulk.each import mapper
+        from lexiseg.runs.bulk.forkserver import import_for
         from lexiseg.runs.bulk.inputs import plan_images
+        from lexiseg.runs.bulk.model_job import ModelJob
 
         rasterio_package()
+        workers = self.bulk.chosen()
         words = read_words_if_given(self.words, self.classes_file)
         passed_over = PassedOver()
         jobs = plan_images(self.paths, self.out, passed_over)
-        request = RasterRequest.build(
-            load_segmenter(self.model, self.device, self.set_, trust=self.trust, licence=self.licence),
-            words,
-            bands=self.bands,
-            value_range=self.value_range,
-            polygons=self.polygons,
-            **self.inference.changes(),
+        import_for(ModelJob, workers)
+        asked: dict[str, Any] = {
+            "bands": self.bands,
+            "value_range": self.value_range,
+            "polygons": self.polygons,
+        }
+        asked.update(self.inference.changes())
+        segmenter = load_segmenter(self.model, self.device, self.set_, trust=self.trust, licence=self.licence)
+        request = RasterRequest.build(segmenter, words, **asked)
+        segment = partial(
+            segment_raster,
+            apply=None if workers.are_here else mapper("segmenting", workers, uses_gpu=self.device != "cpu"),
+            opened_by=partial(_request, self, words, asked),
         )
         console = open_console()
         failed: list[tuple[Path, str]] = []
@@ -112,7 +129,7 @@ class SegmentRaster:
                     skipped += 1
                     continue
                 try:
-                    facts = self._segment(path, stem, segment_raster, request, console)
+                    facts = self._segment(path, stem, segment, request, console)
                 except ImageError as error:
                     failed.append((path, f"{error.found}. {error.fix}"))
                     continue
@@ -142,6 +159,17 @@ class SegmentRaster:
                 shown = done * 100 // total
 
             return segment(path, request, self.out, stem, advance=show)
+
+
+def _request(command: SegmentRaster, words: "Vocabulary | None", asked: dict[str, Any]) -> "RasterRequest":
+    """Load the model in a process of its own."""
+    from lexiseg.inference.segment_raster import RasterRequest
+    from lexiseg.runs.load import load
+    from lexiseg.runs.method_settings import parse_changes
+
+    changes = parse_changes(command.set_)
+    model = load(command.model, device=command.device, method_settings=changes, trust=command.trust)
+    return RasterRequest.build(model, words, **asked)
 
 
 def print_areas(console: "Console", facts: dict[str, Any], path: Path) -> None:

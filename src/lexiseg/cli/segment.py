@@ -161,6 +161,7 @@ class Segment:
         from lexiseg.data.image_files import PassedOver
         from lexiseg.data.images import ValueRange
         from lexiseg.data.rasters import parse_bands, rasterio_package
+        from lexiseg.runs.bulk.forkserver import import_for
         from lexiseg.runs.bulk.inputs import ShardColumns, plan_images
         from lexiseg.runs.bulk.parts import ResultParts
         from lexiseg.runs.bulk.run import do_job
@@ -200,6 +201,7 @@ class Segment:
                 expected="explanations beside results in files",
                 fix="Leave one of them out.",
             )
+        import_for(SegmentJob, workers)
         segmenter = load_segmenter(self.model, self.device, self.set_, trust=self.trust, licence=self.licence)
         vocabulary = segmenter.own_words() if asked is None else asked
         changes = self.inference.changes()

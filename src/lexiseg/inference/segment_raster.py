@@ -5,7 +5,8 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from lexiseg.core.atomic_write import atomic_path
 from lexiseg.core.errors import InputError
 from lexiseg.core.folder_lock import writing_alone
 from lexiseg.core.label_maps import label_counts
+from lexiseg.core.mapping import Mapper
 from lexiseg.core.result_files import FACTS, RASTER_LABELS, file_digest, image_facts, read_facts, shortened
 from lexiseg.core.vocabulary import Words
 from lexiseg.data.images import ValueRange
@@ -33,6 +35,9 @@ from lexiseg.data.rasters import Raster, open_raster, parse_bands
 from lexiseg.inference.class_names import ClassNames
 from lexiseg.inference.raster_blocks import RasterBlocks, raster_changes
 from lexiseg.inference.segmenter import Segmenter
+
+#: Rows of blocks that one process labels in a go, where there are enough: neighbours share a third of their windows.
+_ROWS_TOGETHER, _FEWEST_GROUPS = 4, 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +104,16 @@ class RasterRequest:
             model=model, class_names=names, changes=changes, bands=bands, value_range=value_range, polygons=polygons
         )  # fmt: skip
 
+    def how_read(self) -> tuple[tuple[int, ...] | None, ValueRange | None]:
+        """Return bands and values as ``open_raster`` takes them."""
+        bands = None if self.bands is None else parse_bands(self.bands)
+        return bands, None if self.value_range is None else ValueRange.parse(self.value_range)
+
+    def blocks(self, raster: Raster) -> RasterBlocks:
+        """Return the blocks of an open raster."""
+        settings = self.model.settings.changed(**self.changes)
+        return RasterBlocks(model=self.model, raster=raster, class_names=self.class_names, settings=settings)
+
     def describe(self) -> dict[str, Any]:
         """Return what a record says of it: vocabulary and settings."""
         facts = self.model.describe(self.class_names.vocabulary, **self.changes)
@@ -132,6 +147,58 @@ def raster_is_done(path: Path, out: Path, stem: str, request: RasterRequest) -> 
         return None
 
 
+class _LabelledRows:
+    """Labels rows of blocks of a raster, in whatever process it is called; what is kept is not made again.
+
+    Args:
+        path: The raster.
+        kept: Folder of rows that are done.
+        opened_by: Gives the request in another process.
+        blocks: The open raster, in this one.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        kept: Path,
+        opened_by: Callable[[], RasterRequest] | None,
+        blocks: RasterBlocks | None = None,
+    ) -> None:
+        self._path, self._kept, self._opened_by, self._blocks = path, kept, opened_by, blocks
+        self._open_files = ExitStack()  # closed when the process ends
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _LabelledRows, (self._path, self._kept, self._opened_by)
+
+    def __call__(self, group: Sequence[tuple[int, int]]) -> None:
+        """Keep the labels of neighbouring rows."""
+        for rows in group:
+            self.labels(rows)
+
+    def labels(self, rows: tuple[int, int]) -> UInt16[np.ndarray, "_ _"]:
+        """Return the labels of one row of blocks, and keep them.
+
+        Raises:
+            ImageError: The raster is damaged there.
+            OutputError: The folder cannot be written.
+        """
+        blocks = self._open_blocks()
+        place = self._kept / f"{rows[0]}.png"
+        labels = read_strip(place, (rows[1] - rows[0], blocks.raster.size[1]))
+        if labels is None:
+            labels = np.concatenate(list(blocks.labels(rows)), axis=1)
+            write_strip(place, labels)
+        return labels
+
+    def _open_blocks(self) -> RasterBlocks:
+        if self._blocks is None:
+            assert self._opened_by is not None, "only what can be opened elsewhere is sent there"
+            request = self._opened_by()
+            raster = self._open_files.enter_context(open_raster(self._path, *request.how_read()))
+            self._blocks = request.blocks(raster)
+        return self._blocks
+
+
 def segment_raster(
     path: str | Path,
     request: RasterRequest,
@@ -139,6 +206,8 @@ def segment_raster(
     stem: str | None = None,
     *,
     advance: Callable[[int, int], None] = lambda done, total: None,
+    apply: Mapper | None = None,
+    opened_by: Callable[[], RasterRequest] | None = None,
 ) -> dict[str, Any]:
     """Label a GeoTIFF or COG of any size: a label map as COG, its regions, and the facts, in a folder.
 
@@ -151,6 +220,8 @@ def segment_raster(
         out: Folder of the results.
         stem: Start of the names of the files; the raster's own if left out.
         advance: Called after each row of blocks, with how many are done and how many there are.
+        apply: By whom rows are labelled, a few that lie together at a time; None for this process.
+        opened_by: Gives the same request in the processes of ``apply``; needed with it, and sent there.
 
     Returns:
         The facts, as written to ``STEM.json``: size, classes with their shares and areas, reference system, settings.
@@ -164,27 +235,29 @@ def segment_raster(
     stem = path.stem if stem is None else stem
     files = result_files(out, stem, request.polygons)
     image, described = image_facts(path), request.describe()
-    bands = None if request.bands is None else parse_bands(request.bands)
-    value_range = None if request.value_range is None else ValueRange.parse(request.value_range)
-    with open_raster(path, bands, value_range) as raster:
-        settings = request.model.settings.changed(**request.changes)
-        blocks = RasterBlocks(
-            model=request.model, raster=raster, class_names=request.class_names, settings=settings
-        )
+    with open_raster(path, *request.how_read()) as raster:
+        blocks = request.blocks(raster)
         kept = _kept_folder(files["json"], json.dumps([described, image], sort_keys=True))
         names = request.class_names.vocabulary.names
         counts = np.zeros(len(names), np.int64)
+        labelled = _LabelledRows(path, kept, opened_by, blocks)
+
+        rows = blocks.rows
+
+        def in_turn() -> Iterator[tuple[int, int]]:
+            groups = _neighbours(rows)
+            if apply is None or len(groups) == 1:
+                yield from rows
+                return
+            for group, _ in zip(groups, apply(labelled, groups), strict=True):
+                yield from group
 
         def strips() -> Iterator[tuple[int, UInt16[np.ndarray, "_ _"]]]:
-            for number, rows in enumerate(blocks.rows):
-                place = kept / f"{rows[0]}.png"
-                labels = read_strip(place, (rows[1] - rows[0], raster.size[1]))
-                if labels is None:
-                    labels = np.concatenate(list(blocks.labels(rows)), axis=1)
-                    write_strip(place, labels)
+            for number, each in enumerate(in_turn(), start=1):
+                labels = labelled.labels(each)
                 counts[:] += label_counts(labels, len(names))[0][: len(names)]
-                advance(number + 1, len(blocks.rows))
-                yield rows[0], labels
+                advance(number, len(rows))
+                yield each[0], labels
 
         with writing_alone(kept):
             files["json"].unlink(missing_ok=True)  # facts of older labels must not outlive them
@@ -205,6 +278,12 @@ def segment_raster(
                 temporary.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
         shutil.rmtree(kept, ignore_errors=True)
     return facts
+
+
+def _neighbours(rows: list[tuple[int, int]]) -> list[list[tuple[int, int]]]:
+    """Divide rows of blocks among processes: neighbours share windows, and there must be enough groups for many."""
+    size = max(1, min(_ROWS_TOGETHER, len(rows) // _FEWEST_GROUPS))
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
 def _of_raster(raster: Raster, counts: np.ndarray, names: tuple[str, ...]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ class EachJob(Job):
     """
 
     ahead = 4
+    window = 32
     lists_failures = False
 
     def __init__(self, name: str, function: Callable[[Any], Any], *, uses_gpu: bool = False) -> None:
@@ -43,6 +44,8 @@ class EachJob(Job):
 
 def mapper(name: str, workers: Workers, *, uses_gpu: bool = False) -> Mapper:
     """Return what applies a function by workers; results come in the order of the inputs.
+
+    Of results that wait for an earlier one there are 32 a worker at most; on a cluster Ray holds them.
 
     Args:
         name: What is done, for messages.

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from glob import glob, has_magic
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -30,6 +31,12 @@ if TYPE_CHECKING:
 #: A list that is read from standard input.
 STANDARD_INPUT = "-"
 _LONGEST_NAME = 1 << 16
+
+#: Bytes of a list that are read together.
+_BLOCK = 1 << 20
+
+#: In the place of a root: a name is a shard's.
+_SHARDS = "shards"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,18 +122,21 @@ def _search(
         return
     else:
         path = Path(pattern)
-        plan.add(str(path.parent), os.path.abspath(path.parent), path.name)
+        plan.add_all(str(path.parent), os.path.abspath(path.parent), [path.name])
         return
     results = _inside(os.path.realpath(root), os.path.realpath(out))
-    for relative in relatives:
-        if results is not None and relative.startswith(results):
-            continue
-        if not is_image_name(relative):
-            if not _is_facts(os.path.join(root, relative)):
-                passed_over.add_suffix(relative)
-            continue
-        if not _is_result(os.path.join(root, relative)):
-            plan.add(pattern, root, relative)
+
+    def images() -> Iterator[str]:
+        for relative in relatives:
+            if results is not None and relative.startswith(results):
+                continue
+            if not is_image_name(relative):
+                if not _is_facts(os.path.join(root, relative)):
+                    passed_over.add_suffix(relative)
+            elif not _is_result(os.path.join(root, relative)):
+                yield relative
+
+    plan.add_all(pattern, root, images())
 
 
 def _add_shard(name: str, plan: ImagePlan, columns: ShardColumns) -> None:
@@ -157,29 +167,14 @@ def _read_list(name: str, plan: ImagePlan, columns: ShardColumns) -> None:
     here = os.getcwd()
     try:
         with _opened_list(name) as file:
-            for number, line in enumerate(iter(lambda: file.readline(_LONGEST_NAME), b""), start=1):
-                if b"\0" in line or len(line) == _LONGEST_NAME:
-                    raise InputError(
-                        doing=doing,
-                        found=f"no text in line {number:,}",
-                        expected="the path of an image in each line",
-                        fix="Write one by: find photos -name '*.jpg' > list.txt; name images themselves without --list.",
-                    )
-                line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
-                text = os.fsdecode(line.rstrip(b"\r\n"))
-                if not text.strip():
-                    continue
-                if is_shard_name(text):
-                    _add_shard(text, plan, columns)
-                    continue
-                if "./" in text or "//" in text:
-                    text = os.path.normpath(text)
-                if os.path.isabs(text) or text.startswith(os.pardir):
-                    drive, place = os.path.splitdrive(os.path.abspath(text))
-                    root = drive + os.sep
-                    plan.add(root, root, place.lstrip(os.sep))
+            for root, texts in groupby(_names_in(file, doing), _root_of_name):
+                if root == _SHARDS:
+                    for text in texts:
+                        _add_shard(text, plan, columns)
+                elif root == os.curdir:
+                    plan.add_all(root, here, texts)
                 else:
-                    plan.add(os.curdir, here, text)
+                    plan.add_all(root, root, map(_below_root, texts))
     except OSError as error:
         raise InputError(
             doing=doing,
@@ -187,6 +182,55 @@ def _read_list(name: str, plan: ImagePlan, columns: ShardColumns) -> None:
             expected="a text file with the path of an image in each line",
             fix="Check its path.",
         ) from error
+
+
+def _names_in(file: BinaryIO, doing: str) -> Iterator[str]:
+    """Read the lines of a list, without those that are empty; what names a folder twice is written as the system would.
+
+    Raises:
+        InputError: It is no text.
+    """
+    count, data = 0, file.read(_BLOCK)
+    while data:
+        whole, newline, rest = data.rpartition(b"\n")
+        texts = os.fsdecode(whole).split("\n") if newline else []
+        if texts and not count:
+            texts[0] = texts[0].removeprefix("\ufeff")
+        if b"\0" in data or max(len(rest), *map(len, texts), 0) >= _LONGEST_NAME:
+            wrong = [place for place, text in enumerate(texts) if "\0" in text or len(text) >= _LONGEST_NAME]
+            raise InputError(
+                doing=doing,
+                found=f"no text in line {count + 1 + (wrong[0] if wrong else len(texts)):,}",
+                expected="the path of an image in each line",
+                fix="Write one by: find photos -name '*.jpg' > list.txt; name images themselves without --list.",
+            )
+        is_plain = not any(mark in whole for mark in (b"\r", b"//", b"./", b"/."))
+        for text in texts:
+            if not text or text.isspace():
+                continue
+            yield text if is_plain else _as_usual(text.rstrip("\r"))
+        count += len(texts)
+        following = file.read(_BLOCK)
+        data = rest + following if following else (rest + b"\n" if rest else b"")
+
+
+def _as_usual(name: str) -> str:
+    return os.path.normpath(name) if "//" in name or "./" in name or "/." in name else name
+
+
+def _root_of_name(name: str) -> str:
+    """Return below what a name of a list is looked for: the current folder, or its drive; or that it is a shard."""
+    if is_shard_name(name):
+        return _SHARDS
+    if os.sep == "/":
+        return os.sep if name.startswith(("/", os.pardir)) else os.curdir
+    is_elsewhere = name.startswith(os.pardir) or os.path.isabs(name)
+    return os.path.splitdrive(os.path.abspath(name))[0] + os.sep if is_elsewhere else os.curdir
+
+
+def _below_root(name: str) -> str:
+    place = name if name.startswith("/") and os.sep == "/" else os.path.abspath(name)
+    return os.path.splitdrive(place)[1].lstrip(os.sep)
 
 
 def _opened_list(name: str) -> BinaryIO:

@@ -48,6 +48,9 @@ class Job(ABC):
         lists_failures: An input that takes workers down is left out and listed; otherwise it ends the job.
         seconds: How long a worker may take over one input before it is ended; None for ever.
         uses_gpu: Each worker of a cluster gets a GPU of its own where there are any.
+        window: For jobs whose outcomes are wanted in order: inputs for each worker, counted from the oldest without an
+            outcome, beyond which none is begun; None where order does not matter.
+        modules: What workers need beside the job's own module; those of this machine share one import.
     """
 
     name: str
@@ -56,6 +59,8 @@ class Job(ABC):
     lists_failures: bool = True
     seconds: float | None = None
     uses_gpu: bool = False
+    window: int | None = None
+    modules: tuple[str, ...] = ()
 
     def begin(self, worker: int) -> None:  # noqa: B027
         """Prepare one of several workers, once, before its first ``work``.

@@ -21,6 +21,11 @@ class ModelJob(Job, ABC):
         segmenter: The model, where this process has loaded it already; not sent to others.
     """
 
+    modules = (
+        "lexiseg.runs.load",
+        "transformers.modeling_utils",
+    )  # what takes seconds; most models need both
+
     def __init__(
         self,
         *,

@@ -6,8 +6,7 @@ not begun goes to the others, and what it was at is done again alone: an input t
 fault, and nothing else is.
 """
 
-import multiprocessing
-import multiprocessing.context
+import math
 import os
 import signal
 import time
@@ -24,6 +23,7 @@ import numba
 import torch
 
 from lexiseg.core.errors import LexisegError, OutputError
+from lexiseg.runs.bulk.forkserver import import_for, process_context
 from lexiseg.runs.bulk.job import Job, Numbered, Outcome, Workers
 
 #: Times an input may take its worker down: once among others, once alone; where it cannot be left out, once more.
@@ -40,7 +40,7 @@ class _Worker:
     """A process, what it has been given, and since when it is silent."""
 
     def __init__(self, job: Job, number: int, threads: int) -> None:
-        context = _context()
+        context = process_context()
         self.connection, theirs = context.Pipe()
         arguments = (theirs, job, number, threads)
         self.process = context.Process(target=_serve, args=arguments, daemon=True, name=f"lexiseg {number}")  # type: ignore[attr-defined]
@@ -87,6 +87,11 @@ def do_by_processes(job: Job, inputs: Iterable[Numbered], workers: Workers) -> G
     deaths: Counter[int] = Counter()
     stillborn = 0
     pool: dict[Connection, _Worker] = {}
+    window = math.inf if job.window is None else job.window * workers.count
+    open_inputs: dict[
+        int, int
+    ] = {}  # begun and without an outcome, the oldest first; how many were begun before
+    num_begun = 0
 
     def start(number: int) -> _Worker:
         worker = _Worker(job, number, workers.threads)
@@ -108,7 +113,17 @@ def do_by_processes(job: Job, inputs: Iterable[Numbered], workers: Workers) -> G
                 worker.give(following)
 
     def take() -> Numbered | None:
-        return again.popleft() if again else next(fresh, None)
+        return again.popleft() if again else begin()
+
+    def begin() -> Numbered | None:
+        """Return the next input; None at their end, and where an old one must have an outcome first."""
+        nonlocal num_begun
+        if num_begun - next(iter(open_inputs.values()), num_begun) >= window:
+            return None
+        if (following := next(fresh, None)) is not None:
+            open_inputs[following[0]] = num_begun
+            num_begun += 1
+        return following
 
     def bury(worker: _Worker) -> Generator[Outcome, None, None]:
         """Share out what a dead worker had, replace it, and give up on what died of itself."""
@@ -125,17 +140,19 @@ def do_by_processes(job: Job, inputs: Iterable[Numbered], workers: Workers) -> G
             if not job.lists_failures and deaths[number] == DEATHS_FATAL:
                 raise deadly(job, worker.given[number], cause)
             if job.lists_failures and deaths[number] == DEATHS_LISTED:
+                del open_inputs[number]
                 yield Outcome(number=number, state="failed", message=death_message(cause))
             else:
                 suspects.append((number, worker.given[number]))
-        if not again and not suspects and (following := next(fresh, None)) is not None:
+        if not again and not suspects and (following := begin()) is not None:
             again.append(following)
         if again or suspects:
             feed(start(worker.number))
 
     try:
+        import_for(job, workers)
         for number in range(workers.count):
-            if (first := next(fresh, None)) is None:
+            if (first := begin()) is None:
                 break
             start(number).give(first)  # each gets one before any gets more
         for worker in pool.values():
@@ -161,11 +178,14 @@ def do_by_processes(job: Job, inputs: Iterable[Numbered], workers: Workers) -> G
                     case Outcome():
                         stillborn = 0
                         worker.taken.remove(said.number)
-                        del worker.given[said.number]
+                        del worker.given[said.number], open_inputs[said.number]
                         feed(worker)
                         # what is there after a death was done before it, and not told
                         was_done = said.state == "there" and deaths[said.number]
                         yield replace(said, state="done") if was_done else said
+                        if job.window is not None:  # others may have waited for it
+                            for each in pool.values():
+                                feed(each)
             _end_hanging(job, pool.values())
     finally:
         _dismiss(list(pool.values()))
@@ -197,15 +217,6 @@ def _dismiss(workers: list[_Worker]) -> None:
         if worker.process.is_alive():
             worker.process.kill()
             worker.process.join()
-
-
-def _context() -> multiprocessing.context.BaseContext:
-    """Choose how processes begin: forked from a server that has imported everything, where there is one."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    return context
 
 
 def _serve(connection: Connection, job: Job, number: int, threads: int) -> None:

@@ -1,7 +1,7 @@
 """Do a job on a cluster, or on this machine, by Ray Data: it starts workers, finds them work, and notes who is gone.
 
-What has no outcome after a pass, because a worker or a machine died under it, is done again input by input. An input
-that is without one after it was done with nobody beside it is at fault.
+Ray does a task again when its worker died; here the second time does nothing, and what has no outcome after a pass is
+done again input by input. An input that is without one after it was done with nobody beside it is at fault.
 """
 
 import faulthandler
@@ -15,6 +15,7 @@ from itertools import islice
 from typing import Any
 
 from lexiseg.core.errors import MissingPackageError
+from lexiseg.runs.bulk.begun import Begun
 from lexiseg.runs.bulk.job import LOCAL_RAY, Job, Numbered, Outcome, Workers
 from lexiseg.runs.bulk.processes import DEATHS_FATAL, deadly, limit_threads, portable
 
@@ -86,7 +87,7 @@ def _join(job: Job, workers: Workers) -> None:
 def _one_turn(job: Job, wave: dict[int, Any], workers: Workers, turn: int) -> Generator[Outcome, None, None]:
     """Do what has no outcome yet: a few inputs a task, then one, then each with nobody beside it.
 
-    A death takes along what waits for the same worker, so that only the last turn tells what is at fault.
+    A machine takes all its workers along, so that only the last turn tells what is at fault.
     """
     if turn < DEATHS_FATAL - 1:
         yield from _one_pass(job, wave, workers, job.shard if turn == 0 else 1)
@@ -102,9 +103,12 @@ def _one_pass(
     import ray
     import ray.data
 
+    # a machine that is lost takes the notes along: then a task is done once more
+    begun = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Begun).remote()
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.max_errored_blocks = -1
+    context.execution_options.preserve_order = job.window is not None
     left = iter(list(wave.items()))
     rows = [{"task": _Task(inputs=inputs)} for inputs in iter(lambda: list(islice(left, a_task)), [])]
     tasks = ray.data.from_items(rows, override_num_blocks=len(rows))
@@ -112,11 +116,10 @@ def _one_pass(
     size = min(workers.count, len(rows))
     done = tasks.map(
         _RayWorker,
-        fn_constructor_args=(job,),
+        fn_constructor_args=(job, begun),
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=size, initial_size=size),
         num_cpus=1,
         num_gpus=1 if with_gpu else None,
-        max_task_retries=0,
     )
     for row in done.iter_rows():
         answer = row["answer"]
@@ -130,17 +133,22 @@ def _one_pass(
 class _RayWorker:
     """What Ray keeps alive in each of its processes."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, begun: Any) -> None:
         limit_threads(1)
         job.begin(0)  # Ray shows each worker its own GPU only
-        self._job = job
+        self._job, self._begun = job, begun
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        import ray
+
+        inputs = row["task"].inputs
+        if not ray.get(self._begun.is_first.remote(inputs[0][0])):
+            return {"answer": _Answer()}
         outcomes: list[Outcome] = []
         error: BaseException | None = None
         with warnings.catch_warnings(record=True) as caught:
             try:
-                for outcome in self._job.work(self._watched(row["task"].inputs)):
+                for outcome in self._job.work(self._watched(inputs)):
                     outcomes.append(outcome)  # noqa: PERF402 - those before an error are kept
             except Exception as raised:
                 error = portable(raised)

@@ -2,6 +2,7 @@
 
 import operator
 import pickle
+import time
 from functools import partial
 from pathlib import Path
 
@@ -15,11 +16,14 @@ from lexiseg.data.captions.pack import pack_captions
 from lexiseg.data.datasets import DATASETS
 from lexiseg.data.published.convert import convert_dataset
 from lexiseg.data.published.reader import PublishedDataset
+from lexiseg.inference.segment_raster import RasterRequest, segment_raster
 from lexiseg.methods.rim.references.build import build_bank
-from lexiseg.runs.bulk.each import mapper
+from lexiseg.runs.bulk.each import EachJob, mapper
 from lexiseg.runs.bulk.job import Workers
 from lexiseg.scoring.store.counts import StoreCounter
 from rim_toys import FACTS, SETTINGS, ColourEncoder, ColourSource
+from toy_segmenter import ColourSegmenter
+from written_rasters import COLOURS, WORDS, truth, write_raster
 from written_stores import image_of, make_store
 
 
@@ -113,8 +117,60 @@ def test_banks_are_the_same_bytes(tmp_path, apply):
     assert set(here.rejected) == {"nothing"}
 
 
+def raster_request():
+    return RasterRequest.build(ColourSegmenter(), WORDS, polygons="geojson")
+
+
+@pytest.mark.parametrize("apply", HOW)
+def test_rasters_are_the_same_files(tmp_path, apply):
+    labels = truth(330, 40, side=13)
+    path = write_raster(tmp_path / "scene.tif", COLOURS[labels])
+    segment_raster(path, raster_request(), tmp_path / "one")
+    asked, seen = raster_request(), []
+    segment_raster(
+        path, asked, tmp_path / "two",
+        apply=apply, opened_by=raster_request, advance=lambda done, total: seen.append((done, total)),
+    )  # fmt: skip
+    assert files_of(tmp_path / "two") == files_of(tmp_path / "one")
+    assert len(files_of(tmp_path / "two")) == 4
+    assert seen == [(number, len(seen)) for number in range(1, len(seen) + 1)]
+    assert len(seen) > 4
+    assert not asked.model.encoded_batches, "all was done by others"
+
+
 @pytest.mark.exhaustive
 def test_results_come_in_order():
     assert list(mapper("negating", Workers(count=2))(operator.neg, range(40))) == [
         -each for each in range(40)
     ]
+
+
+class Counted(list):
+    """A list that knows how far it was read."""
+
+    read = 0
+
+    def __iter__(self):
+        for self.read, one in enumerate(super().__iter__(), start=1):
+            yield one
+
+
+def wait_for_others(folder, number):
+    """Do the first input when many others are done, or nothing more happens for a while."""
+    if number == 0:
+        end = time.monotonic() + 0.5
+        while time.monotonic() < end and len(list(folder.iterdir())) < 100:
+            time.sleep(0.01)
+    (folder / str(number)).touch()
+    return number
+
+
+@pytest.mark.exhaustive
+def test_results_that_wait_for_an_earlier_one_are_bounded(tmp_path, monkeypatch):
+    monkeypatch.setattr(EachJob, "window", 8)
+    inputs = Counted(range(200))
+    found = mapper("waiting", Workers(count=2))(partial(wait_for_others, tmp_path), inputs)
+    assert next(found) == 0
+    assert inputs.read <= 2 * 8 + 1
+    assert list(found) == list(range(1, 200))
+    assert len(list(tmp_path.iterdir())) == 200

@@ -236,3 +236,43 @@ def test_done_means_this_image_and_this_request(change):
 def test_missing_image_is_not_done():
     results("out/cat")
     assert not is_done(Path("out"), "cat", image_facts("cat.png"), {})
+
+
+# Lists of names
+
+
+def listed(folder: Path, content: bytes) -> list[tuple[str, str]]:
+    (folder / "list.txt").write_bytes(content)
+    return [(path.as_posix(), stem) for path, stem in plan_images((), Path("out"), lists=["list.txt"])]
+
+
+LISTS = [
+    ("plain", b"p/a.png\np/deep/b.v2.jpg\n", [("p/a.png", "p/a"), ("p/deep/b.v2.jpg", "p/deep/b.v2")]),
+    ("no end of line", b"a.png\nb.png", [("a.png", "a"), ("b.png", "b")]),
+    ("ends of lines of Windows", b"\xef\xbb\xbfa.png\r\n\r\nb c.png\r\n", [("a.png", "a"), ("b c.png", "b c")]),
+    ("empty lines", b"\n\n  \na.png\n\n", [("a.png", "a")]),
+    ("twice", b"a.png\n./a.png\np//../a.png\nb.png\n", [("a.png", "a"), ("b.png", "b")]),
+    ("from the root", b"a.png\n/x/a.png\n/x/.h.png\n", [("a.png", "a"), ("/x/a.png", "x/a"), ("/x/.h.png", "x/.h")]),
+    ("letters of several bytes", "ä/ö.png\n".encode() + b"\xff.png\n", [("ä/ö.png", "ä/ö"), ("\udcff.png", "\udcff")]),
+    ("no suffix", b".b\nd.e/f\nd.e/.g.png\n", [(".b", ".b"), ("d.e/f", "d.e/f"), ("d.e/.g.png", "d.e/.g")]),
+]  # fmt: skip
+
+
+@pytest.mark.skipif(os.sep != "/", reason="names are written so elsewhere")
+@pytest.mark.parametrize("block", [3, 1 << 20])
+@pytest.mark.parametrize(("content", "expected"), [row[1:] for row in LISTS], ids=[row[0] for row in LISTS])
+def test_a_list_is_read_by_blocks_of_any_size(here, monkeypatch, block, content, expected):
+    monkeypatch.setattr("lexiseg.runs.bulk.inputs._BLOCK", block)
+    assert listed(here, content) == expected
+
+
+@pytest.mark.parametrize("block", [5, 1 << 20])
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [(b"a.png\nb.png\nc\0.png\nd.png\n", 3), (b"a.png\n" + b"x" * 70000, 2), (b"x" * 70000 + b"\n", 1)],
+    ids=["zero", "endless", "long"],
+)
+def test_a_list_that_is_no_text_says_where(here, monkeypatch, block, content, line):
+    monkeypatch.setattr("lexiseg.runs.bulk.inputs._BLOCK", block)
+    with pytest.raises(InputError, match=f"no text in line {line};"):
+        listed(here, content)

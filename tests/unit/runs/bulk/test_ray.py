@@ -31,7 +31,9 @@ with warnings.catch_warnings(record=True) as caught:
     cluster.remove_node(other, allow_graceful=False)
     outcomes += found
 told = sorted({str(each.message) for each in caught if type(each.message).__name__ == "ImageWarning"})
-print("FOUND" + json.dumps({"outcomes": [[one.number, one.state, one.message] for one in outcomes], "told": told}))
+deprecated = [str(each.message) for each in caught if "RayDeprecation" in each.category.__name__]
+outcomes = [[one.number, one.state, one.message] for one in outcomes]
+print("FOUND" + json.dumps({"outcomes": outcomes, "told": told, "deprecated": deprecated}))
 ray.shutdown()
 cluster.shutdown()
 """
@@ -53,3 +55,4 @@ def test_a_lost_machine_and_a_deadly_image_cost_nothing_else(tmp_path):
     assert states == {**dict.fromkeys(range(14), "done"), 4: "failed"}
     assert results(tmp_path) == {number: f"result {number}" for number in range(14) if number != 4}
     assert found["told"] == ["9 is odd"]
+    assert found["deprecated"] == []
