@@ -205,7 +205,8 @@ class RasterBlocks:
             batch = wanted[start : start + size]
             cut = [windows[place] for place in batch]
             crops = [image[w.top : w.top + w.height, w.left : w.left + w.width] for w in cut]
-            for place, found in zip(batch, encode_sources(self.model, crops, alone), strict=True):
+            encoded = encode_sources(self.model, crops, alone, are_windows=True)
+            for place, found in zip(batch, encoded, strict=True):
                 self._features[place] = _with_own_memory(found.features[0])
             self.num_encoded += len(batch)
 

@@ -110,6 +110,18 @@ class Segmenter(Streaming, nn.Module, ABC):
     def encode_images(self, images: Float[Tensor, "B 3 H W"]) -> PatchFeatures:
         """Encode RGB images in [0, 1] whose sides are multiples of ``stride``."""
 
+    def encode_windows(
+        self, images: Float[Tensor, "B 3 H W"], extents: Float[Tensor, "B 4"], *regions: Tensor
+    ) -> PatchFeatures:
+        """Encode windows of larger images: as images of their own, unless a method goes by what lies around.
+
+        Args:
+            images: As for ``encode_images``.
+            extents: Where each lies in its image (``ops.patch_places``); NaN where nothing is known of that, as of a raster.
+            regions: As ``encode_images`` takes them.
+        """
+        return self.encode_images(images, *regions)
+
     @abstractmethod
     def embed_texts(self, names: Sequence[str], prompts: str) -> Float[Tensor, "S D"]:
         """Embed class names, one row each, in the space that ``class_scores`` compares in.

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import rasterio
+import torch
 from rasterio.transform import Affine
 
 from lexiseg.core.constants import IGNORE_INDEX
@@ -63,6 +64,20 @@ def test_every_window_is_encoded_once_where_features_fit(scene):
     _, blocks = labels_of(scene[0])
     assert blocks.num_encoded == len(blocks._starts[0]) * len(blocks._starts[1])
     assert len(blocks._features) <= len(blocks._starts[1]), "at most a row is kept"
+
+
+def test_windows_of_a_raster_have_no_place_in_an_image(scene, tmp_path):
+    found = []
+
+    class Placed(ColourSegmenter):
+        def encode_windows(self, images, extents, *regions):
+            found.extend(extents)
+            return super().encode_windows(images, extents, *regions)
+
+    model = Placed()
+    segment_raster(scene[0], RasterRequest.build(model, WORDS, polygons="none"), tmp_path)
+    assert torch.stack(found).isnan().all()
+    assert len(found) == sum(model.encoded_batches)
 
 
 def test_labels_do_not_depend_on_what_is_kept(scene, monkeypatch):
