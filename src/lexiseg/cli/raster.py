@@ -102,6 +102,12 @@ class SegmentRaster:
             **self.inference.changes(),
         )
         console = open_console()
+        asked, window = self.inference.changes().get("window"), request.changes["window"]
+        if asked is not None and asked > window:
+            print(
+                f"note: {self.model} sees {window} pixels at a time: --window {asked} changes nothing",
+                file=sys.stderr,
+            )
         failed: list[tuple[Path, str]] = []
         skipped = 0
         described = request.describe()

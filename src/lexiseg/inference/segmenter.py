@@ -102,6 +102,11 @@ class Segmenter(Streaming, nn.Module, ABC):
         """Pixels per patch of the grid of ``encode_images``."""
 
     @property
+    def largest_window(self) -> int | None:
+        """Return the side of the largest windows in which a raster is seen; None takes any."""
+        return None
+
+    @property
     def upsample(self) -> Upsample | None:
         """Return the method's own way from features to the scores of pixels; None resizes ``class_scores``."""
         return None

@@ -118,6 +118,22 @@ def test_the_size_of_windows_changes_less_than_a_hundredth_of_pixels(scene, wind
     assert (found != other).mean() < 0.01
 
 
+@pytest.mark.parametrize("window", [48, 64])
+def test_a_model_that_sees_no_farther_gives_the_same_labels_however_large_a_window_is_asked_for(
+    scene, tmp_path, window
+):
+    class Near(ColourSegmenter):
+        largest_window = 32
+
+    found = []
+    for number, changes in enumerate(({}, {"window": window})):
+        asked = RasterRequest.build(Near(), WORDS, polygons="none", **changes)
+        segment_raster(scene[0], asked, tmp_path / str(number))
+        with rasterio.open(tmp_path / str(number) / "scene.labels.tif") as file:
+            found.append(file.read(1))
+    assert np.array_equal(*found)
+
+
 @pytest.mark.parametrize("size", [(1, 1), (3, 40), (40, 3), (15, 15), (33, 31)])
 def test_small_rasters_have_labels_too(tmp_path, size):
     path = write_raster(tmp_path / "small.tif", np.broadcast_to(COLOURS[2], (*size, 3)))

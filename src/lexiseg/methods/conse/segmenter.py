@@ -26,14 +26,13 @@ Differences from the paper:
 The plain recipe (top ten names, every similarity, no kinds, no priors, one size) is ``settings.PLAIN``.
 """
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
 from einops import rearrange
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import interpolate, normalize, pad
 
@@ -53,7 +52,6 @@ from lexiseg.ops.patch_places import whole_extents
 from lexiseg.ops.proxy_attention import soft_affinity
 from lexiseg.ops.scene_prior import SCENE_NAMES, appearance, scene_prior
 from lexiseg.ops.similarity import similarity_map
-from lexiseg.ops.sliding_window import even_weights, pixel_weights, windows
 
 #: Words compared at a time: memory beside the result does not grow with the vocabulary.
 WORDS_PER_BLOCK = 1024
@@ -63,36 +61,6 @@ _WHOLE_SIDE = 224
 
 _PERSON = "person"
 _BACKGROUND = "background"
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Seen:
-    """What was read of the patches of some images.
-
-    Attributes:
-        logits: Of the thousand names.
-        image_logits: Their mean over the image.
-        scene: How well each of ``SCENE_NAMES`` fits.
-        known: What the head says, weighted; None without one.
-        alike: Unit rows whose cosines say which patches are alike; None where nothing is smoothed.
-    """
-
-    logits: Float[Tensor, "B N 1000"]
-    image_logits: Float[Tensor, "B 1000"]
-    scene: Float[Tensor, "B N S"]
-    known: Float[Tensor, "B N K"] | None
-    alike: Float[Tensor, "B N E"] | None
-
-    def part(self, patches: Int64[Tensor, " n"]) -> "_Seen":
-        """Return some patches as an image of their own."""
-        logits = self.logits[:, patches]
-        return _Seen(
-            logits=logits,
-            image_logits=logits.mean(dim=1),
-            scene=self.scene[:, patches],
-            known=None if self.known is None else self.known[:, patches],
-            alike=None if self.alike is None else self.alike[:, patches],
-        )
 
 
 class ConSE(Segmenter):
@@ -179,36 +147,41 @@ class ConSE(Segmenter):
             the head's posterior. All are in [0, 1] but the last two, which ``person_weight`` and
             ``head_weight`` scale. The global token is their mean, made unit length, with nothing of the head.
         """
-        grid = self._grid_of(images)
-        tokens, whole = self._tokens(self._look(images, whole_extents(len(images))))
-        return self._features(tokens, whole, grid)
+        return self.encode_windows(images, whole_extents(len(images)))
 
     def encode_windows(
         self, images: Float[Tensor, "B 3 H W"], extents: Float[Tensor, "B 4"], *regions: Tensor
     ) -> PatchFeatures:
-        """Encode windows of larger images; height and place are those in the image, or the mean over all of them.
+        """Encode windows of larger images: height and place are those in the image, or the mean over all of them."""
+        grid = (images.shape[2] // self.stride, images.shape[3] // self.stride)
+        first, maps = self._read_with_maps(images, grid)
+        read = [first, *(self._read(images, size, grid) for size in self.method.sizes[1:])]
+        patch_logits = torch.stack([patches for patches, _ in read]).mean(0)
+        image_logits = torch.stack([image for _, image in read]).mean(0)
+        logits = patch_logits + self.method.image_weight * image_logits[:, None]
+        posterior = (logits / self.method.temperature).softmax(dim=-1)
 
-        What lies around a patch, which helps to read it and smooths it, reaches as far as in a window of the model's own
-        size, ``settings.short_side``, however large the windows are.
-        """
-        grid = self._grid_of(images)
-        seen = self._look(images, extents)
-        side = max(1, self.settings.short_side // self.stride)
-        parts = windows(grid, side, max(1, side // 2))
-        if len(parts) == 1:
-            return self._features(*self._tokens(seen), grid)
-        places = torch.arange(math.prod(grid), device=images.device).reshape(grid)
-        head = 0 if self.head is None else len(self.head.names)
-        mixed = images.new_zeros(len(images), places.numel(), self._num_plain + head)
-        wholes = images.new_zeros(len(images), self._num_plain)
-        for part, weights in zip(parts, even_weights(parts, grid), strict=True):
-            rows = slice(part.top, part.top + part.height)
-            of_part = places[rows, part.left : part.left + part.width].flatten()
-            tokens, whole = self._tokens(seen.part(of_part))
-            share = pixel_weights(weights, tokens).flatten()[:, None]
-            mixed[:, of_part] += share * tokens
-            wholes += share.sum() / places.numel() * whole
-        return self._features(mixed, wholes, grid)
+        kinds = posterior.new_zeros(*posterior.shape[:2], len(self.kinds))
+        certainty = kinds.index_add(-1, self.kind_of_name, posterior).amax(dim=-1, keepdim=True)
+        for_scene = self.method.scene_weight * (1 - certainty)
+        scene = for_scene * scene_prior(appearance(images, self.stride, extents))
+        person = self.method.person_weight * (posterior @ self.shown_with_people)[..., None]
+        names = (1 - for_scene) * _keep_most_probable(posterior, self.method.num_names)
+        tokens = torch.cat([names, scene, person], dim=-1)
+        whole = normalize(tokens.mean(dim=1), dim=-1)
+        if self.head is not None and maps is not None:
+            seen = self.method.head_weight * self.head(images, maps, grid, extents)
+            tokens = torch.cat([tokens, seen], dim=-1)
+            whole = pad(whole, (0, seen.shape[-1]))
+        if self.smoother is not None:
+            alike = normalize(tokens_on_grid(self.smoother, images, grid), dim=-1)
+            tokens = soft_affinity(alike, self.method.smooth_temperature) @ tokens
+        return PatchFeatures(tokens=tokens, grid=grid, stride=self.stride, global_token=whole)
+
+    @property
+    def largest_window(self) -> int:
+        """Side at which images are read: what lies around a patch helps to read it, and farther away it misleads."""
+        return self.settings.short_side
 
     @property
     def image_side(self) -> int:
@@ -264,49 +237,6 @@ class ConSE(Segmenter):
         learnt = () if self.head is None else self.head.names
         evidence = evidence_at(asked, grounds.two_best(asked.place), learnt)
         return replace(grounds, evidence=(*grounds.evidence, *evidence))
-
-    def _grid_of(self, images: Float[Tensor, "B 3 H W"]) -> tuple[int, int]:
-        return images.shape[2] // self.stride, images.shape[3] // self.stride
-
-    def _features(
-        self, tokens: Float[Tensor, "B N D"], whole: Float[Tensor, "B P"], grid: tuple[int, int]
-    ) -> PatchFeatures:
-        known = pad(normalize(whole, dim=-1), (0, tokens.shape[-1] - whole.shape[-1]))
-        return PatchFeatures(tokens=tokens, grid=grid, stride=self.stride, global_token=known)
-
-    def _look(self, images: Float[Tensor, "B 3 H W"], extents: Float[Tensor, "B 4"]) -> "_Seen":
-        """Read images once: all of a patch that does not depend on the patches around it."""
-        grid = self._grid_of(images)
-        first, maps = self._read_with_maps(images, grid)
-        read = [first, *(self._read(images, size, grid) for size in self.method.sizes[1:])]
-        return _Seen(
-            logits=torch.stack([patches for patches, _ in read]).mean(0),
-            image_logits=torch.stack([image for _, image in read]).mean(0),
-            scene=scene_prior(appearance(images, self.stride, extents)),
-            known=None
-            if self.head is None or maps is None
-            else self.method.head_weight * self.head(images, maps, grid, extents),
-            alike=None
-            if self.smoother is None
-            else normalize(tokens_on_grid(self.smoother, images, grid), dim=-1),
-        )
-
-    def _tokens(self, seen: "_Seen") -> tuple[Float[Tensor, "B N D"], Float[Tensor, "B P"]]:
-        """Return tokens of patches that are read together, and the mean of what is not the head's."""
-        logits = seen.logits + self.method.image_weight * seen.image_logits[:, None]
-        posterior = (logits / self.method.temperature).softmax(dim=-1)
-        kinds = posterior.new_zeros(*posterior.shape[:2], len(self.kinds))
-        certainty = kinds.index_add(-1, self.kind_of_name, posterior).amax(dim=-1, keepdim=True)
-        for_scene = self.method.scene_weight * (1 - certainty)
-        person = self.method.person_weight * (posterior @ self.shown_with_people)[..., None]
-        names = (1 - for_scene) * _keep_most_probable(posterior, self.method.num_names)
-        tokens = torch.cat([names, for_scene * seen.scene, person], dim=-1)
-        whole = tokens.mean(dim=1)
-        if seen.known is not None:
-            tokens = torch.cat([tokens, seen.known], dim=-1)
-        if seen.alike is not None:
-            tokens = soft_affinity(seen.alike, self.method.smooth_temperature) @ tokens
-        return tokens, whole
 
     def _seen_by_head(
         self,
