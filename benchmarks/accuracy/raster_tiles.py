@@ -67,7 +67,7 @@ def main() -> None:
         model = lexiseg.load("mini", device="cpu", method_settings={"smooth": smooth})
         found[f"smooth={smooth}"] = measure(model)
         print(json.dumps(found, indent=1), flush=True)
-    (HERE / "raster_tiles.json").write_text(json.dumps(found, indent=1) + "\n")
+        (HERE / "raster_tiles.json").write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

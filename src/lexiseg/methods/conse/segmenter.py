@@ -180,7 +180,7 @@ class ConSE(Segmenter):
 
     @property
     def largest_window(self) -> int:
-        """Side at which images are read: what lies around a patch helps to read it, and farther away it misleads."""
+        """Side at which images are read: over larger windows of a raster, means and smoothing would mix what is far apart."""
         return self.settings.short_side
 
     @property
