@@ -1,11 +1,13 @@
 """How much lexiseg raster's labels depend on windows and on where a file begins: a mosaic of photographs, 1200 × 1200.
 
     python benchmarks/accuracy/raster_tiles.py
+    python benchmarks/accuracy/raster_tiles.py none    # without smoothing alone; keeps the other row
 
 Minutes on one core. Writes raster_tiles.json beside this file.
 """
 
 import json
+import sys
 import tempfile
 from pathlib import Path
 
@@ -62,12 +64,13 @@ def measure(model: lexiseg.Segmenter) -> dict[str, float]:
 def main() -> None:
     """Measure, print and write."""
     torch.set_num_threads(1)
-    found = {}
-    for smooth in ("none", "dinov2"):
+    page = HERE / "raster_tiles.json"
+    found = json.loads(page.read_text()) if page.exists() else {}
+    for smooth in sys.argv[1:] or ("none", "dinov2"):
         model = lexiseg.load("mini", device="cpu", method_settings={"smooth": smooth})
         found[f"smooth={smooth}"] = measure(model)
         print(json.dumps(found, indent=1), flush=True)
-        (HERE / "raster_tiles.json").write_text(json.dumps(found, indent=1) + "\n")
+        page.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Time a distilled student in torch and as exported graphs: float32 in two engines and 8 bits, in one run.
+"""Time a distilled student in torch and as exported graphs: float32 and 8 bits, in one run.
 
 Run from the repository root, with the extras ``export`` and ``mini``::
 
@@ -31,11 +31,6 @@ from lexiseg.runs.graph_model import write_graph
 
 SIDE, THREADS, REPEATS, CLASSES, DIMENSIONS = 448, 1, 5, 20, 384
 PHOTOGRAPHS = sorted((Path(__file__).parents[2] / "examples/photographs").glob("*.jpg"))
-GRAPHS = (
-    ("onnxruntime", "onnx", ()),
-    ("openvino", "openvino", ()),
-    ("onnxruntime, 8 bits", "onnx", PHOTOGRAPHS),
-)
 
 
 def main() -> None:
@@ -55,9 +50,10 @@ def main() -> None:
     images = [resize_image(load_image(path), (SIDE, SIDE))[None] for path in PHOTOGRAPHS]
     with tempfile.TemporaryDirectory() as folder:
         networks = {"torch": model.encode_images}
-        for name, form, calibration in GRAPHS:
-            path = Path(folder) / f"{len(networks)}{'.onnx' if form == 'onnx' else '.xml'}"
-            write_graph(model, path, form=form, words=None, bake=False, parts=(), calibration=calibration)
+        for name, calibration in (("onnxruntime", ()), ("onnxruntime, 8 bits", PHOTOGRAPHS)):
+            path = Path(folder) / f"{len(networks)}.onnx"
+            how = {"form": "onnx", "words": None, "bake": False, "parts": ()}
+            write_graph(model, path, calibration=calibration, **how)
             networks[name] = GraphEncoder(path)
             print(f"{name}: {path.stat().st_size / 1e6:.1f} MB")
         rows = time_in_turns(networks, images)
@@ -73,7 +69,7 @@ def main() -> None:
         pairs = zip(labels[row["function"]], labels["torch"], strict=True)
         row["equal_labels"] = round(statistics.mean(float((a == b).float().mean()) for a, b in pairs), 5)
     print_rows(rows, "one image of 448×448")
-    packages = ("torch", "onnx", "onnxruntime", "openvino", "numpy")
+    packages = ("torch", "onnx", "onnxruntime", "numpy")
     write_json(Path(__file__).with_suffix(".json"), rows, packages, threads=THREADS, clock="processor time")
 
 
