@@ -111,6 +111,8 @@ class ConSE(Segmenter):
         self.text_encoder = text_encoder
         self.name = name
         self.settings = settings
+        # Over larger windows of a raster, means and smoothing would mix what is far apart.
+        self.largest_window = settings.short_side
         self.method = method
         self.notice = notice
         self.method_settings = {**asdict(method), **fingerprints}
@@ -177,11 +179,6 @@ class ConSE(Segmenter):
             alike = normalize(tokens_on_grid(self.smoother, images, grid), dim=-1)
             tokens = soft_affinity(alike, self.method.smooth_temperature) @ tokens
         return PatchFeatures(tokens=tokens, grid=grid, stride=self.stride, global_token=whole)
-
-    @property
-    def largest_window(self) -> int:
-        """Side at which images are read: over larger windows of a raster, means and smoothing would mix what is far apart."""
-        return self.settings.short_side
 
     @property
     def image_side(self) -> int:
