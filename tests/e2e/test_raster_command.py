@@ -9,7 +9,7 @@ from PIL import Image
 
 from lexiseg.cli import main
 from lexiseg.runs.load import MODELS
-from toy_segmenter import registered
+from toy_segmenter import ColourSegmenter, registered
 from written_rasters import COLOURS, truth, write_raster
 
 
@@ -67,6 +67,15 @@ def test_results_are_no_rasters_to_segment(tmp_path, capsys):
     for expected in ("1 segmented", "0 segmented, 1 already there"):
         code, printed = raster(capsys, ".", "--words", "red, blue", "--out", ".", "--polygons", "none")
         assert (code, expected in printed.out) == (0, True), printed
+
+
+@pytest.mark.parametrize(("window", "is_said"), [(16, False), (64, True)])
+def test_a_window_larger_than_the_model_sees_is_told(tmp_path, capsys, monkeypatch, window, is_said):
+    monkeypatch.setattr(ColourSegmenter, "largest_window", 32)
+    write_raster(tmp_path / "a.tif", COLOURS[truth(20, 20)])
+    code, printed = raster(capsys, "a.tif", "--words", "red, blue", "--polygons", "none", "--window", window)
+    assert code == 0
+    assert ("--window 64 changes nothing" in printed.err) == is_said
 
 
 def test_what_a_file_does_not_say_is_asked(tmp_path, capsys):

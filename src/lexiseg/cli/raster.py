@@ -119,6 +119,12 @@ class SegmentRaster:
             opened_by=partial(_request, self, words, asked),
         )
         console = open_console()
+        wanted, window = asked.get("window"), request.changes["window"]
+        if wanted is not None and wanted > window:
+            print(
+                f"note: {self.model} sees {window} pixels at a time: --window {wanted} changes nothing",
+                file=sys.stderr,
+            )
         failed: list[tuple[Path, str]] = []
         skipped = 0
         described = request.describe()

@@ -3,6 +3,7 @@
 Both keep the reference system and the transform of the raster they were made from, and carry the class names.
 """
 
+import importlib.util
 import json
 import struct
 import warnings
@@ -131,7 +132,7 @@ def write_polygons(path: Path, labels: Path, names: Sequence[str], kind: str) ->
         OutputError: The folder cannot be written.
         MissingPackageError: pyogrio is not installed.
     """
-    rasterio, pyogrio = rasterio_package(), pyogrio_package()
+    rasterio, pyogrio = rasterio_package(), _pyogrio()
     driver, options = POLYGON_FORMATS[kind]
     num = 0
     with atomic_path(path) as temporary, rasterio.open(labels) as file:
@@ -162,16 +163,20 @@ def write_polygons(path: Path, labels: Path, names: Sequence[str], kind: str) ->
                 return num
 
 
-def pyogrio_package() -> Any:
-    """Import pyogrio.
+def require_pyogrio() -> None:
+    """Refuse to go on without pyogrio, which is imported when polygons are written: it takes some 100 MB.
 
     Raises:
         MissingPackageError: It is not installed.
     """
-    try:
-        import pyogrio.raw
-    except ImportError as error:
-        raise MissingPackageError.of("pyogrio", doing="writing polygons", extra="geo") from error
+    if importlib.util.find_spec("pyogrio") is None:
+        raise MissingPackageError.of("pyogrio", doing="writing polygons", extra="geo")
+
+
+def _pyogrio() -> Any:
+    require_pyogrio()
+    import pyogrio.raw
+
     return pyogrio
 
 

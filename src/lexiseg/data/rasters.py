@@ -23,8 +23,8 @@ from lexiseg.data.images import ImageWarning, ValueRange
 
 #: Only this driver of GDAL is asked: others open web addresses and other files that a file names.
 _DRIVER = "GTiff"
-#: Megabytes of decoded blocks that GDAL keeps.
-_CACHE_MB = 64
+#: Megabytes of decoded blocks that GDAL keeps: of a file in strips, which are as wide as it, and of one in tiles.
+_STRIPS_MB, _TILES_MB = 64, 16
 #: A file is decoded in blocks; one of more bytes than this cannot be read in parts.
 _MOST_BLOCK_BYTES = 1 << 28
 #: Even a file without data has 16 bytes a block: no real one has more pixels a byte.
@@ -142,12 +142,13 @@ def open_raster(
     """
     rasterio = rasterio_package()
     path = Path(path)
-    with rasterio.Env(GDAL_CACHEMAX=_CACHE_MB, CPL_LOG_ERRORS="OFF"), warnings.catch_warnings():
+    with rasterio.Env(CPL_LOG_ERRORS="OFF"), warnings.catch_warnings():
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
         _refuse_no_file(path)
         with _reading(path, "its header"):
             dataset = rasterio.open(path, driver=_DRIVER)
-        with dataset:
+        cache = _TILES_MB if all(width < dataset.width for _, width in dataset.block_shapes) else _STRIPS_MB
+        with dataset, rasterio.Env(GDAL_CACHEMAX=cache):
             _refuse_lying(path, dataset)
             chosen = tuple(bands) if bands is not None else _bands_by_name(path, dataset)
             palette = _palette(dataset, chosen)

@@ -223,3 +223,13 @@ def competing_labels(vocabulary: Vocabulary, settings: InferenceSettings) -> lis
             fix="Add the names of things to find.",
         )
     return labels
+
+
+def no_words(model: str) -> InputError:
+    """Build the error of a model that takes any words, has no list of its own and was given none."""
+    return InputError(
+        doing=f"labelling with {model}",
+        found="no words",
+        expected="the classes to look for: this model takes any words and has no list of its own",
+        fix='Give --words "cat, grass, sky" or --classes-file FILE.',
+    )

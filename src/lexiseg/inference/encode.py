@@ -19,11 +19,14 @@ from lexiseg.core.features import PatchFeatures, Proposals, Segments
 from lexiseg.data.transforms import fitted_size, resize_image
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.inference.tiles import View, describe_tiles, placed_in, tiled_views
+from lexiseg.ops.patch_places import unknown_extents
 from lexiseg.ops.sliding_window import Window, WindowWeights, even_weights, windows
 
 #: Images encoded in one call; more gains nothing on a CPU and costs memory.
 ENCODE_BATCH = 8
 Encode = Callable[..., PatchFeatures]
+#: Pixels of windows and their extents (``ops.patch_places``).
+EncodeWindows = Callable[..., PatchFeatures]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -70,11 +73,15 @@ def encode_images(
     device: torch.device,
     dtype: torch.dtype = torch.float32,
     regions: Sequence[Int32[np.ndarray, "_ _"]] | None = None,
+    encode_windows: EncodeWindows | None = None,
+    are_windows: bool = False,
 ) -> list[EncodedImage]:
     """Resize, cut into windows and encode images; crops of equal size share a batch.
 
-    Where there are ``regions``, one map an image at its own size, they are resized (nearest) and cut as the images
-    are, and ``encode`` gets those of its crops as a second argument, ``B H W``.
+    Crops that are less than an image go to ``encode_windows`` with their extents, where there is one; so do all where
+    the images themselves are windows of something, of which nothing is known. Where there are ``regions``, one map an
+    image at its own size, they are resized (nearest) and cut as the images are, and ``encode`` gets those of its crops
+    as a second argument, ``B H W``.
     """
     plans = [_views(image.shape[:2], stride, settings) for image in images]
     features: list[list[PatchFeatures]] = [[] for _ in images]
@@ -84,14 +91,17 @@ def encode_images(
         for view in views
         for window in view.windows
     ]
-    order = sorted(
-        range(len(crops)), key=lambda place: crops[place][:2]
-    )  # keeps the order of one view's windows
+
+    def kind(place: int) -> tuple[int, int, bool]:
+        height, width, _, view, _ = crops[place]
+        return height, width, are_windows or (height, width) != view.size
+
+    order = sorted(range(len(crops)), key=kind)  # keeps the order of one view's windows
     resized: dict[tuple[int, tuple[int, int]], Tensor] = {}
     resized_regions: dict[tuple[int, tuple[int, int]], Tensor] = {}
     found: dict[int, PatchFeatures] = {}
-    for _, same_size in groupby(order, key=lambda place: crops[place][:2]):
-        for batch in _batches(list(same_size), ENCODE_BATCH):
+    for (_, _, is_part), alike in groupby(order, key=kind):
+        for batch in _batches(list(alike), ENCODE_BATCH):
             pieces, cuts = [], []
             for place in batch:
                 _, _, index, view, window = crops[place]
@@ -107,7 +117,13 @@ def encode_images(
                     cuts.append(resized_regions[index, view.size][rows, columns])
             with torch.autocast(device.type, dtype, enabled=dtype is not torch.float32):
                 more = [torch.stack(cuts).to(device)] if cuts else []
-                encoded = in_float32(encode(torch.stack(pieces).to(device), *more))
+                given = torch.stack(pieces).to(device)
+                if is_part and encode_windows is not None:
+                    places = [_extent(crops[place][4], crops[place][3].size) for place in batch]
+                    extents = unknown_extents(len(batch)) if are_windows else torch.tensor(places)
+                    encoded = in_float32(encode_windows(given, extents.to(device), *more))
+                else:
+                    encoded = in_float32(encode(given, *more))
             found |= zip(batch, _unbatched(encoded), strict=True)
     for place, crop in enumerate(crops):
         features[crop[2]].append(found[place])
@@ -140,6 +156,12 @@ def encode_images(
             )
         )
     return results
+
+
+def _extent(window: Window, size: tuple[int, int]) -> list[float]:
+    """Return a window's top, bottom, left and right edge as shares of the image's height and width."""
+    bottom, right = window.top + window.height, window.left + window.width
+    return [window.top / size[0], bottom / size[0], window.left / size[1], right / size[1]]
 
 
 def _views(image_size: tuple[int, int], stride: int, settings: InferenceSettings) -> list[View]:

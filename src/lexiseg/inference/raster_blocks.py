@@ -49,7 +49,7 @@ def raster_changes(model: Segmenter, changes: Mapping[str, Any]) -> dict[str, An
     """Return the changes of inference settings with which a model sees rasters.
 
     Windows are ``window`` pixels of the raster, by default the model's ``short_side``, ``window_stride`` apart, by default
-    half of that, and weigh less towards their edges.
+    half of that, and weigh less towards their edges. They are no larger than ``model.largest_window``, whatever is asked for.
 
     Args:
         model: The segmenter.
@@ -80,6 +80,8 @@ def raster_changes(model: Segmenter, changes: Mapping[str, Any]) -> dict[str, An
         )
     stride, given = model.stride, changes.get("window") or model.settings.window
     window = given or max(1, round(model.settings.short_side / stride)) * stride
+    if model.largest_window is not None:
+        window = min(window, max(1, model.largest_window // stride) * stride)
     step = changes.get("window_stride") or max(1, window // 2 // stride) * stride
     for name, side in (("window", window), ("window-stride", step)):
         if side % stride or side > window:
@@ -205,7 +207,8 @@ class RasterBlocks:
             batch = wanted[start : start + size]
             cut = [windows[place] for place in batch]
             crops = [image[w.top : w.top + w.height, w.left : w.left + w.width] for w in cut]
-            for place, found in zip(batch, encode_sources(self.model, crops, alone), strict=True):
+            encoded = encode_sources(self.model, crops, alone, are_windows=True)
+            for place, found in zip(batch, encoded, strict=True):
                 self._features[place] = _with_own_memory(found.features[0])
             self.num_encoded += len(batch)
 

@@ -46,9 +46,19 @@ def blocks_of(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
 
 
 def encode_sources(
-    model: "Segmenter", images: Sequence[ImageSource], settings: InferenceSettings
+    model: "Segmenter",
+    images: Sequence[ImageSource],
+    settings: InferenceSettings,
+    *,
+    are_windows: bool = False,
 ) -> list[EncodedImage]:
     """Read images, cut them into regions where the method wants that, and encode them.
+
+    Args:
+        model: The segmenter.
+        images: What to read.
+        settings: Sizes and windows.
+        are_windows: The images are windows of something that has no up, as of a raster.
 
     Raises:
         ImageError: An image cannot be read.
@@ -65,6 +75,8 @@ def encode_sources(
         device=next(iter(model.parameters()), torch.empty(0)).device,
         dtype=model.dtype,
         regions=regions or None,
+        encode_windows=model.encode_windows,
+        are_windows=are_windows,
     )
     return [model.finish_encoding(each) for each in encoded]
 

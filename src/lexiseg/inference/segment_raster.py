@@ -25,8 +25,8 @@ from lexiseg.data.images import ValueRange
 from lexiseg.data.raster_files import (
     CATEGORIES,
     POLYGON_FORMATS,
-    pyogrio_package,
     read_strip,
+    require_pyogrio,
     write_labels,
     write_polygons,
     write_strip,
@@ -96,7 +96,7 @@ class RasterRequest:
                 fix="Choose one of these.",
             )  # fmt: skip
         if polygons != "none":
-            pyogrio_package()
+            require_pyogrio()
         changes = raster_changes(model, changes)
         settings = model.settings.changed(**changes)
         names = model.name_classes(model.own_words() if words is None else words, settings)

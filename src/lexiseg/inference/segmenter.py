@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from types import MappingProxyType
-from typing import Any, cast, overload
+from typing import Any, TypeAlias, cast, overload
 
 import numpy as np
 import torch
@@ -13,7 +13,6 @@ from jaxtyping import Bool, Float, Int32, UInt8
 from torch import Tensor, nn
 
 from lexiseg.core.batch import Batch
-from lexiseg.core.errors import InputError
 from lexiseg.core.explanation import Explanation
 from lexiseg.core.features import PatchFeatures
 from lexiseg.core.json_text import decode_json
@@ -26,6 +25,7 @@ from lexiseg.inference.class_names import (
     ClassNames,
     competing_labels,
     name_classes,
+    no_words,
     refuse_alike,
     with_background,
 )
@@ -43,6 +43,9 @@ from lexiseg.inference.reuse import refuse_encoded_otherwise, refuse_half_precis
 from lexiseg.inference.settings import InferenceSettings
 from lexiseg.inference.streaming import Streaming
 from lexiseg.inference.views import choose_views
+
+_Image: TypeAlias = ImageSource | EncodedImage
+_Asked: TypeAlias = Words | ClassNames | None
 
 
 class Segmenter(Streaming, nn.Module, ABC):
@@ -73,6 +76,7 @@ class Segmenter(Streaming, nn.Module, ABC):
             record that goes with every result.
         dtype: Precision in which images are encoded; everything else is computed in float32.
         measure: What the scores are, for those who read an explanation.
+        largest_window: Side of the largest windows in which a raster is seen; None takes any.
     """
 
     name: str
@@ -90,6 +94,7 @@ class Segmenter(Streaming, nn.Module, ABC):
     method_settings: Mapping[str, Any] = MappingProxyType({})
     dtype: torch.dtype = torch.float32
     measure: str = "score"
+    largest_window: int | None = None
 
     @property
     def scale_settings(self) -> Mapping[str, Any]:
@@ -109,6 +114,16 @@ class Segmenter(Streaming, nn.Module, ABC):
     @abstractmethod
     def encode_images(self, images: Float[Tensor, "B 3 H W"]) -> PatchFeatures:
         """Encode RGB images in [0, 1] whose sides are multiples of ``stride``."""
+
+    def encode_windows(
+        self, images: Float[Tensor, "B 3 H W"], extents: Float[Tensor, "B 4"], *regions: Tensor
+    ) -> PatchFeatures:
+        """Encode windows of larger images, as images of their own unless a method goes by what lies around.
+
+        ``extents`` says where each lies in its image (``ops.patch_places``): NaN where nothing is known of that, as of a
+        raster. ``regions`` are those that ``encode_images`` takes.
+        """
+        return self.encode_images(images, *regions)
 
     @abstractmethod
     def embed_texts(self, names: Sequence[str], prompts: str) -> Float[Tensor, "S D"]:
@@ -169,22 +184,14 @@ class Segmenter(Streaming, nn.Module, ABC):
         return super().__call__(*arguments) if is_training else self.segment(*arguments, **keywords)
 
     @overload
-    def segment(
-        self, image: ImageSource | EncodedImage, words: Words | ClassNames | None = None, **changes: Any
-    ) -> Segmentation: ...
+    def segment(self, image: _Image, words: _Asked = None, **changes: Any) -> Segmentation: ...
     @overload
     def segment(
-        self,
-        image: Sequence[ImageSource | EncodedImage],
-        words: Words | ClassNames | None = None,
-        **changes: Any,
+        self, image: Sequence[_Image], words: _Asked = None, **changes: Any
     ) -> list[Segmentation]: ...
     @overload
     def segment(
-        self,
-        image: Iterator[ImageSource | EncodedImage],
-        words: Words | ClassNames | None = None,
-        **changes: Any,
+        self, image: Iterator[_Image], words: _Asked = None, **changes: Any
     ) -> Iterator[Segmentation]: ...
     def segment(
         self,
@@ -250,12 +257,7 @@ class Segmenter(Streaming, nn.Module, ABC):
             InputError: The model takes any words and has none of its own.
         """
         if self.vocabulary is None:
-            raise InputError(
-                doing=f"labelling with {self.name}",
-                found="no words",
-                expected="the classes to look for: this model takes any words and has no list of its own",
-                fix='Give --words "cat, grass, sky" or --classes-file FILE.',
-            )
+            raise no_words(self.name)
         return self.vocabulary
 
     def full_vocabulary(self, words: Words, settings: InferenceSettings) -> Vocabulary:

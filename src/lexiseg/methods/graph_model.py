@@ -161,5 +161,6 @@ def refuse_unlike_graph(model: Segmenter, name: str) -> None:
         expected="a CLIP or SigLIP with a head of its own, a run of CLIP-to-Seg or lexiseg distil, a head of lexiseg fit "
         "--prior none, "
         "or a SegFormer, DPT or UperNet",
-        fix="Choose one, such as openai/clip-vit-base-patch16 with --set head=naclip.",
+        fix="Choose one, such as openai/clip-vit-base-patch16 with --set head=naclip; in the place of mini, and of a head with "
+        "its prior, a head of lexiseg fit --prior none or a student of lexiseg distil --teacher mini.",
     )

@@ -23,6 +23,7 @@ from torch.nn.functional import interpolate, normalize
 
 from lexiseg.core.errors import CheckpointError
 from lexiseg.core.json_text import decode_json
+from lexiseg.ops.patch_places import patch_places, whole_extents
 from lexiseg.ops.scene_prior import appearance
 
 #: Length of a patch's vector in each map of the network: it settles how much the ridge shrinks them.
@@ -75,7 +76,11 @@ class NameHead(nn.Module):
         self.register_buffer("weight", weight.float(), persistent=False)
 
     def forward(
-        self, images: Float[Tensor, "B 3 H W"], maps: NetworkMaps, grid: tuple[int, int]
+        self,
+        images: Float[Tensor, "B 3 H W"],
+        maps: NetworkMaps,
+        grid: tuple[int, int],
+        extents: Float[Tensor, "B 4"] | None = None,
     ) -> Float[Tensor, "B N K"]:
         """Return the posterior over the names at each patch of ``grid``; what is missing to 1 is "none of them".
 
@@ -83,8 +88,9 @@ class NameHead(nn.Module):
             images: RGB in [0, 1], as the network saw them.
             maps: What the network said of them.
             grid: Patches of the result; the images' sides are multiples of it.
+            extents: Where each lies in a larger image (``ops.patch_places``); None for whole images.
         """
-        return self.posterior(patch_features(images, maps, grid) @ self.weight)
+        return self.posterior(patch_features(images, maps, grid, extents) @ self.weight)
 
     def posterior(self, scores: Float[Tensor, "*B K"]) -> Float[Tensor, "*B K"]:
         """Turn the regression's scores into the posterior without its "none"."""
@@ -93,20 +99,29 @@ class NameHead(nn.Module):
 
 
 def patch_features(
-    images: Float[Tensor, "B 3 H W"], maps: NetworkMaps, grid: tuple[int, int]
+    images: Float[Tensor, "B 3 H W"],
+    maps: NetworkMaps,
+    grid: tuple[int, int],
+    extents: Float[Tensor, "B 4"] | None = None,
 ) -> Float[Tensor, "B N F"]:
-    """Describe each patch of ``grid``: both maps at equal length, appearance, place, and a constant."""
+    """Describe each patch of ``grid``: both maps at equal length, appearance, place, and a constant.
+
+    Where the place is not known, its powers have their means over an image: what the regression makes of it is then the mean
+    over all places.
+    """
     parts = []
     for part in (maps.middle, maps.last):
         if part.shape[2:] != grid:
             part = interpolate(part, size=grid, mode="bilinear")
         parts.append(MAP_LENGTH * normalize(rearrange(part, "b d h w -> b (h w) d"), dim=-1))
-    look = appearance(images, images.shape[2] // grid[0])
-    rows, columns = ((torch.arange(count, device=look.device) + 0.5) / count for count in grid)
-    height, aside = torch.meshgrid(rows, (2 * columns - 1).abs(), indexing="ij")
-    place = torch.stack([aside, aside.square(), height.square(), torch.ones_like(aside)], dim=-1)
-    place = rearrange(place, "h w d -> 1 (h w) d").expand(len(look), -1, -1)
-    return torch.cat([*parts, look, place.to(look.dtype)], dim=-1)
+    extents = whole_extents(len(images)) if extents is None else extents
+    look = appearance(images, images.shape[2] // grid[0], extents)
+    height, across = patch_places(extents.to(look), grid)
+    aside = (2 * across - 1).abs()
+    powers = [(aside, 1 / 2), (aside.square(), 1 / 3), (height.square(), 1 / 3)]
+    place = [power.masked_fill(power.isnan(), mean) for power, mean in powers]
+    look = look.masked_fill(look.isnan(), 1 / 2)
+    return torch.cat([*parts, look, torch.stack([*place, torch.ones_like(aside)], dim=-1)], dim=-1)
 
 
 def pack_name_head(

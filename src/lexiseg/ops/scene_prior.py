@@ -6,41 +6,51 @@ how well a patch fits, not a probability. They know nothing of meaning: a blue w
 """
 
 import torch
-from einops import rearrange, repeat
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
+
+from lexiseg.ops.patch_places import patch_places, whole_extents
 
 #: What each column of ``scene_prior`` stands for.
 SCENE_NAMES = ("sky", "tree", "grass", "water", "snow", "sand", "wall", "floor", "road")
 
 
-def appearance(images: Float[Tensor, "B 3 H W"], patch_size: int) -> Float[Tensor, "B N 5"]:
+#: Means over an image of how much a patch is at the top and at the bottom, for those of which that is not known.
+_MEAN_TOP, _MEAN_BOTTOM = 0.5, 0.45
+
+
+def appearance(
+    images: Float[Tensor, "B 3 H W"], patch_size: int, extents: Float[Tensor, "B 4"] | None = None
+) -> Float[Tensor, "B N 5"]:
     """Describe every patch by mean red, green and blue, spread of lightness, and height in the image.
 
     Args:
         images: RGB in [0, 1]; sides are multiples of ``patch_size``.
         patch_size: Side of a patch in pixels.
+        extents: Where each lies in a larger image (``ops.patch_places``); None for whole images.
 
     Returns:
-        All in [0, 1]; height is 0 at the top edge and 1 at the bottom edge.
+        All in [0, 1]; height is 0 at the top edge and 1 at the bottom edge, NaN where it is not known.
     """
     colour = avg_pool2d(images, patch_size)
     weights = images.new_tensor([0.299, 0.587, 0.114])
     lightness = torch.einsum("b c h w, c -> b h w", images, weights)[:, None]
     square = avg_pool2d(lightness.square(), patch_size)
     spread = (square - avg_pool2d(lightness, patch_size).square()).clamp(min=0).sqrt()
-    batch, _, rows, columns = colour.shape
-    height = (torch.arange(rows, device=images.device, dtype=images.dtype) + 0.5) / rows
-    height = repeat(height, "h -> b 1 h w", b=batch, w=columns)
-    return rearrange(torch.cat([colour, spread, height], dim=1), "b c h w -> b (h w) c")
+    grid = (colour.shape[2], colour.shape[3])
+    extents = whole_extents(len(images)) if extents is None else extents
+    height, _ = patch_places(extents.to(images), grid)
+    seen = rearrange(torch.cat([colour, spread], dim=1), "b c h w -> b (h w) c")
+    return torch.cat([seen, height[..., None]], dim=-1)
 
 
 def scene_prior(look: Float[Tensor, "B N 5"]) -> Float[Tensor, "B N 9"]:
     """Return how well each patch fits each of ``SCENE_NAMES``, in [0, 1].
 
     Args:
-        look: What ``appearance`` gives.
+        look: What ``appearance`` gives; where the height is not known, the mean over all heights is taken.
     """
     red, green, blue, spread, height = look.unbind(-1)
     largest, smallest = look[..., :3].amax(-1) + 1e-6, look[..., :3].amin(-1)
@@ -53,8 +63,9 @@ def scene_prior(look: Float[Tensor, "B N 5"]) -> Float[Tensor, "B N 9"]:
     bright = _above(largest, 0.72, 0.05)
     dark = _below(largest, 0.35, 0.05)
     smooth = _below(spread, 0.05, 0.012)
-    top = _below(height, 0.5, 0.1)
-    bottom = _above(height, 0.55, 0.1)
+    is_unknown = height.isnan()  # every rule below is linear in both, so their means give the rule's
+    top = _below(height, 0.5, 0.1).masked_fill(is_unknown, _MEAN_TOP)
+    bottom = _above(height, 0.55, 0.1).masked_fill(is_unknown, _MEAN_BOTTOM)
 
     fits = {
         "sky": top * smooth * torch.maximum(bluish * _above(largest, 0.35, 0.05), bright * grey),

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import rasterio
+import torch
 from rasterio.transform import Affine
 
 from lexiseg.core.constants import IGNORE_INDEX
@@ -65,6 +66,20 @@ def test_every_window_is_encoded_once_where_features_fit(scene):
     assert len(blocks._features) <= len(blocks._starts[1]), "at most a row is kept"
 
 
+def test_windows_of_a_raster_have_no_place_in_an_image(scene, tmp_path):
+    found = []
+
+    class Placed(ColourSegmenter):
+        def encode_windows(self, images, extents, *regions):
+            found.extend(extents)
+            return super().encode_windows(images, extents, *regions)
+
+    model = Placed()
+    segment_raster(scene[0], RasterRequest.build(model, WORDS, polygons="none"), tmp_path)
+    assert torch.stack(found).isnan().all()
+    assert len(found) == sum(model.encoded_batches)
+
+
 @pytest.mark.exhaustive
 def test_labels_do_not_depend_on_what_is_kept(scene, monkeypatch):
     found, once = labels_of(scene[0])
@@ -103,6 +118,22 @@ def test_the_size_of_windows_changes_less_than_a_hundredth_of_pixels(scene, wind
     found, _ = labels_of(scene[0])
     other, _ = labels_of(scene[0], window=window)
     assert (found != other).mean() < 0.01
+
+
+@pytest.mark.parametrize("window", [48, 64])
+def test_a_model_that_sees_no_farther_gives_the_same_labels_however_large_a_window_is_asked_for(
+    scene, tmp_path, window
+):
+    class Near(ColourSegmenter):
+        largest_window = 32
+
+    found = []
+    for number, changes in enumerate(({}, {"window": window})):
+        asked = RasterRequest.build(Near(), WORDS, polygons="none", **changes)
+        segment_raster(scene[0], asked, tmp_path / str(number))
+        with rasterio.open(tmp_path / str(number) / "scene.labels.tif") as file:
+            found.append(file.read(1))
+    assert np.array_equal(*found)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 40), (40, 3), (15, 15), (33, 31)])

@@ -66,6 +66,38 @@ def test_where_windows_begin_does_not_show():
     assert (whole[12:, 20:] != cut).mean() < 0.01
 
 
+class Placed(ColourSegmenter):
+    """Notes where windows lie."""
+
+    def __init__(self, **settings):
+        super().__init__(**settings)
+        self.extents = []
+
+    def encode_windows(self, images, extents, *regions):
+        self.extents += extents.tolist()
+        return super().encode_windows(images, extents, *regions)
+
+
+@pytest.mark.parametrize(
+    ("settings", "size"),
+    [({}, (32, 48)), ({"tiles": "auto"}, (192, 192)), ({"window": 16, "window_stride": 8}, (32, 48))],
+    ids=["whole", "tiles", "windows"],
+)
+def test_windows_are_told_where_in_their_image_they_lie(settings, size):
+    model = Placed(**settings)
+    encoded = model.encode(np.zeros((*size, 3), np.uint8))
+    expected = [
+        (window.top, window.top + window.height, window.left, window.left + window.width)
+        for window in encoded.windows
+        if (window.height, window.width) != encoded.resized_size
+    ]
+    shares = np.array(expected).reshape(-1, 4) / np.repeat(encoded.resized_size, 2)
+    assert sorted(np.array(model.extents).reshape(-1, 4).round(2).tolist()) == sorted(
+        shares.round(2).tolist()
+    )
+    assert len(model.encoded_batches) > 0
+
+
 @pytest.mark.parametrize("size", [(192, 192), (90, 400), (4000, 3000), (700, 2000)])
 def test_windows_cover_the_image_evenly_and_are_bounded(size):
     settings = InferenceSettings(short_side=32)

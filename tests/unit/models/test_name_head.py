@@ -35,6 +35,16 @@ def test_a_patch_is_two_maps_of_equal_length_appearance_and_place():
     assert place[0, 0, 2] == 0.25**2  # height of the first of two rows, squared
 
 
+def test_a_window_is_described_by_its_place_in_the_image_or_by_the_mean_of_all_places():
+    whole = patch_features(IMAGES, MAPS, (2, 4))[..., -5:].reshape(2, 4, 5)  # height is the first of these
+    upper = torch.tensor([[0.0, 0.5, 0.0, 1.0]])
+    found = patch_features(IMAGES, MAPS, (2, 4), upper)[..., -5:].reshape(2, 4, 5)
+    assert found[:, 0, 0].tolist() == [0.125, 0.375]
+    torch.testing.assert_close(found[..., 1:3], whole[..., 1:3])
+    unknown = patch_features(IMAGES, MAPS, (2, 4), torch.full((1, 4), torch.nan))[0, :, -5:]
+    torch.testing.assert_close(unknown, torch.tensor([0.5, 0.5, 1 / 3, 1 / 3, 1.0]).expand(8, 5))
+
+
 def test_the_ridge_is_the_least_squares_solution_of_the_padded_problem():
     generator = torch.Generator().manual_seed(0)
     x, y = (torch.randn(40, width, generator=generator, dtype=torch.float64) for width in (7, 3))

@@ -44,3 +44,21 @@ def test_fits_lie_between_0_and_1_also_for_black_and_white():
     assert torch.isfinite(fits).all()
     assert fits.min() >= 0
     assert fits.max() <= 1
+
+
+def test_where_the_height_is_not_known_a_rule_gives_its_mean_over_all_heights():
+    colours = torch.rand(1, 50, 4, generator=torch.Generator().manual_seed(0))
+    colours[..., 3] /= 5
+    heights = (torch.arange(200) + 0.5) / 200
+    fits = [
+        scene_prior(torch.cat([colours, torch.full((1, 50, 1), height)], dim=-1))
+        for height in heights.tolist()
+    ]
+    unknown = scene_prior(torch.cat([colours, torch.full((1, 50, 1), torch.nan)], dim=-1))
+    torch.testing.assert_close(unknown, torch.stack(fits).mean(0), atol=2e-3, rtol=0)
+
+
+def test_a_window_is_as_high_as_it_lies_in_its_image():
+    image = torch.rand(1, 3, 32, 16, generator=torch.Generator().manual_seed(0))
+    lower = torch.tensor([[0.5, 1.0, 0.0, 1.0]])
+    torch.testing.assert_close(appearance(image[:, :, 16:], 8, lower), appearance(image, 8)[:, 4:])

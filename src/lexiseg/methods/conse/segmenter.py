@@ -48,6 +48,7 @@ from lexiseg.methods.conse.settings import ConSESettings
 from lexiseg.models.efficientnet_lite import EfficientNetLite0
 from lexiseg.models.name_head import NameHead, NetworkMaps
 from lexiseg.ops.evidence_sharing import defer_to_scores, keep_best_match, share_anew
+from lexiseg.ops.patch_places import whole_extents
 from lexiseg.ops.proxy_attention import soft_affinity
 from lexiseg.ops.scene_prior import SCENE_NAMES, appearance, scene_prior
 from lexiseg.ops.similarity import similarity_map
@@ -110,6 +111,8 @@ class ConSE(Segmenter):
         self.text_encoder = text_encoder
         self.name = name
         self.settings = settings
+        # Over larger windows of a raster, means and smoothing would mix what is far apart.
+        self.largest_window = settings.short_side
         self.method = method
         self.notice = notice
         self.method_settings = {**asdict(method), **fingerprints}
@@ -140,14 +143,18 @@ class ConSE(Segmenter):
     def encode_images(self, images: Float[Tensor, "B 3 H W"]) -> PatchFeatures:
         """Encode RGB images in [0, 1] whose sides are multiples of ``stride``.
 
-        With sliding windows, "height in the image" is height in the window.
-
         Returns:
             Tokens ``B N D`` with 1010 numbers and as many more as the head knows names: the posterior
             over the thousand names, evidence for each of ``SCENE_NAMES``, evidence for a person,
             the head's posterior. All are in [0, 1] but the last two, which ``person_weight`` and
             ``head_weight`` scale. The global token is their mean, made unit length, with nothing of the head.
         """
+        return self.encode_windows(images, whole_extents(len(images)))
+
+    def encode_windows(
+        self, images: Float[Tensor, "B 3 H W"], extents: Float[Tensor, "B 4"], *regions: Tensor
+    ) -> PatchFeatures:
+        """Encode windows of larger images: height and place are those in the image, or the mean over all of them."""
         grid = (images.shape[2] // self.stride, images.shape[3] // self.stride)
         first, maps = self._read_with_maps(images, grid)
         read = [first, *(self._read(images, size, grid) for size in self.method.sizes[1:])]
@@ -159,13 +166,13 @@ class ConSE(Segmenter):
         kinds = posterior.new_zeros(*posterior.shape[:2], len(self.kinds))
         certainty = kinds.index_add(-1, self.kind_of_name, posterior).amax(dim=-1, keepdim=True)
         for_scene = self.method.scene_weight * (1 - certainty)
-        scene = for_scene * scene_prior(appearance(images, self.stride))
+        scene = for_scene * scene_prior(appearance(images, self.stride, extents))
         person = self.method.person_weight * (posterior @ self.shown_with_people)[..., None]
         names = (1 - for_scene) * _keep_most_probable(posterior, self.method.num_names)
         tokens = torch.cat([names, scene, person], dim=-1)
         whole = normalize(tokens.mean(dim=1), dim=-1)
         if self.head is not None and maps is not None:
-            seen = self.method.head_weight * self.head(images, maps, grid)
+            seen = self.method.head_weight * self.head(images, maps, grid, extents)
             tokens = torch.cat([tokens, seen], dim=-1)
             whole = pad(whole, (0, seen.shape[-1]))
         if self.smoother is not None:

@@ -345,6 +345,22 @@ def test_smoothing_averages_over_patches_that_look_alike():
     torch.testing.assert_close(smooth[0, left].mean(0), plain[0, left].mean(0), rtol=1e-2, atol=1e-3)
 
 
+WHOLE, UNKNOWN = torch.tensor([[0.0, 1.0, 0.0, 1.0]]), torch.full((1, 4), torch.nan)
+
+
+def test_a_window_is_as_high_as_it_lies_in_its_image_and_without_one_it_has_no_top():
+    model = build(ConSESettings(image_weight=0.0))
+    image = photo(RED, BLUE)
+    whole = model.encode_images(image)
+    window = model.encode_windows(image, WHOLE)
+    torch.testing.assert_close(window.tokens, whole.tokens)
+    torch.testing.assert_close(window.global_token, whole.global_token)
+    lower = model.encode_windows(image[:, :, 32:], torch.tensor([[0.5, 1.0, 0.0, 1.0]])).tokens
+    torch.testing.assert_close(lower, whole.tokens[:, 16:])
+    rows = model.encode_windows(image, UNKNOWN).tokens.reshape(4, 8, -1)
+    torch.testing.assert_close(rows, rows[:1].expand_as(rows))
+
+
 def test_the_measure_of_absent_words_holds_with_any_head_and_not_with_smoothing():
     alone, headed = build(ConSESettings(head="none")), with_head(ConSESettings())
     assert set(alone.scale_settings) - {"image_weights"} == set(headed.scale_settings)
