@@ -10,6 +10,8 @@ BIN := .venv/bin
 # Two OpenMP teams on shared cores spin each other to death; sleeping waits cost nothing.
 export OMP_WAIT_POLICY = PASSIVE
 export GOMP_SPINCOUNT = 0
+# Tests are compiled once, also where bytecode is not to be kept.
+export PYTHONDONTWRITEBYTECODE =
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

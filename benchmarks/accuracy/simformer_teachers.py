@@ -8,8 +8,9 @@ In the world ``many`` of simformer_frozen.py (60 things and 4 stuffs) at 224×22
 on frozen DINOv2 patches, their first 128 principal components at unit variance each (whitened), from the masks of 48 and of
 6 classes; nothing else is trained. The things without masks at 48 are without masks at 6 too, and on patches of these
 alone, in different held-out scenes, the teachers are compared: area under the curve of "same class" (0.5 is chance). Two
-cosines learn nothing from masks: of the patches as they come, and of the whitened ones, which SimNet sees. Writes
-simformer_teachers.json beside this file; rows of other seeds and steps stay.
+cosines learn nothing from masks: of the patches as they come, and of the whitened ones, which SimNet sees. ``--pairs
+two-masks`` leaves out the pairs of a pixel with a mask and one without, which the paper's rule calls different. Writes
+simformer_teachers.json beside this file; rows of other seeds, steps and pairs stay.
 """
 
 import argparse
@@ -88,7 +89,9 @@ def project(maps: Float[Tensor, "N D h w"], by: tuple[Tensor, Tensor]) -> Float[
     return torch.einsum("ndhw,dc->nchw", maps - by[0][:, None, None], by[1])
 
 
-def train_simnet(source: WeakShotSource, patches: Patches, seed: int, num_steps: int) -> PairLosses:
+def train_simnet(
+    source: WeakShotSource, patches: Patches, seed: int, num_steps: int, *, unlabelled_differ: bool
+) -> PairLosses:
     """Train SimNet as a SimFormer would, on patches that do not change."""
     masked = source.masked_labels(seed)
     num_classes = len(masked.vocabulary)
@@ -103,7 +106,8 @@ def train_simnet(source: WeakShotSource, patches: Patches, seed: int, num_steps:
     for row, known in enumerate(masked.known):
         tags[row, sorted(known.tags)] = True
     torch.manual_seed(seed)
-    losses = PairLosses(WIDTH, frozenset(masked.unseen), SimFormerSettings(num_points=32)).train()
+    settings = SimFormerSettings(num_points=32, unlabelled_differ=unlabelled_differ)
+    losses = PairLosses(WIDTH, frozenset(masked.unseen), settings).train()
     optimizer = torch.optim.AdamW(losses.parameters(), lr=1e-3, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.PolynomialLR(optimizer, num_steps, power=0.9)
     rng = np.random.default_rng(seed)
@@ -168,6 +172,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("build/frozen"))
     parser.add_argument("--steps", type=int, default=1_000)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument(
+        "--pairs", choices=["paper", "two-masks"], default="paper", help="what SimNet learns from"
+    )
     given = parser.parse_args()
     folder = scene_folder("many", given.cutouts, given.out, size=SIZE)
     sources = {
@@ -190,10 +197,15 @@ def main() -> None:
     trained, held_out = (part._replace(maps=project(part.maps, by)) for part in (trained, held_out))
     file = HERE / "simformer_teachers.json"
     kept = read_json_file(file)["rows"] if file.is_file() else []
-    rows = [row for row in kept if row["steps"] != given.steps or row["seed"] not in given.seeds]
+    rows = [
+        row
+        for row in kept
+        if (row["steps"], row["pairs"]) != (given.steps, given.pairs) or row["seed"] not in given.seeds
+    ]
     for seed in given.seeds:
         for source in sources.values():
-            losses = train_simnet(source, trained, seed, given.steps)
+            differ = given.pairs == "paper"
+            losses = train_simnet(source, trained, seed, given.steps, unlabelled_differ=differ)
             labels_seen = source.vocabulary().seen or frozenset()
             seen = torch.tensor([label for label in sorted(labels_seen) if names[label] in things])
             of_seen = {
@@ -204,6 +216,7 @@ def main() -> None:
                     "seen classes": len(labels_seen),
                     "seed": seed,
                     "steps": given.steps,
+                    "pairs": given.pairs,
                     **areas(losses, held_out, raw, compared),
                     **of_seen,
                 }

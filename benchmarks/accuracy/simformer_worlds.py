@@ -1,7 +1,8 @@
 """The worlds of simformer_frozen.py: pasted scenes of many and of few classes, small photographs; ridge regression."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -40,25 +41,63 @@ NUM_SCORED = 100
 VOID = 255
 #: Side of the scenes in pixels.
 SCENE = 112
-#: Height and width of the photographs: four by three of the coarsest places of the feature pyramid.
-PHOTOGRAPH = (224, 168)
-#: The names that cover most pixels of the photographs, the most first; all others are void. The last three are unseen:
-#: those of the project's division of all names (``data.published.clothing``) that are among them.
-GARMENTS = (
-    "null",
-    "skin",
-    "coat",
-    "pants",
-    "hair",
-    "skirt",
-    "blouse",
-    "bag",
-    "suit",
-    "dress",
-    "jeans",
-    "shoes",
-)
-NUM_UNSEEN = 3
+
+
+class Photographs(NamedTuple):
+    """A world of photographs with masks.
+
+    Attributes:
+        size: Height and width that their middle is resized to: four by three of the coarsest places of the feature pyramid.
+        names: Those that are learnt; pixels of all others are void.
+        unseen: Names with tags only.
+        held_out: Chooses the photographs to score by their stems.
+    """
+
+    size: tuple[int, int]
+    names: tuple[str, ...]
+    unseen: tuple[str, ...]
+    held_out: Callable[[Sequence[str]], Iterable[int]]
+
+
+#: *photographs*: the names that cover most pixels of Clothing Co-Parsing, the most first; those are unseen that the
+#: project's division of all names (``data.published.clothing``) has among its unseen ones. *objects*: the names that
+#: most photographs of the COCO folders show, the most first; every fourth is unseen, every fourth photograph scored.
+PHOTOGRAPHS = {
+    "photographs": Photographs(
+        size=(224, 168),
+        names=(
+            "null",
+            "skin",
+            "coat",
+            "pants",
+            "hair",
+            "skirt",
+            "blouse",
+            "bag",
+            "suit",
+            "dress",
+            "jeans",
+            "shoes",
+        ),
+        unseen=("dress", "jeans", "shoes"),
+        held_out=held_out,
+    ),
+    "objects": Photographs(
+        size=(168, 224),
+        names=(
+            "person",
+            "sky",
+            "wall",
+            "tree",
+            "grass",
+            "floor",
+            "building",
+            "dining table",
+        ),
+        unseen=("tree", "dining table"),
+        held_out=lambda stems: range(3, len(stems), 4),
+    ),
+}
 
 
 def scene_folder(world: str, cutouts: Path, out: Path, *, size: int = SCENE) -> Path:
@@ -76,47 +115,52 @@ def scene_folder(world: str, cutouts: Path, out: Path, *, size: int = SCENE) -> 
     return folder
 
 
-def photograph_folder(photographs: Path, out: Path) -> Path:
-    """Write the middle of the photographs with masks at ``PHOTOGRAPH`` with ``GARMENTS``, where they are not there yet."""
-    folder = out / "photographs"
+def photograph_folder(world: str, sources: Sequence[Path], out: Path) -> Path:
+    """Write the middle of the photographs of a world with its names, where they are not there yet."""
+    folder = out / world
     if folder.is_dir():
         return folder
-    data = FolderDataset(photographs, labels="only")
-    scored = set(held_out(data.stems))
-    number = np.full(2**16, VOID, np.uint8)
-    number[[data.vocabulary.names.index(name) for name in GARMENTS]] = range(len(GARMENTS))
-    tags = []
+    size, names, unseen, choose = PHOTOGRAPHS[world]
+    tags: dict[str, list[str]] = {}
     with atomic_folder(folder) as files:
         for name in ("images", "labels"):
             (files / name).mkdir()
-        for stem, sample in zip(data.stems, data, strict=True):
-            assert sample.label_map is not None
-            cut = _middle(sample.label_map.shape)
-            image: UInt8[np.ndarray, "H W 3"] = np.ascontiguousarray(sample.image[cut])
-            small = (resize_image(image, PHOTOGRAPH) * 255).round().byte().permute(1, 2, 0).numpy()
-            Image.fromarray(small).save(files / "images" / f"{stem}.png")
-            labels = Image.fromarray(number[sample.label_map[cut]])
-            labels = labels.resize(PHOTOGRAPH[::-1], Image.Resampling.NEAREST)
-            labels.save(files / "labels" / f"{stem}.png")
-            there = [name for label, name in enumerate(GARMENTS) if label in np.asarray(labels)]
-            tags.append(f"{stem}\t{', '.join(there)}\n")
+        for source in sources:
+            data = FolderDataset(source, labels="only")
+            number = np.full(2**16, VOID, np.uint8)
+            for label, name in enumerate(data.vocabulary.names):
+                if name in names:
+                    number[label] = names.index(name)
+            for stem, sample in zip(data.stems, data, strict=True):
+                assert sample.label_map is not None
+                cut = _middle(sample.label_map.shape, size)
+                image: UInt8[np.ndarray, "H W 3"] = np.ascontiguousarray(sample.image[cut])
+                small = (resize_image(image, size) * 255).round().byte().permute(1, 2, 0).numpy()
+                labels = Image.fromarray(number[sample.label_map[cut]])
+                labels = labels.resize(size[::-1], Image.Resampling.NEAREST)
+                there = [name for label, name in enumerate(names) if label in np.asarray(labels)]
+                if there:  # a photograph of other names has nothing to learn or to score
+                    Image.fromarray(small).save(files / "images" / f"{stem}.png")
+                    labels.save(files / "labels" / f"{stem}.png")
+                    tags[stem] = there
+        scored = set(choose(list(tags)))
         lists = {
-            "classes.txt": GARMENTS,
-            "seen.txt": GARMENTS[:-NUM_UNSEEN],
-            "val.txt": [stem for index, stem in enumerate(data.stems) if index in scored],
-            "train.txt": [stem for index, stem in enumerate(data.stems) if index not in scored],
+            "classes.txt": names,
+            "seen.txt": [name for name in names if name not in unseen],
+            "val.txt": [stem for index, stem in enumerate(tags) if index in scored],
+            "train.txt": [stem for index, stem in enumerate(tags) if index not in scored],
+            "tags.tsv": [f"{stem}\t{', '.join(there)}" for stem, there in tags.items()],
         }
         for name, lines in lists.items():
             (files / name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-        (files / "tags.tsv").write_text("".join(tags), encoding="utf-8")
     return folder
 
 
-def _middle(size: tuple[int, int]) -> tuple[slice, slice]:
-    """Choose the largest middle part with the sides' ratio of ``PHOTOGRAPH``."""
-    scale = min(have / want for have, want in zip(size, PHOTOGRAPH, strict=True))
+def _middle(size: tuple[int, int], ratio: tuple[int, int]) -> tuple[slice, slice]:
+    """Choose the largest middle part with the ratio of sides."""
+    scale = min(have / want for have, want in zip(size, ratio, strict=True))
     slices = []
-    for have, want in zip(size, PHOTOGRAPH, strict=True):
+    for have, want in zip(size, ratio, strict=True):
         length = round(want * scale)
         slices.append(slice((have - length) // 2, (have - length) // 2 + length))
     return slices[0], slices[1]

@@ -172,6 +172,7 @@ def test_nothing_is_trained_and_nothing_is_in_training_mode(model):
     assert not any(parameter.requires_grad for parameter in model.parameters())
 
 
+@pytest.mark.exhaustive
 def test_every_pixel_can_be_explained_and_agrees_with_the_label_map(model, image, words):
     result, encoded = model.segment(image, words), model.encode(image)
     assert isinstance(model, ExplainingModel)
@@ -196,6 +197,7 @@ def test_every_pixel_can_be_explained_and_agrees_with_the_label_map(model, image
         json.dumps(found.to_json(images=True))
 
 
+@pytest.mark.exhaustive
 def test_refinement_only_uses_classes_that_were_there(model, image, words):
     coarse = model.segment(image, words, refine="none").label_map
     for how in ("guided", "crf"):

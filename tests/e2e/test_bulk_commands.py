@@ -93,6 +93,7 @@ def shards(photos) -> Path:
     return folder
 
 
+@pytest.mark.exhaustive
 def test_shards_give_what_files_give_whoever_reads_them(photos, shards, tmp_path, capsys, monkeypatch):
     paths = (shards / "*.tar", shards / "1.parquet")
     assert segment(*paths, out=tmp_path / "one") == 1
@@ -173,6 +174,7 @@ def store_of(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != STATES_FILE}
 
 
+@pytest.mark.exhaustive
 def test_predictions_by_two_workers_are_the_same_store(tmp_path, capsys):
     make_data(tmp_path / "data", num=6)
     (tmp_path / "data/images/3.png").write_bytes(b"damage")

@@ -17,6 +17,7 @@ def run(capsys, *arguments: object) -> str:
     return said.out
 
 
+@pytest.mark.exhaustive
 def test_a_threshold_calibrated_on_a_store_of_simseg_gives_what_it_promised(tmp_path, capsys):
     data, model, kept = tmp_path / "data", tmp_path / "run", tmp_path / "kept"
     run(capsys, "scenes", "make", data, "--preset", "localisation", "--num", 16)

@@ -22,6 +22,7 @@ def lexiseg(*arguments: str, before: str = "", **environment: str) -> subprocess
     )
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "arguments", [["--help"], ["segment", "--help"], ["models"], ["segment", "é", "--words", "ö"]]
 )
@@ -40,6 +41,7 @@ sys.meta_path.insert(0, Interrupt())
 """
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", ["lexiseg.core.errors", "tyro", "lexiseg.cli.models", "rich.console"])
 def test_ctrl_c_while_importing_is_no_traceback(name):
     done = lexiseg("models", before=INTERRUPT.format(name=name))
@@ -48,6 +50,7 @@ def test_ctrl_c_while_importing_is_no_traceback(name):
     assert "Stopped." in done.stderr
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("arguments", [["--help"], ["models"]])
 def test_reader_that_left_is_no_complaint(arguments):
     reader, writer = os.pipe()

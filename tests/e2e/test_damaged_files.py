@@ -66,6 +66,7 @@ def damaged(request, tmp_path) -> Path:
     return tmp_path / "data"
 
 
+@pytest.mark.exhaustive
 def test_predict_goes_on_names_it_and_tries_it_again(damaged, tmp_path, capsys):
     command = ("predict", "colours", "--data", damaged, "--out", tmp_path / "store")
     assert run(*command) == 1

@@ -33,6 +33,7 @@ def photographs(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.exhaustive
 def test_a_student_is_compared_with_its_teacher_and_its_gammas_are_swept(tmp_path, capsys):
     teacher, data, out = (
         save_tiny_clip(tmp_path / "teacher"),

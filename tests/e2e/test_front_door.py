@@ -67,6 +67,7 @@ def test_start_chooses_by_what_there_is_to_learn_from(tmp_path, folder, num_val)
             parse(command)
 
 
+@pytest.mark.exhaustive
 def test_a_written_folder_fits_by_the_command_that_was_printed(tmp_path, capsys):
     write_folder(tmp_path / "mydata", num=14, num_masks=12)
     main(["start", "mydata", "--write", "--backbone", "tiny", "--json", "start.json"])

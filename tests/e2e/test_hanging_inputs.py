@@ -70,6 +70,7 @@ def check(data: Path, out: Path) -> tuple[object, ...]:
     return ("captions", "check", data, "--json", out / "check.json")
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("command", "told", "results"),
     [

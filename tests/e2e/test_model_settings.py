@@ -107,6 +107,7 @@ def test_a_wrong_setting_is_refused_before_anything_is_segmented(data, capsys, m
     assert "--set winner=nearest" in capsys.readouterr().out
 
 
+@pytest.mark.exhaustive
 @pytest.mark.skipif(
     importlib.util.find_spec("skimage") is None,
     reason="the classical proposer needs scikit-image (extra rim)",

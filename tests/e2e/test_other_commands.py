@@ -81,6 +81,7 @@ def test_report_holds_exactly_the_agreed_keys_and_the_right_numbers(data, tmp_pa
         assert convention in printed
 
 
+@pytest.mark.exhaustive
 def test_unrefined_prints_and_writes_both_numbers(data, tmp_path, capsys):
     out, plain = tmp_path / "both.json", tmp_path / "plain.json"
     assert run("evaluate", "colours", "--data", data, "--refine", "crf", "--unrefined", "--json", out) == 0
@@ -190,6 +191,7 @@ def test_models_lists_the_settings_of_a_models_method(name, capsys):
         assert "Nothing of its method can be set." in printed
 
 
+@pytest.mark.exhaustive
 def test_ctrl_c_leaves_only_whole_results_and_the_same_command_goes_on(tmp_path):
     photos, out = tmp_path / "photos", tmp_path / "out"
     total = 60  # enough that a busy machine is not done before it is told to stop

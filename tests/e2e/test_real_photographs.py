@@ -81,6 +81,7 @@ def test_ten_thousand_words_still_find_the_cat(model):
 DATA = Path(__file__).parents[3] / "shared" / "data"
 
 
+@pytest.mark.exhaustive
 @pytest.mark.skipif(not (DATA / "coco-free").is_dir(), reason="coco-free is not beside the project")
 def test_real_labelled_photographs_score_far_above_the_plain_recipe():
     import json

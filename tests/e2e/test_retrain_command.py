@@ -22,6 +22,7 @@ def retrain(*arguments: object) -> int:
     return Retrain.from_arguments([str(argument) for argument in arguments]).run()
 
 
+@pytest.mark.exhaustive
 def test_it_trains_twice_and_goes_on_where_it_stopped(tmp_path):
     out = tmp_path / "run"
     assert retrain("simformer/tiny", "--out", out, *SMALL) == 0

@@ -99,6 +99,7 @@ def test_equal_seeds_print_equal_intervals(store, tmp_path):
     assert (tmp_path / "a").read_text() == (tmp_path / "b").read_text()
 
 
+@pytest.mark.exhaustive
 def test_two_stores_are_compared_class_by_class(data, store, tmp_path, capsys):
     run("predict", "colours", "--data", data, "--out", tmp_path / "small", "--short-side", 8)
     capsys.readouterr()
@@ -126,6 +127,7 @@ def test_partial_store_is_scored_only_when_asked_for_and_the_report_says_so(stor
     assert (content["num_images"], content["num_missing"]) == (7, 1)
 
 
+@pytest.mark.exhaustive
 def test_truth_mended_since_is_read_from_the_data(data, store, tmp_path):
     run("score", store, "--json", tmp_path / "before.json")
     for index in range(8):
@@ -199,6 +201,7 @@ def test_protocols_lists_all_and_shows_every_choice_of_one(capsys):
     assert "Nearest: voc20" in message(capsys)
 
 
+@pytest.mark.exhaustive
 def test_a_killed_prediction_keeps_whole_blocks_and_the_same_command_goes_on(tmp_path):
     folder = tmp_path / "data"
     (folder / "images").mkdir(parents=True)
@@ -228,6 +231,7 @@ def test_a_killed_prediction_keeps_whole_blocks_and_the_same_command_goes_on(tmp
     assert not PredictionStore(out).missing
 
 
+@pytest.mark.exhaustive
 def test_data_is_opened_anew_as_it_was_predicted_and_named_in_the_json(data, tmp_path, capsys):
     """Label files that start at one, one image without a label file."""
     (data / "classes.txt").write_text("red\ngreen\nblue\n")
@@ -255,6 +259,7 @@ def test_data_is_opened_anew_as_it_was_predicted_and_named_in_the_json(data, tmp
     assert settings["data_fingerprint"] != stored["settings"]["data_fingerprint"]
 
 
+@pytest.mark.exhaustive
 def test_a_published_copy_is_opened_anew_by_name_and_form(tmp_path):
     copy = trees.voc(tmp_path / "voc", background=True).path
     out = tmp_path / "store"
@@ -288,6 +293,7 @@ def test_calibrate_takes_a_partial_store_only_when_asked_to(data, tmp_path, caps
     assert "2 images of train" in capsys.readouterr().out
 
 
+@pytest.mark.exhaustive
 def test_a_store_that_does_not_know_its_data_set_asks_for_the_name(data, store, capsys):
     manifest = json.loads((store / "manifest.json").read_text())
     assert manifest.pop("opened_with") == {"dataset": "folder", "labels": "optional", "reduce_zero": False}

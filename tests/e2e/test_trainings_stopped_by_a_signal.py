@@ -32,6 +32,7 @@ def test_every_command_that_trains_is_here():
     assert set(TRAININGS) <= set(COMMANDS)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("command", TRAININGS)
 def test_nothing_is_made_of_half_a_training(command, tmp_path, monkeypatch, capsys):
     given, made, code = TRAININGS[command]

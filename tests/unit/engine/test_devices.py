@@ -45,6 +45,7 @@ def numbers(run: Path) -> dict[str, float]:
     return found
 
 
+@pytest.mark.exhaustive
 @needs_accelerate
 @pytest.mark.parametrize("name", toy_runs.RUNS)
 def test_two_processes_equal_one_on_the_same_global_batch(on_two, tmp_path, name):
@@ -56,6 +57,7 @@ def test_two_processes_equal_one_on_the_same_global_batch(on_two, tmp_path, name
     assert numbers(on_two / name) == pytest.approx(numbers(tmp_path / name), abs=1e-5)
 
 
+@pytest.mark.exhaustive
 @needs_accelerate
 def test_two_processes_with_shards_stopped_and_resumed_end_the_same(on_two):
     whole = load_file(on_two / "contrast in shards" / "model.safetensors")
@@ -63,6 +65,7 @@ def test_two_processes_with_shards_stopped_and_resumed_end_the_same(on_two):
     assert all(torch.equal(whole[name], resumed[name]) for name in whole | resumed)
 
 
+@pytest.mark.exhaustive
 @needs_accelerate
 def test_nodes_without_a_shared_folder_resume_and_end(on_two):
     whole = load_file(on_two / "contrast" / "model.safetensors")

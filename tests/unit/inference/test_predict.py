@@ -55,6 +55,7 @@ def test_windows_give_the_labels_of_the_whole_image_away_from_borders(blend):
     assert (whole == windowed.label_map).mean() > 0.97
 
 
+@pytest.mark.exhaustive
 def test_windows_processed_in_many_small_bands_and_chunks_give_identical_results():
     rng = np.random.default_rng(0)
     image = rng.integers(0, 255, (400, 300, 3), np.uint8)

@@ -65,6 +65,7 @@ def test_every_window_is_encoded_once_where_features_fit(scene):
     assert len(blocks._features) <= len(blocks._starts[1]), "at most a row is kept"
 
 
+@pytest.mark.exhaustive
 def test_labels_do_not_depend_on_what_is_kept(scene, monkeypatch):
     found, once = labels_of(scene[0])
     monkeypatch.setattr(raster_blocks, "FEATURE_BYTES", 0)
@@ -95,6 +96,7 @@ def test_a_cut_of_a_scene_has_its_labels(scene, tmp_path, refine, cut):
     assert np.array_equal(found[inner], whole[top:, left:][inner])
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("window", [16, 64])
 def test_the_size_of_windows_changes_less_than_a_hundredth_of_pixels(scene, window):
     """For a model whose scores do not depend on what else a window shows."""
@@ -123,6 +125,7 @@ def test_pixels_without_data_are_void_and_cost_nothing(tmp_path):
 ROTATED = Affine.translation(400_000, 5_000_000) @ Affine.rotation(30) @ Affine.scale(2, -2)
 
 
+@pytest.mark.exhaustive("kind", "profile")
 @pytest.mark.parametrize("kind", ["gpkg", "geojson"])
 @pytest.mark.parametrize("profile", [{}, {"transform": ROTATED}, {"crs": None, "transform": None}])
 def test_the_files_lie_where_the_raster_lies(tmp_path, kind, profile):
@@ -200,6 +203,7 @@ class StoppedError(Exception):
     pass
 
 
+@pytest.mark.exhaustive
 def test_a_run_that_was_stopped_goes_on_and_ends_the_same(scene, tmp_path):
     path, _ = scene
     straight = segment_raster(path, request(), tmp_path / "straight")
@@ -229,6 +233,7 @@ def test_a_run_that_was_stopped_goes_on_and_ends_the_same(scene, tmp_path):
     assert raster_is_done(path, tmp_path / "out", "scene", asked) == facts
 
 
+@pytest.mark.exhaustive
 def test_rows_of_another_request_are_not_used(scene, tmp_path):
     def stop(done, total):
         raise StoppedError
@@ -244,6 +249,7 @@ def test_rows_of_another_request_are_not_used(scene, tmp_path):
     assert not list((tmp_path / "out").glob(".rows-*"))
 
 
+@pytest.mark.exhaustive
 def test_a_result_that_was_changed_is_not_done(scene, tmp_path):
     segment_raster(scene[0], request(), tmp_path / "out")
     assert raster_is_done(scene[0], tmp_path / "out", "scene", request())
@@ -253,6 +259,7 @@ def test_a_result_that_was_changed_is_not_done(scene, tmp_path):
     assert raster_is_done(scene[0], tmp_path / "out", "scene", request()) is None
 
 
+@pytest.mark.exhaustive
 def test_a_file_damaged_in_the_middle_keeps_what_was_before(scene, tmp_path):
     labels = truth(200, 200)
     path = write_raster(tmp_path / "a.tif", COLOURS[labels], compress="deflate", blockysize=8)

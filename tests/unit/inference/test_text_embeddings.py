@@ -216,6 +216,7 @@ def test_values_that_are_not_finite_are_not_remembered(tmp_path):
     assert embed_names(HashedTexts(), ["cat"], "single", cache=tmp_path).isfinite().all()
 
 
+@pytest.mark.exhaustive
 def test_processes_may_write_the_same_store_at_once(tmp_path):
     script = textwrap.dedent(
         """

@@ -110,6 +110,7 @@ def photo(seed):
     return (quarters + generator.normal(0, 3, quarters.shape)).clip(0, 255).astype(np.uint8)
 
 
+@pytest.mark.exhaustive
 def test_the_command_builds_what_the_head_then_asks(folders, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("LEXISEG_CACHE", str(tmp_path / "cache"))
     (tmp_path / "photos").mkdir()

@@ -113,6 +113,7 @@ def test_windows_are_blended_and_one_of_the_whole_image_changes_nothing(model):
     np.testing.assert_allclose(found.score_map[:28, :28], corner.score_map, atol=0.05)
 
 
+@pytest.mark.exhaustive
 def test_847_names_stay_in_memory_and_their_cost_is_said(model, monkeypatch):
     import tracemalloc
 

@@ -195,6 +195,7 @@ def test_what_is_not_tensors_by_name_is_refused(kind, tmp_path, capsys):
     assert "the pickle ran code" not in capsys.readouterr().out
 
 
+@pytest.mark.exhaustive
 def test_one_bad_file_among_good_ones_is_named_and_nothing_is_left(tmp_path, capfd):
     read, _ = LAYOUTS["shards"]
     save_pickles(tmp_path, read)

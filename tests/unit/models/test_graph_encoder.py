@@ -54,6 +54,7 @@ def encoder_of(folders, kind, head):
     return load_siglip(folders["siglip"], head=head)[0]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("kind", "head"), [*(("clip", head) for head in HEADS), *(("siglip", head) for head in SIGLIP_HEADS)]
 )
@@ -81,6 +82,7 @@ def test_a_graph_says_what_the_network_says_at_any_size(folders, tmp_path, kind,
             )
 
 
+@pytest.mark.exhaustive
 @pytest.mark.usefixtures("with_export")
 def test_class_embeddings_are_an_input_of_the_graph(folders, tmp_path):
     import onnxruntime
@@ -98,6 +100,7 @@ def test_class_embeddings_are_an_input_of_the_graph(folders, tmp_path):
         np.testing.assert_allclose(scores.reshape(2, names, -1), (words @ tokens.mT).numpy(), atol=1e-5)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.usefixtures("with_export", "installed")
 def test_a_model_with_another_engine_gives_the_same_labels_and_says_so(
@@ -147,6 +150,7 @@ def test_heads_with_a_second_network_have_no_other_engine(folders, head):
         build_dense_similarity(str(folders["clip"]), DenseSettings(head=head, engine="openvino"))
 
 
+@pytest.mark.exhaustive
 @pytest.mark.usefixtures("with_export")
 def test_the_command_writes_a_graph_that_says_what_it_is(folders, tmp_path, capsys):
     out = tmp_path / "model.onnx"

@@ -413,6 +413,7 @@ def test_a_conversion_is_fetched_with_its_revision_said_and_found_again_without_
     assert named == snapshot
 
 
+@pytest.mark.exhaustive
 def test_a_pickle_of_the_hub_is_converted_and_found_under_its_id(folder, hub, tmp_path):
     from lexiseg.models.clip import load_clip
 

@@ -55,6 +55,7 @@ def test_a_map_that_the_backbone_does_not_have_is_refused():
         tiny(decoder_map=3)
 
 
+@pytest.mark.exhaustive
 def test_it_learns_four_scenes_with_nothing_but_torch():
     images, labels, targets = four_scenes()
     network = tiny()

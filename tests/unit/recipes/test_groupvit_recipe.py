@@ -129,6 +129,7 @@ def small_captions(folder: Path, **changes: object) -> groupvit.CaptionGroupViTR
     )
 
 
+@pytest.mark.exhaustive
 def test_training_from_captions_in_parts_and_in_half_precision(captions, tmp_path):
     recipe = small_captions(captions, tokenizer=save_tiny_groupvit(tmp_path / "clip"))
     model = train_recipe("groupvit/paper", recipe=recipe, out=tmp_path / "run", quiet=True)

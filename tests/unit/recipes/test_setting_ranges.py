@@ -90,6 +90,7 @@ def test_a_number_that_cannot_be_is_refused_by_the_name_of_its_setting(settings,
     assert any(part in words for part in name.split("_")), words
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", TRAINING_RECIPES)
 def test_an_absurd_value_of_any_flag_is_taken_or_refused_in_our_own_words(name):
     recipe = find_recipe(name)

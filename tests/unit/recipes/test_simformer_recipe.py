@@ -112,6 +112,7 @@ def test_the_oracle_is_trained_with_all_masks_and_scored_by_the_division():
     assert not batch.tags.any()
 
 
+@pytest.mark.exhaustive
 def test_one_command_trains_twice_and_leaves_a_model(tmp_path: Path):
     recipe = short()
     model = retrain(NAME, recipe=recipe, out=tmp_path, quiet=True)

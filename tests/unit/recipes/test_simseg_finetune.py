@@ -49,6 +49,7 @@ def folder(tmp_path_factory):
     return path
 
 
+@pytest.mark.exhaustive
 @pytest.mark.filterwarnings("ignore:words are unknown")
 def test_a_run_from_pretrained_encoders_loads_without_them(folder, tmp_path, monkeypatch):
     labelled = make_data(tmp_path / "labelled", num=1).path

@@ -42,6 +42,7 @@ def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return write_parquet(tmp_path / "data.parquet", {"image": images, "captions": captions})
 
 
+@pytest.mark.exhaustive
 def test_workers_change_no_batch(path: Path, tmp_path: Path) -> None:
     data = open_small(path, tmp_path)
     here = list(data.batches(start_step=0, stop_step=12))
@@ -243,6 +244,7 @@ def test_too_much_rot_stops_training_with_counts(tmp_path: Path, num_workers: in
     assert f"lexiseg captions check {path}" in error.fix
 
 
+@pytest.mark.exhaustive
 @pytest.mark.filterwarnings("ignore:a record cannot be used")
 def test_a_larger_share_of_rot_can_be_allowed(tmp_path: Path) -> None:
     path = write_shard(tmp_path / "rotten.tar", rotten(tmp_path))
@@ -309,6 +311,7 @@ class BadTagger(WordListTagger):
         return super().words(caption)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.filterwarnings("ignore:a record cannot be used")
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_the_share_is_judged_over_what_opening_and_reading_found_together(

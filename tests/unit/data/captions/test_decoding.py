@@ -63,6 +63,7 @@ def test_rot_is_found_by_every_way_of_decoding(data: bytes, reason: InvalidReaso
         assert "BytesIO" not in caught.value.detail
 
 
+@pytest.mark.exhaustive
 def test_a_image_made_to_exhaust_memory_is_not_decoded() -> None:
     target = io.BytesIO()
     Image.new("1", (30_000, 30_000)).save(target, "PNG")

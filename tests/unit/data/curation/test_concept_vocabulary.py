@@ -97,6 +97,7 @@ def test_the_packaged_nouns_are_small_decent_and_without_words_of_grammar():
     assert all(1 <= len(words_of(noun)) <= 4 for noun in nouns)
 
 
+@pytest.mark.exhaustive
 def test_the_leak_of_class_names_is_counted():
     with_lists, without = load_concepts("nouns").leak(), load_concepts("wordnet").leak()
     assert with_lists["voc20"] == (20, 20)

@@ -14,6 +14,7 @@ def draws(scores, clusters, sampling, count=3, times=3000):
     return [draw_concepts(scores, clusters, generator, sampling=sampling, count=count) for _ in range(times)]
 
 
+@pytest.mark.exhaustive
 def test_clusters_are_drawn_by_the_softmax_of_their_mean_scores():
     scores = np.array([1.95, 1.91, 1.60, 1.50], np.float32)  # means 1.93 and 1.55
     first = Counter(

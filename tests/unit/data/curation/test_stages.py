@@ -219,6 +219,7 @@ def _curate_and_die(data, out, words, writes):
         os._exit(0)
 
 
+@pytest.mark.exhaustive
 def test_killed_at_any_write_the_same_command_ends_with_the_same_bytes(data, words, finished, tmp_path):
     whole = contents(finished)
     writes = [1, 2, 5, 8, 9, 10, 12, 14, 17, 18, 20, 23, 25]

@@ -11,6 +11,8 @@ from lexiseg.data.scenes import SceneSettings, scene_batch, scene_vocabulary
 from lexiseg.data.scenes.captions import FILLERS
 from lexiseg.data.scenes.class_table import STUFFS, THINGS
 
+pytestmark = pytest.mark.exhaustive
+
 COUNT = 3000
 PLAIN = SceneSettings(num_things=10, num_stuffs=6, min_named=0, max_named=8, min_pixels=1, overlap=0.0)
 

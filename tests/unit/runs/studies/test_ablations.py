@@ -120,6 +120,7 @@ def test_processes_find_the_same_numbers(tmp_path):
 BRIEF = {"run.num_steps": 1, "run.batch_size": 2}
 
 
+@pytest.mark.exhaustive
 def test_a_retrained_cell_measures_the_second_model_also_after_its_copy_was_cut_off(tmp_path, monkeypatch):
     def cut_off(source, target, **_):
         shutil.copy(source / "recipe.json", target)
