@@ -146,11 +146,15 @@ def chosen_labels(
     return tuple(use)
 
 
+def scored_images(path: Path) -> FolderDataset | None:
+    """Return the labelled images of val.txt; None where there is no such list."""
+    return None if split_to_score(path) is None else FolderDataset(path, "val", labels="only")
+
+
 def score(model: Segmenter, path: Path, advance: Advance = lambda: None) -> Report | None:
     """Score a model on the labelled images of val.txt; None where there is no such list."""
-    if split_to_score(path) is None:
-        return None
-    return evaluate(model, FolderDataset(path, "val", labels="only"), advance=advance, tiles="off")
+    images = scored_images(path)
+    return None if images is None else evaluate(model, images, advance=advance, tiles="off")
 
 
 def scores_of(report: Report | None) -> dict[str, float]:
