@@ -22,9 +22,10 @@ sys.path.insert(0, str(HERE.parent))
 from machine import machine  # noqa: E402
 
 from lexiseg.data.folder import FolderDataset  # noqa: E402
-from lexiseg.methods.frozen_head.fitting import fit_weight  # noqa: E402
+from lexiseg.methods.frozen_head.fitting import fit_head  # noqa: E402
+from lexiseg.methods.frozen_head.head import LinearHead  # noqa: E402
 from lexiseg.methods.frozen_head.settings import FrozenHeadSettings  # noqa: E402
-from lexiseg.recipes.frozen_head import default_backbone, open_describer  # noqa: E402
+from lexiseg.recipes.frozen_head import default_backbone, num_alike, open_describer  # noqa: E402
 from lexiseg.runs.next_images import choose_next  # noqa: E402
 from lexiseg.runs.own_labels import Described, describe, evidence_of  # noqa: E402
 from lexiseg.runs.quick_score import PatchTruth, drawn_mean_ious, draws_of_images, mean_iou  # noqa: E402
@@ -43,25 +44,25 @@ def main() -> None:
     settings = FrozenHeadSettings(backbone=default_backbone())
     dataset = FolderDataset(given.data / "coco-things-free", labels="only")
     vocabulary = dataset.vocabulary
-    described = describe(dataset, open_describer(settings, vocabulary), vocabulary, settings)
+    describer = open_describer(settings, vocabulary)
+    described = describe(dataset, describer, vocabulary, settings)
     order = np.random.default_rng(0).permutation(len(described)).tolist()
     num_scored = len(order) // 3
     scored, pool = order[:num_scored], order[num_scored:]
     truth = PatchTruth([described[place] for place in scored], len(vocabulary))
 
-    def fitted(images: list[Described]) -> torch.Tensor:
-        return fit_weight(
-            [evidence_of(image, vocabulary, ("masks",)) for image in images], len(vocabulary), settings
-        )
+    def fitted(images: list[Described]) -> LinearHead:
+        evidence = [evidence_of(image, vocabulary, ("masks",)) for image in images]
+        return fit_head(evidence, len(vocabulary), settings, num_alike=num_alike(describer))
 
     rows, differences = [], []
     for seed in SEEDS:
         rng = np.random.default_rng(seed)
         drawn = rng.permutation(pool).tolist()
         first, rest = [described[place] for place in drawn[:FIRST]], drawn[FIRST:]
-        weight = fitted(first)
+        head = fitted(first)
         candidates = [described[place] for place in rest]
-        chosen = [candidates[choice.place] for choice in choose_next(candidates, first, weight, MORE)]
+        chosen = [candidates[choice.place] for choice in choose_next(candidates, first, head, MORE)]
         by_next = truth.count(fitted([*first, *chosen]))
         at_random = [
             truth.count(fitted([*first, *(described[place] for place in rng.permutation(rest)[:MORE])]))
@@ -74,7 +75,7 @@ def main() -> None:
         rows.append(
             {
                 "seed": seed,
-                "first": round(mean_iou(truth.count(weight).sum(0)), 4),
+                "first": round(mean_iou(truth.count(head).sum(0)), 4),
                 "next": round(mean_iou(by_next.sum(0)), 4),
                 "random": [round(mean_iou(counts.sum(0)), 4) for counts in at_random],
             }

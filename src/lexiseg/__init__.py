@@ -62,4 +62,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "__doc__", "__name__"]
+    return [*__all__, "__doc__", "__name__", "__version__"]

@@ -17,6 +17,7 @@ NOT_RUN = {
     r"openai/|nvidia/|facebook/|CLIP\b|MODEL\b|SD_FOLDER|\./(my-|mask)|convert ": "weights of the hub or of a person's own",
     r"^lexiseg video 0": "a camera; tests/e2e/test_video_command.py has one that is drawn",
     r"--get dinov2-small|dinov2": "weights that pip fetches, or their encoder",
+    r"samples/": "folders that scripts/make_sample_folders.py makes; the same commands are run on mydata",
     r"instances_val\.json": "annotations of another tool; tests/unit/data/formats reads each format",
     r"train (simseg/scenes|simseg/finetune|simformer/|clip-to-seg/|cocu/|groupvit/)|distil ": "trains for minutes to days",
     r"voc|cityscapes": "a published data set",

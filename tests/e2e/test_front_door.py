@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from contextlib import contextmanager
 from importlib import import_module
 
 import pytest
@@ -144,3 +145,20 @@ def test_exchange_and_next_print_draw_and_write(tmp_path, capsys):
     assert capsys.readouterr().out.startswith("Mask these 2 of 4 images without masks next:")
     chosen = [row["stem"] for row in json.loads((tmp_path / "n.json").read_text())["images"]]
     assert set(chosen) < {"12", "13", "14", "15"}
+
+
+@pytest.mark.parametrize("num_val", [0, 4])
+def test_fit_counts_the_images_that_it_reads(tmp_path, monkeypatch, num_val):
+    write_folder(tmp_path / "mydata", num=12 + num_val, num_masks=12, num_val=num_val)
+    counted = {}
+
+    @contextmanager
+    def counting(what, total):
+        done = []
+        yield lambda: done.append(1)
+        counted[what] = total, len(done)
+
+    monkeypatch.setattr("lexiseg.cli.fit.progress", counting)
+    arguments = ["--use", "masks", "--backbone", "tiny", "--prior", "none"]
+    main(["fit", str(tmp_path / "mydata"), "--out", str(tmp_path / "head"), *arguments])
+    assert counted == {"images": (12, 12), "scoring": (num_val, num_val)}

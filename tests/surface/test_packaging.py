@@ -37,3 +37,20 @@ def test_a_dockerfile_copies_what_is_there_and_installs_extras_that_exist(name):
     for extras in re.findall(r"\.\[([\w,]+)\]", text):
         assert set(extras.split(",")) <= set(PROJECT["optional-dependencies"])
     assert re.search(r"^USER \d+$", text, re.MULTILINE), "nothing runs as root"
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted(set(re.findall(r"\]\((?!https?://|#)([^)#]+)", (ROOT / "README.md").read_text(encoding="utf-8")))),
+)
+def test_the_sdist_has_what_the_readme_links_to(path):
+    for rule in (ROOT / "MANIFEST.in").read_text().splitlines():
+        match rule.split():
+            case ["include", name] if path == name:
+                return
+            case ["graft", folder] if f"{path}/".startswith(f"{folder}/"):
+                return
+            case ["recursive-include", folder, pattern] if path.startswith(f"{folder}/"):
+                if Path(path).match(pattern):
+                    return
+    assert path in {"LICENSE", "NOTICE"}, "MANIFEST.in leaves it out"  # those setuptools takes by itself

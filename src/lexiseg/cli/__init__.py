@@ -249,11 +249,11 @@ def _main(arguments: Sequence[str]) -> int | None:
     try:
         rest = [_with_home(argument) for argument in arguments[1:]]
         is_verbose, is_quiet = take_flag(rest, VERBOSE), take_flag(rest, QUIET)
-        rest = prepare(arguments[0], rest)
-        file = take_json(arguments[0], rest)
-        if is_quiet and arguments[0] in _OWN_QUIET:
-            rest.append("--quiet")
         with quietly() if is_quiet else nullcontext(), warnings_as_notes():
+            rest = prepare(arguments[0], rest)
+            file = take_json(arguments[0], rest)
+            if is_quiet and arguments[0] in _OWN_QUIET:
+                rest.append("--quiet")
             return _run(arguments[0], rest) if file is None else _run_into(file, arguments[0], rest)
     except LexisegError as error:
         _explain(error)

@@ -1,6 +1,6 @@
 """Which labelled images a command works on."""
 
-import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,12 +76,12 @@ class DataOptions:
                     fix="Leave them out, or use --dataset folder.",
                 )
             dataset = open_dataset(self.dataset, self.data, self.split)
-            _print_notes(data_warnings(dataset))
+            _give_notes(data_warnings(dataset))
             return dataset
         labels = "only" if self.labelled_only else "required" if needs_labels else "optional"
         split = split_to_use(self.data, self.split)
         if needs_labels and self.split is None and (split := split_to_score(self.data)) is not None:
-            print(f"note: scoring the images of {split}.txt; --split all takes every image", file=sys.stderr)
+            _give_notes([f"scoring the images of {split}.txt; --split all takes every image"])
         folder = FolderDataset(
             self.data,
             split,
@@ -90,10 +90,8 @@ class DataOptions:
             value_range=self.value_range,
         )
         if self.labelled_only and folder.num_unlabelled:
-            print(
-                f"note: {folder.num_unlabelled:,} images without a label file are left out", file=sys.stderr
-            )
-        _print_notes(data_warnings(folder))
+            _give_notes([f"{folder.num_unlabelled:,} images without a label file are left out"])
+        _give_notes(data_warnings(folder))
         return folder
 
     def refuse_trained_on(self, segmenter: "Segmenter", dataset: "LabelledDataset") -> None:
@@ -127,7 +125,7 @@ def refuse_trained_on(
     if known is None:
         return
     if alike := known.alike_by_name(files):
-        _print_notes([alike_by_name_note([files[place].stem for place in alike], len(files))])
+        _give_notes([alike_by_name_note([files[place].stem for place in alike], len(files))])
     found = known.among(files)
     if not found:
         return
@@ -139,9 +137,9 @@ def refuse_trained_on(
             expected="images that training has not seen (compared by content)",
             fix=fix,
         )
-    _print_notes([note])
+    _give_notes([note])
 
 
-def _print_notes(notes: Sequence[str]) -> None:
+def _give_notes(notes: Sequence[str]) -> None:
     for note in notes:
-        print(f"note: {note}", file=sys.stderr)
+        warnings.warn(note, stacklevel=3)

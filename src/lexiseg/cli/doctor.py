@@ -24,7 +24,7 @@ class Doctor:
     """Check versions, weights and their licences, threads, and known traps of the installation."""
 
     def run(self) -> int:
-        """Print every check; return 1 when one is bad."""
+        """Print every check, then what to do, in lines to copy from; return 1 when one is bad."""
         from rich.table import Table
         from rich.text import Text
 
@@ -34,9 +34,13 @@ class Doctor:
         checks = list(examine())
         for check in checks:
             style = {"ok": "green", "note": "yellow", "bad": "bold red"}[check.state]
-            found = f"{check.found}\n{check.fix}" if check.fix else check.found
-            table.add_row(Text(check.state, style=style), check.name, found)
+            table.add_row(Text(check.state, style=style), check.name, check.found)
         open_console().print(table)
+        if any(check.fix for check in checks):
+            print("to do:")
+        for check in checks:
+            if check.fix:
+                print(f"  {check.name}: {check.fix}")
         return int(any(check.state == "bad" for check in checks))
 
 

@@ -36,7 +36,7 @@ class Exchange:
         """Measure, print and draw; return the exit code."""
         from lexiseg.data.folder import FolderDataset
         from lexiseg.methods.frozen_head.settings import FrozenHeadSettings
-        from lexiseg.recipes.frozen_head import default_backbone, open_describer
+        from lexiseg.recipes.frozen_head import default_backbone, num_alike, open_describer
         from lexiseg.runs.exchange import exchange_rate, gain
         from lexiseg.runs.own_labels import describe
         from lexiseg.scoring.report import write_json
@@ -54,6 +54,7 @@ class Exchange:
                 described,
                 dataset.vocabulary,
                 settings,
+                num_alike=num_alike(describer),
                 masks=masks,
                 divisions=self.divisions,
                 advance=advance,

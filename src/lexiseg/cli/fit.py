@@ -53,18 +53,20 @@ class Fit:
         """Fit, score and say what comes next; return the exit code."""
         from dataclasses import asdict
 
+        from lexiseg.data.folder import FolderDataset
         from lexiseg.engine.pace import duration
         from lexiseg.methods.frozen_head.settings import FrozenHeadSettings
         from lexiseg.recipes.frozen_head import default_backbone
         from lexiseg.runs.after_training import farewell, words_of
-        from lexiseg.runs.fit import fit, load_head, score, scores_of
+        from lexiseg.runs.fit import fit, load_head, score, scored_images, scores_of, training_images
         from lexiseg.scoring.report import write_json
 
         backbone = default_backbone() if self.backbone == "auto" else self.backbone
         settings = FrozenHeadSettings(backbone=backbone, prior=self.prior, penalty=self.penalty)
         refuse_networks(backbone, self.licence, settings)
         kinds = tuple(kind.strip() for kind in self.use.split(",") if kind.strip())
-        with progress("images", count_images(self.folder)) as advance:
+        learnt = training_images(self.folder, FolderDataset(self.folder))
+        with progress("images", len(learnt)) as advance:
             found = fit(self.folder, self.out, settings, use=kinds, overwrite=self.overwrite, advance=advance)
         print(
             f"learnt from {', '.join(found.labels)} of {found.num_images:,} images with {backbone}: features "
@@ -72,7 +74,8 @@ class Fit:
         )
         model = load_head(self.out)
         model.name = str(self.out)
-        report = score(model, self.folder)
+        with progress("scoring", len(scored_images(self.folder) or ())) as advance:
+            report = score(model, self.folder, advance)
         scores = scores_of(report)
         if self.json is not None:
             content = {"scores": scores, "fit": asdict(found), "settings": asdict(settings)}

@@ -29,9 +29,9 @@ class NextImages:
         """Choose and print; return the exit code."""
         from lexiseg.core.errors import InputError
         from lexiseg.data.folder import FolderDataset
-        from lexiseg.methods.frozen_head.fitting import fit_weight
+        from lexiseg.methods.frozen_head.fitting import fit_head
         from lexiseg.methods.frozen_head.settings import FrozenHeadSettings
-        from lexiseg.recipes.frozen_head import default_backbone, open_describer
+        from lexiseg.recipes.frozen_head import default_backbone, num_alike, open_describer
         from lexiseg.runs.next_images import choose_next
         from lexiseg.runs.own_labels import describe, evidence_of, kinds_in
         from lexiseg.scoring.report import write_json
@@ -52,14 +52,13 @@ class NextImages:
         with progress("images", count_images(self.folder)) as advance:
             described = describe(dataset, describer, dataset.vocabulary, settings, advance)
         kinds = kinds_in(described, dataset.vocabulary)
-        weight = fit_weight(
-            [evidence_of(image, dataset.vocabulary, kinds) for image in described], len(names), settings
-        )
+        evidence = [evidence_of(image, dataset.vocabulary, kinds) for image in described]
+        head = fit_head(evidence, len(names), settings, num_alike=num_alike(describer))
         places = [place for place, image in enumerate(described) if image.shares is None]
         chosen = choose_next(
             [described[place] for place in places],
             [image for image in described if image.shares is not None],
-            weight,
+            head,
             self.num,
         )
         rows = []

@@ -2,7 +2,7 @@
 
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 
 #: How rows of Parquet hold labels, by what --results is; None for files.
 ROW_KINDS: "Mapping[str, RowKind | None]" = {"files": None, "parquet-png": "png", "parquet-rle": "rle"}
+
+#: Paths are copied from here, and in a pipe a line is a line.
+PLAIN: Mapping[str, Any] = {"markup": False, "highlight": False, "soft_wrap": True}
 
 #: With more images than this, one table for all of them is printed instead of one each.
 MAX_TABLES = 8
@@ -163,7 +166,7 @@ class Segment:
         from lexiseg.data.rasters import parse_bands, rasterio_package
         from lexiseg.runs.bulk.forkserver import import_for
         from lexiseg.runs.bulk.inputs import ShardColumns, plan_images
-        from lexiseg.runs.bulk.parts import ResultParts
+        from lexiseg.runs.bulk.parts import ResultFiles, ResultParts
         from lexiseg.runs.bulk.run import do_job
         from lexiseg.runs.bulk.segment import SegmentJob
         from lexiseg.runs.bulk.states import noting, read_states
@@ -182,25 +185,12 @@ class Segment:
         passed_over = PassedOver()
         columns = ShardColumns(image=self.image_column, key=self.key_column)
         plan = plan_images(self.paths, self.out, passed_over, lists=self.list_, columns=columns)
-        if plan.has_shards and bands is not None:
-            raise InputError(
-                doing="reading the arguments",
-                found="--bands with images in shards",
-                expected="TIFF files, of which bands can be chosen",
-                fix="Unpack the shards, or leave --bands out.",
-            )
+        self._refuse_pairs(has_shards=plan.has_shards)
         chosen: Sequence[int] = range(len(plan))
         if self.retry_failed:
             failed_before = {failure.name for failure in read_states(self.out).failures}
             chosen = [number for number, stem in enumerate(plan.stems()) if stem in failed_before]
         kind = ROW_KINDS[self.results]
-        if kind is not None and self.explain:
-            raise InputError(
-                doing="reading the arguments",
-                found=f"--explain with --results {self.results}",
-                expected="explanations beside results in files",
-                fix="Leave one of them out.",
-            )
         import_for(SegmentJob, workers)
         segmenter = load_segmenter(self.model, self.device, self.set_, trust=self.trust, licence=self.licence)
         vocabulary = segmenter.own_words() if asked is None else asked
@@ -250,49 +240,60 @@ class Segment:
                     print_shares(console, outcome.content, str(image))
                 advance()
 
+            results: ResultFiles | ResultParts
             if kind is None:
-                inputs: Iterator[tuple[int, Any]] = ((number, plan[number]) for number in chosen)
-                with closing(do_job(job, inputs, workers)) as outcomes:
-                    for outcome in outcomes:
-                        tell(outcome)
+                results = ResultFiles(plan, tell)
             else:
-                parts = ResultParts(
-                    plan,
-                    self.out,
-                    size=self.part_size,
-                    kind=kind,
-                    request=request,
-                    redoes=self.overwrite,
-                    tell=tell,
+                size, redoes = self.part_size, self.overwrite
+                results = ResultParts(
+                    plan, self.out, size=size, kind=kind, request=request, redoes=redoes, tell=tell
                 )
-                with closing(do_job(job, parts.inputs(chosen), workers)) as outcomes:
-                    parts.take(outcomes)
-        finished, skipped = tally.counts["done"], tally.counts["there"]
-        if len(chosen) > MAX_TABLES and tally.shares:
-            _print_totals(console, tally.shares, finished)
-        kept = f", {skipped} already there" if skipped else ""
-        # Soft wrap: paths are copied from here, and in a pipe a line is a line.
-        plain: dict[str, Any] = {"markup": False, "highlight": False, "soft_wrap": True}
-        num_failed = tally.counts["failed"]
+            with closing(do_job(job, results.inputs(chosen), workers)) as outcomes:
+                results.take(outcomes)
         how = "" if segmenter.variant is None else f" ({self.model}, {segmenter.variant})"
-        console.print(
-            f"{finished} segmented{how}{kept}, {num_failed} failed; results in {self.out}",
-            **plain,
-        )
-        if tally.doubtful and len(chosen) > MAX_TABLES:
-            console.print(
-                f"note: {tally.doubtful:,} images perhaps show none of the words (absent_chance in their JSON)",
-                **plain,
-            )
+        self._print_end(console, tally, how, in_one=len(chosen) > MAX_TABLES)
         if self.overwrite and (others := count_other_results(self.out, request)):
-            console.print(f"note: {others} results of other words or settings are still there", **plain)
+            console.print(f"note: {others} results of other words or settings are still there", **PLAIN)
         if passed_over:
             print(f"note: not looked at: {passed_over.text()}", file=sys.stderr)
-        for name, form in formats.items() if finished or skipped else ():
+        for name, form in formats.items() if tally.counts["done"] or tally.counts["there"] else ():
             export_results(self.out, form, self.out / f"{name}{form.suffix}")
-        for line in failure_lines(tally.failed, num_failed, self.out):
-            console.print(line, style="red", **plain)
-        return 1 if num_failed else 0
+        for line in failure_lines(tally.failed, tally.counts["failed"], self.out):
+            console.print(line, style="red", **PLAIN)
+        return 1 if tally.counts["failed"] else 0
+
+    def _refuse_pairs(self, *, has_shards: bool) -> None:
+        """Refuse options that exclude each other, or images that they do not go with."""
+        if has_shards and self.bands is not None:
+            raise InputError(
+                doing="reading the arguments",
+                found="--bands with images in shards",
+                expected="TIFF files, of which bands can be chosen",
+                fix="Unpack the shards, or leave --bands out.",
+            )
+        if self.explain and ROW_KINDS[self.results] is not None:
+            raise InputError(
+                doing="reading the arguments",
+                found=f"--explain with --results {self.results}",
+                expected="explanations beside results in files",
+                fix="Leave one of them out.",
+            )
+
+    def _print_end(self, console: "Console", tally: "_Tally", how: str, *, in_one: bool) -> None:
+        """Print what was done, and of many images one table and how many are doubtful."""
+        counts = tally.counts
+        if in_one and tally.shares:
+            _print_totals(console, tally.shares, counts["done"])
+        kept = f", {counts['there']} already there" if counts["there"] else ""
+        console.print(
+            f"{counts['done']} segmented{how}{kept}, {counts['failed']} failed; results in {self.out}",
+            **PLAIN,
+        )
+        if in_one and tally.doubtful:
+            console.print(
+                f"note: {tally.doubtful:,} images perhaps show none of the words (absent_chance in their JSON)",
+                **PLAIN,
+            )
 
 
 class _Tally:

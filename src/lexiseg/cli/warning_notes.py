@@ -12,11 +12,12 @@ from lexiseg.core.terminal import plain_text
 
 @contextmanager
 def warnings_as_notes() -> Iterator[None]:
-    """Print the warnings of a command as notes on standard error.
+    """Print the warnings of a command as notes on standard error, each text once.
 
     Of warnings that name their ``kind`` the first is printed, and the number of others at the end.
     """
     counts: Counter[str] = Counter()
+    shown: set[str] = set()
     usual = warnings.showwarning
 
     def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
@@ -25,7 +26,8 @@ def warnings_as_notes() -> Iterator[None]:
             counts[kind] += 1
         if kind is None and not issubclass(category, UserWarning):
             usual(message, category, *where, **more)  # of a library, for whoever programs
-        elif kind is None or counts[kind] == 1:
+        elif (kind is None or counts[kind] == 1) and str(message) not in shown:
+            shown.add(str(message))
             print(f"note: {plain_text(str(message))}", file=sys.stderr)
 
     with warnings.catch_warnings():

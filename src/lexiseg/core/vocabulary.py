@@ -276,14 +276,22 @@ def _clean(name: object, where: str) -> str:
 
 
 def _by_label(words: Mapping[Any, Any]) -> tuple[Any, ...] | None:
-    """Return the names of ``{0: name, 1: name, …}`` in label order; None for any other mapping."""
-    labels: dict[Any, Any] = {}
+    """Return the names of ``{0: name, 1: name, …}`` in label order; None for names with their synonyms.
+
+    Numbers written as strings are labels where one name each stands beside them, and names beside a list of synonyms.
+    """
+    labels: dict[int, Any] = {}
     for key, name in words.items():
-        number = whole_number(key) if isinstance(key, str) else None
-        labels[key if number is None else number] = name
-    is_list = all(isinstance(key, int) and isinstance(name, str) for key, name in labels.items())
-    if not labels or not is_list or sorted(labels) != list(range(len(words))):
-        return None
+        number = whole_number(key) if isinstance(key, str) and isinstance(name, str) else key
+        if not isinstance(number, int):
+            return None
+        labels[number] = name
+    if sorted(labels) != list(range(len(words))):
+        raise _unusable(
+            f"labels {shortened(', '.join(map(str, sorted(labels))))}",
+            f"every label from 0 to {len(words) - 1} once, with its name",
+            'Give a list of names; or, of names that are numbers, synonyms as lists: {"7": ["seven"]}.',
+        )
     return tuple(labels[label] for label in range(len(labels)))
 
 

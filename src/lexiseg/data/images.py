@@ -155,7 +155,10 @@ def _from_file(source: str | Path, value_range: ValueRange | None) -> UInt8[np.n
     if not os.path.isfile(source):  # unlike Path.is_file, no error for names too long for the file system
         found = "a folder" if os.path.isdir(source) else "no file there"
         raise ImageError(doing=doing, found=found, expected=_READABLE, fix="Check the path.")
-    with _decoding(str(source), "Copy it again from its source."), warnings.catch_warnings():
+    with (
+        _decoding(str(source), "Copy it again from its source.", file=source),
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         if os.path.getsize(source) == 0:
             raise ImageError(
@@ -174,7 +177,7 @@ def _from_bytes(file: Any, name: str, value_range: ValueRange | None) -> UInt8[n
 
 
 @contextmanager
-def _decoding(name: str, fix: str) -> Iterator[None]:
+def _decoding(name: str, fix: str, *, file: str | Path | None = None) -> Iterator[None]:
     """Turn whatever a decoder raises into an ImageError: damaged data makes them raise anything."""
     doing = f"reading {name}"
     try:
@@ -182,9 +185,15 @@ def _decoding(name: str, fix: str) -> Iterator[None]:
     except (ImageError, Warning):  # a warning is raised only where the person made it an error
         raise
     except UnidentifiedImageError as error:
+        if file is not None and _is_tiff(file):
+            raise ImageError(
+                doing=doing, found="a TIFF that the image decoder does not read, perhaps of many bands or 16-bit colours",
+                expected="to be told which of its bands are red, green and blue",
+                fix="Give --bands 1,2,3 (or one band), counted from 1, and for 12 bits --value-range 0..4095; or save as PNG.",
+            ) from error  # fmt: skip
         raise ImageError(
             doing=doing, found="data that no image decoder recognises", expected=_READABLE,
-            fix="Open it in a viewer; if it shows there, save it again as PNG. A TIFF of many bands: --bands 1,2,3.",
+            fix="Open it in a viewer; if it shows there, save it again as PNG.",
         ) from error  # fmt: skip
     except (Image.DecompressionBombError, LargeImageError) as error:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
@@ -207,6 +216,11 @@ def _decoding(name: str, fix: str) -> Iterator[None]:
             doing=doing, found=f"a damaged or incomplete image ({error})", expected="a complete image file",
             fix=fix,
         ) from error  # fmt: skip
+
+
+def _is_tiff(file: str | Path) -> bool:
+    with open(file, "rb") as opened:
+        return opened.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 def _from_pil(image: Image.Image, name: str, value_range: ValueRange | None) -> UInt8[np.ndarray, "H W 3"]:

@@ -27,13 +27,13 @@ def check_batch_size(batch_size: int) -> None:
     """Refuse a number of images that cannot be worked on at a time.
 
     Raises:
-        InputError: It is below 1.
+        InputError: It is no whole number from 1 on.
     """
-    if batch_size < 1:
+    if not isinstance(batch_size, int) or batch_size < 1:
         raise InputError(
             doing="segmenting images",
-            found=f"batch_size = {batch_size}",
-            expected="1 or more",
+            found=f"batch_size = {batch_size!r}",
+            expected="a whole number from 1 on",
             fix="Leave it out for 8.",
         )
 

@@ -5,6 +5,8 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from lexiseg.core.errors import InputError
 from lexiseg.inference.encode import EncodedImage
@@ -38,18 +40,24 @@ def refuse_encoded_otherwise(item: Any, model: str, changes: Mapping[str, Any]) 
             raise _encoded_otherwise(found, "the same, because size and windows are fixed by then")
 
 
-def refuse_half_precision(dtype: torch.dtype, model: str) -> None:
+def refuse_half_precision(became: Float[Tensor, " 1"], model: str) -> None:
     """Refuse to change the numbers of a model to half precision.
 
+    Args:
+        became: What would become of a number of the model.
+        model: Its name.
+
     Raises:
-        InputError: ``dtype`` is of half precision.
+        InputError: It would be of half precision.
     """
+    dtype = became.dtype
     if dtype in (torch.float16, torch.bfloat16):
+        offered = "bfloat16" if became.device.type == "cpu" else str(dtype).removeprefix("torch.")
         raise InputError(
             doing=f"changing the numbers of the model {model}",
             found=f"{dtype}, as by .half(), .bfloat16() or .to({dtype})",
             expected="float32, in which normalisation, comparison and upsampling are computed",
-            fix=f'Load it with lexiseg.load(…, dtype="{str(dtype).removeprefix("torch.")}"), which encodes images so.',
+            fix=f'Load it with lexiseg.load(…, dtype="{offered}"), which encodes images so.',
         )
 
 

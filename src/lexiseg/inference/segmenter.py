@@ -381,7 +381,7 @@ class Segmenter(Streaming, nn.Module, ABC):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], *arguments: Any, **keywords: Any) -> "Segmenter":
         """Do what ``to`` and its kind do, but refuse half precision, before a number is changed."""
-        refuse_half_precision(fn(torch.zeros(1)).dtype, self.name)
+        refuse_half_precision(fn(torch.zeros(1)), self.name)
         return super()._apply(fn, *arguments, **keywords)  # type: ignore[no-untyped-call]
 
     def _settings(self, changes: Mapping[str, Any]) -> InferenceSettings:

@@ -174,10 +174,11 @@ def _refuse_counts(batch_size: int, workers: int) -> None:
     Raises:
         InputError: There is less than one image a batch, or a negative number of workers.
     """
-    if batch_size < 1 or workers < 0:
+    are_counts = isinstance(batch_size, int) and isinstance(workers, int)
+    if not are_counts or batch_size < 1 or workers < 0:
         raise InputError(
             doing="segmenting a stream of images",
-            found=f"batch_size = {batch_size}, workers = {workers}",
+            found=f"batch_size = {batch_size!r}, workers = {workers!r}",
             expected="one image a batch or more, and no or more workers",
             fix="Leave them out for 8 and 2.",
         )

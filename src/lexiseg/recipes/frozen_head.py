@@ -127,6 +127,12 @@ def open_describer(settings: FrozenHeadSettings, vocabulary: Vocabulary) -> Cach
     return CachedEncoder(describer, fingerprint=digest.hexdigest())
 
 
+def num_alike(describer: CachedEncoder) -> int:
+    """Return how many of the first features of what ``open_describer`` opened say which patches are alike."""
+    assert isinstance(describer.encoder, PatchDescriber)
+    return describer.encoder.num_alike
+
+
 def _tiny() -> TinyPyramid:
     return TinyPyramid((32,), first_stride=8)
 

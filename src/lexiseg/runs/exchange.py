@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from lexiseg.core.errors import InputError
 from lexiseg.core.vocabulary import Vocabulary
-from lexiseg.methods.frozen_head.fitting import fit_weight
+from lexiseg.methods.frozen_head.fitting import fit_head
 from lexiseg.methods.frozen_head.settings import FrozenHeadSettings
 from lexiseg.runs.own_labels import Described, evidence_of
 from lexiseg.runs.quick_score import PatchTruth, drawn_mean_ious, draws_of_images, mean_iou
@@ -59,6 +59,7 @@ def exchange_rate(
     vocabulary: Vocabulary,
     settings: FrozenHeadSettings,
     *,
+    num_alike: int = 0,
     masks: Sequence[int] = (10, 20, 50),
     divisions: int = 5,
     advance: Callable[[], None] = lambda: None,
@@ -69,6 +70,7 @@ def exchange_rate(
         described: Images, some with masks; the others lend their tags and captions.
         vocabulary: Their classes.
         settings: How heads are fitted.
+        num_alike: How many of the first features say which patches are alike.
         masks: Numbers of masks a class, beside all; those that the images do not have are left out.
         divisions: How often images are divided into those that are learnt from and those that are scored.
         advance: Called after each fit.
@@ -109,7 +111,7 @@ def exchange_rate(
                 evidence_of(_as_tagged(image), vocabulary, ("masks",) if place in masked else (kind,))
                 for place, image in enumerate(pool)
             ]
-            counts = truth.count(fit_weight(evidence, len(vocabulary), settings))
+            counts = truth.count(fit_head(evidence, len(vocabulary), settings, num_alike=num_alike))
             draws[name].append(drawn_mean_ious(counts, resampled))
             values[name].append(mean_iou(counts.sum(0)))
             images[name].append(len(masked))

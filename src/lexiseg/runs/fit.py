@@ -13,9 +13,9 @@ from lexiseg.data.labelled_dataset import LabelledDataset
 from lexiseg.data.subset import Subset
 from lexiseg.data.trained_on import write_trained_on
 from lexiseg.inference.segmenter import Segmenter
-from lexiseg.methods.frozen_head.fitting import fit_weight, with_kept_prior
+from lexiseg.methods.frozen_head.fitting import fit_head
 from lexiseg.methods.frozen_head.settings import FrozenHeadSettings
-from lexiseg.recipes.frozen_head import open_describer
+from lexiseg.recipes.frozen_head import num_alike, open_describer
 from lexiseg.runs.head_folder import HEAD, TRAINED_ON, build_head, is_unfinished, write_head
 from lexiseg.runs.own_labels import KINDS, Described, describe, evidence_of, kinds_in
 from lexiseg.scoring.evaluate import evaluate
@@ -95,15 +95,13 @@ def fit(
     encoded = time.perf_counter()
     labels = chosen_labels(described, dataset, use)
     evidence = [evidence_of(image, dataset.vocabulary, labels) for image in described]
-    weight = fit_weight(evidence, len(dataset.vocabulary), settings)
-    if "masks" not in labels:
-        weight = with_kept_prior(weight, settings)
+    head = fit_head(evidence, len(dataset.vocabulary), settings, num_alike=num_alike(describer))
     fitted = time.perf_counter()
     facts = {"labels": list(labels), "images": len(images), "describer": describer.fingerprint}
     with writing_alone(out):
         _refuse_there(out, overwrite=overwrite)  # another may have written there since
         write_trained_on(out / TRAINED_ON, images.files())
-        write_head(out, weight, dataset.vocabulary, settings, facts)
+        write_head(out, head.weight, dataset.vocabulary, settings, facts)
     return Fitted(
         labels=labels,
         num_images=len(images),
@@ -148,11 +146,15 @@ def chosen_labels(
     return tuple(use)
 
 
+def scored_images(path: Path) -> FolderDataset | None:
+    """Return the labelled images of val.txt; None where there is no such list."""
+    return None if split_to_score(path) is None else FolderDataset(path, "val", labels="only")
+
+
 def score(model: Segmenter, path: Path, advance: Advance = lambda: None) -> Report | None:
     """Score a model on the labelled images of val.txt; None where there is no such list."""
-    if split_to_score(path) is None:
-        return None
-    return evaluate(model, FolderDataset(path, "val", labels="only"), advance=advance, tiles="off")
+    images = scored_images(path)
+    return None if images is None else evaluate(model, images, advance=advance, tiles="off")
 
 
 def scores_of(report: Report | None) -> dict[str, float]:

@@ -19,9 +19,9 @@ from lexiseg.data.trained_on import TrainedOn
 from lexiseg.engine.checkpoint import read_tensors, write_tensors
 from lexiseg.engine.loop import WEIGHTS
 from lexiseg.inference.segmenter import Segmenter
-from lexiseg.methods.frozen_head.head import FrozenHead, head_inference
+from lexiseg.methods.frozen_head.head import FrozenHead, LinearHead, head_inference
 from lexiseg.methods.frozen_head.settings import FrozenHeadSettings
-from lexiseg.recipes.frozen_head import PatchDescriber, open_describer
+from lexiseg.recipes.frozen_head import num_alike, open_describer
 from lexiseg.runs.packed_folder import packed_kind, packed_part
 from lexiseg.runs.settings_json import settings_from_json, settings_to_json
 
@@ -138,18 +138,15 @@ def build_head(name: str, *, remembers: bool = False) -> Segmenter:
             expected="the same frozen networks: the head reads their numbers",
             fix="Fit it again: lexiseg fit FOLDER --out HEAD.",
         )
-    assert isinstance(describer.encoder, PatchDescriber)
     model = FrozenHead(
         describer if remembers else describer.encoder,
-        weight,
+        LinearHead(weight, num_alike=num_alike(describer), smoothing=settings.smoothing),
         vocabulary,
         settings=head_inference(
             settings.short_side, settings.max_long_side, has_background=vocabulary.background is not None
         ),
         facts={**asdict(settings), "labels": facts.get("labels"), "weights": tensor_digest(tensors)},
         name=name,
-        num_alike=describer.encoder.num_alike,
-        smoothing=settings.smoothing,
     )
     model.trained_on = TrainedOn.read(folder / TRAINED_ON)
     return model

@@ -319,7 +319,9 @@ def _data_of(folder: Path) -> str:
 
 
 def say_data(facts: Any) -> str:
-    """Say in a line what facts of data say: those that tell what it was, without paths and hashes."""
+    """Say in a line what facts of data say: those that tell what it was, without paths and hashes; or each of a list."""
+    if isinstance(facts, list):
+        return ", ".join(map(str, facts))
     if not isinstance(facts, Mapping):
         return str(facts)
     plain = {

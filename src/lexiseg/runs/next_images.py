@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from lexiseg.methods.frozen_head.head import LinearHead
 from lexiseg.runs.own_labels import Described
 
 
@@ -35,7 +36,7 @@ class Choice:
 def choose_next(
     candidates: Sequence[Described],
     labelled: Sequence[Described],
-    weight: Float[Tensor, "F K"],
+    head: LinearHead,
     count: int,
 ) -> list[Choice]:
     """Choose images one by one: the product of uncertainty and distance is greatest.
@@ -43,13 +44,13 @@ def choose_next(
     Args:
         candidates: Images without masks.
         labelled: Images with masks; may be empty.
-        weight: The head.
+        head: Fitted to the labels that there are.
         count: How many to choose; all where there are not more.
     """
-    num_classes = weight.shape[1]
+    num_classes = head.weight.shape[1]
     unsure, classes = [], []
     for image in candidates:
-        scores = image.rows.float() @ weight
+        scores = head(image.rows[None].float())[0]
         unsure.append(float((1 - margins(scores)).mean()))
         frequent = torch.bincount(scores.argmax(dim=1), minlength=num_classes)
         classes.append(

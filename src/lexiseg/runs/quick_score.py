@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
-from torch import Tensor
 
+from lexiseg.methods.frozen_head.head import LinearHead
 from lexiseg.runs.own_labels import Described
 
 #: Draws of images for an interval.
@@ -27,14 +27,14 @@ class PatchTruth:
     def __init__(self, images: Sequence[Described], num_classes: int) -> None:
         self.images, self.num_classes = images, num_classes
 
-    def count(self, weight: Float[Tensor, "F K"]) -> Float[np.ndarray, "M 3 K"]:
+    def count(self, head: LinearHead) -> Float[np.ndarray, "M 3 K"]:
         """Return true, predicted and correct patches of every class in each image."""
         counts = []
         for image in self.images:
             assert image.shares is not None
             assert image.known is not None
             shares = image.shares[image.known].float()
-            chosen = (image.rows[image.known].float() @ weight).argmax(dim=1)
+            chosen = head(image.rows[None].float())[0, image.known].argmax(dim=1)
             predicted = torch.bincount(chosen, minlength=self.num_classes).float()
             right = torch.zeros(self.num_classes).index_add_(
                 0, chosen, shares.gather(1, chosen[:, None])[:, 0]

@@ -32,6 +32,13 @@ def test_of_many_images_with_one_trouble_the_first_is_named_and_the_others_count
     ]
 
 
+def test_what_was_said_is_not_said_again(shown):
+    assert shown(["something is odd", "another", "something is odd"]) == [
+        "note: something is odd",
+        "note: another",
+    ]
+
+
 def test_the_usual_way_of_showing_comes_back():
     before = warnings.showwarning
     with pytest.raises(KeyError), warnings_as_notes():

@@ -57,3 +57,14 @@ def test_errors_and_tables_of_commands_show_hostile_names(capsys, monkeypatch):
     )
     assert Doctor().run() == 0
     assert "[/x]" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("state", ["ok", "note", "bad"])
+def test_what_doctor_says_to_do_can_be_copied_from_a_narrow_terminal(capsys, monkeypatch, state):
+    monkeypatch.setenv("COLUMNS", "40")
+    fix = "Where there is a network: lexiseg convert openai/clip-vit-base-patch16-and-more --out a-folder"
+    monkeypatch.setattr(
+        "lexiseg.cli.doctor.examine", lambda: iter([Check(name="weights", state=state, found="no", fix=fix)])
+    )
+    assert Doctor().run() == (state == "bad")
+    assert f"  weights: {fix}" in capsys.readouterr().out.splitlines()

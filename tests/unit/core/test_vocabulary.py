@@ -49,7 +49,11 @@ def test_synonyms_may_be_one_string_with_commas():
         ({"cat": {"kitten"}}, "the synonyms of 'cat' given as a set: \"{'kitten'}\""),
         ({"cat": [None]}, "'None', a NoneType, for a synonym of 'cat'"),
         ({"cat": 3}, "the synonyms of 'cat' given as a int: '3'"),
-        ({3: ["cat"]}, "'3', a int, for class 0"),
+        ({3: ["cat"]}, "labels '3'; expected every label from 0 to 0 once"),
+        ({0: "cat", 2: "dog"}, "labels '0, 2'; expected every label from 0 to 1 once"),
+        ({"1": "cat", "2": "dog"}, "labels '1, 2'; expected"),
+        ({0: 3}, "'3', a int, for class 0"),
+        ({0: ["cat", "kitten"]}, "a list, for class 0"),
     ],
 )
 @pytest.mark.usefixtures("without_type_checker")

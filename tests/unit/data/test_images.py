@@ -118,6 +118,11 @@ def no_image(path: Path) -> Path:
     return path
 
 
+def unread_tiff(path: Path, magic: bytes) -> Path:
+    path.write_bytes(magic + bytes(60))
+    return path
+
+
 def float_image(path: Path) -> Path:
     path = path.with_suffix(".tif")
     return saved(path, Image.fromarray(np.zeros((4, 4), np.float32)))
@@ -130,6 +135,9 @@ def float_image(path: Path) -> Path:
         (truncated, "damaged or incomplete", "Copy it again"),
         (zero_bytes, "an empty file (0 bytes)", "Copy it again"),
         (no_image, "no image decoder recognises", "save it again as PNG"),
+        (lambda path: unread_tiff(path, b"II*\0"), "perhaps of many bands", "--bands 1,2,3"),
+        (lambda path: unread_tiff(path, b"MM\0*"), "perhaps of many bands", "--bands 1,2,3"),
+        (lambda path: unread_tiff(path, b"II+\0"), "perhaps of many bands", "--bands 1,2,3"),
         (float_image, "32-bit pixels (mode F)", "scale it to 8 bits"),
         (lambda path: path, "no file there", "Check the path"),
         (lambda path: "x" * 300, "no file there", "Check the path"),
@@ -142,6 +150,9 @@ def float_image(path: Path) -> Path:
         "truncated",
         "zero bytes",
         "no image",
+        "TIFF",
+        "TIFF, big endian",
+        "BigTIFF",
         "float",
         "missing",
         "long",

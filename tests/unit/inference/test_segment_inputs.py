@@ -56,8 +56,14 @@ def test_an_iterator_is_worked_on_when_results_are_asked_for(image):
     assert (asked, model.encoded_batches) == ([0, 1], [2])
     assert len(list(results)) == 4
     assert model.encoded_batches == [2, 2, 1]
-    with pytest.raises(InputError, match="batch_size = 0"):
-        model.segment([image], WORDS, batch_size=0)
+
+
+@pytest.mark.parametrize("way", ["segment", "stream"])
+@pytest.mark.parametrize("batch_size", [0, -1, "2", 1.5, None])
+@pytest.mark.usefixtures("without_type_checker")
+def test_a_batch_size_that_is_no_count_is_refused(image, way, batch_size):
+    with pytest.raises(InputError, match=f"batch_size = {batch_size!r}"):
+        list(getattr(ColourSegmenter(), way)([image], WORDS, batch_size=batch_size))
 
 
 def test_a_model_can_be_called(image):
@@ -66,7 +72,13 @@ def test_a_model_can_be_called(image):
 
 
 @pytest.mark.parametrize(
-    "words", [{0: "red", 1: "black"}, {"1": "black", "0": "red"}, {"red": [], "black": "dark"}]
+    "words",
+    [
+        {0: "red", 1: "black"},
+        {"1": "black", "0": "red"},
+        {"red": [], "black": "dark"},
+        {"red": ["1"], "black": ["7"]},
+    ],
 )
 def test_words_may_be_id2label(words):
     assert Vocabulary.parse(words).names == ("red", "black")

@@ -1,5 +1,7 @@
 """What labels are worth: more masks are not worse, intervals hold the value, the same call gives the same."""
 
+from dataclasses import replace
+
 import pytest
 
 from lexiseg.core.errors import InputError
@@ -35,6 +37,16 @@ def test_regimes_are_measured_with_intervals(described):
     assert low <= by <= high
     again = exchange_rate(*described, TINY, masks=(2, 50), divisions=2)
     assert [regime.value for regime in again] == [regime.value for regime in found]
+
+
+@pytest.mark.parametrize(
+    ("num_alike", "smoothing", "is_smoothed"), [(32, 0.05, True), (0, 0.05, False), (32, 0.0, False)]
+)
+def test_heads_are_judged_as_fit_makes_them(described, num_alike, smoothing, is_smoothed):
+    settings = replace(TINY, smoothing=smoothing)
+    plain = exchange_rate(*described, TINY, masks=(2,), divisions=1)
+    found = exchange_rate(*described, settings, num_alike=num_alike, masks=(2,), divisions=1)
+    assert (found[-1].values != plain[-1].values).any() == is_smoothed
 
 
 def test_few_labelled_images_are_refused(described):

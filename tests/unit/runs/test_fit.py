@@ -12,14 +12,14 @@ from lexiseg.core.features import PatchFeatures
 from lexiseg.core.interfaces import ImageEncoder
 from lexiseg.core.vocabulary import Vocabulary
 from lexiseg.data.folder import FolderDataset
-from lexiseg.methods.frozen_head.fitting import with_kept_prior
-from lexiseg.methods.frozen_head.head import FrozenHead, head_inference
+from lexiseg.methods.frozen_head.fitting import fit_head, with_kept_prior
+from lexiseg.methods.frozen_head.head import FrozenHead, LinearHead, head_inference
 from lexiseg.methods.frozen_head.settings import FrozenHeadSettings
 from lexiseg.recipes.frozen_head import open_describer
 from lexiseg.runs.fit import fit, load_head, score, scores_of
 from lexiseg.runs.head_folder import HEAD, WEIGHT, read_head
 from lexiseg.runs.next_images import choose_next
-from lexiseg.runs.own_labels import describe, evidence_of, words_in_captions
+from lexiseg.runs.own_labels import Described, describe, evidence_of, words_in_captions
 from sky_and_grass import NAMES, write_folder
 
 #: A world of three classes and noise: no prior, so that what is learnt is learnt from the labels.
@@ -130,12 +130,12 @@ def test_captions_name_classes_by_whole_words_and_synonyms(caption, labels):
 def test_images_that_are_unlike_the_masked_ones_are_asked_for_first(tmp_path):
     data = FolderDataset(write_folder(tmp_path / "data", num=8, num_masks=1))
     described = describe(data, open_describer(TINY, data.vocabulary), data.vocabulary, TINY)
-    weight = torch.zeros(described[0].rows.shape[1], 3)  # as unsure of all
-    chosen = choose_next(described[1:], described[:1], weight, 3)
+    head = LinearHead(torch.zeros(described[0].rows.shape[1], 3))  # as unsure of all
+    chosen = choose_next(described[1:], described[:1], head, 3)
     assert (chosen[0].place + 1) % 2 == 1, "the masked image shows no cat"
     assert len({choice.place for choice in chosen}) == 3
     assert np.isclose(chosen[0].uncertainty, 1.0)
-    assert len(choose_next(described[1:], [], weight, 99)) == 7
+    assert len(choose_next(described[1:], [], head, 99)) == 7
 
 
 class TwoThings(ImageEncoder):
@@ -156,13 +156,11 @@ class TwoThings(ImageEncoder):
 def test_scores_are_averaged_over_patches_that_are_alike(num_alike, smoothing, labels):
     head = FrozenHead(
         TwoThings(),
-        torch.eye(4)[:, 2:],
+        LinearHead(torch.eye(4)[:, 2:], num_alike=num_alike, smoothing=smoothing),
         Vocabulary(names=("sky", "grass")),
         settings=head_inference(16, 16, has_background=False),
         facts={},
         name="head",
-        num_alike=num_alike,
-        smoothing=smoothing,
     )
     scores = head.encode_images(torch.zeros(1, 3, 16, 16)).tokens[0]
     assert scores.argmax(-1).tolist() == labels
@@ -177,6 +175,36 @@ def test_a_head_of_before_is_not_smoothed(tmp_path):
     del written["settings"]["smoothing"], written["settings"]["kept_prior"]
     (tmp_path / "head" / HEAD).write_text(json.dumps(written))
     assert read_head(tmp_path / "head")[1].smoothing == 0
+
+
+@pytest.mark.parametrize(
+    ("use", "is_kept"),
+    [
+        (("masks",), False),
+        (("masks", "tags"), False),
+        (("masks", "names"), False),
+        (("tags",), True),
+        (("captions",), True),
+        (("tags", "captions"), True),
+        (("names",), True),
+    ],
+)
+def test_what_mini_says_is_kept_where_no_masks_were_learnt_from(use, is_kept):
+    image = Described(
+        rows=torch.tensor([[1.0, 0, 0.9, 0.1], [0, 1, 0.2, 0.8]]).half(),
+        grid=(1, 2),
+        shares=torch.eye(2).half(),
+        known=torch.ones(2, dtype=torch.bool),
+        in_masks=frozenset((0, 1)),
+        tags=frozenset((0, 1)),
+        in_captions=frozenset((0,)),
+    )
+    evidence = [evidence_of(image, Vocabulary(names=("sky", "grass")), use)]
+    kept, not_kept = (
+        fit_head(evidence, 2, FrozenHeadSettings(kept_prior=value), num_alike=0).weight
+        for value in (1.0, 0.0)
+    )
+    assert (not torch.equal(kept, not_kept)) is is_kept
 
 
 def test_what_mini_says_is_added_only_where_there_is_a_prior():

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from lexiseg.methods.frozen_head.head import LinearHead
 from lexiseg.methods.frozen_head.settings import FrozenHeadSettings
 from lexiseg.ops.ridge import RidgeSums
 
@@ -46,19 +47,29 @@ def first_weight(num_features: int, num_classes: int, settings: FrozenHeadSettin
     return weight
 
 
-def fit_weight(
-    evidence: Sequence[Evidence], num_classes: int, settings: FrozenHeadSettings
-) -> Float[Tensor, "F K"]:
+def fit_head(
+    evidence: Sequence[Evidence], num_classes: int, settings: FrozenHeadSettings, *, num_alike: int
+) -> LinearHead:
     """Fit the head.
 
     Args:
         evidence: Of one or more images; those that say nothing are left out.
         num_classes: Number of classes.
-        settings: How it is fitted.
+        settings: How it is fitted, and what its scores are averaged over.
+        num_alike: How many of the first features say which patches are alike; 0 where none do.
 
     Returns:
         From features to classes; what nothing was said of is as ``first_weight`` has it.
     """
+    weight = _fit_weight(evidence, num_classes, settings)
+    if all(image.known is None for image in evidence):
+        weight = with_kept_prior(weight, settings)
+    return LinearHead(weight, num_alike=num_alike, smoothing=settings.smoothing)
+
+
+def _fit_weight(
+    evidence: Sequence[Evidence], num_classes: int, settings: FrozenHeadSettings
+) -> Float[Tensor, "F K"]:
     first = first_weight(evidence[0].rows.shape[1], num_classes, settings)
     used = [each for each in evidence if _used(each).any()]
     if not used:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from einops import rearrange
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from lexiseg.core.features import PatchFeatures
@@ -22,44 +22,62 @@ from lexiseg.inference.settings import InferenceSettings
 from lexiseg.ops.proxy_attention import soft_affinity
 
 
-class FrozenHead(ClosedVocabularySegmenter):
-    """Scores of all classes of a fixed list, linear in the features of a patch; about 1 where it is sure.
+class LinearHead(nn.Module):
+    """The scores that a fit gives the patches of an image; ``fitting.fit_head`` makes it, whoever asks.
 
     Args:
-        describer: Frozen; its tokens are the features that the head was fitted to.
         weight: From features to classes.
-        vocabulary: The classes.
-        settings: Inference defaults.
-        facts: What the record of every result says of the method.
-        name: What the model is called.
         num_alike: How many of a token's first numbers say which patches are alike; 0 where none do.
         smoothing: Temperature at which scores are averaged over patches that are alike; 0 for none.
     """
 
     weight: Tensor
+
+    def __init__(self, weight: Float[Tensor, "F K"], *, num_alike: int = 0, smoothing: float = 0.0) -> None:
+        super().__init__()
+        self._num_alike, self._smoothing = num_alike, smoothing
+        self.register_buffer("weight", weight)
+
+    def forward(self, tokens: Float[Tensor, "B N F"]) -> Float[Tensor, "B N K"]:
+        """Score the patches of images, all patches of each."""
+        scores = tokens @ self.weight
+        if self._num_alike and self._smoothing > 0:
+            alike = normalize(tokens[..., : self._num_alike], dim=-1)
+            scores = soft_affinity(alike, self._smoothing) @ scores
+        return scores
+
+
+class FrozenHead(ClosedVocabularySegmenter):
+    """Scores of all classes of a fixed list, linear in the features of a patch; about 1 where it is sure.
+
+    Args:
+        describer: Frozen; its tokens are the features that the head was fitted to.
+        head: From tokens to scores.
+        vocabulary: The classes.
+        settings: Inference defaults.
+        facts: What the record of every result says of the method.
+        name: What the model is called.
+    """
+
     measure = "fitted score"
 
     def __init__(
         self,
         describer: ImageEncoder,
-        weight: Float[Tensor, "F K"],
+        head: LinearHead,
         vocabulary: Vocabulary,
         *,
         settings: InferenceSettings,
         facts: Mapping[str, Any],
         name: str,
-        num_alike: int = 0,
-        smoothing: float = 0.0,
     ) -> None:
         super().__init__()
-        self._num_alike, self._smoothing = num_alike, smoothing
-        assert weight.shape[1] == len(vocabulary), "one column a class"
-        self.describer, self.vocabulary = describer, vocabulary
+        assert head.weight.shape[1] == len(vocabulary), "one column a class"
+        self.describer, self.head, self.vocabulary = describer, head, vocabulary
         self.settings, self.name = settings, name
         self.method_settings = dict(facts)
         # What mini says of names is looked up at a size of its own, which no graph of free sizes can say.
         self.scores_are_products = facts.get("prior") == "none"
-        self.register_buffer("weight", weight)
 
     @property
     def stride(self) -> int:
@@ -69,10 +87,7 @@ class FrozenHead(ClosedVocabularySegmenter):
     def encode_images(self, images: Float[Tensor, "B 3 H W"]) -> PatchFeatures:
         """Return the scores of all classes for each patch, ``B N K``."""
         described = self.describer(images)
-        scores = described.tokens @ self.weight
-        if self._num_alike and self._smoothing > 0:
-            alike = normalize(described.tokens[..., : self._num_alike], dim=-1)
-            scores = soft_affinity(alike, self._smoothing) @ scores
+        scores = self.head(described.tokens)
         return PatchFeatures(tokens=scores, grid=described.grid, stride=described.stride)
 
 

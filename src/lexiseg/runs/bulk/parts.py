@@ -1,4 +1,4 @@
-"""Results in Parquet parts: rows come from workers in any order, and a part is written when all of its images have one."""
+"""Where results go: to files that workers write themselves, or to Parquet parts, each written when all its images have one."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -36,6 +36,27 @@ class _Part:
     rows: dict[int, ResultRow]
     outcomes: list[Outcome]
     waiting: int
+
+
+class ResultFiles:
+    """Results in files of their own, which whoever segments an image writes: there is nothing left but to tell.
+
+    Args:
+        plan: All images.
+        tell: Called with what became of each image.
+    """
+
+    def __init__(self, plan: ImagePlan, tell: Callable[[Outcome], None]) -> None:
+        self._plan, self._tell = plan, tell
+
+    def inputs(self, chosen: Sequence[int]) -> Iterator[Numbered]:
+        """Return the images with these numbers."""
+        return ((number, self._plan[number]) for number in chosen)
+
+    def take(self, outcomes: Iterable[Outcome]) -> None:
+        """Tell of outcomes as they come."""
+        for outcome in outcomes:
+            self._tell(outcome)
 
 
 class ResultParts:

@@ -61,7 +61,7 @@ class States:
 
     Attributes:
         command: What does them.
-        total: Inputs of the last run over all of them.
+        total: Inputs of the last run over all of them, and no fewer than have an outcome: of other runs, of other inputs.
         done: How many are done.
         failures: Those whose last outcome is a failure.
         workers: Of the last run.
@@ -207,11 +207,13 @@ def read_states(folder: Path) -> States:
     kinds = lines.kinds[last]
     run = lines.kinds[lines.run_start :]
     begun = max(0.0, _number(lines.run, "begun"))
+    done = int(((kinds == _DONE) | (kinds == _THERE)).sum())
+    failures = tuple(lines.failures(last[kinds == _FAILED]))
     return States(
         command=str(lines.full_run.get("command", "")),
-        total=int(_number(lines.full_run, "total")),
-        done=int(((kinds == _DONE) | (kinds == _THERE)).sum()),
-        failures=tuple(lines.failures(last[kinds == _FAILED])),
+        total=max(int(_number(lines.full_run, "total")), done + len(failures)),
+        done=done,
+        failures=failures,
         workers=int(_number(lines.run, "workers")) or 1,
         begun=begun,
         last=max(begun, path.stat().st_mtime),

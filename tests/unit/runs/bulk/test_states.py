@@ -45,6 +45,13 @@ def test_a_retry_does_not_change_how_many_inputs_there_are(tmp_path):
     assert read_states(tmp_path).total == 7
 
 
+def test_there_are_no_fewer_inputs_than_outcomes(tmp_path):
+    run(tmp_path, ("a", "done"), ("b", "failed"), ("c", "done"), total=3)
+    run(tmp_path, ("a", "done"), total=1)  # of one of them, with --overwrite
+    found = read_states(tmp_path)
+    assert (found.total, found.done, found.left) == (3, 2, 0)
+
+
 def test_a_run_at_work_is_seen_and_a_killed_one_leaves_half_a_line(tmp_path):
     with noting(tmp_path, command="segment", total=2, workers=1) as log:
         log.note(outcome(0, "done"), "a", "a.jpg")
