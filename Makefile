@@ -4,7 +4,7 @@
 # make test-all         runs every test               make package  builds wheel and sdist and checks what is in them
 # make fuzz   damages inputs of every reader for hours; findings stay in tests/fuzz/corpus
 # make faults kills, full disks, two runs at once and damaged caches, for every command that writes
-.PHONY: demo test test-exhaustive test-all check package bench fuzz faults docs clean
+.PHONY: demo test test-exhaustive test-all check package bench fuzz faults clean
 PYTHON ?= python3
 BIN := .venv/bin
 # Two OpenMP teams on shared cores spin each other to death; sleeping waits cost nothing.
@@ -47,6 +47,9 @@ check: .venv/installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+package: .venv/installed
+	$(BIN)/python scripts/check_package.py
 
 bench: .venv/installed
 	for script in $$(grep -l __main__ benchmarks/*/*.py | grep -v -e accuracy/simseg -e accuracy/simformer -e ablations); do $(BIN)/python $$script || exit 1; done

@@ -1,5 +1,6 @@
 """The front door in-process: start says what a folder allows, and the commands that it prints run as printed."""
 
+import dataclasses
 import json
 import shlex
 from contextlib import contextmanager
@@ -10,7 +11,9 @@ import tyro
 
 from lexiseg.cli import COMMANDS
 from lexiseg.cli import main as run_command
+from lexiseg.core.errors import DatasetError
 from lexiseg.data.inventory import take_inventory
+from lexiseg.recipes.base import find_recipe
 from lexiseg.runs.regimes import advise
 from sky_and_grass import write_folder
 
@@ -66,6 +69,34 @@ def test_start_chooses_by_what_there_is_to_learn_from(tmp_path, folder, num_val)
     for way in (advice.best, *advice.others):
         for command in way.commands:
             parse(command)
+
+
+def without_tags(lines):
+    """Leave one image with neither masks nor tags."""
+    return [line for line in lines if not line.startswith("13\t")]
+
+
+def without_grass(lines):
+    """Leave a class with masks out of an image's tags, as people do who tag what is large."""
+    return ["00\tsky\n", *lines]
+
+
+@pytest.mark.parametrize("change", [list, without_tags, without_grass])
+def test_simformer_is_named_only_where_its_training_takes_the_folder(tmp_path, change):
+    path = write_folder(tmp_path / "mydata", num=14, num_masks=8, seen=("sky", "grass"), tags=True)
+    lines = (path / "tags.tsv").read_text().splitlines(keepends=True)
+    (path / "tags.tsv").write_text("".join(change(lines)))
+    advice = advise(take_inventory(path), has_val=False)
+    named = [command for way in advice.others for command in way.commands if "simformer" in command]
+    source = dataclasses.replace(find_recipe("simformer/folder-frozen").data, path=path)
+    if change is list:
+        assert named
+        source.masked_labels(0)
+        return
+    assert not named
+    with pytest.raises(DatasetError) as refused:
+        source.masked_labels(0)
+    assert any(refused.value.found in text for text in advice.missing)
 
 
 @pytest.mark.exhaustive

@@ -21,3 +21,13 @@ def test_every_room_has_its_line():
     rooms = {room.parent.name for room in (ROOT / "src/lexiseg").glob("*/__init__.py")}
     named = {Path(path).name for path in PATHS if re.fullmatch(r"src/lexiseg/\w+/", path)}
     assert rooms == named
+
+
+def test_every_target_of_the_makefile_has_a_rule_and_ci_makes_no_other():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    (phony,) = re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
+    ruled = set(re.findall(r"^([\w-]+):", makefile, re.MULTILINE))
+    named = set(re.findall(r"\bmake ([\w-]+)", makefile.partition(".PHONY")[0]))  # its list of commands
+    by_ci = set(re.findall(r"^make ([\w-]+)$", (ROOT / ".ci/run").read_text(encoding="utf-8"), re.MULTILINE))
+    assert set(phony.split()) | named | by_ci <= ruled
+    assert {"check", "package", "test", "test-exhaustive"} <= by_ci

@@ -149,7 +149,7 @@ class SegmentRaster:
         if passed_over:
             print(f"note: not looked at: {passed_over.text()}", file=sys.stderr)
         for path, problem in failed:
-            console.print(f"  failed: {path}: {problem}", style="red", **plain)
+            print(f"  failed: {path}: {problem}", file=sys.stderr)
         return 1 if failed else 0
 
     def _segment(

@@ -259,7 +259,7 @@ class Segment:
         for name, form in formats.items() if tally.counts["done"] or tally.counts["there"] else ():
             export_results(self.out, form, self.out / f"{name}{form.suffix}")
         for line in failure_lines(tally.failed, tally.counts["failed"], self.out):
-            console.print(line, style="red", **PLAIN)
+            print(line, file=sys.stderr)
         return 1 if tally.counts["failed"] else 0
 
     def _refuse_pairs(self, *, has_shards: bool) -> None:

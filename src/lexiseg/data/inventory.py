@@ -16,6 +16,7 @@ from lexiseg.data.folder import FolderDataset, has_split
 from lexiseg.data.folder_lists import read_vocabulary
 from lexiseg.data.formats.known_formats import find_annotations
 from lexiseg.data.image_files import PassedOver, list_images
+from lexiseg.data.partial_labels.masked_labels import class_knowledge
 
 #: Our own layout.
 OWN = "folder"
@@ -38,6 +39,8 @@ class Inventory:
         num_scored: Images of val.txt with a label file.
         shown: For each class, in how many label files it was found.
         num_read: Label files that were read for that.
+        refused: Images to learn from that training with masks and tags together refuses, with the reason: some that have
+            neither, and some of those read whose masks and tags contradict each other.
         tagged: Stems of images to learn from with a line in tags.tsv.
         captioned: Stems of images to learn from with captions.
         splits: Names of the lists of stems, with the number of images of each.
@@ -53,6 +56,7 @@ class Inventory:
     num_scored: int = 0
     shown: dict[int, int] = field(default_factory=dict)
     num_read: int = 0
+    refused: tuple[str, ...] = ()
     tagged: tuple[str, ...] = ()
     captioned: tuple[str, ...] = ()
     splits: dict[str, int] = field(default_factory=dict)
@@ -128,15 +132,20 @@ def _own_layout(path: Path, *, kind: str) -> Inventory:
     shown: Counter[int] = Counter()
     num_read = 0
     labelled: list[str] = []
+    refused: list[str] = []
     if masked is not None:
         of_stem = {stem: index for index, stem in enumerate(masked.stems)}
         labelled = [stem for stem in learnt if stem in of_stem]
         for stem in labelled[:: max(1, -(-len(labelled) // _MOST_READ))]:
             label_map = masked.read_label_map(of_stem[stem])
             assert label_map is not None
-            shown.update(int(label) for label in np.unique(label_map) if label != IGNORE_INDEX)
+            present = frozenset(int(label) for label in np.unique(label_map) if label != IGNORE_INDEX)
+            shown.update(present)
             num_read += 1
+            refused += _refusal(folder, stem, present)
     tags, captions = folder.tags, folder.captions
+    for stem in set(learnt) - set(labelled) - set(tags):
+        refused += _refusal(folder, stem, None)
     return Inventory(
         path=path,
         kind=kind,
@@ -147,11 +156,21 @@ def _own_layout(path: Path, *, kind: str) -> Inventory:
         num_scored=0 if masked is None else len(scored.intersection(masked.stems)),
         shown=dict(sorted(shown.items())),
         num_read=num_read,
+        refused=tuple(sorted(refused)),
         tagged=_in_order(learnt, tags),
         captioned=_in_order(learnt, captions),
         splits={name: len(stems) for name, stems in lists.items()},
         notes=tuple(folder.notes),
     )
+
+
+def _refusal(folder: FolderDataset, stem: str, present: frozenset[int] | None) -> list[str]:
+    """Say why training refuses what is known of an image; nothing where it does not."""
+    try:
+        class_knowledge(present, folder.tags.get(stem), stem, folder.vocabulary, unseen_masks="refuse")
+    except DatasetError as error:
+        return [f"{stem}: {error.found}"]
+    return []
 
 
 def _in_order(stems: Iterable[str], there: Iterable[str]) -> tuple[str, ...]:

@@ -229,10 +229,11 @@ def _plain(model: Segmenter) -> InferenceSettings:
 def _record(
     model: Segmenter, baked: ClassNames | None, parts: Sequence[Any], *, is_int8: bool
 ) -> dict[str, Any]:
+    head = model.head if isinstance(model, DenseSimilarity) else None
     record: dict[str, Any] = {
         "settings": asdict(model.settings),
         "method": settings_to_json({**model.method_settings, **({"int8": True} if is_int8 else {})}),
-        "changes": {"method_settings": {"head": model.head}} if getattr(model, "head", None) else {},
+        "changes": {"method_settings": {"head": head}} if head else {},
         "parts": [asdict(part) for part in parts],
     }
     if baked is not None:

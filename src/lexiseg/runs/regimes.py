@@ -73,7 +73,8 @@ def _advise_own(found: Inventory, where: str, *, has_val: bool) -> Advice:
                 "and patches are shared out among them"
             ),
         )
-        others.append(_simformer(where))
+        if found.tagged and found.vocabulary.seen is not None and not found.refused:
+            others.append(_simformer(where))
     elif found.labelled and found.unmasked_classes and found.vocabulary.seen is not None:
         best = _fit(
             where,
@@ -262,4 +263,10 @@ _WANTED: tuple[tuple[Callable[[Inventory], bool], str], ...] = (
 
 
 def _missing(found: Inventory) -> tuple[str, ...]:
-    return tuple(text for is_missing, text in _WANTED if is_missing(found))
+    wanted = [text for is_missing, text in _WANTED if is_missing(found)]
+    if found.tagged and found.vocabulary is not None and found.vocabulary.seen is not None and found.refused:
+        wanted.append(
+            f"for SimFormer, masks or tags for every image, and tags that agree with the masks: {len(found.refused):,} images "
+            f"do not have them, such as {found.refused[0]}"
+        )
+    return tuple(wanted)

@@ -177,7 +177,7 @@ def test_a_name_that_is_like_none_is_offered_none():
 @pytest.mark.parametrize("flag", ["-q", "--quiet"])
 def test_quiet_holds_for_what_is_read_before_the_command(capsys, flag):
     with pytest.raises(SystemExit):
-        main(["segment", "nowhere.jpg", "--words", "cat", "dog", flag])
+        main(["segment", "nowhere.jpg", "--words", "cat", "dog", "--model", "nonsense", flag])
     shown = capsys.readouterr()
     assert "error:" in shown.err
     assert "note:" not in shown.err + shown.out

@@ -49,43 +49,63 @@ def image_labels(
         DatasetError: A tag is not in the vocabulary, there are neither masks nor tags, or they contradict
             each other. The background may be left out of tags.
     """
+    return class_knowledge(
+        _present(sample), sample.tags, sample.source, vocabulary, unseen_masks=unseen_masks
+    )
+
+
+def class_knowledge(
+    present: frozenset[int] | None,
+    tags: frozenset[int] | None,
+    source: Path | str,
+    vocabulary: Vocabulary,
+    *,
+    unseen_masks: Literal["hide", "refuse"],
+) -> ImageLabels:
+    """Find what may be known of an image from the classes in its label map and its tags, as ``image_labels`` does.
+
+    Args:
+        present: Classes with masks; None without a label map.
+        tags: Its tags; None without any.
+        source: The image, for messages.
+        vocabulary: All classes, with those that have masks.
+        unseen_masks: What becomes of masks of unseen classes.
+    """
     seen = vocabulary.seen or frozenset()
-    tags = sample.tags
     if tags is not None and not tags <= set(range(len(vocabulary))):
         strange = sorted(tags - set(range(len(vocabulary))))
         raise _error(
-            sample,
+            source,
             f"tags for the classes {strange}",
             f"0 to {len(vocabulary) - 1} for {len(vocabulary)} classes",
             "Correct the tags.",
         )
-    present = _present(sample)
     if present is None or not (present or tags is None):
         if tags is not None and not tags:
             fix = "Name its classes behind the tab, add a label file, or leave the image out."
             raise _error(
-                sample,
+                source,
                 "neither masks nor tags: its line of tags names no class",
                 "one of them for every image",
                 fix,
             )
         if not tags:
             fix = "Add a line to tags.tsv, add a label file, or leave the image out."
-            raise _error(sample, "neither masks nor tags", "one of them for every image", fix)
+            raise _error(source, "neither masks nor tags", "one of them for every image", fix)
         return ImageLabels(masked=False, with_mask=frozenset(), tags=tags)
     if not present:
         fix = "Correct the label file, add tags, or leave the image out."
-        raise _error(sample, "a label map that is void everywhere, and no tags", "a label or a tag", fix)
+        raise _error(source, "a label map that is void everywhere, and no tags", "a label or a tag", fix)
     if unseen_masks == "refuse" and present - seen:
         raise _error(
-            sample,
+            source,
             f"masks of {_names(present - seen, vocabulary)}, which seen.txt does not list"
             + (" and the image's tags name" if tags and tags & (present - seen) else ""),
             "masks of seen classes only",
             "Add them to seen.txt, make their pixels void, or hide them with --data.unseen-masks hide.",
         )
     if tags is not None:
-        _refuse_contradiction(sample, present, tags, vocabulary)
+        _refuse_contradiction(source, present, tags, vocabulary)
     unseen = (present if tags is None else tags) - seen
     return ImageLabels(masked=True, with_mask=present & seen, tags=unseen)
 
@@ -98,21 +118,21 @@ def _present(sample: Sample) -> frozenset[int] | None:
 
 
 def _refuse_contradiction(
-    sample: Sample, present: frozenset[int], tags: frozenset[int], vocabulary: Vocabulary
+    source: Path | str, present: frozenset[int], tags: frozenset[int], vocabulary: Vocabulary
 ) -> None:
     seen, background = vocabulary.seen or frozenset(), {vocabulary.background}
     lacking = (tags & seen) - present - background
     if lacking:
         found = f"a tag for {_names(lacking, vocabulary)}, which has masks elsewhere, without a pixel of it"
         fix = "Draw its mask or remove the tag."
-        raise _error(sample, found, "a mask of every tagged class that has masks", fix)
+        raise _error(source, found, "a mask of every tagged class that has masks", fix)
     # A list that names no seen class is a list of unseen ones only.
     asked = present if tags & seen - background else present - seen
     untagged = asked - tags - background
     if untagged:
         found = f"a mask of {_names(untagged, vocabulary)}, which the tags leave out"
         fix = "Add the tag, remove the mask, or leave the image out of tags.tsv to take tags from the masks."
-        raise _error(sample, found, "a tag for every class with a mask, or for unseen classes only", fix)
+        raise _error(source, found, "a tag for every class with a mask, or for unseen classes only", fix)
 
 
 def _names(classes: Iterable[int], vocabulary: Vocabulary) -> str:
@@ -120,10 +140,8 @@ def _names(classes: Iterable[int], vocabulary: Vocabulary) -> str:
     return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
 
 
-def _error(sample: Sample, found: str, expected: str, fix: str) -> DatasetError:
-    return DatasetError(
-        doing=f"reading the labels of {sample.source}", found=found, expected=expected, fix=fix
-    )
+def _error(source: Path | str, found: str, expected: str, fix: str) -> DatasetError:
+    return DatasetError(doing=f"reading the labels of {source}", found=found, expected=expected, fix=fix)
 
 
 class MaskedLabels(LabelledDataset):
