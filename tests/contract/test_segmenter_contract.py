@@ -145,6 +145,7 @@ def test_one_class_is_enough(model, image, words):
     assert (model.segment(image, words[0], background="none").label_map == 0).all()
 
 
+@pytest.mark.exhaustive("model", "size")
 @pytest.mark.parametrize("size", [(1, 1), (17, 23), (3, 200)])
 def test_odd_and_tiny_images_keep_their_size(model, size, words):
     result = model.segment(np.full((*size, 3), 120, np.uint8), words, short_side=64, max_long_side=256)
@@ -157,6 +158,7 @@ def test_windows_work(model, image, words):
     assert result.label_map.shape == image.shape[:2]
 
 
+@pytest.mark.exhaustive
 def test_two_calls_agree_and_no_parameter_changes(model, image, words):
     before = {name: value.clone() for name, value in model.state_dict().items()}
     first, second = model.segment(image, words), model.segment(image, words)

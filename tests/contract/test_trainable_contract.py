@@ -105,6 +105,7 @@ def test_the_data_are_a_function_of_the_step_and_of_nothing_else(recipe):
     assert data.fingerprint() == recipe.build_data().fingerprint()
 
 
+@pytest.mark.exhaustive
 def test_the_score_for_the_log_does_not_depend_on_chance(model, recipe):
     model.eval()
     with torch.no_grad():

@@ -63,6 +63,7 @@ def data(tmp_path):
     return folder
 
 
+@pytest.mark.exhaustive
 @pytest.mark.usefixtures("throwaway")
 @pytest.mark.parametrize(("change", "accuracy"), [((), 1.0), (("--set", "winner=farthest"), 0.0)])
 def test_an_option_of_a_method_reaches_every_command(change, accuracy, data, tmp_path, capsys):

@@ -32,6 +32,7 @@ print("ASKED", asked, file=sys.__stdout__)
 """
 
 
+@pytest.mark.exhaustive
 def test_imports_and_commands_ask_nobody(tmp_path):
     watched = ("socket.connect", "socket.getaddrinfo", "socket.sendto")
     code = f"WATCHED = {watched!r}\n{COMMANDS}"

@@ -54,6 +54,7 @@ def test_start_up_imports_nothing_heavy(statement):
     assert heavy == "[]"
 
 
+@pytest.mark.exhaustive
 def test_mini_needs_no_model_library():
     loaded = run_python("import sys, lexiseg; lexiseg.load('mini'); print('transformers' in sys.modules)")
     assert loaded == "False"

@@ -112,6 +112,7 @@ def too_large(limit):
     return built
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("limit", "size"), [(4, 4), (3, 2), (1, 1)])
 def test_parts_are_halved_until_they_fit_and_the_run_is_that_of_such_parts(
     tmp_path, monkeypatch, limit, size

@@ -87,6 +87,7 @@ def test_scores_that_are_not_numbers_are_refused():
         refine_labels_crf(scores, photograph(disc()))
 
 
+@pytest.mark.exhaustive
 def test_every_method_can_be_asked_for_it():
     pytest.importorskip("skimage")
     from skimage import data

@@ -40,6 +40,7 @@ def link_rest(tree: trees.Tree, out, dataset, target: str) -> None:
             (out / name).write_text((tree.path / name).read_text())
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("name", "source", "target"), BETWEEN_FORMS)
 def test_form_becomes_form(tmp_path, name, source, target):
     tree = LAYOUTS[name, source](tmp_path / "source")
@@ -63,6 +64,7 @@ def test_form_becomes_form(tmp_path, name, source, target):
         np.testing.assert_array_equal(sample.label_map, tree.truth[split][stem])
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("name", "source"), [key for key in LAYOUTS if "Aug" not in key[1] and "aug" not in key[1]]
 )
