@@ -43,7 +43,7 @@ def test_a_folder_of_rasters_is_segmented_once(tmp_path, capsys):
     assert code == 1
     assert "2 segmented, 1 failed" in printed.out
     assert "hectares" in printed.out
-    assert "broken.tif: " in printed.out
+    assert "broken.tif: " in printed.err
     for stem in ("a", "north/a"):
         facts = json.loads((tmp_path / f"scenes/found/{stem}.json").read_text())
         assert facts["crs"].startswith("PROJCS")
@@ -97,7 +97,7 @@ def test_segment_takes_bands_of_plain_tiffs(tmp_path, capsys):
     asked = ("segment", "a.tif", "--words", "red, green, blue, black, white", "--model", "colours")
     code, printed = run(capsys, *asked)
     assert code == 1
-    assert "--bands" in printed.out
+    assert "--bands" in printed.err
     for expected in ("1 segmented", "0 segmented, 1 already there"):
         code, printed = run(capsys, *asked, "--bands", "1,3,5")
         assert code == 0
