@@ -97,9 +97,9 @@ def shards(photos) -> Path:
 def test_shards_give_what_files_give_whoever_reads_them(photos, shards, tmp_path, capsys, monkeypatch):
     paths = (shards / "*.tar", shards / "1.parquet")
     assert segment(*paths, out=tmp_path / "one") == 1
-    printed = capsys.readouterr().out
+    printed, failed = capsys.readouterr()
     assert "5 segmented, 2 failed" in printed
-    assert "1.parquet/record 2: the name '../../up' in its shard: a path that leaves the folder" in printed
+    assert "1.parquet/record 2: the name '../../up' in its shard: a path that leaves the folder" in failed
     assert segment(*paths, "--workers", 2, out=tmp_path / "two") == 1
     assert written(tmp_path / "two") == written(tmp_path / "one")
     assert segment(photos, out=tmp_path / "files") == 1
@@ -227,9 +227,9 @@ def test_an_image_that_kills_its_worker_costs_no_other(photos, tmp_path, capsys,
     model = deadly(once)
     Image.new("RGB", (20, 12), "white").save(photos / "deep" / "white.png")
     assert segment(photos, "--workers", 2, out=tmp_path / "two", model=model) == 1
-    printed = capsys.readouterr().out
+    printed, failed = capsys.readouterr()
     assert ("7 segmented, 1 failed" if once else "6 segmented, 2 failed") in printed
-    assert ("white.png: it ended 2 workers, the last one alone (SIGKILL" in printed) is not once
+    assert ("white.png: it ended 2 workers, the last one alone (SIGKILL" in failed) is not once
     (photos / "deep" / "white.png").unlink()
     assert segment(photos, out=tmp_path / "one", model=model) == 1
     kept = {name: content for name, content in written(tmp_path / "two").items() if "white" not in name}
