@@ -42,8 +42,8 @@ ROWS = (
 )
 
 
-def write(path: Path, height: int, width: int) -> None:
-    """Write a raster of coloured squares with some noise."""
+def write(path: Path, height: int, width: int, *, drawn: int | None = None) -> None:
+    """Write a raster of coloured squares with some noise; where only some rows are drawn, the others take no space."""
     import rasterio
     from rasterio.transform import Affine
 
@@ -55,9 +55,9 @@ def write(path: Path, height: int, width: int) -> None:
         "photometric": "RGB",
         "tiled": True,
     }
-    how |= {"transform": Affine(0.2, 0, 4e5, 0, -0.2, 5e6)}
+    how |= {"transform": Affine(0.2, 0, 4e5, 0, -0.2, 5e6), "sparse_ok": drawn is not None}
     with rasterio.open(path, "w", height=height, width=width, **how) as file:
-        write_squares(file, height, width)
+        write_squares(file, height if drawn is None else drawn, width)
 
 
 def write_squares(file: Any, height: int, width: int) -> None:
@@ -131,22 +131,9 @@ def measure_stopped(path: Path, out: Path, most: int) -> None:
 
 def run_stopped(most: int) -> dict:
     """Make a raster of 20,000 × 20,000 of which the first rows are drawn, and measure in a fresh process."""
-    import rasterio
-    from rasterio.transform import Affine
-
-    how = {
-        "driver": "GTiff",
-        "count": 3,
-        "dtype": "uint8",
-        "crs": "EPSG:32632",
-        "photometric": "RGB",
-        "tiled": True,
-    }
-    how |= {"transform": Affine(0.2, 0, 4e5, 0, -0.2, 5e6), "sparse_ok": True}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "scene.tif")
-        with rasterio.open(path, "w", height=SIDE, width=SIDE, **how) as file:
-            write_squares(file, DRAWN, SIDE)
+        write(path, SIDE, SIDE, drawn=DRAWN)
         command = [sys.executable, __file__, "--measure-stopped", str(path), f"{folder}/out", str(most)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         found = json.loads(done.stdout.splitlines()[-1])

@@ -165,7 +165,9 @@ def _own_layout(path: Path, *, kind: str) -> Inventory:
 
 
 def _refusal(folder: FolderDataset, stem: str, present: frozenset[int] | None) -> list[str]:
-    """Say why training refuses what is known of an image; nothing where it does not."""
+    """Say why training refuses what is known of an image; nothing where it does not, or the folder is not for it."""
+    if not folder.tags or folder.vocabulary.seen is None:
+        return []
     try:
         class_knowledge(present, folder.tags.get(stem), stem, folder.vocabulary, unseen_masks="refuse")
     except DatasetError as error:

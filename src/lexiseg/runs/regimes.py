@@ -264,7 +264,7 @@ _WANTED: tuple[tuple[Callable[[Inventory], bool], str], ...] = (
 
 def _missing(found: Inventory) -> tuple[str, ...]:
     wanted = [text for is_missing, text in _WANTED if is_missing(found)]
-    if found.tagged and found.vocabulary is not None and found.vocabulary.seen is not None and found.refused:
+    if found.refused:
         wanted.append(
             f"for SimFormer, masks or tags for every image, and tags that agree with the masks: {len(found.refused):,} images "
             f"do not have them, such as {found.refused[0]}"
